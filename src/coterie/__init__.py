@@ -1,0 +1,37 @@
+"""Specialists for the classes your classifier confuses, and an honest account of what they buy."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coterie.artifact import load_ensemble as load
+    from coterie.config import FitSettings
+    from coterie.ensemble import SpecialistEnsemble
+    from coterie.errors import CoterieError
+    from coterie.partition import Partition
+    from coterie.pipeline import fit
+
+__version__ = "0.1.0"
+
+__all__ = ["CoterieError", "FitSettings", "Partition", "SpecialistEnsemble", "fit", "load"]
+
+# Imported when first used: `coterie --help` must not wait for torch.
+_HOMES = {
+    "CoterieError": "coterie.errors",
+    "FitSettings": "coterie.config",
+    "Partition": "coterie.partition",
+    "SpecialistEnsemble": "coterie.ensemble",
+    "fit": "coterie.pipeline",
+    "load": "coterie.artifact",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'coterie' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), "load_ensemble" if name == "load" else name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

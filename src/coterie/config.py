@@ -1,0 +1,208 @@
+"""Every setting a run has: one small frozen class per stage, validated when it is read, YAML in and out.
+
+The command line's options are derived from these classes; there is no second list.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from coterie.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; unknown names and values out of range raise SettingsError."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_describe(type(self), error)) from None
+
+
+class DataSettings(Settings):
+    """Where labelled images come from."""
+
+    source: str = Field(
+        "glyphs",
+        description="glyphs (embedded, generated) | parquet:DIR | folder:DIR | hub:NAME | cifar100 (a download)",
+    )
+    image: str | None = Field(None, description="image column; found by its type if left out")
+    label: str | None = Field(None, description="label column; found by its type if left out")
+    image_size: int | None = Field(
+        None, ge=8, le=1024, description="side in pixels that images are resized to; their own if left out"
+    )
+    validation_share: float = Field(
+        0.2, gt=0, lt=1, description="share cut from train, stratified, where there is no validation split"
+    )
+    test_share: float = Field(0.2, gt=0, lt=1, description="the same for test, cut before validation")
+    skip_broken: bool = Field(False, description="leave out images that cannot be decoded, naming them")
+    memory_gib: float = Field(
+        2.0, ge=0, description="keep decoded images in memory up to this size; beyond, decode in workers"
+    )
+    workers: int = Field(2, ge=0, le=256, description="worker processes that decode, where images do not fit in memory")
+    crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
+    flip: bool | None = Field(None, description="random horizontal flips; as suits the data if left out")
+    train_per_class: int | None = Field(
+        None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str) -> str:
+        kind, _, rest = source.partition(":")
+        if (kind in {"glyphs", "cifar100"} and not rest) or (kind in {"parquet", "folder", "hub"} and rest):
+            return source
+        raise ValueError("must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME")
+
+
+class TrainingSettings(Settings):
+    """How a network is trained."""
+
+    epochs: int = Field(25, ge=1, description="passes over the training images")
+    batch_size: int = Field(128, ge=2, description="images per step")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW")
+    learning_rate: float = Field(0.2, gt=0, description="the schedule's peak")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum")
+    weight_decay: float = Field(
+        5e-4, ge=0, description="on weights of two or more dimensions; never on norms and biases"
+    )
+    schedule: Literal["one-cycle", "cosine"] = Field("one-cycle", description="with warm-up, or a plain decay to 0")
+    warmup_share: float = Field(0.2, ge=0, lt=1, description="share of the steps in which one-cycle rises")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread over all classes")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
+
+
+class PartitionSettings(Settings):
+    """How classes are grouped by their label embeddings."""
+
+    method: Literal["spectral"] = Field("spectral", description="spectral clustering on cosine similarity")
+    clusters: tuple[int, ...] = Field(
+        (9,), min_length=1, description="number of clusters; of several, the best on validation is taken"
+    )
+
+    @field_validator("clusters", mode="before")
+    @classmethod
+    def _one_or_many(cls, clusters: Any) -> Any:
+        return (clusters,) if isinstance(clusters, int) else clusters
+
+    @field_validator("clusters")
+    @classmethod
+    def _at_least_one(cls, clusters: tuple[int, ...]) -> tuple[int, ...]:
+        if min(clusters) < 1:
+            raise ValueError("each must be at least 1 (and at most the number of classes)")
+        if len(set(clusters)) < len(clusters):
+            raise ValueError("each may be given once")
+        return clusters
+
+
+class GateSettings(Settings):
+    """When a specialist is asked, and how its answer is used."""
+
+    score: Literal["entropy"] = Field("entropy", description="the base's uncertainty: entropy of its softmax, in nats")
+    combiner: Literal["hard", "compose"] = Field(
+        "hard",
+        description="hard: the specialist decides (the paper's rule); "
+        "compose: P_base(cluster) x P_specialist(class | cluster)",
+    )
+    threshold: float | None = Field(
+        None, ge=0, description="route at this score and above; chosen on validation if left out"
+    )
+
+
+class HardwareSettings(Settings):
+    """What it runs on, and how fast."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="the device")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="bf16 autocast where processor or card computes in it natively"
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads; torch's choice if left out")
+    compile: bool = Field(False, description="torch.compile the network: slower to start, sometimes faster to train")
+
+
+class FitSettings(Settings):
+    """All settings of a run."""
+
+    data: DataSettings = Field(DataSettings(), description="labelled images")
+    backbone: str = Field(
+        "convnet-64", description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME"
+    )
+    base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
+    partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
+    specialist: TrainingSettings = Field(
+        TrainingSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
+        description="training of each specialist, from the base's weights, on its own classes",
+    )
+    gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
+    hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
+    seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> FitSettings:
+        """Read settings from a YAML file; what it leaves out has its default.
+
+        Raises:
+            SettingsError: the file is missing, not YAML, or holds a setting that is unknown or not allowed.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{path} is not YAML: {error}") from None
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path} must hold names and values; it holds a {type(values).__name__}")
+        return cls.from_values(values)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> FitSettings:
+        """Settings from nested plain values, as YAML and JSON hold them; stage defaults fill what is left out."""
+        merged = _merge(FitSettings().to_values(), values)
+        for name, field in cls.model_fields.items():
+            group = field.annotation
+            if isinstance(group, type) and issubclass(group, Settings) and isinstance(merged[name], dict):
+                try:
+                    merged[name] = group(**merged[name])
+                except SettingsError as error:
+                    raise SettingsError("\n".join(f"in {name}: {line}" for line in str(error).split("\n"))) from None
+        return cls(**merged)
+
+    def to_values(self) -> dict[str, Any]:
+        """All settings as nested plain values."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """All settings as YAML text."""
+        return yaml.safe_dump(self.to_values(), sort_keys=False, allow_unicode=True)
+
+
+def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` over ``defaults``: a file that sets ``specialist.epochs`` keeps the specialist's other defaults,
+    which differ from those of the base although their class is the same.
+    """
+    merged = dict(defaults)
+    for name, value in values.items():
+        before = defaults.get(name)
+        merged[name] = _merge(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _describe(cls: type[BaseModel], error: ValidationError) -> str:
+    """One line per wrong setting: its name, the value given, what is allowed."""
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {name!r}; allowed here: {', '.join(cls.model_fields)}")
+        else:
+            lines.append(f"{name} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

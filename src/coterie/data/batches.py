@@ -1,0 +1,187 @@
+"""Images -> batches on the device: one way for images in memory, one for images that workers decode.
+
+Both crop and mirror at random and normalise. In memory a whole batch is augmented at once, by index arithmetic on
+uint8; from files, each image by torchvision's transforms in the workers. An epoch's batches depend on the seed and
+the epoch's number alone, so that training can start again at any epoch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.utils.data import DataLoader, Dataset, Sampler
+from typing_extensions import override
+
+from coterie.data.splits import Images, MemoryImages, Preprocessing, Split
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop out of an image padded by ``crop_padding`` pixels of zeros; random horizontal flip."""
+
+    crop_padding: int
+    flip: bool
+
+
+class Batches(ABC):
+    """Shuffled, augmented training batches: inputs float32 (B, channels, H, W), labels int64 (B,)."""
+
+    def __init__(self, split: Split, preprocessing: Preprocessing, batch_size: int, seed: int) -> None:
+        self.split = split
+        self.preprocessing = preprocessing
+        self.batch_size = min(batch_size, len(split))
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Steps per epoch. What is left after the last full batch comes up in another epoch."""
+        return len(self.split) // self.batch_size
+
+    @abstractmethod
+    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, on the device."""
+
+    def _generator(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+
+    def _rows(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        order = torch.randperm(len(self.split), generator=generator)
+        return order[: len(self) * self.batch_size].split(self.batch_size)
+
+
+class MemoryBatches(Batches):
+    """From images in memory, which move to the device once."""
+
+    def __init__(
+        self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation, batch_size: int, seed: int
+    ) -> None:
+        super().__init__(split, preprocessing, batch_size, seed)
+        self.augmentation = augmentation
+
+    @override
+    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        images = cast("MemoryImages", self.split.images)
+        pixels_NHWC = images.pixels_NHWC.to(device)
+        generator = self._generator(number)
+        for rows in self._rows(generator):
+            pixels = pixels_NHWC[images.rows[rows].to(device)]
+            pixels = augment(pixels, self.augmentation, generator)
+            yield self.preprocessing(pixels), self.split.labels_N[rows].to(device)
+
+
+class StreamedBatches(Batches):
+    """From images that worker processes decode, augment and collate."""
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        workers: int,
+    ) -> None:
+        super().__init__(split, preprocessing, batch_size, seed)
+        self.dataset = _AugmentedDataset(split, augmentation)
+        self.workers = workers
+
+    @override
+    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = self._generator(number)
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=_FixedBatches(self._rows(generator)),
+            num_workers=self.workers,
+            generator=generator,
+            pin_memory=device.type == "cuda",
+        )
+        for pixels, labels in loader:
+            yield self.preprocessing(pixels.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+
+
+def training_batches(
+    split: Split,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+) -> Batches:
+    """The way that suits where the images are."""
+    if isinstance(split.images, MemoryImages):
+        return MemoryBatches(split, preprocessing, augmentation, batch_size, seed)
+    return StreamedBatches(split, preprocessing, augmentation, batch_size, seed, workers)
+
+
+def plain_batches(
+    images: Images, preprocessing: Preprocessing, batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
+    """All images in order, not augmented, as inputs (B, channels, H, W) on the device."""
+    for rows in torch.arange(len(images)).split(batch_size):
+        yield preprocessing(images.read(rows).to(device))
+
+
+def augment(pixels_BHWC: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Crop and mirror each image of a uint8 batch at random, keeping its shape.
+
+    The draws come from ``generator``, on the CPU, so that every device sees the same ones.
+    """
+    n, height, width, channels = pixels_BHWC.shape
+    device = pixels_BHWC.device
+    padding = augmentation.crop_padding
+    if padding:
+        padded = F.pad(pixels_BHWC, (0, 0, padding, padding, padding, padding))
+        batch, row, column, channel = padded.stride()
+        # Every crop of every image as a view: (B, 2p + 1, 2p + 1, H, W, channels). Indexing it copies the chosen ones.
+        crops = padded.as_strided(
+            (n, 2 * padding + 1, 2 * padding + 1, height, width, channels), (batch, row, column, row, column, channel)
+        )
+        top, left = torch.randint(2 * padding + 1, (2, n), generator=generator).to(device)
+        pixels_BHWC = crops[torch.arange(n, device=device), top, left]
+    if augmentation.flip:
+        mirrored = torch.rand(n, generator=generator).to(device) < 0.5
+        pixels_BHWC = torch.where(mirrored[:, None, None, None], pixels_BHWC.flip(2), pixels_BHWC)
+    return pixels_BHWC
+
+
+class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
+    """One image at a time, through torchvision.transforms.v2; runs in the workers."""
+
+    def __init__(self, split: Split, augmentation: Augmentation) -> None:
+        from torchvision.transforms import v2
+
+        height, width, _ = split.images.shape
+        steps: list[object] = []
+        if augmentation.crop_padding:
+            steps.append(v2.RandomCrop((height, width), padding=augmentation.crop_padding))
+        if augmentation.flip:
+            steps.append(v2.RandomHorizontalFlip())
+        self.split = split
+        self.transform = v2.Compose(steps) if steps else v2.Identity()
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        pixels_HWC = self.split.images.read(torch.tensor([row]))[0]
+        image = self.transform(pixels_HWC.permute(2, 0, 1))
+        return image.permute(1, 2, 0), self.split.labels_N[row]
+
+
+class _FixedBatches(Sampler[list[int]]):
+    """Batches that were drawn beforehand."""
+
+    def __init__(self, batches: tuple[Tensor, ...]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (rows.tolist() for rows in self.batches)

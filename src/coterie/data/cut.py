@@ -1,0 +1,66 @@
+"""Cutting a split that a source lacks out of its training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from coterie.config import DataSettings
+from coterie.data.splits import Split
+from coterie.errors import DataError
+
+
+def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -> dict[str, Split]:
+    """Train, validation and test: those that were found, and the others cut out of train, test first.
+
+    Raises:
+        DataError: train has too few images to cut.
+    """
+    random = np.random.default_rng(seed)
+    splits = dict(found)
+    for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
+        if name not in splits:
+            train = splits["train"]
+            stay, cut = (torch.from_numpy(rows) for rows in stratified_cut(train.labels_N.numpy(), share, random))
+            splits["train"] = Split(train.images.take(stay), train.labels_N[stay])
+            splits[name] = Split(train.images.take(cut), train.labels_N[cut])
+    return splits
+
+
+def stratified_cut(labels_N: np.ndarray, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two, each class by the same share: (rows that stay, rows cut out), both ascending.
+
+    The cut takes ``round(share * N)`` rows where it can. Every class keeps at least one row, so that a class
+    with a single row loses none; scikit-learn's stratified splitters refuse such a class.
+
+    Raises:
+        DataError: nothing can be cut, because no class has two rows.
+    """
+    count_C = np.bincount(labels_N)
+    if not (count_C > 1).any():
+        raise DataError(
+            f"cannot cut {share:.0%} of the training images for another split: "
+            f"none of the {(count_C > 0).sum()} class(es) has two images"
+        )
+    take_C = _apportion(count_C, share, random)
+    shuffled = random.permutation(len(labels_N))
+    by_class = shuffled[np.argsort(labels_N[shuffled], kind="stable")]
+    starts_C = np.cumsum(count_C) - count_C
+    place_in_class_N = np.arange(len(labels_N)) - starts_C[labels_N[by_class]]
+    is_cut_N = place_in_class_N < take_C[labels_N[by_class]]
+    return np.sort(by_class[~is_cut_N]), np.sort(by_class[is_cut_N])
+
+
+def _apportion(count_C: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Rows to take per class: its quota's whole part, one more for the largest remainders; ties by lot."""
+    limit_C = np.maximum(count_C - 1, 0)
+    quota_C = count_C * share
+    take_C: np.ndarray = np.minimum(np.floor(quota_C).astype(np.int64), limit_C)
+    wanted = max(1, round(float(quota_C.sum()))) - int(take_C.sum())
+    open_C = np.flatnonzero(take_C < limit_C)
+    order = random.permutation(len(open_C))
+    order = order[np.argsort((take_C - quota_C)[open_C][order], kind="stable")]
+    take_C[open_C[order[: max(0, wanted)]]] += 1
+    return take_C

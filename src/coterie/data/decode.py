@@ -1,0 +1,260 @@
+"""Encoded images (PNG, JPEG, ...) -> pixels: all at once into memory, or as they are read.
+
+Either way every image is decoded once when the data is loaded: a broken one shows then, not hours later.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from coterie.data.splits import Images, MemoryImages
+from coterie.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets  # takes a second to import, and glyphs needs this module but not that one
+
+CHUNK = 256  # images per task of the thread pool: one by one, handing out costs more than decoding
+GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
+COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """The encoded images of one split: ``table`` has one column, of records with ``bytes`` or ``path``."""
+
+    table: datasets.Dataset
+    column: str
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def read(self, rows: Sequence[int]) -> list[Any]:
+        """The records of some rows; None where a row has no image."""
+        records: list[Any] = self.table[list(rows)][self.column]
+        return records
+
+    def name(self, row: int, record: Any) -> str:
+        """What to call an image in a message: its file, if it has one, and its place."""
+        path = record["path"] if record else None
+        if path and record["bytes"] is None:
+            return str(path)
+        return f"row {row} of {self.split}" + (f" ({path})" if path else "")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The common form of all images of a task: size in pixels, and channels (1 grey, 3 RGB)."""
+
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of one decoded image."""
+        return self.height * self.width * self.channels
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that cannot be decoded, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class FileImages(Images):
+    """Images that stay encoded and are decoded when they are read; ``rows`` picks and orders some of them."""
+
+    def __init__(self, encoded: EncodedImages, form: Form, rows: Tensor) -> None:
+        self.encoded = encoded
+        self.form = form
+        self.rows = rows
+
+    @override
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    @override
+    def shape(self) -> tuple[int, int, int]:
+        return self.form.height, self.form.width, self.form.channels
+
+    @override
+    def read(self, rows_B: Tensor) -> Tensor:
+        places = self.rows[rows_B].tolist()
+        pixels = np.empty((len(places), *self.shape), np.uint8)
+        for k, (place, record) in enumerate(zip(places, self.encoded.read(places), strict=True)):
+            decoded = _decode(record, self.form)
+            if isinstance(decoded, str):
+                raise DataError(f"cannot decode {self.encoded.name(place, record)}: {decoded}")
+            pixels[k] = decoded
+        return torch.from_numpy(pixels)
+
+    @override
+    def take(self, rows: Tensor) -> FileImages:
+        return FileImages(self.encoded, self.form, self.rows[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The good images of one split; ``rows``: which of the split's rows they are; ``broken``: the others."""
+
+    images: Images
+    rows: np.ndarray
+    broken: tuple[Broken, ...]
+
+
+def decode_splits(
+    splits: dict[str, EncodedImages], image_size: int | None, memory_bytes: float
+) -> tuple[Form, dict[str, Decoded]]:
+    """Decode every image once; keep the pixels where those of all splits fit into ``memory_bytes``.
+
+    Raises:
+        DataError: no image at all can be read, or sizes differ and ``image_size`` is None.
+    """
+    form = _common_form(splits, image_size)
+    n_images = sum(len(encoded) for encoded in splits.values())
+    in_memory = n_images * form.n_bytes <= memory_bytes
+    return form, {name: _decode_split(encoded, form, in_memory) for name, encoded in splits.items()}
+
+
+def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
+    """Square uint8 images at ``size`` x ``size`` pixels, antialiased; as they are if it is None or theirs."""
+    if size is None or tuple(pixels_NHWC.shape[1:3]) == (size, size):
+        return pixels_NHWC
+    resized = [
+        functional.interpolate(part.permute(0, 3, 1, 2), (size, size), mode="bilinear", antialias=True)
+        for part in torch.split(pixels_NHWC, 4096)
+    ]
+    return torch.cat(resized).permute(0, 2, 3, 1).contiguous()
+
+
+def _decode_split(encoded: EncodedImages, form: Form, in_memory: bool) -> Decoded:
+    pixels = np.empty((len(encoded) if in_memory else 0, form.height, form.width, form.channels), np.uint8)
+
+    def work(rows: range) -> list[tuple[int, Broken]]:
+        broken = []
+        for row, record in zip(rows, encoded.read(rows), strict=True):
+            decoded = _decode(record, form)
+            if isinstance(decoded, str):
+                broken.append((row, Broken(encoded.name(row, record), decoded)))
+            elif in_memory:
+                pixels[row] = decoded
+        return broken
+
+    broken = [item for part in _in_threads(work, len(encoded)) for item in part]
+    good = np.delete(np.arange(len(encoded)), [row for row, _ in broken])
+    rows = torch.from_numpy(good)
+    images = MemoryImages(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, form, rows)
+    return Decoded(images, good, tuple(item for _, item in broken))
+
+
+def _common_form(splits: dict[str, EncodedImages], image_size: int | None) -> Form:
+    """Read all headers: the size that all images have (or are to have), and grey only if all of them are."""
+    examples: dict[tuple[int, int], str] = {}  # of each (width, height), the first image seen
+    grey = True
+    first_problem = "there are none"
+    for encoded in splits.values():
+
+        def work(rows: range, encoded: EncodedImages = encoded) -> list[tuple[str, Any]]:
+            return [
+                (encoded.name(row, record), _header(record))
+                for row, record in zip(rows, encoded.read(rows), strict=True)
+            ]
+
+        for part in _in_threads(work, len(encoded)):
+            for name, header in part:
+                if isinstance(header, str):
+                    first_problem = f"{name}: {header}"
+                else:
+                    examples.setdefault(header[0], name)
+                    grey = grey and header[1]
+    if not examples:
+        raise DataError(f"no image can be read; {first_problem}")
+    if image_size is None and len(examples) > 1:
+        (size, name), (other, other_name) = list(examples.items())[:2]
+        raise DataError(
+            f"images come in {len(examples)} sizes, e.g. {size[0]} x {size[1]} pixels ({name}) and "
+            f"{other[0]} x {other[1]} ({other_name}); pass --data.image-size N to make all N x N"
+        )
+    width, height = next(iter(examples)) if image_size is None else (image_size, image_size)
+    return Form(height, width, 1 if grey else 3)
+
+
+def _in_threads(work: Callable[[range], T], n_images: int) -> Iterable[T]:
+    """``work`` on consecutive ranges of rows, in order. Pillow decodes without the interpreter's lock."""
+    chunks = [range(start, min(start + CHUNK, n_images)) for start in range(0, n_images, CHUNK)]
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        yield from pool.map(work, chunks)
+
+
+def _header(record: Any) -> tuple[tuple[int, int], bool] | str:
+    """(width, height) once upright and whether it is grey, without decoding; or what is wrong."""
+    try:
+        with _open(record) as image:
+            turned = _orientation(image) >= 5  # these four also swap the sides
+            return (image.size[::-1] if turned else image.size), image.mode in GREY_MODES
+    except Exception as error:
+        return _reason(error)
+
+
+def _decode(record: Any, form: Form) -> np.ndarray | str:
+    """Pixels, uint8 (height, width, channels); or what is wrong."""
+    try:
+        with _open(record) as image:
+            upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+            converted = _convert(upright, form.channels)
+            if converted.size != (form.width, form.height):
+                # The largest centred part of the target's proportions, scaled.
+                converted = ImageOps.fit(converted, (form.width, form.height), Image.Resampling.BILINEAR)
+            return np.asarray(converted, np.uint8).reshape(form.height, form.width, form.channels)
+    except Exception as error:
+        # On broken bytes Pillow raises whatever it trips over: OSError, SyntaxError, struct.error, ...
+        return _reason(error)
+
+
+def _open(record: Any) -> Image.Image:
+    if not record or (record["bytes"] is None and record["path"] is None):
+        raise ValueError("no image in this row")
+    image = Image.open(record["path"] if record["bytes"] is None else io.BytesIO(record["bytes"]))
+    if image.mode not in GREY_MODES + COLOUR_MODES:
+        raise ValueError(f"pixels of mode {image.mode}, which has no scale of brightness; convert them to 8 bits")
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8. Cameras write JPEG; looking for it in a PNG decodes all of it."""
+    return 1 if image.format == "PNG" else int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def _convert(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of a palette's transparency on the direct way
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in any known format"
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,68 @@
+"""CIFAR-100 by torchvision's own download."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision.datasets
+
+from coterie.config import DataSettings
+from coterie.data.cut import cut_missing
+from coterie.data.decode import resize_pixels
+from coterie.data.splits import MemoryImages, Preprocessing, Split, Splits
+from coterie.errors import DataError
+from coterie.labels import LabelSpace
+
+
+def load(settings: DataSettings, seed: int) -> Splits:
+    """CIFAR-100 with its 100 fine classes; downloads 170 MB into the user's cache folder the first time.
+
+    Raises:
+        DataError: the download fails, or what it left behind is damaged.
+    """
+    parts = {"train": _read(train=True), "test": _read(train=False)}
+    found = {
+        name: Split(
+            MemoryImages(resize_pixels(torch.from_numpy(np.ascontiguousarray(part.data)), settings.image_size)),
+            torch.tensor(part.targets),
+        )
+        for name, part in parts.items()
+    }
+    splits = cut_missing(found, settings, seed)
+    height, width, _ = splits["train"].images.shape
+    return Splits(
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        labels=LabelSpace(tuple(parts["train"].classes)),
+        preprocessing=Preprocessing.measure(splits["train"].images),
+        about=(
+            f"cifar100 (torchvision's download): 100 classes, {len(splits['train']):,} train, "
+            f"{len(splits['validation']):,} validation (cut from train), {len(splits['test']):,} test images "
+            f"of {width} x {height} pixels, RGB"
+        ),
+    )
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$XDG_CACHE_HOME/coterie``, or ``~/.cache/coterie``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coterie"
+
+
+def _read(*, train: bool) -> Any:
+    folder = cache_folder()
+    try:
+        with warnings.catch_warnings():
+            # The archive's pickles are older than numpy's present rules: nothing the user can mend.
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
+            return torchvision.datasets.CIFAR100(folder, train=train, download=True)
+    except (OSError, RuntimeError, EOFError) as error:  # no network; a damaged archive; a cut-off one
+        raise DataError(
+            f"cannot download CIFAR-100 from {torchvision.datasets.CIFAR100.url} into {folder}: {error}; "
+            "data on disk works without a network: parquet:DIR or folder:DIR"
+        ) from error

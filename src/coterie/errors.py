@@ -1,0 +1,48 @@
+"""Every error that coterie raises on purpose.
+
+::
+
+    CoterieError
+    ├── SettingsError     a setting's value, or a settings file
+    ├── DataError         a data set: missing, broken, or unfit for the task
+    ├── BackboneError     a network: unknown, or without the linear head the method needs
+    ├── PartitionError    label embeddings or a number of clusters that cannot be partitioned
+    ├── TrainingError     a training that went wrong (the loss is not finite)
+    ├── ArtifactError     a run folder: missing, damaged, newer, or held by another run
+    └── InputError        arrays or images passed to a trained ensemble
+
+The message of each is one screen at most and names the value that was given and the values allowed; the command
+line prints it as it is and exits with 1.
+"""
+
+
+class CoterieError(Exception):
+    """The root: ``except CoterieError`` catches all that coterie raises on purpose."""
+
+
+class SettingsError(CoterieError):
+    """A setting has a value that is not allowed, or a settings file cannot be read."""
+
+
+class DataError(CoterieError):
+    """A data set is missing, broken, or does not fit the task."""
+
+
+class BackboneError(CoterieError):
+    """A network is unknown, or has no linear head of the right width as its last operation."""
+
+
+class PartitionError(CoterieError):
+    """Label embeddings, or a number of clusters, that cannot be partitioned."""
+
+
+class TrainingError(CoterieError):
+    """A training cannot go on."""
+
+
+class ArtifactError(CoterieError):
+    """A run folder is missing, damaged, from a newer version, or holds another run."""
+
+
+class InputError(CoterieError):
+    """Arrays or images passed to a trained ensemble do not have the form that it takes."""

@@ -1,0 +1,142 @@
+"""Logits of base and specialists on labelled samples -> Report. Arrays only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from coterie.combine import Combiner, combine, packed_softmax, route
+from coterie.errors import InputError
+from coterie.gate import Gate, GateCurve, entropy, sweep_thresholds
+from coterie.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
+from coterie.partition import Partition
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+CURVE_POINTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What base and specialists say of N labelled samples.
+
+    ``base_NC``: the base's logits; ``packed_NM``: every specialist's logits for every sample (see Partition);
+    ``label_N``: true classes.
+
+    Raises:
+        InputError: lengths differ, or a logit is not finite.
+    """
+
+    base_NC: FloatArray
+    packed_NM: FloatArray
+    label_N: IntArray
+
+    def __post_init__(self) -> None:
+        n = len(self.label_N)
+        if len(self.base_NC) != n or len(self.packed_NM) != n or n == 0:
+            raise InputError(
+                f"as many logits as labels are needed: base {len(self.base_NC)}, specialists {len(self.packed_NM)}, "
+                f"labels {n}"
+            )
+        if not (np.isfinite(self.base_NC).all() and np.isfinite(self.packed_NM).all()):
+            raise InputError("logits must be finite; some are NaN or infinite")
+
+
+@dataclass(frozen=True, eq=False)
+class Routing:
+    """Each sample's answer if it is not routed (``base_proba_NC``) and if it is (``routed_proba_NC``), the gate's
+    score, and the cluster whose specialist would be asked.
+    """
+
+    base_proba_NC: FloatArray
+    routed_proba_NC: FloatArray
+    score_N: FloatArray
+    cluster_N: IntArray
+
+    @classmethod
+    def of(cls, outputs: Outputs, partition: Partition, combiner: Combiner) -> Routing:
+        """From the outputs of base and specialists."""
+        base_proba_NC = softmax(outputs.base_NC, axis=1)
+        cluster_N = route(base_proba_NC, partition)
+        routed_proba_NC = combine(
+            combiner,
+            base_proba_NC,
+            packed_softmax(outputs.packed_NM, partition),
+            partition,
+            cluster_N,
+            np.ones(len(cluster_N), dtype=bool),
+        )
+        return cls(base_proba_NC, routed_proba_NC, entropy(base_proba_NC), cluster_N)
+
+    def curve(self, label_N: IntArray) -> GateCurve:
+        """What every threshold would give."""
+        return sweep_thresholds(
+            self.score_N, self.base_proba_NC.argmax(axis=1) == label_N, self.routed_proba_NC.argmax(axis=1) == label_N
+        )
+
+
+def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combiner) -> Report:
+    """Everything that the report tells of a data split."""
+    routing = Routing.of(outputs, partition, combiner)
+    label_N = outputs.label_N
+    routed_N = routing.score_N >= gate.threshold
+    proba_NC = np.where(routed_N[:, None], routing.routed_proba_NC, routing.base_proba_NC)
+    base_N = in_top_k(routing.base_proba_NC, label_N, 1)
+    ensemble_N = in_top_k(proba_NC, label_N, 1)
+    low, high = gain_interval(base_N, ensemble_N)
+    true_cluster_N = partition.cluster_of_class_C[label_N]
+    rows = tuple(_cluster_row(outputs, partition, cluster, true_cluster_N) for cluster in range(partition.n_clusters))
+    n = len(label_N)
+    # A one-class cluster has no specialist to run: its answer costs nothing.
+    asked_N = routed_N & (partition.size_S[routing.cluster_N] > 1)
+    return Report(
+        n_samples=n,
+        base_top1=float(base_N.mean()),
+        base_top3=float(in_top_k(routing.base_proba_NC, label_N, 3).mean()),
+        ensemble_top1=float(ensemble_N.mean()),
+        ensemble_top3=float(in_top_k(proba_NC, label_N, 3).mean()),
+        gain=float(ensemble_N.mean() - base_N.mean()),
+        gain_low=low,
+        gain_high=high,
+        routed_fraction=float(routed_N.mean()),
+        mean_passes=1.0 + float(asked_N.mean()),
+        router_accuracy=float(partition.member_SC[routing.cluster_N, label_N].mean()),
+        oracle_restricted=sum(row.restricted_top1 * row.n_samples for row in rows) / n,
+        oracle_specialist=sum(row.specialist_top1 * row.n_samples for row in rows) / n,
+        threshold=gate.threshold if np.isfinite(gate.threshold) else None,
+        corrected=int((ensemble_N & ~base_N).sum()),
+        spoiled=int((base_N & ~ensemble_N).sum()),
+        clusters=rows,
+        curve=_thin(routing.curve(label_N)),
+    )
+
+
+def _cluster_row(outputs: Outputs, partition: Partition, cluster: int, true_cluster_N: IntArray) -> ClusterRow:
+    classes = partition.classes(cluster)
+    rows = np.flatnonzero(true_cluster_N == cluster)
+    label = outputs.label_N[rows]
+    local = np.searchsorted(classes, label)
+    scores = {
+        "base": (outputs.base_NC[rows], label),
+        "restricted": (outputs.base_NC[np.ix_(rows, classes)], local),
+        "specialist": (outputs.packed_NM[rows, partition.columns(cluster)], local),
+    }
+    accuracy = {
+        f"{name}_top{k}": float(in_top_k(score, target, k).mean()) if rows.size else 0.0
+        for name, (score, target) in scores.items()
+        for k in (1, 3)
+    }
+    return ClusterRow(cluster=cluster, classes=tuple(classes.tolist()), n_samples=int(rows.size), **accuracy)
+
+
+def _thin(curve: GateCurve) -> Curve:
+    keep = np.unique(np.linspace(0, len(curve.routed_T) - 1, CURVE_POINTS).round().astype(int))
+    # The first threshold routes nothing and is infinite, which JSON cannot hold: any finite one above the rest will do.
+    finite_T = np.where(np.isinf(curve.threshold_T), np.nextafter(curve.threshold_T[1], np.inf), curve.threshold_T)
+    return Curve(
+        tuple(finite_T[keep].tolist()), tuple(curve.routed_T[keep].tolist()), tuple(curve.accuracy_T[keep].tolist())
+    )

@@ -1,0 +1,98 @@
+"""Pure functions on arrays, and the frozen Report of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
+
+
+def in_top_k(score_NC: FloatArray, label_N: IntArray, k: int) -> BoolArray:
+    """Whether the true class is among the k highest scores of its row, of shape (N,).
+
+    Ties go against the classifier at k = 1 only where an earlier class has the same score, as argmax would have it.
+    """
+    own_N1 = np.take_along_axis(score_NC, label_N[:, None], axis=1)
+    earlier_NC = np.arange(score_NC.shape[1])[None, :] < label_N[:, None]
+    ahead_NC = (score_NC > own_N1) | ((score_NC == own_N1) & earlier_NC)
+    return ahead_NC.sum(axis=1) < k
+
+
+def gain_interval(before_N: BoolArray, after_N: BoolArray) -> tuple[float, float]:
+    """95 % interval of the difference of two accuracies on the same samples (normal, on the discordant pairs)."""
+    difference_N = after_N.astype(np.float64) - before_N
+    half = 1.96 * float(difference_N.std()) / np.sqrt(len(difference_N))
+    return float(difference_N.mean() - half), float(difference_N.mean() + half)
+
+
+@dataclass(frozen=True)
+class ClusterRow:
+    """One cluster's test samples, those whose true class it holds. Accuracies are shares of 1.
+
+    ``base``: over all classes; ``restricted``: the base among the cluster's classes; ``specialist``: the specialist.
+    """
+
+    cluster: int
+    classes: tuple[int, ...]
+    n_samples: int
+    base_top1: float
+    restricted_top1: float
+    specialist_top1: float
+    base_top3: float
+    restricted_top3: float
+    specialist_top3: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy against routed fraction as the gate's threshold moves, thinned for drawing; fields have one length."""
+
+    threshold: tuple[float, ...]
+    routed: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an ensemble does on labelled samples that took no part in any choice. Accuracies are shares of 1.
+
+    ``router_accuracy``: the chosen cluster holds the true class, over all samples. ``oracle_restricted`` and
+    ``oracle_specialist``: base and specialist among the true cluster's classes, were it known. ``gain_low``,
+    ``gain_high``: 95 % interval of the gain, paired. ``mean_passes``: forward passes per sample.
+    """
+
+    n_samples: int
+    base_top1: float
+    base_top3: float
+    ensemble_top1: float
+    ensemble_top3: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    routed_fraction: float
+    mean_passes: float
+    router_accuracy: float
+    oracle_restricted: float
+    oracle_specialist: float
+    threshold: float | None
+    corrected: int
+    spoiled: int
+    clusters: tuple[ClusterRow, ...]
+    curve: Curve
+
+    def to_values(self) -> dict[str, Any]:
+        """As nested plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Report:
+        """The inverse of ``to_values``."""
+        rows = tuple(ClusterRow(**{**row, "classes": tuple(row["classes"])}) for row in values["clusters"])
+        curve = Curve(**{name: tuple(points) for name, points in values["curve"].items()})
+        return cls(**{**values, "clusters": rows, "curve": curve})

@@ -1,0 +1,283 @@
+"""The stages in order: Splits -> Base -> LabelEmbedding -> Partition -> Specialists -> Gate -> Ensemble -> Report.
+
+Each stage leaves its result in the run folder; a run that is started again goes on after the last stage that it
+finished.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from coterie.artifact import load_ensemble, specialist_file, write_examples, write_outputs, write_report
+from coterie.backbones import Head, build, find_head
+from coterie.config import FitSettings, TrainingSettings
+from coterie.data import load as load_data
+from coterie.data.batches import Augmentation, Batches, training_batches
+from coterie.data.splits import Split, Splits
+from coterie.embedding import LabelEmbedding
+from coterie.ensemble import SpecialistEnsemble
+from coterie.errors import ArtifactError
+from coterie.evaluation import Outputs, Routing, evaluate
+from coterie.gate import Gate, cross_fitted_accuracy
+from coterie.partition import Partition, check_n_clusters, spectral_partition
+from coterie.progress import Progress
+from coterie.run_folder import Candidate, CostRecord, DataRecord, GateRecord, HeadRecord, PartitionRecord, Run
+from coterie.specialist import make_specialist
+from coterie.training import compute_logits, make_fabric, train
+
+TIMED_IMAGES = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What every stage needs: the settings, the data, the device, where results go, and who is told."""
+
+    settings: FitSettings
+    splits: Splits
+    fabric: Fabric
+    run: Run
+    progress: Progress
+
+    def batches(self, split: Split, training: TrainingSettings, seed: int) -> Batches:
+        """Training batches of a split."""
+        return training_batches(
+            split,
+            self.splits.preprocessing,
+            augmentation_of(self.settings, self.splits),
+            batch_size=training.batch_size,
+            seed=seed,
+            workers=self.settings.data.workers,
+        )
+
+    def train_stage(
+        self, title: str, file: str, network: nn.Module, split: Split, training: TrainingSettings, seed: int
+    ) -> nn.Module:
+        """Train a network and keep its weights in ``file``; or, if an earlier start did, read them."""
+        if self.run.has(file):
+            self.run.read_weights(file, network)
+            return network.to(self.fabric.device).eval()
+        batches = self.batches(split, training, seed)
+        self.progress.stage(title, training.epochs * len(batches))
+        started = time.perf_counter()
+        history = train(
+            self.fabric,
+            network,
+            batches,
+            training,
+            self.progress,
+            compile_network=self.settings.hardware.compile,
+        )
+        seconds = time.perf_counter() - started
+        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
+        self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
+        self.run.write_weights(file, network, seconds={**self.run.manifest.seconds, file: seconds})
+        return network
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """A partition with its specialists, and how its ensemble does on validation (cross-fitted)."""
+
+    partition: Partition
+    specialists: list[nn.Module | None]
+    validation: Outputs
+    accuracy: float
+
+
+def fit(
+    settings: FitSettings,
+    out: Path | str | None = None,
+    *,
+    splits: Splits | None = None,
+    progress: Progress = Progress(),  # noqa: B008 - it has no state
+) -> SpecialistEnsemble:
+    """Train a specialist ensemble, from labelled images to the report.
+
+    Args:
+        settings: of every stage.
+        out: the run folder; one that holds an unfinished run with the same settings goes on. None keeps nothing.
+        splits: data to use instead of ``settings.data.source``.
+        progress: who is told how it goes.
+
+    Raises:
+        CoterieError: see coterie.errors for what can be wrong.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
+            return fit(settings, folder, splits=splits, progress=progress)
+    run = Run.create_or_resume(Path(out), settings)
+    if run.manifest.complete:
+        return load_ensemble(run.path)
+    splits = load_data(settings.data, settings.seed) if splits is None else splits
+    job = Job(settings, splits, make_fabric(settings.hardware), run, progress)
+
+    base, head = prepare_base(settings, splits)
+    data = _data_record(splits)
+    if run.manifest.data not in (None, data):
+        raise ArtifactError(
+            f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
+        )
+    run.update(data=data, head=HeadRecord(**vars(head)))
+    base = job.train_stage("base", "base.safetensors", base, splits.train, settings.base, settings.seed)
+    embedding = LabelEmbedding.from_head(head.of(base))
+    base_validation_NC = _logits(job, base, splits.validation)
+    groupings = [
+        _make_grouping(job, base, head, embedding, n_clusters, base_validation_NC)
+        for n_clusters in settings.partition.clusters
+    ]
+    chosen = max(groupings, key=lambda grouping: grouping.accuracy)
+    gate = _choose_gate(settings, chosen)
+    ensemble = SpecialistEnsemble(
+        base,
+        chosen.specialists,
+        chosen.partition,
+        splits.labels,
+        gate,
+        settings.gate.combiner,
+        splits.preprocessing,
+        settings.hardware,
+    )
+    _finish(job, ensemble, chosen, groupings)
+    return ensemble
+
+
+def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
+    """The augmentation that was asked for, or that suits the data."""
+    flip = splits.flip if settings.data.flip is None else settings.data.flip
+    return Augmentation(settings.data.crop_padding, flip)
+
+
+def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head]:
+    """An untrained base and its head, after a check of all that could go wrong later.
+
+    Raises:
+        BackboneError: no such network, or no linear head.
+        PartitionError: a number of clusters below 1 or above C.
+    """
+    for n_clusters in settings.partition.clusters:
+        check_n_clusters(n_clusters, len(splits.labels))
+    form = splits.preprocessing
+    base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
+    return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
+
+
+def _make_grouping(
+    job: Job,
+    base: nn.Module,
+    head: Head,
+    embedding: LabelEmbedding,
+    n_clusters: int,
+    base_validation_NC: np.ndarray,
+) -> Grouping:
+    settings, splits = job.settings, job.splits
+    partition = spectral_partition(embedding.similarity_CC(), n_clusters, settings.seed)
+    specialists: list[nn.Module | None] = []
+    packed_NM = np.zeros((len(splits.validation), int(partition.size_S.sum())), dtype=np.float32)
+    for cluster in range(partition.n_clusters):
+        classes = partition.classes(cluster)
+        if len(classes) == 1:
+            specialists.append(None)
+            continue
+        specialist = job.train_stage(
+            f"specialist {cluster} of {n_clusters}",
+            specialist_file(n_clusters, cluster),
+            make_specialist(base, head, classes),
+            splits.train.of_classes(classes),
+            settings.specialist,
+            settings.seed + 1 + cluster,
+        )
+        specialists.append(specialist)
+        packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
+    validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
+    routing = Routing.of(validation, partition, settings.gate.combiner)
+    accuracy = cross_fitted_accuracy(
+        routing.score_N,
+        routing.base_proba_NC.argmax(axis=1) == validation.label_N,
+        routing.routed_proba_NC.argmax(axis=1) == validation.label_N,
+        seed=settings.seed,
+    )
+    return Grouping(partition, specialists, validation, accuracy)
+
+
+def _choose_gate(settings: FitSettings, grouping: Grouping) -> Gate:
+    if settings.gate.threshold is not None:
+        return Gate(settings.gate.threshold)
+    routing = Routing.of(grouping.validation, grouping.partition, settings.gate.combiner)
+    curve = routing.curve(grouping.validation.label_N)
+    return Gate(float(curve.threshold_T[curve.best]))
+
+
+def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings: list[Grouping]) -> None:
+    """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
+    run, splits, gate = job.run, job.splits, ensemble.gate
+    job.progress.stage("evaluation", 3)
+    test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
+    job.progress.advance(1)
+    members = tuple(tuple(chosen.partition.classes(k).tolist()) for k in range(chosen.partition.n_clusters))
+    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.accuracy) for g in groupings)
+    run.update(
+        partition=PartitionRecord(members=members, candidates=candidates),
+        gate=GateRecord(
+            score="entropy",
+            combiner=ensemble.combiner,
+            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
+        ),
+        costs=_measure_costs(job, ensemble),
+    )
+    job.progress.advance(1)
+    write_outputs(run, "validation", chosen.validation)
+    write_outputs(run, "test", test)
+    reports = {
+        name: evaluate(outputs, chosen.partition, gate, ensemble.combiner)
+        for name, outputs in (("validation", chosen.validation), ("test", test))
+    }
+    run.write_json("metrics.json", {name: report.to_values() for name, report in reports.items()})
+    write_examples(run, test, ensemble, splits.test)
+    write_report(run, datetime.now(UTC).date().isoformat())
+    kept = f"specialists/{chosen.partition.n_clusters}/"
+    run.forget([name for name in run.manifest.files if name.startswith("specialists/") and not name.startswith(kept)])
+    run.update(complete=True)
+    job.progress.advance(1)
+
+
+def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
+    images = job.splits.test.images
+    images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
+    form = job.splits.preprocessing
+    seconds = job.run.manifest.seconds
+    base_ms = _milliseconds(lambda: compute_logits(job.fabric, ensemble.base, images, form)) / len(images)
+    ensemble_ms = _milliseconds(lambda: ensemble.decide(images)) / len(images)
+    kept = f"specialists/{ensemble.partition.n_clusters}/"
+    return CostRecord(
+        base_seconds=seconds["base.safetensors"],
+        specialist_seconds=sum(value for name, value in seconds.items() if name.startswith(kept)),
+        base_image_ms=base_ms,
+        ensemble_image_ms=ensemble_ms,
+        base_parameters=sum(p.numel() for p in ensemble.base.parameters()),
+        specialist_parameters=sum(p.numel() for p in ensemble.specialists.parameters()),
+    )
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    work()  # the first call pays for memory and kernels
+    started = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - started)
+
+
+def _logits(job: Job, network: nn.Module, split: Split) -> np.ndarray:
+    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+
+
+def _data_record(splits: Splits) -> DataRecord:
+    return DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))

@@ -1,0 +1,119 @@
+"""What a run will train and about how long that takes, before it starts."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from coterie.config import FitSettings, TrainingSettings
+from coterie.data.batches import Batches, training_batches
+from coterie.data.splits import Splits
+from coterie.pipeline import augmentation_of, prepare_base
+from coterie.training import compute_logits, make_fabric, make_optimizer, training_step
+
+# Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
+WARM_UP_STEPS = 2
+TIMED_STEPS = 8
+TIMED_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage: images it sees an epoch, epochs, optimiser steps, and the seconds estimated for it."""
+
+    title: str
+    n_images: int
+    epochs: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a run. ``parameters``: of the base; ``device``, ``precision``: where and how it computes."""
+
+    stages: tuple[PlannedStage, ...]
+    parameters: int
+    device: str
+    precision: str
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def make_plan(settings: FitSettings, splits: Splits) -> Plan:
+    """Time a few real training steps and forward passes, and count what the run consists of.
+
+    Raises:
+        CoterieError: whatever would stop the run as soon as it starts.
+    """
+    fabric = make_fabric(settings.hardware)
+    network, _ = prepare_base(settings, splits)
+    batches = training_batches(
+        splits.train,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        batch_size=settings.base.batch_size,
+        seed=settings.seed,
+        workers=0,
+    )
+    step_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base)
+    image_seconds = _time_inference(fabric, network, splits)
+    stages = [_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size)]
+    for n_clusters in settings.partition.clusters:
+        title = f"{n_clusters} specialists"
+        stages.append(
+            _training_stage(title, settings.specialist, len(splits.train), step_seconds, settings.base.batch_size)
+        )
+    n_tried = sum(settings.partition.clusters)
+    n_passes = (n_tried + 1) * len(splits.validation) + (max(settings.partition.clusters) + 1) * len(splits.test)
+    stages.append(PlannedStage("validation and test", n_passes, 1, 0, n_passes * image_seconds))
+    return Plan(
+        tuple(stages),
+        sum(parameter.numel() for parameter in network.parameters()),
+        str(fabric.device),
+        fabric._precision.precision,
+    )
+
+
+def _training_stage(
+    title: str, training: TrainingSettings, n_images: int, step_seconds: float, timed_batch: int
+) -> PlannedStage:
+    steps = training.epochs * (n_images // min(training.batch_size, n_images))
+    seconds = steps * step_seconds * training.batch_size / timed_batch
+    return PlannedStage(title, n_images, training.epochs, steps, seconds)
+
+
+def _time_training(fabric: Fabric, network: nn.Module, batches: Batches, training: TrainingSettings) -> float:
+    """Seconds per step."""
+    network.train().to(memory_format=torch.channels_last)
+    model, optimizer = fabric.setup(network, make_optimizer(network, training))
+    started, n_timed = 0.0, 0
+    for step, (inputs, labels) in enumerate(batches.epoch(0, fabric.device)):
+        if step == WARM_UP_STEPS:
+            started = time.perf_counter()
+        loss, _ = training_step(fabric, model, optimizer, training, inputs, labels)
+        loss.item()
+        n_timed = step + 1 - WARM_UP_STEPS
+        if n_timed >= TIMED_STEPS or (n_timed > 0 and time.perf_counter() - started > TIMED_SECONDS):
+            break
+    if n_timed < 1:  # fewer batches than warm-up steps: an epoch is over at once, whatever a step takes
+        return 0.0
+    return (time.perf_counter() - started) / n_timed
+
+
+def _time_inference(fabric: Fabric, network: nn.Module, splits: Splits) -> float:
+    """Seconds per image."""
+    images = splits.validation.images
+    images = images.take(torch.arange(min(500, len(images))))
+    compute_logits(fabric, network, images, splits.preprocessing)
+    started = time.perf_counter()
+    compute_logits(fabric, network, images, splits.preprocessing)
+    return (time.perf_counter() - started) / len(images)

@@ -1,0 +1,327 @@
+"""What a run found -> one HTML file that needs nothing else: no script, no font, no network.
+
+Nothing is computed here but the layout. The page is for someone who decides whether the specialists are worth
+having, so what speaks against them stands as large as what speaks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from coterie import figures
+from coterie.labels import LabelSpace
+from coterie.metrics import ClusterRow, Report
+from coterie.partition import Partition
+
+FloatArray = NDArray[np.floating[Any]]
+# Below this many samples a second decimal of a percentage is noise.
+FEW_SAMPLES = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One test image on which base and ensemble differ.
+
+    ``pixels_HWC``: uint8, 1 or 3 channels; ``cluster``: whose specialist was asked; ``specialist_logits``:
+    over that cluster's classes, ascending, as Partition.classes has them; ``entropy``: of the base's
+    probabilities, in nats.
+    """
+
+    pixels_HWC: NDArray[np.uint8]
+    label: int
+    base_logits_C: FloatArray
+    cluster: int
+    specialist_logits: FloatArray
+    base_class: int
+    ensemble_class: int
+    entropy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """What base and specialists cost: seconds of training, ms per image, weights, and bytes on disk.
+
+    ``specialist_*`` are sums over all specialists; ``storage_bytes`` is of the whole ensemble, base too.
+    """
+
+    base_seconds: float
+    specialist_seconds: float
+    base_image_ms: float
+    ensemble_image_ms: float
+    base_parameters: int
+    specialist_parameters: int
+    storage_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """All that the page shows.
+
+    ``about``: a sentence on the data; ``candidates``: number of clusters and cross-fitted validation
+    accuracy, one entry where there was no choice; ``histories``: title, loss and accuracy per epoch of each
+    training, the base first; ``created``: an ISO date.
+    """
+
+    about: str
+    backbone: str
+    labels: LabelSpace
+    partition: Partition
+    similarity_CC: FloatArray
+    test: Report
+    validation: Report
+    candidates: tuple[tuple[int, float], ...]
+    examples: tuple[Example, ...]
+    costs: Costs
+    histories: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
+    settings_yaml: str
+    versions: Mapping[str, str]
+    created: str
+
+
+def render(content: ReportContent) -> str:
+    """The page, as HTML text to be written as UTF-8."""
+    source = resources.files("coterie").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    formats = (percent, points, seconds, milliseconds, size, count)
+    environment.filters |= {function.__name__: function for function in formats}
+    environment.globals |= {"symbol": figures.symbol}
+    page = environment.from_string(source).render(
+        content=content,
+        test=content.test,
+        validation=content.validation,
+        partition=content.partition,
+        costs=content.costs,
+        verdict=verdict(content.test),
+        digits=_digits(content.test.n_samples),
+        validation_digits=_digits(content.validation.n_samples),
+        gain_bar=figures.gain_bar(content.test.gain, content.test.gain_low, content.test.gain_high),
+        ladder=_ladder(content.test),
+        sizes=figures.cluster_sizes(content.partition.size_S),
+        clusters=_clusters(content),
+        cluster_digits=min((_digits(row.n_samples) for row in content.test.clusters if row.n_samples), default=2),
+        cluster_dots=figures.cluster_accuracies(content.test.clusters),
+        worse=[row.cluster for row in content.test.clusters if _has_specialist(row) and _share(row) < 0],
+        specialists=sum(_has_specialist(row) for row in content.test.clusters),
+        curve=_curve(content.test, content.validation),
+        matrix=figures.similarity_matrix(
+            content.similarity_CC,
+            content.partition.packed_class_M,
+            content.partition.size_S,
+            content.labels.of(content.partition.packed_class_M.tolist()),
+        ),
+        trainings=_trainings(content),
+        examples=_examples(content),
+    )
+    # A folder's name that is not UTF-8 reaches us as lone surrogates, which no file could be written with.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``tone``: "better", "worse" or "none"; ``claim``: a few words; ``reason``: what bears it out."""
+
+    tone: str
+    claim: str
+    reason: str
+
+
+def verdict(test: Report) -> Verdict:
+    """What the gain's interval allows to say, and no more."""
+    interval = f"{points(test.gain_low)} to {points(test.gain_high)}"
+    change = f"the specialists change the accuracy by {points(test.gain)} points"
+    found = f"On {count(test.n_samples)} test images {change}"
+    price = f"{test.mean_passes:.2f} forward passes per image"
+    if test.routed_fraction == 0:
+        return Verdict(
+            "none",
+            "No gain: no specialist is asked",
+            "No test image reaches the gate's threshold, so the ensemble gives the base's answers.",
+        )
+    if test.gain_low > 0:
+        return Verdict(
+            "better", "A measurable gain", f"{found} (95\N{NO-BREAK SPACE}% interval {interval}), at {price}."
+        )
+    if test.gain_high < 0:
+        return Verdict(
+            "worse",
+            "A measurable loss",
+            f"{found} (95\N{NO-BREAK SPACE}% interval {interval}), at {price}. The base alone is better.",
+        )
+    return Verdict(
+        "none",
+        "No measurable gain",
+        f"{found}; the 95\N{NO-BREAK SPACE}% interval, {interval}, includes 0. It costs {price}.",
+    )
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share of 1 in per cent, with a space that does not break."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def points(difference: float, digits: int = 2) -> str:
+    """A difference of two shares in percentage points, always signed unless it rounds to 0."""
+    number = f"{100 * abs(difference):.{digits}f}"
+    if not float(number):
+        return number
+    return ("+" if difference > 0 else "\N{MINUS SIGN}") + number
+
+
+def seconds(duration: float) -> str:
+    """A duration in the two largest units that it fills."""
+    if duration < 60:
+        return f"{duration:.1f} s"
+    minutes, rest = divmod(round(duration), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
+
+
+def milliseconds(duration: float) -> str:
+    """A duration given in ms."""
+    return f"{duration:.2f} ms" if duration < 100 else f"{duration:,.0f} ms"
+
+
+def size(n_bytes: float) -> str:
+    """A number of bytes in decimal units."""
+    for unit in ("kB", "MB"):
+        n_bytes /= 1000
+        if n_bytes < 1000:
+            return f"{n_bytes:.1f} {unit}"
+    return f"{n_bytes / 1000:.1f} GB"
+
+
+def count(number: int) -> str:
+    """A whole number with its thousands set apart."""
+    return f"{number:,}"
+
+
+def _digits(n_samples: int) -> int:
+    return 2 if n_samples >= FEW_SAMPLES else 1
+
+
+def _has_specialist(row: ClusterRow) -> bool:
+    return len(row.classes) > 1 and row.n_samples > 0
+
+
+def _share(row: ClusterRow) -> float:
+    """What the specialist adds to what restriction alone gives."""
+    return row.specialist_top1 - row.restricted_top1
+
+
+def _ladder(test: Report) -> list[tuple[str, str, float, str]]:
+    """Name, explanation, share and tone of the bars that show how much there was to win."""
+    return [
+        ("Base", "", test.base_top1, "second"),
+        ("Ensemble", "", test.ensemble_top1, "first"),
+        ("Base, true cluster known", "restricted to its classes", test.oracle_restricted, "pale"),
+        ("Specialist, true cluster known", "perfect routing", test.oracle_specialist, "pale"),
+        ("Router", "chosen cluster holds the true class", test.router_accuracy, "pale"),
+    ]
+
+
+def _clusters(content: ReportContent) -> list[dict[str, Any]]:
+    labels, partition = content.labels, content.partition
+    members = [labels.of(partition.classes(cluster).tolist()) for cluster in range(partition.n_clusters)]
+    return [
+        {
+            "row": row,
+            "names": names,
+            "hint": figures.shorten(", ".join(names), 40),
+            "specialist": _has_specialist(row),
+            "share": _share(row),
+        }
+        for row, names in zip(content.test.clusters, members, strict=True)
+    ]
+
+
+def _curve(test: Report, validation: Report) -> Markup:
+    chosen = [(report.routed_fraction, report.ensemble_top1) for report in (test, validation)]
+    return figures.threshold_curves(test.curve, validation.curve, chosen, test.base_top1)
+
+
+def _trainings(content: ReportContent) -> list[dict[str, Any]]:
+    highest = max((loss for _, losses, _ in content.histories for loss in losses), default=1.0)
+    return [
+        {
+            "title": title,
+            "epochs": len(losses),
+            "loss": losses[-1],
+            "accuracy": accuracies[-1],
+            "svg": figures.training_curves(losses, accuracies, highest),
+        }
+        for title, losses, accuracies in content.histories
+        if losses and accuracies
+    ]
+
+
+def _examples(content: ReportContent) -> list[dict[str, Any]]:
+    """Corrected first, then spoiled, then those on which both are wrong."""
+    kinds = {
+        "corrected": [e for e in content.examples if e.ensemble_class == e.label],
+        "spoiled": [e for e in content.examples if e.base_class == e.label != e.ensemble_class],
+        "both wrong": [e for e in content.examples if e.label not in (e.base_class, e.ensemble_class)],
+    }
+    return [_example(content, kind, example) for kind, examples in kinds.items() for example in examples]
+
+
+def _example(content: ReportContent, kind: str, example: Example) -> dict[str, Any]:
+    names, partition = content.labels.names, content.partition
+    own = partition.classes(example.cluster)
+    order_C = np.argsort(partition.cluster_of_class_C, kind="stable")
+    height, width = example.pixels_HWC.shape[:2]
+    return {
+        "kind": kind,
+        "image": figures.image_address(example.pixels_HWC),
+        "pixelated": max(height, width) < 128,
+        "true": names[example.label],
+        "base": names[example.base_class],
+        "ensemble": names[example.ensemble_class],
+        "base_right": example.base_class == example.label,
+        "ensemble_right": example.ensemble_class == example.label,
+        "cluster": example.cluster,
+        "cluster_size": len(own),
+        "inside": bool(partition.member_SC[example.cluster, example.label]),
+        "entropy": example.entropy,
+        "base_svg": _bars(example.base_logits_C[order_C], order_C, content, example),
+        "base_top": _top(example.base_logits_C, np.arange(len(names)), content, example),
+        "specialist_svg": _bars(example.specialist_logits, own, content, example),
+        "specialist_top": _top(example.specialist_logits, own, content, example),
+    }
+
+
+def _bars(logits: FloatArray, classes: NDArray[Any], content: ReportContent, example: Example) -> Markup:
+    """The logits of ``classes``, in their order."""
+    places = np.flatnonzero(classes == example.label)
+    return figures.logit_bars(
+        logits,
+        content.labels.of(classes.tolist()),
+        content.partition.member_SC[example.cluster, classes].tolist(),
+        int(places[0]) if places.size else None,
+        int(logits.argmax()),
+    )
+
+
+def _top(logits: FloatArray, classes: NDArray[Any], content: ReportContent, example: Example) -> list[dict[str, Any]]:
+    """The five highest logits, and the true class's own line where it is not among them."""
+    order = np.argsort(-logits, kind="stable")
+    places: Sequence[int] = [
+        place for place, k in enumerate(order.tolist()) if place < 5 or classes[k] == example.label
+    ]
+    return [
+        {
+            "rank": place + 1,
+            "name": content.labels.names[classes[order[place]]],
+            "logit": float(logits[order[place]]),
+            "true": bool(classes[order[place]] == example.label),
+            "inside": bool(content.partition.member_SC[example.cluster, classes[order[place]]]),
+        }
+        for place in places
+    ]

@@ -1,0 +1,341 @@
+"""A run on disk: a folder that describes itself.
+
+::
+
+    RUN/manifest.json                     what this is; settings, classes, partition, gate; sha256 of each other file
+    RUN/base.safetensors                  weights of the base
+    RUN/specialists/S/K.safetensors       weights of the specialist of cluster K of S
+    RUN/logits/*.safetensors              logits and labels of validation and test
+    RUN/examples.safetensors              test images that the report shows
+    RUN/history.json, RUN/metrics.json    training curves; figures on validation and test
+    RUN/report.html                       to look at
+
+A file appears whole or not at all: it is written under a temporary name, synced, and renamed; then the manifest that
+names it, likewise. A run that was cut short holds a manifest that says so and the stages that it finished. Nothing
+in a run is code, and loading runs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+import coterie
+from coterie.config import FitSettings
+from coterie.errors import ArtifactError
+
+FORMAT: Literal[1] = 1
+MANIFEST = "manifest.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Frozen):
+    """Size in bytes and sha256 of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class DataRecord(_Frozen):
+    """What an ensemble must know of its data to take new images."""
+
+    about: str
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    channels: Literal[1, 3]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class HeadRecord(_Frozen):
+    """Where the base's linear head is."""
+
+    path: str
+    in_features: int
+    out_features: int
+
+
+class Candidate(_Frozen):
+    """One number of clusters that was tried: cross-fitted validation accuracy of its ensemble."""
+
+    clusters: int
+    accuracy: float
+
+
+class PartitionRecord(_Frozen):
+    """The classes of each cluster, and the numbers of clusters that were tried."""
+
+    members: tuple[tuple[int, ...], ...]
+    candidates: tuple[Candidate, ...]
+
+
+class GateRecord(_Frozen):
+    """How rows are routed; a threshold of null routes nothing."""
+
+    score: Literal["entropy"]
+    combiner: Literal["hard", "compose"]
+    threshold: float | None
+
+
+class CostRecord(_Frozen):
+    """Seconds of training, milliseconds per image, numbers of weights."""
+
+    base_seconds: float
+    specialist_seconds: float
+    base_image_ms: float
+    ensemble_image_ms: float
+    base_parameters: int
+    specialist_parameters: int
+
+
+class Manifest(_Frozen):
+    """All that a run says of itself. Records are filled in as stages finish."""
+
+    format: Literal[1] = FORMAT
+    complete: bool = False
+    versions: dict[str, str] = Field(default_factory=lambda: installed_versions())
+    settings: dict[str, Any]
+    data: DataRecord | None = None
+    head: HeadRecord | None = None
+    seconds: dict[str, float] = {}
+    partition: PartitionRecord | None = None
+    gate: GateRecord | None = None
+    costs: CostRecord | None = None
+    files: dict[str, FileRecord] = {}
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    packages = ("numpy", "scikit-learn", "scipy", "torch", "lightning-fabric")
+    return {
+        "coterie": coterie.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+@dataclass
+class Run:
+    """A run folder. ``manifest`` is what is on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def create_or_resume(cls, path: Path, settings: FitSettings) -> Run:
+        """A new run at ``path``, or the one with these settings that it holds. Nothing is written yet.
+
+        Raises:
+            ArtifactError: the folder holds something else, a finished run, or a run with other settings.
+        """
+        values = settings.to_values()
+        if not (path / MANIFEST).exists():
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise ArtifactError(f"{path} exists and is not a coterie run; choose another --out")
+            return cls(path, Manifest(settings=values))
+        run = cls.open(path)
+        changed = _differences(run.manifest.settings, values)
+        if changed:
+            raise ArtifactError(
+                f"{path} holds another run; its settings differ in " + "; ".join(changed[:8]) + ". Choose another --out"
+            )
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Read the manifest of a run, finished or not.
+
+        Raises:
+            ArtifactError: there is none, it is damaged, or its format is newer than this version of coterie reads.
+        """
+        file = path / MANIFEST
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} is not a coterie run: it has no {MANIFEST}") from None
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"cannot read {file}: {error}") from None
+        found = values.get("format") if isinstance(values, dict) else None
+        if isinstance(found, int) and found > FORMAT:
+            raise ArtifactError(
+                f"{file} has format {found}; coterie {coterie.__version__} reads up to {FORMAT}. Upgrade coterie"
+            )
+        try:
+            return cls(path, Manifest.model_validate(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "top level"
+            raise ArtifactError(f"{file} is damaged: {where}: {first['msg']}") from None
+
+    @classmethod
+    def open_complete(cls, path: Path) -> Run:
+        """Read a finished run and check every file against its checksum.
+
+        Raises:
+            ArtifactError: as ``open``; or the run is unfinished, or files are missing or damaged, which are named.
+        """
+        run = cls.open(path)
+        if not run.manifest.complete:
+            raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
+        broken = [f"{name}: {fault}" for name in run.manifest.files if (fault := run._fault(name))]
+        if broken:
+            raise ArtifactError(f"{path} is damaged: " + "; ".join(broken[:10]))
+        return run
+
+    def has(self, name: str) -> bool:
+        """Whether a finished stage left this file, whole."""
+        return name in self.manifest.files and self._fault(name) is None
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes, checked.
+
+        Raises:
+            ArtifactError: it is missing or damaged.
+        """
+        if name not in self.manifest.files:
+            raise ArtifactError(f"{self.path} has no {name}")
+        fault = self._fault(name)
+        if fault:
+            raise ArtifactError(f"{self.path} is damaged: {name}: {fault}")
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, content: bytes, **records: Any) -> None:
+        """Write a file, then the manifest that names it, with new values for some of the manifest's records.
+
+        Raises:
+            ArtifactError: the disk is full or cannot be written; what was there before is intact.
+        """
+        write_whole(self.path / name, content)
+        record = FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        self.update(files={**self.manifest.files, name: record}, **records)
+
+    def update(self, **records: Any) -> None:
+        """Write the manifest with new values for some records."""
+        self.manifest = self.manifest.model_copy(update=records)
+        self._write_manifest()
+
+    def forget(self, names: list[str]) -> None:
+        """Delete files, the manifest first."""
+        self.update(files={name: record for name, record in self.manifest.files.items() if name not in names})
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def write_weights(self, name: str, network: nn.Module, **records: Any) -> None:
+        """All parameters and buffers of a network."""
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+        self.write(name, safetensors.torch.save(state), **records)
+
+    def read_weights(self, name: str, network: nn.Module) -> None:
+        """Load weights into a network of the same architecture.
+
+        Raises:
+            ArtifactError: they are missing, damaged, or another network's.
+        """
+        state = self._tensors(name)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise ArtifactError(f"{self.path / name} holds another network's weights: {error}") from None
+
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], **records: Any) -> None:
+        """Named arrays, as safetensors."""
+        tensors = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
+        self.write(name, safetensors.torch.save(tensors), **records)
+
+    def read_arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The inverse of ``write_arrays``."""
+        return {key: tensor.numpy() for key, tensor in self._tensors(name).items()}
+
+    def write_json(self, name: str, value: Any, **records: Any) -> None:
+        """Plain values, as JSON for people too."""
+        self.write(name, _to_json(value), **records)
+
+    def read_json(self, name: str) -> Any:
+        """The inverse of ``write_json``."""
+        return json.loads(self.read(name))
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        try:
+            return safetensors.torch.load(self.read(name))
+        except SafetensorError as error:
+            raise ArtifactError(f"{self.path / name} is not a safetensors file: {error}") from None
+
+    def _fault(self, name: str) -> str | None:
+        """What is wrong with a file that the manifest names; None where nothing is."""
+        record = self.manifest.files[name]
+        try:
+            content = (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            return f"unreadable ({error.strerror})"
+        if len(content) != record.bytes:
+            return f"{len(content)} bytes instead of {record.bytes}"
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            return "its bytes have changed (sha256 differs)"
+        return None
+
+    def _write_manifest(self) -> None:
+        write_whole(self.path / MANIFEST, _to_json(self.manifest.model_dump(mode="json")))
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all, even if the power fails.
+
+    Raises:
+        ArtifactError: the disk is full, or the folder cannot be written.
+    """
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        _discard(temporary)
+        raise ArtifactError(
+            f"cannot write {file} ({len(content):,} bytes): {error.strerror}. What was written before is intact; "
+            "make room and start the same command again"
+        ) from None
+    except BaseException:  # Ctrl-C between the lines: leave no half file behind
+        _discard(temporary)
+        raise
+
+
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Settings whose values differ, as ``name: old -> new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = list(dict.fromkeys((*old, *new)))
+        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
+    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]

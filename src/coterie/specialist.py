@@ -1,0 +1,22 @@
+"""One specialist per cluster: the base's architecture, its weights, and its head cut to the cluster's classes."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from coterie.backbones import Head, replace_head
+from coterie.partition import IntArray
+
+
+def make_specialist(base: nn.Module, head: Head, classes: IntArray) -> nn.Module:
+    """A copy of the base whose head has the rows of ``classes`` only, in that order.
+
+    Before training it is the base restricted to those classes.
+    """
+    specialist = copy.deepcopy(base)
+    replace_head(specialist, head, torch.from_numpy(np.ascontiguousarray(classes)))
+    return specialist

@@ -1,0 +1,184 @@
+"""The one training loop. Base and specialists both go through it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from coterie.config import HardwareSettings, TrainingSettings
+from coterie.data.batches import Batches, plain_batches
+from coterie.data.splits import Images, Preprocessing
+from coterie.errors import SettingsError, TrainingError
+from coterie.progress import Progress
+
+# Fabric announces its precision each time; the plan says it once.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+# Losses are read back from the device in blocks: reading each one would stall a GPU.
+STEPS_PER_READ = 10
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Means over an epoch's training steps: cross-entropy in nats, and accuracy as a share of 1."""
+
+    loss: float
+    accuracy: float
+
+    def to_values(self) -> dict[str, float]:
+        """As plain values for JSON."""
+        return asdict(self)
+
+
+def make_fabric(hardware: HardwareSettings) -> Fabric:
+    """Device and precision, by Lightning Fabric.
+
+    Raises:
+        SettingsError: the accelerator is not there.
+    """
+    if hardware.threads:
+        torch.set_num_threads(hardware.threads)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    accelerator = hardware.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
+    if not available[accelerator]:
+        here = ", ".join(name for name, there in available.items() if there)
+        raise SettingsError(f"hardware.accelerator = {accelerator!r}: not on this machine; here: {here}")
+    bf16 = hardware.precision == "bf16" or (hardware.precision == "auto" and _computes_in_bf16(accelerator))
+    return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if bf16 else "32-true")
+
+
+def _computes_in_bf16(accelerator: str) -> bool:
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if accelerator == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """SGD with Nesterov momentum or AdamW; weight decay only on weights of two or more dimensions."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    nesterov = settings.momentum > 0
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=nesterov, fused=True)
+
+
+def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) -> LRScheduler:
+    """The learning rate over ``steps`` steps: one-cycle or cosine, both down to (almost) 0."""
+    if settings.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, steps)
+    return OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=steps, pct_start=settings.warmup_share, cycle_momentum=False
+    )
+
+
+def train(
+    fabric: Fabric,
+    network: nn.Module,
+    batches: Batches,
+    settings: TrainingSettings,
+    progress: Progress,
+    *,
+    compile_network: bool = False,
+) -> tuple[EpochRecord, ...]:
+    """Train ``network`` in place; leaves it on the fabric's device, in evaluation mode.
+
+    Raises:
+        TrainingError: the loss is NaN or infinite; says at which step.
+    """
+    network.train().to(memory_format=torch.channels_last)
+    runner: Any = torch.compile(network) if compile_network else network
+    model, optimizer = fabric.setup(runner, make_optimizer(network, settings))
+    schedule = make_schedule(optimizer, settings, settings.epochs * len(batches))
+    history = []
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        torch.manual_seed(batches.seed)  # of dropout and the like; batches have a generator of their own
+        for epoch in range(settings.epochs):
+            meter = _Meter(progress, first_step=epoch * len(batches), batch_size=batches.batch_size)
+            for inputs, labels in batches.epoch(epoch, fabric.device):
+                meter.add(*training_step(fabric, model, optimizer, settings, inputs, labels))
+                schedule.step()
+            history.append(meter.close())
+    network.eval()
+    return tuple(history)
+
+
+def training_step(
+    fabric: Fabric, model: Any, optimizer: Any, settings: TrainingSettings, inputs: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step on one batch; returns loss and accuracy, still on the device."""
+    logits = model(inputs)
+    loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    if settings.clip_norm is not None:
+        fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    return loss.detach(), (logits.detach().argmax(1) == labels).float().mean()
+
+
+class _Meter:
+    """Gathers loss and accuracy on the device and reads them in blocks."""
+
+    def __init__(self, progress: Progress, first_step: int, batch_size: int) -> None:
+        self.progress = progress
+        self.batch_size = batch_size
+        self.next_step = first_step
+        self.unread: list[Tensor] = []
+        self.read: list[NDArray[np.float32]] = []
+
+    def add(self, loss: Tensor, accuracy: Tensor) -> None:
+        self.unread.append(torch.stack((loss.float(), accuracy)))
+        if len(self.unread) == STEPS_PER_READ:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.unread:
+            return
+        block = torch.stack(self.unread).cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(block[:, 0]))
+        if bad.size:
+            raise TrainingError(
+                f"the loss became {block[bad[0], 0]} at step {self.next_step + int(bad[0]) + 1}. Try a lower "
+                "learning_rate, clip_norm = 1, a longer warmup_share, or precision = fp32"
+            )
+        self.read.append(block)
+        self.next_step += len(block)
+        loss, accuracy = block.mean(axis=0)
+        self.progress.advance(len(block), len(block) * self.batch_size, float(loss), float(accuracy))
+        self.unread.clear()
+
+    def close(self) -> EpochRecord:
+        self.flush()
+        loss, accuracy = np.concatenate(self.read).mean(axis=0)
+        return EpochRecord(float(loss), float(accuracy))
+
+
+@torch.inference_mode()
+def compute_logits(
+    fabric: Fabric, network: nn.Module, images: Images, preprocessing: Preprocessing, batch_size: int = 500
+) -> NDArray[np.float32]:
+    """Logits of all images, in order, not augmented: float32 of shape (N, width of the head)."""
+    network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with fabric.autocast():
+        batches = [
+            network(inputs).float().cpu() for inputs in plain_batches(images, preprocessing, batch_size, fabric.device)
+        ]
+    return torch.cat(batches).numpy()

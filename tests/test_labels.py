@@ -1,0 +1,17 @@
+import pytest
+
+from coterie.errors import DataError
+from coterie.labels import LabelSpace
+
+
+def test_names_by_index() -> None:
+    labels = LabelSpace(("a", "b", "c"))
+    assert len(labels) == 3
+    assert labels.of([2, 0]) == ("c", "a")
+
+
+def test_one_class_and_equal_names_are_refused() -> None:
+    with pytest.raises(DataError, match="at least 2 classes; found 1"):
+        LabelSpace(("a",))
+    with pytest.raises(DataError, match=r"more than once: \['b'\]"):
+        LabelSpace(("a", "b", "b"))

@@ -1,0 +1,216 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import coterie
+from conftest import make_splits
+from coterie import artifact, pipeline
+from coterie.config import FitSettings
+from coterie.data.splits import Splits
+from coterie.errors import ArtifactError, BackboneError, PartitionError, TrainingError
+from coterie.evaluation import evaluate
+from coterie.plan import make_plan
+from coterie.progress import Progress
+from coterie.run_folder import Run
+
+
+class Interrupting(Progress):
+    """Ctrl-C at the first step of a stage."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.stages = title, []
+
+    def stage(self, title: str, steps: int) -> None:
+        self.stages.append(title)
+
+    def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
+        if self.stages[-1] == self.title:
+            raise KeyboardInterrupt
+
+
+def changed(settings: FitSettings, **values: object) -> FitSettings:
+    return FitSettings.from_values({**settings.to_values(), **values})
+
+
+@pytest.fixture
+def run(tmp_path: Path, settings: FitSettings, splits: Splits) -> Run:
+    coterie.fit(settings, tmp_path / "run", splits=splits)
+    return Run.open_complete(tmp_path / "run")
+
+
+def weights(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*.safetensors"))}
+
+
+def test_fit_leaves_a_run_that_describes_itself(run: Run, splits: Splits) -> None:
+    manifest = run.manifest
+    assert manifest.complete
+    assert sorted(k for members in manifest.partition.members for k in members) == list(range(8))
+    assert manifest.data.classes == splits.labels.names
+    on_disk = {str(f.relative_to(run.path)) for f in run.path.rglob("*") if f.is_file()} - {"manifest.json"}
+    assert on_disk == set(manifest.files)
+    assert {"base.safetensors", "report.html", "metrics.json", "history.json", "logits/validation.safetensors"} <= on_disk
+    history = run.read_json("history.json")
+    assert len(history["base"]) == 4
+    assert history["base"][-1]["loss"] < history["base"][0]["loss"]
+
+
+def test_a_loaded_ensemble_predicts_what_the_fitted_one_did_bit_for_bit(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    fitted = coterie.fit(settings, tmp_path / "run", splits=splits)
+    loaded = coterie.load(tmp_path / "run")
+    np.testing.assert_array_equal(
+        fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images)
+    )
+
+
+def test_the_reported_accuracy_is_that_of_predict(run: Run, splits: Splits) -> None:
+    ensemble = coterie.load(run.path)
+    right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+    report = artifact.read_reports(run)["test"]
+    assert report.ensemble_top1 == pytest.approx(right.mean())
+    assert report.base_top1 > 0.4  # of 8 classes
+
+
+def test_stored_logits_give_the_stored_figures_again(run: Run) -> None:
+    for split, report in artifact.read_reports(run).items():
+        outputs = artifact.read_outputs(run, split)
+        manifest = run.manifest
+        again = evaluate(outputs, artifact.partition_of(manifest), artifact.gate_of(manifest), manifest.gate.combiner)
+        assert again == report
+
+
+def test_the_threshold_is_the_best_on_validation(run: Run) -> None:
+    validation = artifact.read_reports(run)["validation"]
+    assert validation.ensemble_top1 == pytest.approx(max(validation.curve.accuracy), abs=1e-12)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(
+    run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    coterie.fit(settings, tmp_path / "again", splits=splits)
+    assert weights(run.path) == weights(tmp_path / "again")
+    assert (run.path / "metrics.json").read_bytes() == (tmp_path / "again" / "metrics.json").read_bytes()
+    coterie.fit(changed(settings, seed=1), tmp_path / "other", splits=splits)
+    assert weights(run.path)["base.safetensors"] != weights(tmp_path / "other")["base.safetensors"]
+
+
+@pytest.mark.parametrize("stage", ["base", "specialist 1 of 3", "evaluation"])
+def test_an_interrupted_run_goes_on_after_its_last_finished_stage_and_ends_the_same(
+    stage: str, run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    path = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(settings, path, splits=splits, progress=Interrupting(stage))
+    assert not Run.open(path).manifest.complete
+    kept = weights(path)
+    again = Interrupting("none")
+    coterie.fit(settings, path, splits=splits, progress=again)
+    assert again.stages[0] == stage
+    assert weights(path) == weights(run.path)
+    assert kept.items() <= weights(path).items()
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(run: Run, settings: FitSettings, splits: Splits) -> None:
+    progress = Interrupting("none")
+    coterie.fit(settings, run.path, splits=splits, progress=progress)
+    assert progress.stages == []
+
+
+def test_other_settings_or_other_data_do_not_touch_a_run(
+    run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    with pytest.raises(ArtifactError, match="holds another run; its settings differ in seed: 0 -> 5"):
+        coterie.fit(changed(settings, seed=5), run.path, splits=splits)
+    cut = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(settings, cut, splits=splits, progress=Interrupting("base"))
+    with pytest.raises(ArtifactError, match="has changed since"):
+        coterie.fit(settings, cut, splits=make_splits(n_classes=6))
+
+
+def test_of_several_numbers_of_clusters_the_best_on_validation_is_kept(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    several = changed(settings, partition={"clusters": [2, 4]})
+    ensemble = coterie.fit(several, tmp_path / "run", splits=splits)
+    candidates = Run.open_complete(tmp_path / "run").manifest.partition.candidates
+    best = max(candidates, key=lambda candidate: candidate.accuracy)
+    assert [c.clusters for c in candidates] == [2, 4]
+    assert ensemble.partition.n_clusters == best.clusters
+    assert {path.name for path in (tmp_path / "run" / "specialists").iterdir() if any(path.iterdir())} == {
+        str(best.clusters)
+    }
+
+
+@pytest.mark.parametrize("n_clusters", [1, 8])
+def test_one_cluster_and_one_class_a_cluster(
+    n_clusters: int, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    ensemble = coterie.fit(
+        changed(settings, partition={"clusters": [n_clusters]}), tmp_path / "run", splits=splits
+    )
+    assert len(ensemble.specialists) == (1 if n_clusters == 1 else 0)
+    report = artifact.read_reports(Run.open_complete(tmp_path / "run"))["test"]
+    assert len(report.clusters) == n_clusters
+    if n_clusters == 8:  # a cluster of one class answers what the base would have answered, at no cost
+        assert report.mean_passes == 1
+
+
+def test_a_given_threshold_is_kept_and_nothing_routed_gives_the_base(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    ensemble = coterie.fit(changed(settings, gate={"threshold": 1e6}), tmp_path / "run", splits=splits)
+    decision = ensemble.decide(splits.test.images)
+    assert not decision.routed_N.any()
+    logits = torch.from_numpy(decision.base_logits_NC)
+    np.testing.assert_allclose(decision.proba_NC, logits.softmax(1).numpy(), rtol=1e-5)
+
+
+def test_settings_that_cannot_work_stop_before_training_and_leave_nothing(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    with pytest.raises(PartitionError, match="9 clusters of 8 classes; allowed: 1 to 8"):
+        coterie.fit(changed(settings, partition={"clusters": [9]}), tmp_path / "run", splits=splits)
+    with pytest.raises(BackboneError, match="unknown backbone"):
+        coterie.fit(changed(settings, backbone="resnet"), tmp_path / "run", splits=splits)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_explodes_in_a_specialist_keeps_the_base(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    wild = changed(settings, specialist={"learning_rate": 1e30, "epochs": 20, "batch_size": 32})
+    with pytest.raises(TrainingError, match="at step"):
+        coterie.fit(wild, tmp_path / "run", splits=splits)
+    assert Run.open(tmp_path / "run").has("base.safetensors")
+
+
+def test_without_a_folder_nothing_is_kept(settings: FitSettings, splits: Splits) -> None:
+    assert coterie.fit(settings, splits=splits).predict(splits.test.images).shape == (64,)
+
+
+def test_the_plan_counts_the_steps_that_are_taken(settings: FitSettings, splits: Splits) -> None:
+    plan = make_plan(settings, splits)
+    assert [stage.title for stage in plan.stages] == ["base", "3 specialists", "validation and test"]
+    assert plan.stages[0].steps == 4 * 6
+    assert 0 < plan.seconds < 60
+    assert plan.device == "cpu"
+
+
+def test_metrics_are_json_for_anyone(run: Run) -> None:
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    assert set(metrics) == {"validation", "test"}
+    assert 0 < metrics["test"]["base_top1"] <= 1
+
+
+def test_the_public_names_are_these() -> None:
+    assert coterie.__all__ == ["CoterieError", "FitSettings", "Partition", "SpecialistEnsemble", "fit", "load"]
+    assert coterie.fit is pipeline.fit
+    assert all(getattr(coterie, name) is not None for name in coterie.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        coterie.train  # noqa: B018

@@ -1,0 +1,156 @@
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from coterie.config import FitSettings
+from coterie.errors import ArtifactError
+from coterie.run_folder import FORMAT, Run, write_whole
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run.create_or_resume(tmp_path / "run", FitSettings())
+    run.write_arrays("logits/test.safetensors", {"a_NC": np.arange(6, dtype=np.float32).reshape(2, 3)})
+    run.update(complete=True)
+    return run
+
+
+def test_arrays_weights_and_json_come_back_bit_for_bit(run: Run) -> None:
+    torch.manual_seed(0)
+    network, other = (nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)) for _ in range(2))
+    run.write_weights("base.safetensors", network.to(memory_format=torch.channels_last))
+    run.write_json("metrics.json", {"é": [1.5]})
+    run = Run.open_complete(run.path)
+    run.read_weights("base.safetensors", other)
+    for mine, theirs in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert run.read_json("metrics.json") == {"é": [1.5]}
+    assert run.read_arrays("logits/test.safetensors")["a_NC"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_the_manifest_names_every_file_with_its_checksum(run: Run) -> None:
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    assert manifest["format"] == FORMAT
+    assert set(manifest["files"]) == {"logits/test.safetensors"}
+    assert len(manifest["files"]["logits/test.safetensors"]["sha256"]) == 64
+    assert {"coterie", "torch", "python"} <= set(manifest["versions"])
+
+
+def test_a_flipped_byte_is_found_and_named(run: Run) -> None:
+    file = run.path / "logits/test.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"logits/test\.safetensors: its bytes have changed \(sha256 differs\)"):
+        Run.open_complete(run.path)
+    assert not run.has("logits/test.safetensors")
+
+
+def test_a_missing_and_a_cut_file_are_named(run: Run) -> None:
+    run.write_json("metrics.json", {})
+    (run.path / "metrics.json").unlink()
+    file = run.path / "logits/test.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(ArtifactError, match=r"test.safetensors: \d+ bytes instead of \d+; metrics.json: missing"):
+        Run.open_complete(run.path)
+
+
+def test_a_newer_format_is_refused(run: Run) -> None:
+    file = run.path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": FORMAT + 1, "new": 1}))
+    with pytest.raises(ArtifactError, match=f"has format {FORMAT + 1}; coterie .* reads up to {FORMAT}. Upgrade"):
+        Run.open(run.path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "cannot read"), ("[]", "damaged"), ('{"format": 1}', "damaged: settings"), (b"\xff\xfe", "cannot read")],
+)
+def test_a_damaged_manifest_is_named(run: Run, content: str | bytes, message: str) -> None:
+    file = run.path / "manifest.json"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ArtifactError, match=message):
+        Run.open(run.path)
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="not a coterie run: it has no manifest"):
+        Run.open(tmp_path)
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ArtifactError, match="not a coterie run; choose another --out"):
+        Run.create_or_resume(tmp_path, FitSettings())
+    with pytest.raises(ArtifactError, match="choose another --out"):
+        Run.create_or_resume(tmp_path / "thesis.tex", FitSettings())
+
+
+def test_a_run_with_other_settings_is_refused_naming_them(run: Run) -> None:
+    other = FitSettings.from_values({"base": {"epochs": 3}, "partition": {"clusters": [4]}})
+    with pytest.raises(ArtifactError, match=r"base.epochs: 25 -> 3; partition.clusters: \[9\] -> \[4\]"):
+        Run.create_or_resume(run.path, other)
+    assert Run.create_or_resume(run.path, FitSettings()).manifest == run.manifest
+
+
+def test_an_unfinished_run_does_not_load(run: Run) -> None:
+    run.update(complete=False)
+    with pytest.raises(ArtifactError, match="unfinished run; the same `coterie fit` command goes on"):
+        Run.open_complete(run.path)
+
+
+def test_weights_of_another_network_are_refused(run: Run) -> None:
+    run.write_weights("base.safetensors", nn.Linear(2, 3))
+    with pytest.raises(ArtifactError, match="another network's weights"):
+        run.read_weights("base.safetensors", nn.Linear(2, 4))
+
+
+def test_a_pickle_is_not_loaded(run: Run) -> None:
+    import pickle
+
+    run.write("base.safetensors", pickle.dumps({"weight": [1.0]}))
+    with pytest.raises(ArtifactError, match="not a safetensors file"):
+        run.read_weights("base.safetensors", nn.Linear(2, 3))
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_json("metrics.json", {"old": 1})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ArtifactError, match="No space left on device. What was written before is intact"):
+        run.write_json("metrics.json", {"new": 2})
+    monkeypatch.undo()
+    assert Run.open_complete(run.path).read_json("metrics.json") == {"old": 1}
+    assert not list(run.path.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full (Linux)")
+def test_a_really_full_device(tmp_path: Path) -> None:
+    (tmp_path / ".x.tmp").symlink_to("/dev/full")
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        write_whole(tmp_path / "x", b"content")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_interrupt_while_writing_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    before = (run.path / "manifest.json").read_bytes()
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.update(complete=False)
+    assert (run.path / "manifest.json").read_bytes() == before
+    assert not list(run.path.rglob("*.tmp"))
+
+
+def test_forgotten_files_are_gone_from_folder_and_manifest(run: Run) -> None:
+    run.forget(["logits/test.safetensors"])
+    assert not (run.path / "logits/test.safetensors").exists()
+    assert Run.open_complete(run.path).manifest.files == {}
