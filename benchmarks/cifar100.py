@@ -31,16 +31,20 @@ def main(source: str, out: str, *options: str) -> None:
         "|---|---|---|",
         f"| base, top-1 on {report['n_samples']:,} test images | at least 69 % | {100 * report['base_top1']:.2f} % |",
         f"| ensemble, the paper's rule, S = 9 | | {100 * report['ensemble_top1']:.2f} % |",
-        f"| gain | at least +0.70 | {100 * report['gain']:+.2f} (95 % interval {100 * report['gain_low']:+.2f} to "
-        f"{100 * report['gain_high']:+.2f}) |",
+        (
+            f"| gain | at least +0.70 | {100 * report['gain']:+.2f} (95 % interval {100 * report['gain_low']:+.2f} to "
+            f"{100 * report['gain_high']:+.2f}) |"
+        ),
         f"| whole command | under 45 min | {minutes:.1f} min |",
         f"| peak memory | under 3 GiB | {gib:.2f} GiB |",
         f"| routed | | {100 * report['routed_fraction']:.1f} %, {report['mean_passes']:.2f} passes |",
         f"| router accuracy | | {100 * report['router_accuracy']:.2f} % |",
         f"| in the true cluster: restricted base | | {100 * report['oracle_restricted']:.2f} % |",
         f"| in the true cluster: specialists | | {100 * report['oracle_specialist']:.2f} % |",
-        f"| time per image, base and ensemble | | {manifest['costs']['base_image_ms']:.3f} ms, "
-        f"{manifest['costs']['ensemble_image_ms']:.3f} ms |",
+        (
+            f"| time per image, base and ensemble | | {manifest['costs']['base_image_ms']:.3f} ms, "
+            f"{manifest['costs']['ensemble_image_ms']:.3f} ms |"
+        ),
         "",
         "| cluster | classes | base | restricted | specialist | base top-3 | restricted top-3 | specialist top-3 |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 import coterie
-from conftest import make_splits
+from conftest import make_split, make_splits
 from coterie import artifact, pipeline
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
@@ -52,7 +53,13 @@ def test_fit_leaves_a_run_that_describes_itself(run: Run, splits: Splits) -> Non
     assert manifest.data.classes == splits.labels.names
     on_disk = {str(f.relative_to(run.path)) for f in run.path.rglob("*") if f.is_file()} - {"manifest.json"}
     assert on_disk == set(manifest.files)
-    assert {"base.safetensors", "report.html", "metrics.json", "history.json", "logits/validation.safetensors"} <= on_disk
+    assert {
+        "base.safetensors",
+        "report.html",
+        "metrics.json",
+        "history.json",
+        "logits/validation.safetensors",
+    } <= on_disk
     history = run.read_json("history.json")
     assert len(history["base"]) == 4
     assert history["base"][-1]["loss"] < history["base"][0]["loss"]
@@ -63,9 +70,7 @@ def test_a_loaded_ensemble_predicts_what_the_fitted_one_did_bit_for_bit(
 ) -> None:
     fitted = coterie.fit(settings, tmp_path / "run", splits=splits)
     loaded = coterie.load(tmp_path / "run")
-    np.testing.assert_array_equal(
-        fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images)
-    )
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
 
 
 def test_the_reported_accuracy_is_that_of_predict(run: Run, splits: Splits) -> None:
@@ -151,14 +156,26 @@ def test_of_several_numbers_of_clusters_the_best_on_validation_is_kept(
 def test_one_cluster_and_one_class_a_cluster(
     n_clusters: int, tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:
-    ensemble = coterie.fit(
-        changed(settings, partition={"clusters": [n_clusters]}), tmp_path / "run", splits=splits
-    )
+    ensemble = coterie.fit(changed(settings, partition={"clusters": [n_clusters]}), tmp_path / "run", splits=splits)
     assert len(ensemble.specialists) == (1 if n_clusters == 1 else 0)
     report = artifact.read_reports(Run.open_complete(tmp_path / "run"))["test"]
     assert len(report.clusters) == n_clusters
     if n_clusters == 8:  # a cluster of one class answers what the base would have answered, at no cost
         assert report.mean_passes == 1
+
+
+def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
+    strange = dataclasses.replace(splits, test=make_split(5, 8, seed=99))
+    coterie.fit(settings, tmp_path / "strange", splits=strange)
+    other = Run.open_complete(tmp_path / "strange")
+    assert other.manifest.gate == run.manifest.gate
+    assert other.manifest.partition == run.manifest.partition
+    assert artifact.read_reports(other)["validation"] == artifact.read_reports(run)["validation"]
+    trained = {name: content for name, content in weights(run.path).items() if "logits" not in name}
+    assert {name: trained[name] for name in trained if name != "examples.safetensors"}.items() <= weights(
+        other.path
+    ).items()
+    assert artifact.read_reports(other)["test"] != artifact.read_reports(run)["test"]
 
 
 def test_a_given_threshold_is_kept_and_nothing_routed_gives_the_base(

@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(run: Run, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ArtifactError, match="No space left on device. What was written before is intact"):
+    with pytest.raises(ArtifactError, match=r"No space left on device\. What was written before is intact"):
         run.write_json("metrics.json", {"new": 2})
     monkeypatch.undo()
     assert Run.open_complete(run.path).read_json("metrics.json") == {"old": 1}

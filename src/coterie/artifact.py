@@ -21,7 +21,7 @@ from coterie.labels import LabelSpace
 from coterie.metrics import Report
 from coterie.partition import IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
-from coterie.run_folder import GateRecord, Manifest, Run
+from coterie.run_folder import REPORT, GateRecord, Manifest, Run
 from coterie.specialist import make_specialist
 
 BASE_FILE = "base.safetensors"
@@ -145,7 +145,7 @@ def read_reports(run: Run) -> dict[str, Report]:
 
 def write_report(run: Run, created: str) -> None:
     """Draw the report anew from what the folder holds."""
-    run.write("report.html", render(_report_content(run, created)).encode())
+    run.write(REPORT, render(_report_content(run, created)).encode())
 
 
 def _report_content(run: Run, created: str) -> ReportContent:

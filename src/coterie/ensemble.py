@@ -50,14 +50,15 @@ class Decision:
 class Explanation:
     """Why an image got its class: the top classes with their probabilities, of the base and of the specialist.
 
-    ``specialist_top`` is empty where the base was sure and nobody was asked. ``score`` is the base's entropy in nats.
+    ``specialist_top`` is empty where the base was sure and nobody was asked. ``score`` is the base's entropy in nats;
+    a ``threshold`` of None routes nothing.
     """
 
     predicted: str
     probability: float
     routed: bool
     score: float
-    threshold: float
+    threshold: float | None
     cluster: int
     cluster_classes: tuple[str, ...]
     base_top: tuple[tuple[str, float], ...]
@@ -201,7 +202,7 @@ class SpecialistEnsemble(nn.Module):
             probability=float(proba_C[best]),
             routed=routed,
             score=float(decision.score_N[row]),
-            threshold=self.gate.threshold,
+            threshold=self.gate.threshold if np.isfinite(self.gate.threshold) else None,
             cluster=cluster,
             cluster_classes=self.labels.of(classes.tolist()),
             base_top=self._top(softmax(decision.base_logits_NC[row]), np.arange(len(self.labels)), top),

@@ -42,6 +42,7 @@ from coterie.errors import ArtifactError
 
 FORMAT: Literal[1] = 1
 MANIFEST = "manifest.json"
+REPORT = "report.html"
 
 
 class _Frozen(BaseModel):
@@ -189,7 +190,7 @@ class Run:
 
     @classmethod
     def open_complete(cls, path: Path) -> Run:
-        """Read a finished run and check every file against its checksum.
+        """Read a finished run and check every file but the report against its checksum.
 
         Raises:
             ArtifactError: as ``open``; or the run is unfinished, or files are missing or damaged, which are named.
@@ -197,7 +198,9 @@ class Run:
         run = cls.open(path)
         if not run.manifest.complete:
             raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
-        broken = [f"{name}: {fault}" for name in run.manifest.files if (fault := run._fault(name))]
+        # The report is drawn from the rest, and can be drawn again.
+        names = [name for name in run.manifest.files if name != REPORT]
+        broken = [f"{name}: {fault}" for name in names if (fault := run._fault(name))]
         if broken:
             raise ArtifactError(f"{path} is damaged: " + "; ".join(broken[:10]))
         return run

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from coterie.config import DataSettings
+from coterie.data.decode import read_images
 from coterie.data.splits import Splits
+
+__all__ = ["load", "read_images"]
 
 
 def load(settings: DataSettings, seed: int) -> Splits:

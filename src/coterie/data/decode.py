@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from coterie.data.splits import Images, MemoryImages
+from coterie.data.splits import Images, MemoryImages, Preprocessing
 from coterie.errors import DataError
 
 if TYPE_CHECKING:
@@ -135,6 +136,36 @@ def decode_splits(
     n_images = sum(len(encoded) for encoded in splits.values())
     in_memory = n_images * form.n_bytes <= memory_bytes
     return form, {name: _decode_split(encoded, form, in_memory) for name, encoded in splits.items()}
+
+
+def read_images(
+    files: Sequence[Path], preprocessing: Preprocessing, *, skip_broken: bool = False
+) -> tuple[MemoryImages, tuple[Path, ...], tuple[str, ...]]:
+    """Decode image files for a trained ensemble, in the form that its networks take.
+
+    Returns:
+        The images; the files they come from, in the same order; and, with ``skip_broken``, what was left out and why.
+
+    Raises:
+        DataError: a file is missing or not an image (named), unless ``skip_broken``; or no image is left.
+    """
+    form = Form(preprocessing.height, preprocessing.width, preprocessing.channels)
+
+    def work(rows: range) -> list[np.ndarray | str]:
+        return [_decode({"bytes": None, "path": str(files[row])}, form) for row in rows]
+
+    decoded = [item for part in _in_threads(work, len(files)) for item in part]
+    good = [(file, item) for file, item in zip(files, decoded, strict=True) if not isinstance(item, str)]
+    broken = tuple(f"{file}: {item}" for file, item in zip(files, decoded, strict=True) if isinstance(item, str))
+    if broken and not skip_broken:
+        raise DataError(
+            f"{len(broken)} of {len(files)} files cannot be read: {'; '.join(broken[:5])}. "
+            "--skip-broken leaves them out"
+        )
+    if not good:
+        raise DataError("no image to classify" + (f"; {'; '.join(broken[:5])}" if broken else ""))
+    pixels = torch.from_numpy(np.stack([item for _, item in good]))
+    return MemoryImages(pixels), tuple(file for file, _ in good), broken
 
 
 def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:

@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/demo
+
+.PHONY: demo test check setup-demo setup-test setup-dev wheel clean
+
+demo: setup-demo ## run the main job on the embedded data set; leaves a report to open
+	$(BIN)/coterie fit --config examples/demo.yaml --out $(RUN)
+	@echo "Open $(abspath $(RUN))/report.html in a browser."
+
+test: setup-test ## run the tests
+	$(BIN)/python -m pytest
+
+check: setup-dev ## ruff, strict types, the import contract, dead links in docs
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_links.py
+
+wheel: setup-dev ## build the wheel and the source archive into dist/
+	$(BIN)/python -m build
+
+clean:
+	rm -rf .venv runs dist
+
+setup-demo: .venv/.demo
+setup-test: .venv/.test
+setup-dev: .venv/.dev
+
+.venv/.demo: EXTRA :=
+.venv/.test: EXTRA := [test]
+.venv/.dev: EXTRA := [dev]
+.venv/.demo .venv/.test .venv/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.$(EXTRA)'
+	touch $@

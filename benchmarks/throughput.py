@@ -1,0 +1,198 @@
+"""Training throughput of base and specialist, side by side with a bare loop and with pytorch-lightning's Trainer.
+
+Question: does coterie's loop cost anything over the plainest PyTorch loop, and what does it save against the usual
+way (Trainer, torchvision transforms, DataLoader)? Same network, batch, precision, augmentation and optimiser. The
+images are noise of CIFAR-100's size: throughput does not depend on what they show. Contenders take turns, several
+rounds each; the median of the rounds is given.
+"""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+import record
+from coterie.backbones import build
+from coterie.config import HardwareSettings, TrainingSettings
+from coterie.data.batches import Augmentation, augment, training_batches
+from coterie.data.splits import MemoryImages, Preprocessing, Split
+from coterie.progress import Progress
+from coterie.training import make_fabric, train
+
+BATCH, STEPS, ROUNDS = 128, 40, 5
+TRAINING = TrainingSettings(epochs=1, batch_size=BATCH)
+IMAGES = STEPS * BATCH
+
+
+def network(n_classes: int) -> nn.Module:
+    """The base, or a specialist with fewer classes."""
+    return build("convnet-64", n_classes, 3, seed=0)
+
+
+def ours(split: Split, form: Preprocessing, n_classes: int) -> float:
+    """coterie's loop."""
+    batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
+    net, fabric = network(n_classes), make_fabric(HardwareSettings())
+    started = time.perf_counter()
+    train(fabric, net, batches, TRAINING, Progress())
+    return IMAGES / (time.perf_counter() - started)
+
+
+def bare(split: Split, form: Preprocessing, n_classes: int) -> float:
+    """The plainest loop: no settings, no meter, no checks."""
+    net = network(n_classes).to(memory_format=torch.channels_last).train()
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    rest = [p for p in net.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}], lr=0.2, momentum=0.9, nesterov=True, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS)
+    pixels, labels, generator = split.images.pixels_NHWC, split.labels_N, torch.Generator().manual_seed(0)
+    started = time.perf_counter()
+    for rows in torch.randperm(len(labels), generator=generator).split(BATCH):
+        inputs = form(augment(pixels[rows], Augmentation(4, True), generator))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(inputs)
+        loss = F.cross_entropy(logits.float(), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return IMAGES / (time.perf_counter() - started)
+
+
+class Pictures(Dataset[tuple[torch.Tensor, int]]):
+    """As torchvision's CIFAR100: an array, and a transform of PIL images."""
+
+    def __init__(self, split: Split, form: Preprocessing) -> None:
+        self.pixels, self.labels = split.images.pixels_NHWC.numpy(), split.labels_N.tolist()
+        mean, std = (np.array(values) / 255 for values in (form.mean, form.std))
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(mean.tolist(), std.tolist()),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[row])), self.labels[row]
+
+
+class Classifier(pl.LightningModule):
+    """The usual module."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.net = network(n_classes)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+        inputs, labels = batch
+        return F.cross_entropy(self.net(inputs), labels)
+
+    def configure_optimizers(self) -> dict[str, object]:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Clock(pl.Callback):
+    """From the first batch that is ready to the last: what the Trainer does before and after does not count."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 0:
+            self.started = time.perf_counter()
+
+    def on_train_end(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self.started
+
+
+def lightning(split: Split, form: Preprocessing, n_classes: int, workers: int) -> float:
+    """pytorch-lightning's Trainer with a DataLoader."""
+    clock = Clock()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=STEPS,
+        precision="bf16-mixed",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    loader = DataLoader(
+        Pictures(split, form), BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    trainer.fit(Classifier(n_classes), loader)
+    return IMAGES / clock.seconds
+
+
+def floor(n_classes: int) -> tuple[float, float]:
+    """Floating-point operations per trained image, and the rate at which this machine multiplies bf16 matrices."""
+    net = network(n_classes)
+    with FlopCounterMode(display=False) as counter:
+        net(torch.randn(1, 3, 32, 32)).sum().backward()
+    a = torch.randn(2048, 2048, dtype=torch.bfloat16)
+    rates = []
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ a
+        rates.append(2 * 2048**3 / (time.perf_counter() - started))
+    return counter.get_total_flops(), statistics.median(rates)
+
+
+def main() -> None:
+    """Run all contenders for the base (100 classes) and for a specialist (11 classes)."""
+    warnings.filterwarnings("ignore")
+    lines = [
+        "| | images/s | coterie against it |",
+        "|---|---|---|",
+    ]
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, size=(IMAGES, 32, 32, 3), dtype=np.uint8))
+    for title, n_classes in (("base, 100 classes", 100), ("specialist, 11 classes", 11)):
+        split = Split(MemoryImages(pixels), torch.from_numpy(rng.integers(n_classes, size=IMAGES)))
+        form = Preprocessing.measure(split.images)
+        contenders: dict[str, Callable[[], float]] = {
+            "coterie": lambda s=split, f=form, c=n_classes: ours(s, f, c),
+            "bare PyTorch loop": lambda s=split, f=form, c=n_classes: bare(s, f, c),
+            "Trainer, DataLoader in the process": lambda s=split, f=form, c=n_classes: lightning(s, f, c, 0),
+            "Trainer, DataLoader with 2 workers": lambda s=split, f=form, c=n_classes: lightning(s, f, c, 2),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(ROUNDS):
+            for name, run in contenders.items():
+                rates[name].append(run())
+        for name, values in rates.items():
+            # Contenders of one round ran within seconds of each other: the ratio is taken round by round.
+            ratio = statistics.median(a / b for a, b in zip(rates["coterie"], values, strict=True))
+            lines.append(f"| {title}: {name} | {statistics.median(values):.0f} | {ratio:.2f} |")
+    flops, peak = floor(100)
+    rate = flops * float(lines[2].split("|")[2])
+    lines += [
+        "",
+        (
+            f"The base takes {flops / 1e6:.0f} million floating-point operations per trained image, so coterie runs at "
+            f"{rate / 1e9:.0f} GFLOP/s; this machine multiplies 2048 x 2048 bf16 matrices at {peak / 1e9:.0f} GFLOP/s: "
+            f"{rate / peak:.0%} of that."
+        ),
+    ]
+    record.write(__file__, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

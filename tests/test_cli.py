@@ -1,0 +1,234 @@
+"""The command line, as a user types it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from coterie.cli import main
+
+TINY = """
+data: {train_per_class: 4}
+backbone: convnet-8
+base: {epochs: 2, batch_size: 64, learning_rate: 0.05}
+specialist: {epochs: 1, batch_size: 64}
+partition: {clusters: [3]}
+hardware: {accelerator: cpu, threads: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    file.write_text(TINY)
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["fit", "--config", str(tiny_yaml), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, shape in (("grey.png", (32, 32)), ("colour.jpg", (50, 40, 3))):
+        Image.fromarray(rng.integers(0, 256, size=shape, dtype=np.uint8)).save(folder / name)
+    return [str(folder / "grey.png"), str(folder / "colour.jpg")]
+
+
+def coterie(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "coterie.cli", *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_a_newcomer_runs_everything(tiny_yaml: Path, tmp_path: Path, pictures: list[str]) -> None:
+    out = tmp_path / "run"
+    fit = coterie("fit", "--config", str(tiny_yaml), "--out", str(out), "--specialist.epochs", "2")
+    assert fit.returncode == 0, fit.stderr
+    assert "Plan" in fit.stdout
+    assert "generated" in fit.stdout  # the embedded data set says so of itself
+    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", fit.stdout)
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    assert json.loads((out / "manifest.json").read_text())["settings"]["specialist"]["epochs"] == 2
+    predict = coterie("predict", str(out), *pictures, "--format", "jsonl")
+    assert [json.loads(line)["file"] for line in predict.stdout.splitlines()] == pictures
+    assert coterie("info", str(out)).returncode == 0
+
+
+def test_evaluate_prints_the_figures_of_the_stored_logits(run: Path, capsys) -> None:
+    assert main(["evaluate", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((run / "metrics.json").read_text())["test"]
+    assert main(["evaluate", str(run), "--split", "validation"]) == 0
+    assert "restricted" in capsys.readouterr().out
+
+
+def test_evaluate_on_a_source_runs_the_networks(run: Path, capsys) -> None:
+    assert main(["evaluate", str(run), "--source", "glyphs", "--json"]) == 0
+    fresh = json.loads(capsys.readouterr().out)
+    stored = json.loads((run / "metrics.json").read_text())["test"]
+    assert fresh["n_samples"] == stored["n_samples"]
+    assert fresh["ensemble_top1"] == pytest.approx(stored["ensemble_top1"], abs=0.01)
+
+
+def test_predict_tells_what_was_decided(run: Path, pictures: list[str], capsys) -> None:
+    assert main(["predict", str(run), *pictures]) == 0
+    table = capsys.readouterr().out
+    assert "probability" in table
+    assert main(["predict", str(run), *pictures, "--format", "jsonl", "--top", "2"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        answer = json.loads(line)
+        assert {"file", "predicted", "probability", "routed", "cluster", "base_top"} <= set(answer)
+        assert len(answer["base_top"]) == 2
+
+
+def test_report_and_info(run: Path, capsys) -> None:
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+    assert "<svg" in (run / "report.html").read_text()
+    assert main(["info", str(run)]) == 0
+    assert "finished" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_not_done_again(tiny_yaml: Path, run: Path, capsys) -> None:
+    assert main(["fit", "--config", str(tiny_yaml), "--out", str(run)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path: Path, capsys) -> None:
+    assert main(["fit", "--config", str(tiny_yaml), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    assert "3 specialists" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "nowhere"], "nowhere is not a coterie run: it has no manifest.json"),
+        (["fit", "--out", "x", "--config", "nowhere.yaml"], "cannot read the settings file nowhere.yaml"),
+        (["fit", "--out", "x", "--base.epochs", "0"], "epochs = 0: Input should be greater than or equal to 1"),
+        (["fit", "--out", "x", "--data.source", "parquet:/nowhere"], "/nowhere"),
+        (["fit", "--out", "x", "--data.source", "imagenet"], "must be glyphs, cifar100"),
+        (["fit", "--out", "x", "--data.train-per-class", "2", "--partition.clusters", "900"], "allowed: 1 to "),
+        (["fit", "--out", "x", "--data.train-per-class", "2", "--backbone", "vgg"], "unknown backbone 'vgg'"),
+        (["fit", "--out", "x", "--config"], "--config needs the path"),
+    ],
+)
+def test_bad_input_is_one_clear_message_and_no_traceback(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert len(error.splitlines()) <= 20
+    assert not (tmp_path / "x").exists()
+
+
+def test_pictures_that_are_none_are_named_and_left_out_only_if_asked(
+    run: Path, pictures: list[str], tmp_path: Path, capsys
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(Path(pictures[0]).read_bytes()[:60])
+    files = [pictures[0], str(broken), str(tmp_path / "missing.png")]
+    assert main(["predict", str(run), *files]) == 1
+    error = capsys.readouterr().err
+    assert "2 of 3 files cannot be read" in error
+    assert "broken.png" in error
+    assert "missing.png" in error
+    assert main(["predict", str(run), *files, "--skip-broken", "--format", "jsonl"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    assert captured.err.count("skipped: ") == 2
+
+
+def test_a_flipped_byte_in_the_weights_is_named(run: Path, tmp_path: Path, pictures: list[str], capsys) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    weights = bytearray((copy / "base.safetensors").read_bytes())
+    weights[-5] ^= 1
+    (copy / "base.safetensors").write_bytes(weights)
+    assert main(["predict", str(copy), pictures[0]]) == 1
+    assert "base.safetensors: its bytes have changed" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tiny_yaml: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "coterie.cli", "fit", "--config", str(tiny_yaml), "--out", str(out)]
+    command += ["--specialist.epochs", "500"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "base.safetensors").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: finished stages are kept" in error
+    assert "Traceback" not in error
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert not manifest["complete"]
+    assert "base.safetensors" in manifest["files"]
+
+
+def test_help_names_every_command_and_needs_no_torch() -> None:
+    code = (
+        "import sys\nfrom coterie.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("fit", "evaluate", "predict", "report", "info"):
+        assert re.search(rf"\b{command}\b", done.stdout)
+
+
+def test_the_options_of_fit_are_these() -> None:
+    listed = coterie("fit", "--help").stdout
+    options = set(re.findall(r"--([a-z][a-z.-]*[a-z])", listed))
+    training = {
+        "epochs",
+        "batch-size",
+        "optimizer",
+        "learning-rate",
+        "momentum",
+        "weight-decay",
+        "schedule",
+        "warmup-share",
+        "label-smoothing",
+        "clip-norm",
+    }
+    expected = {
+        *("help", "out", "config", "dry-run", "backbone", "seed"),
+        *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
+        *("partition.method", "partition.clusters", "gate.score", "gate.combiner", "gate.threshold"),
+        *("hardware.accelerator", "hardware.precision", "hardware.threads"),
+        *("hardware.compile", "hardware.no-compile"),
+        *("data.source", "data.image", "data.label", "data.image-size", "data.validation-share", "data.test-share"),
+        *("data.skip-broken", "data.no-skip-broken", "data.memory-gib", "data.workers", "data.crop-padding"),
+        *("data.flip", "data.train-per-class"),
+    }
+    assert options == expected
+
+
+def test_the_version_is_printed(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"coterie \d+\.\d+\.\d+\n", capsys.readouterr().out)

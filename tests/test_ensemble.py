@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from coterie.backbones import build, find_head
+from coterie.config import HardwareSettings
+from coterie.data.splits import Preprocessing
+from coterie.ensemble import SpecialistEnsemble
+from coterie.errors import InputError
+from coterie.gate import Gate
+from coterie.labels import LabelSpace
+from coterie.partition import Partition
+from coterie.specialist import make_specialist
+
+CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
+FORM = Preprocessing(12, 12, 1, (100.0,), (50.0,))
+PARTITION = Partition.from_assignment([0, 0, 1, 1, 1, 2])
+
+
+@pytest.fixture
+def base() -> nn.Module:
+    return build("convnet-8", 6, 1, seed=3).eval()
+
+
+def ensemble(base: nn.Module, threshold: float, combiner="hard", shift: float = 0.0) -> SpecialistEnsemble:
+    """Untrained specialists; ``shift`` moves their weights away from the base's."""
+    head = find_head(base, 6, (1, 12, 12))
+    specialists = []
+    for cluster in range(3):
+        network = make_specialist(base, head, PARTITION.classes(cluster)) if PARTITION.size_S[cluster] > 1 else None
+        if network is not None:
+            generator = torch.Generator().manual_seed(cluster)
+            for parameter in network.parameters():
+                parameter.data += shift * torch.randn(parameter.shape, generator=generator)
+        specialists.append(network)
+    names = LabelSpace(tuple("abcdef"))
+    return SpecialistEnsemble(base, specialists, PARTITION, names, Gate(threshold), combiner, FORM, CPU)
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, size=(40, 12, 12, 1), dtype=np.uint8)
+
+
+@pytest.fixture
+def middle(base: nn.Module, images: np.ndarray) -> float:
+    """A threshold that routes about half of the images."""
+    return float(np.median(ensemble(base, 0.0).decide(images).score_N))
+
+
+def test_a_gate_that_routes_nothing_returns_the_bases_probabilities_bit_for_bit(base, images) -> None:
+    decision = ensemble(base, np.inf, shift=0.5).decide(images)
+    shifted = decision.base_logits_NC - decision.base_logits_NC.max(axis=1, keepdims=True)
+    np.testing.assert_allclose(decision.proba_NC, np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True), rtol=1e-5)
+    other = ensemble(base, np.inf, combiner="compose").decide(images)
+    np.testing.assert_array_equal(decision.proba_NC, other.proba_NC)
+    with torch.inference_mode():
+        logits = base(FORM(torch.from_numpy(images))).numpy()
+    np.testing.assert_array_equal(decision.base_logits_NC, logits)
+
+
+@pytest.mark.parametrize("combiner", ["hard", "compose"])
+def test_rows_sum_to_one_predict_is_the_argmax_and_sure_rows_are_untouched(base, images, middle, combiner) -> None:
+    both = ensemble(base, middle, combiner, shift=0.5)
+    decision = both.decide(images)
+    assert 10 < decision.routed_N.sum() < 30
+    np.testing.assert_allclose(decision.proba_NC.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(both.predict(images), both.predict_proba(images).argmax(axis=1))
+    alone = ensemble(base, np.inf).predict_proba(images)
+    np.testing.assert_array_equal(decision.proba_NC[~decision.routed_N], alone[~decision.routed_N])
+    assert (decision.proba_NC[decision.routed_N] != alone[decision.routed_N]).any(axis=1).all()
+
+
+def test_shuffling_a_batch_changes_nothing(base, images, middle) -> None:
+    both = ensemble(base, middle, shift=0.5)
+    order = np.random.default_rng(1).permutation(len(images))
+    np.testing.assert_allclose(both.predict_proba(images)[order], both.predict_proba(images[order]), atol=1e-6)
+
+
+def test_an_untrained_specialist_is_the_base_restricted_to_its_cluster(base, images) -> None:
+    decision = ensemble(base, 0.0, "compose").decide(images)
+    # P(cluster) * P(class | cluster) of one and the same network is its own probability.
+    np.testing.assert_allclose(decision.proba_NC, ensemble(base, np.inf).predict_proba(images), atol=1e-6)
+
+
+def test_the_module_goes_where_the_base_went(base, images, middle) -> None:
+    both = ensemble(base, middle, shift=0.5)
+    inputs = FORM(torch.from_numpy(images))
+    values = both(inputs)
+    assert values.shape == (40, 6)
+    np.testing.assert_allclose(values.softmax(1).numpy(), both.predict_proba(images), atol=1e-5)
+    sure = ~torch.from_numpy(both.decide(images).routed_N)
+    with torch.inference_mode():
+        torch.testing.assert_close(values[sure], base(inputs)[sure], rtol=0, atol=1e-5)
+    assert torch.isfinite(nn.functional.cross_entropy(values, values.argmin(1)))
+
+
+def test_only_the_chosen_specialist_is_asked_and_only_for_routed_images(base, images, middle) -> None:
+    decision = ensemble(base, middle, shift=0.5).decide(images)
+    for row in range(len(images)):
+        asked = {s for s in range(3) if not np.isnan(decision.packed_logits_NM[row, PARTITION.columns(s)]).any()}
+        assert asked == ({decision.cluster_N[row]} if decision.routed_N[row] else set())
+
+
+def test_an_explanation_tells_what_happened(base, images, middle) -> None:
+    both = ensemble(base, middle, shift=0.5)
+    decision = both.decide(images)
+    for row, explanation in enumerate(both.explain(images, top=2)):
+        assert explanation.predicted == "abcdef"[decision.proba_NC[row].argmax()]
+        assert explanation.probability == pytest.approx(decision.proba_NC[row].max())
+        assert explanation.routed == decision.routed_N[row] == (explanation.score >= explanation.threshold)
+        assert explanation.base_top[0][0] == "abcdef"[decision.base_logits_NC[row].argmax()]
+        assert len(explanation.base_top) == 2
+        if explanation.routed:
+            assert explanation.predicted == explanation.specialist_top[0][0]
+            assert {name for name, _ in explanation.specialist_top} <= set(explanation.cluster_classes)
+        else:
+            assert explanation.specialist_top == ()
+
+
+def test_a_long_list_is_worked_off_in_chunks(base, images, middle, monkeypatch) -> None:
+    both = ensemble(base, middle, shift=0.5)
+    whole = both.decide(images)
+    monkeypatch.setattr("coterie.ensemble.CHUNK", 7)
+    np.testing.assert_allclose(both.decide(images).proba_NC, whole.proba_NC, atol=1e-6)
+
+
+def test_grey_images_may_come_without_a_channel(base, images) -> None:
+    both = ensemble(base, 0.0)
+    np.testing.assert_array_equal(both.predict(images), both.predict(images[..., 0]))
+    np.testing.assert_array_equal(both.predict(images), both.predict(torch.from_numpy(images)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((2, 12, 12, 1)), r"uint8 of shape \(N, 12, 12, 1\).*float64"),
+        (np.zeros((0, 12, 12, 1), np.uint8), "N at least 1"),
+        (np.zeros((2, 13, 12, 1), np.uint8), r"\(12, 12, 1\); got \(13, 12, 1\)"),
+        (np.zeros((2, 12, 12, 3), np.uint8), r"got \(12, 12, 3\)"),
+        (np.zeros((12, 12), np.uint8), "got torch.uint8 of shape"),
+    ],
+)
+def test_images_of_another_form_are_refused(base, bad, message) -> None:
+    with pytest.raises(InputError, match=message):
+        ensemble(base, 0.0).predict(bad)
+
+
+def test_a_specialist_for_each_cluster_is_needed(base) -> None:
+    with pytest.raises(InputError, match="3 clusters need as many specialists; got 1"):
+        SpecialistEnsemble(base, [None], PARTITION, LabelSpace(tuple("abcdef")), Gate(0.0), "hard", FORM, CPU)
