@@ -29,9 +29,14 @@ EXAMPLES_FILE = "examples.safetensors"
 N_EXAMPLES = 12
 
 
+def specialist_folder(n_clusters: int) -> str:
+    """Where the specialists of a partition are."""
+    return f"specialists/{n_clusters}/"
+
+
 def specialist_file(n_clusters: int, cluster: int) -> str:
     """Where the weights of a cluster's specialist are."""
-    return f"specialists/{n_clusters}/{cluster}.safetensors"
+    return f"{specialist_folder(n_clusters)}{cluster}.safetensors"
 
 
 def outputs_file(split: str) -> str:
@@ -169,7 +174,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
         validation=reports["validation"],
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
         examples=_read_examples(run),
-        costs=Costs(**costs, storage_bytes=sum(record.bytes for record in manifest.files.values())),
+        costs=Costs(**costs, storage_bytes=_weight_bytes(manifest)),
         histories=tuple(
             (title, tuple(r["loss"] for r in records), tuple(r["accuracy"] for r in records))
             for title, records in history.items()
@@ -178,6 +183,12 @@ def _report_content(run: Run, created: str) -> ReportContent:
         versions=manifest.versions,
         created=created,
     )
+
+
+def _weight_bytes(manifest: Manifest) -> int:
+    """Size on disk of base and specialists: what must be kept to predict."""
+    kept = (BASE_FILE, specialist_folder(partition_of(manifest).n_clusters))
+    return sum(record.bytes for name, record in manifest.files.items() if name.startswith(kept))
 
 
 def _read_examples(run: Run) -> tuple[Example, ...]:

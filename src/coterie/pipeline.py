@@ -18,7 +18,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from coterie.artifact import load_ensemble, specialist_file, write_examples, write_outputs, write_report
+from coterie.artifact import (
+    BASE_FILE,
+    load_ensemble,
+    specialist_file,
+    specialist_folder,
+    write_examples,
+    write_outputs,
+    write_report,
+)
 from coterie.backbones import Head, build, find_head
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data import load as load_data
@@ -128,7 +136,7 @@ def fit(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
     run.update(data=data, head=HeadRecord(**vars(head)))
-    base = job.train_stage("base", "base.safetensors", base, splits.train, settings.base, settings.seed)
+    base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
     embedding = LabelEmbedding.from_head(head.of(base))
     base_validation_NC = _logits(job, base, splits.validation)
     groupings = [
@@ -244,8 +252,10 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     run.write_json("metrics.json", {name: report.to_values() for name, report in reports.items()})
     write_examples(run, test, ensemble, splits.test)
     write_report(run, datetime.now(UTC).date().isoformat())
-    kept = f"specialists/{chosen.partition.n_clusters}/"
-    run.forget([name for name in run.manifest.files if name.startswith("specialists/") and not name.startswith(kept)])
+    for grouping in groupings:
+        if grouping is not chosen:
+            folder = specialist_folder(grouping.partition.n_clusters)
+            run.forget([name for name in run.manifest.files if name.startswith(folder)])
     run.update(complete=True)
     job.progress.advance(1)
 
@@ -257,9 +267,9 @@ def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
     seconds = job.run.manifest.seconds
     base_ms = _milliseconds(lambda: compute_logits(job.fabric, ensemble.base, images, form)) / len(images)
     ensemble_ms = _milliseconds(lambda: ensemble.decide(images)) / len(images)
-    kept = f"specialists/{ensemble.partition.n_clusters}/"
+    kept = specialist_folder(ensemble.partition.n_clusters)
     return CostRecord(
-        base_seconds=seconds["base.safetensors"],
+        base_seconds=seconds[BASE_FILE],
         specialist_seconds=sum(value for name, value in seconds.items() if name.startswith(kept)),
         base_image_ms=base_ms,
         ensemble_image_ms=ensemble_ms,
