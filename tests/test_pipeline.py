@@ -19,16 +19,18 @@ from coterie.run_folder import Run
 
 
 class Interrupting(Progress):
-    """Ctrl-C at the first step of a stage."""
+    """Ctrl-C in a stage, after so many steps."""
 
-    def __init__(self, title: str) -> None:
-        self.title, self.stages = title, []
+    def __init__(self, title: str, after: int = 0) -> None:
+        self.title, self.after, self.stages, self.steps = title, after, [], 0
 
     def stage(self, title: str, steps: int) -> None:
         self.stages.append(title)
+        self.steps = 0
 
     def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
-        if self.stages[-1] == self.title:
+        self.steps += steps
+        if self.stages[-1] == self.title and self.steps > self.after:
             raise KeyboardInterrupt
 
 
@@ -118,6 +120,25 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_stage_and_ends_the_s
     assert again.stages[0] == stage
     assert weights(path) == weights(run.path)
     assert kept.items() <= weights(path).items()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+def test_a_training_cut_between_epochs_ends_with_the_same_bits(
+    optimizer: str, schedule: str, tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch
+) -> None:
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", 0.0)
+    base = {**settings.base.model_dump(), "optimizer": optimizer, "schedule": schedule}
+    ours = changed(settings, base=base, backbone="timm:test_resnet")
+    coterie.fit(ours, tmp_path / "whole", splits=splits)
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(ours, tmp_path / "cut", splits=splits, progress=Interrupting("base", after=2 * 6))
+    assert Run.open(tmp_path / "cut").has("checkpoint/base.safetensors")
+    again = Interrupting("none")
+    coterie.fit(ours, tmp_path / "cut", splits=splits, progress=again)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    for name in ("metrics.json", "history.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_finished_run_is_loaded_and_not_trained_again(run: Run, settings: FitSettings, splits: Splits) -> None:

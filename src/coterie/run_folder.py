@@ -9,6 +9,7 @@
     RUN/examples.safetensors              test images that the report shows
     RUN/history.json, RUN/metrics.json    training curves; figures on validation and test
     RUN/report.html                       to look at
+    RUN/checkpoint/                       state of the training that is under way; gone when it is done
 
 A file appears whole or not at all: it is written under a temporary name, synced, and renamed; then the manifest that
 names it, likewise. A run that was cut short holds a manifest that says so and the stages that it finished. Nothing
@@ -28,7 +29,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -245,8 +245,9 @@ class Run:
 
     def write_weights(self, name: str, network: nn.Module, **records: Any) -> None:
         """All parameters and buffers of a network."""
-        state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
-        self.write(name, safetensors.torch.save(state), **records)
+        self.write_tensors(
+            name, {key: tensor.detach().cpu() for key, tensor in network.state_dict().items()}, **records
+        )
 
     def read_weights(self, name: str, network: nn.Module) -> None:
         """Load weights into a network of the same architecture.
@@ -254,7 +255,7 @@ class Run:
         Raises:
             ArtifactError: they are missing, damaged, or another network's.
         """
-        state = self._tensors(name)
+        state = self.read_tensors(name)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
@@ -262,12 +263,11 @@ class Run:
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], **records: Any) -> None:
         """Named arrays, as safetensors."""
-        tensors = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
-        self.write(name, safetensors.torch.save(tensors), **records)
+        self.write_tensors(name, {key: torch.from_numpy(array) for key, array in arrays.items()}, **records)
 
     def read_arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """The inverse of ``write_arrays``."""
-        return {key: tensor.numpy() for key, tensor in self._tensors(name).items()}
+        return {key: tensor.numpy() for key, tensor in self.read_tensors(name).items()}
 
     def write_json(self, name: str, value: Any, **records: Any) -> None:
         """Plain values, as JSON for people too."""
@@ -277,7 +277,16 @@ class Run:
         """The inverse of ``write_json``."""
         return json.loads(self.read(name))
 
-    def _tensors(self, name: str) -> dict[str, Tensor]:
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], **records: Any) -> None:
+        """Named tensors on the CPU, as safetensors."""
+        self.write(name, safetensors.torch.save({key: t.contiguous() for key, t in tensors.items()}), **records)
+
+    def read_tensors(self, name: str) -> dict[str, Tensor]:
+        """The inverse of ``write_tensors``.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or not safetensors.
+        """
         try:
             return safetensors.torch.load(self.read(name))
         except SafetensorError as error:

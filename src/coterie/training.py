@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from coterie.checkpoint import Checkpoint, capture, restore
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Batches, plain_batches
 from coterie.data.splits import Images, Preprocessing
@@ -96,28 +97,38 @@ def train(
     settings: TrainingSettings,
     progress: Progress,
     *,
+    checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 - this one has no state
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:
     """Train ``network`` in place; leaves it on the fabric's device, in evaluation mode.
+
+    After each epoch the state goes to ``checkpoint``; where that holds one already, training goes on from it, and on
+    a CPU ends with the same bits as if it had never stopped.
 
     Raises:
         TrainingError: the loss is NaN or infinite; says at which step.
     """
     network.train().to(memory_format=torch.channels_last)
     runner: Any = torch.compile(network) if compile_network else network
-    model, optimizer = fabric.setup(runner, make_optimizer(network, settings))
-    schedule = make_schedule(optimizer, settings, settings.epochs * len(batches))
-    history = []
+    plain_optimizer = make_optimizer(network, settings)
+    model, optimizer = fabric.setup(runner, plain_optimizer)
+    schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
+    state = checkpoint.load()
+    history = [] if state is None else restore(state, network, plain_optimizer, schedule)
+    if history:
+        progress.advance(len(history) * len(batches))
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-        torch.manual_seed(batches.seed)  # of dropout and the like; batches have a generator of their own
-        for epoch in range(settings.epochs):
+        for epoch in range(len(history), settings.epochs):
+            torch.manual_seed(batches.seed + epoch)  # of dropout and the like; batches have a generator of their own
             meter = _Meter(progress, first_step=epoch * len(batches), batch_size=batches.batch_size)
             for inputs, labels in batches.epoch(epoch, fabric.device):
                 meter.add(*training_step(fabric, model, optimizer, settings, inputs, labels))
                 schedule.step()
             history.append(meter.close())
+            if epoch + 1 < settings.epochs:
+                checkpoint.save(capture(network, plain_optimizer, schedule, history))
     network.eval()
-    return tuple(history)
+    return tuple(EpochRecord(loss, accuracy) for loss, accuracy in history)
 
 
 def training_step(
@@ -165,10 +176,10 @@ class _Meter:
         self.progress.advance(len(block), len(block) * self.batch_size, float(loss), float(accuracy))
         self.unread.clear()
 
-    def close(self) -> EpochRecord:
+    def close(self) -> tuple[float, float]:
         self.flush()
-        loss, accuracy = np.concatenate(self.read).mean(axis=0)
-        return EpochRecord(float(loss), float(accuracy))
+        loss, accuracy = np.concatenate(self.read).mean(axis=0, dtype=np.float64)
+        return float(loss), float(accuracy)
 
 
 @torch.inference_mode()
