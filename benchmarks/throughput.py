@@ -2,11 +2,13 @@
 
 Question: does coterie's loop cost anything over the plainest PyTorch loop, and what does it save against the usual
 way (Trainer, torchvision transforms, DataLoader)? Same network, batch, precision, augmentation and optimiser. The
-images are noise of CIFAR-100's size: throughput does not depend on what they show. Contenders take turns, several
-rounds each; the median of the rounds is given.
+images are noise of CIFAR-100's size: throughput does not depend on what they show. Contenders take turns, each in a
+process of its own and after a warm-up, several rounds; the median of the rounds is given.
 """
 
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -29,9 +31,8 @@ from coterie.data.splits import MemoryImages, Preprocessing, Split
 from coterie.progress import Progress
 from coterie.training import make_fabric, train
 
-BATCH, STEPS, ROUNDS = 128, 40, 5
+BATCH, WARM_UP, STEPS, ROUNDS = 128, 10, 50, 4
 TRAINING = TrainingSettings(epochs=1, batch_size=BATCH)
-IMAGES = STEPS * BATCH
 
 
 def network(n_classes: int) -> nn.Module:
@@ -45,7 +46,7 @@ def ours(split: Split, form: Preprocessing, n_classes: int) -> float:
     net, fabric = network(n_classes), make_fabric(HardwareSettings())
     started = time.perf_counter()
     train(fabric, net, batches, TRAINING, Progress())
-    return IMAGES / (time.perf_counter() - started)
+    return len(split) / (time.perf_counter() - started)
 
 
 def bare(split: Split, form: Preprocessing, n_classes: int) -> float:
@@ -56,7 +57,7 @@ def bare(split: Split, form: Preprocessing, n_classes: int) -> float:
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}], lr=0.2, momentum=0.9, nesterov=True, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS + 1)
     pixels, labels, generator = split.images.pixels_NHWC, split.labels_N, torch.Generator().manual_seed(0)
     started = time.perf_counter()
     for rows in torch.randperm(len(labels), generator=generator).split(BATCH):
@@ -68,7 +69,7 @@ def bare(split: Split, form: Preprocessing, n_classes: int) -> float:
         loss.backward()
         optimizer.step()
         schedule.step()
-    return IMAGES / (time.perf_counter() - started)
+    return len(split) / (time.perf_counter() - started)
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
@@ -106,7 +107,7 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, object]:
         optimizer = torch.optim.SGD(self.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS + 1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -126,7 +127,7 @@ def lightning(split: Split, form: Preprocessing, n_classes: int, workers: int) -
     clock = Clock()
     trainer = pl.Trainer(
         accelerator="cpu",
-        max_steps=STEPS,
+        max_steps=len(split) // BATCH,
         precision="bf16-mixed",
         logger=False,
         enable_checkpointing=False,
@@ -138,7 +139,7 @@ def lightning(split: Split, form: Preprocessing, n_classes: int, workers: int) -
         Pictures(split, form), BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
     )
     trainer.fit(Classifier(n_classes), loader)
-    return IMAGES / clock.seconds
+    return len(split) / clock.seconds
 
 
 def floor(n_classes: int) -> tuple[float, float]:
@@ -155,44 +156,55 @@ def floor(n_classes: int) -> tuple[float, float]:
     return counter.get_total_flops(), statistics.median(rates)
 
 
+CONTENDERS: dict[str, Callable[[Split, Preprocessing, int], float]] = {
+    "coterie": ours,
+    "bare PyTorch loop": bare,
+    "Trainer, DataLoader in the process": lambda split, form, n_classes: lightning(split, form, n_classes, 0),
+    "Trainer, DataLoader with 2 workers": lambda split, form, n_classes: lightning(split, form, n_classes, 2),
+}
+
+
+def run_one(name: str, n_classes: int) -> None:
+    """One contender's turn: a warm-up, then the timed steps; prints images per second."""
+    warnings.filterwarnings("ignore")
+    rng = np.random.default_rng(0)
+    for steps in (WARM_UP, STEPS):
+        pixels = torch.from_numpy(rng.integers(0, 256, size=(steps * BATCH, 32, 32, 3), dtype=np.uint8))
+        split = Split(MemoryImages(pixels), torch.from_numpy(rng.integers(n_classes, size=len(pixels))))
+        rate = CONTENDERS[name](split, Preprocessing.measure(split.images), n_classes)
+    print(rate)
+
+
 def main() -> None:
     """Run all contenders for the base (100 classes) and for a specialist (11 classes)."""
-    warnings.filterwarnings("ignore")
-    lines = [
-        "| | images/s | coterie against it |",
-        "|---|---|---|",
-    ]
-    rng = np.random.default_rng(0)
-    pixels = torch.from_numpy(rng.integers(0, 256, size=(IMAGES, 32, 32, 3), dtype=np.uint8))
+    lines = ["| | images/s | coterie against it |", "|---|---|---|"]
+    base_rate = 0.0
     for title, n_classes in (("base, 100 classes", 100), ("specialist, 11 classes", 11)):
-        split = Split(MemoryImages(pixels), torch.from_numpy(rng.integers(n_classes, size=IMAGES)))
-        form = Preprocessing.measure(split.images)
-        contenders: dict[str, Callable[[], float]] = {
-            "coterie": lambda s=split, f=form, c=n_classes: ours(s, f, c),
-            "bare PyTorch loop": lambda s=split, f=form, c=n_classes: bare(s, f, c),
-            "Trainer, DataLoader in the process": lambda s=split, f=form, c=n_classes: lightning(s, f, c, 0),
-            "Trainer, DataLoader with 2 workers": lambda s=split, f=form, c=n_classes: lightning(s, f, c, 2),
-        }
-        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
         for _ in range(ROUNDS):
-            for name, run in contenders.items():
-                rates[name].append(run())
+            for name in CONTENDERS:
+                command = [sys.executable, __file__, name, str(n_classes)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                rates[name].append(float(done.stdout.split()[-1]))
+                print(title, name, round(rates[name][-1]), flush=True)
         for name, values in rates.items():
-            # Contenders of one round ran within seconds of each other: the ratio is taken round by round.
+            # Contenders of one round ran within a minute of each other: the ratio is taken round by round.
             ratio = statistics.median(a / b for a, b in zip(rates["coterie"], values, strict=True))
             lines.append(f"| {title}: {name} | {statistics.median(values):.0f} | {ratio:.2f} |")
+        base_rate = base_rate or statistics.median(rates["coterie"])
     flops, peak = floor(100)
-    rate = flops * float(lines[2].split("|")[2])
+    rate = flops * base_rate
     lines += [
         "",
-        (
-            f"The base takes {flops / 1e6:.0f} million floating-point operations per trained image, so coterie runs at "
-            f"{rate / 1e9:.0f} GFLOP/s; this machine multiplies 2048 x 2048 bf16 matrices at {peak / 1e9:.0f} GFLOP/s: "
-            f"{rate / peak:.0%} of that."
-        ),
+        f"The base takes {flops / 1e6:.0f} million floating-point operations per trained image, so coterie runs at "
+        f"{rate / 1e9:.0f} GFLOP/s; this machine multiplies 2048 x 2048 bf16 matrices at {peak / 1e9:.0f} GFLOP/s: "
+        f"{rate / peak:.0%} of that.",
     ]
     record.write(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) == 3:
+        run_one(sys.argv[1], int(sys.argv[2]))
+    else:
+        main()

@@ -223,7 +223,14 @@ def test_the_options_of_fit_are_these() -> None:
         *("hardware.accelerator", "hardware.precision", "hardware.threads"),
         *("hardware.compile", "hardware.no-compile"),
         *("data.source", "data.image", "data.label", "data.image-size", "data.validation-share", "data.test-share"),
-        *("data.skip-broken", "data.no-skip-broken", "data.memory-gib", "data.workers", "data.crop-padding"),
+        *(
+            "data.skip-broken",
+            "data.no-skip-broken",
+            "data.memory-gib",
+            "data.workers",
+            "data.crop-padding",
+            "data.cutout",
+        ),
         *("data.flip", "data.train-per-class"),
     }
     assert options == expected

@@ -9,6 +9,7 @@ from coterie.data.batches import (
     MemoryBatches,
     StreamedBatches,
     augment,
+    cut_out,
     plain_batches,
     training_batches,
 )
@@ -61,6 +62,37 @@ def test_all_crops_and_both_mirrors_come_up() -> None:
     pixels = numbered(1).pixels_NHWC.repeat(2000, 1, 1, 1)
     augmented = augment(pixels, Augmentation(1, True), torch.Generator().manual_seed(0))
     assert len({image.numpy().tobytes() for image in augmented}) == 9 * 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 99))
+def test_a_cutout_fills_one_square_and_touches_nothing_else(side: int, seed: int) -> None:
+    pixels = numbered(3).pixels_NHWC
+    cut = cut_out(pixels, side, (0.2, 0.2, 0.2), torch.Generator().manual_seed(seed))
+    for before, after in zip(pixels.numpy(), cut.numpy(), strict=True):
+        hole = (after == 0).all(axis=2)
+        rows, columns = hole.any(axis=1), hole.any(axis=0)
+        np.testing.assert_array_equal(hole, rows[:, None] & columns[None, :])
+        for line in (np.flatnonzero(rows), np.flatnonzero(columns)):
+            assert 1 <= len(line) <= side
+            assert len(line) == line[-1] - line[0] + 1
+        np.testing.assert_array_equal(after[~hole], before[~hole])
+
+
+def test_cutouts_reach_every_pixel_alike_in_the_middle() -> None:
+    pixels = torch.full((4000, 9, 9, 1), 200, dtype=torch.uint8)
+    share = (cut_out(pixels, 3, (0.0,), torch.Generator().manual_seed(0)) == 0).float().mean(0).squeeze()
+    torch.testing.assert_close(share[1:-1, 1:-1], torch.full((7, 7), 9 / 81), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("way", ["memory", "streamed"])
+def test_both_ways_cut_out(way: str) -> None:
+    memory = MemoryImages(torch.full((8, 6, 5, 1), 250, dtype=torch.uint8))
+    split = Split(memory if way == "memory" else Streamed(memory), torch.arange(8))
+    form = Preprocessing(6, 5, 1, (10.0,), (1.0,))
+    batches = training_batches(split, form, Augmentation(0, False, 2), batch_size=8, seed=0, workers=0)
+    inputs, _ = next(iter(batches.epoch(0, CPU)))
+    assert all(1 <= int((image == 0).sum()) <= 4 for image in inputs)
 
 
 def test_nothing_asked_is_nothing_done() -> None:

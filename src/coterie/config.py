@@ -48,6 +48,7 @@ class DataSettings(Settings):
     )
     workers: int = Field(2, ge=0, le=256, description="worker processes that decode, where images do not fit in memory")
     crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
+    cutout: int = Field(0, ge=0, le=1024, description="side in pixels of a square hole at a random place; 0: none")
     flip: bool | None = Field(None, description="random horizontal flips; as suits the data if left out")
     train_per_class: int | None = Field(
         None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"

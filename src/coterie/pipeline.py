@@ -192,7 +192,7 @@ def fit(
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
     """The augmentation that was asked for, or that suits the data."""
     flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip)
+    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
 
 
 def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,6 +49,7 @@ def make_fabric(hardware: HardwareSettings) -> Fabric:
     Raises:
         SettingsError: the accelerator is not there.
     """
+    _keep_freed_memory()
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -58,6 +61,20 @@ def make_fabric(hardware: HardwareSettings) -> Fabric:
         raise SettingsError(f"hardware.accelerator = {accelerator!r}: not on this machine; here: {here}")
     bf16 = hardware.precision == "bf16" or (hardware.precision == "auto" and _computes_in_bf16(accelerator))
     return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if bf16 else "32-true")
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep the memory of one step's activations for the next, instead of returning it to the kernel and
+    getting it back page by page, zeroed. Training on CPUs is about a tenth faster for it.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_max = -1, -2, -4
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**26)
+        mallopt(mmap_max, 0)
 
 
 def _computes_in_bf16(accelerator: str) -> bool:

@@ -23,10 +23,13 @@ from coterie.data.splits import Images, MemoryImages, Preprocessing, Split
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop out of an image padded by ``crop_padding`` pixels of zeros; random horizontal flip."""
+    """Random crop out of an image padded by ``crop_padding`` pixels of zeros; random horizontal flip; a square hole of
+    ``cutout`` pixels, centred anywhere and filled with the mean (DeVries and Taylor 2017, arXiv 1708.04552).
+    """
 
     crop_padding: int
     flip: bool
+    cutout: int = 0
 
 
 class Batches(ABC):
@@ -71,6 +74,7 @@ class MemoryBatches(Batches):
         for rows in self._rows(generator):
             pixels = pixels_NHWC[images.rows[rows].to(device)]
             pixels = augment(pixels, self.augmentation, generator)
+            pixels = cut_out(pixels, self.augmentation.cutout, self.preprocessing.mean, generator)
             yield self.preprocessing(pixels), self.split.labels_N[rows].to(device)
 
 
@@ -87,7 +91,7 @@ class StreamedBatches(Batches):
         workers: int,
     ) -> None:
         super().__init__(split, preprocessing, batch_size, seed)
-        self.dataset = _AugmentedDataset(split, augmentation)
+        self.dataset = _AugmentedDataset(split, augmentation, preprocessing)
         self.workers = workers
 
     @override
@@ -150,10 +154,29 @@ def augment(pixels_BHWC: Tensor, augmentation: Augmentation, generator: torch.Ge
     return pixels_BHWC
 
 
+def cut_out(pixels_BHWC: Tensor, side: int, fill: tuple[float, ...], generator: torch.Generator | None) -> Tensor:
+    """Fill a square of each image of a uint8 batch; its centre is anywhere, so that it may hang over the border.
+
+    ``generator`` as in ``augment``; None draws from torch's own, which differs from worker to worker.
+    """
+    if side == 0:
+        return pixels_BHWC
+    n, height, width, _ = pixels_BHWC.shape
+    device = pixels_BHWC.device
+    inside = []
+    for length in (height, width):
+        first = torch.randint(length, (n, 1), generator=generator).to(device) - side // 2
+        place = torch.arange(length, device=device)
+        inside.append((place >= first) & (place < first + side))
+    hole = inside[0][:, :, None, None] & inside[1][:, None, :, None]
+    filling = torch.tensor(fill, device=device).round().to(torch.uint8)
+    return torch.where(hole, filling, pixels_BHWC)
+
+
 class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
     """One image at a time, through torchvision.transforms.v2; runs in the workers."""
 
-    def __init__(self, split: Split, augmentation: Augmentation) -> None:
+    def __init__(self, split: Split, augmentation: Augmentation, preprocessing: Preprocessing) -> None:
         from torchvision.transforms import v2
 
         height, width, _ = split.images.shape
@@ -163,6 +186,8 @@ class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
         if augmentation.flip:
             steps.append(v2.RandomHorizontalFlip())
         self.split = split
+        self.cutout = augmentation.cutout
+        self.fill = preprocessing.mean
         self.transform = v2.Compose(steps) if steps else v2.Identity()
 
     def __len__(self) -> int:
@@ -170,8 +195,8 @@ class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         pixels_HWC = self.split.images.read(torch.tensor([row]))[0]
-        image = self.transform(pixels_HWC.permute(2, 0, 1))
-        return image.permute(1, 2, 0), self.split.labels_N[row]
+        image = self.transform(pixels_HWC.permute(2, 0, 1)).permute(1, 2, 0)
+        return cut_out(image.unsqueeze(0), self.cutout, self.fill, None)[0], self.split.labels_N[row]
 
 
 class _FixedBatches(Sampler[list[int]]):
