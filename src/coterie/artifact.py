@@ -136,8 +136,7 @@ def _choose_examples(outputs: Outputs, ensemble: SpecialistEnsemble) -> IntArray
     """At random, with a fixed seed: half of those that the ensemble corrected, half of those that it spoiled."""
     routing = Routing.of(outputs, ensemble.partition, ensemble.combiner)
     routed_N = routing.score_N >= ensemble.gate.threshold
-    base_N = routing.base_proba_NC.argmax(axis=1) == outputs.label_N
-    routed_right_N = routing.routed_proba_NC.argmax(axis=1) == outputs.label_N
+    base_N, routed_right_N = routing.right(outputs.label_N)
     rng = np.random.default_rng(0)
     kinds = (routed_N & routed_right_N & ~base_N, routed_N & base_N & ~routed_right_N)
     return np.concatenate([rng.permutation(np.flatnonzero(kind))[: N_EXAMPLES // 2] for kind in kinds])

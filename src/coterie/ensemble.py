@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,7 +169,7 @@ class SpecialistEnsemble(nn.Module):
 
         return self._decide(base_logits_NC, ask)
 
-    def _decide(self, base_logits_NC: FloatArray, ask: Any) -> Decision:
+    def _decide(self, base_logits_NC: FloatArray, ask: Callable[[int, IntArray], FloatArray]) -> Decision:
         """``ask(cluster, rows)`` gives the logits of a cluster's specialist for some rows."""
         base_proba_NC = softmax(base_logits_NC, axis=1)
         score_N = entropy(base_proba_NC)
@@ -231,5 +232,5 @@ class SpecialistEnsemble(nn.Module):
 
 
 def _log(proba_NC: FloatArray) -> FloatArray:
-    # log 0 as the lowest finite value: its softmax is 0, and a loss on it stays a number.
+    # The least positive number for 0: next to nothing after a softmax, and a loss on it stays finite.
     return np.log(np.maximum(proba_NC, np.finfo(proba_NC.dtype).tiny))

@@ -17,6 +17,7 @@ from coterie.partition import Partition
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
 CURVE_POINTS = 200
 
 
@@ -72,11 +73,9 @@ class Routing:
         )
         return cls(base_proba_NC, routed_proba_NC, entropy(base_proba_NC), cluster_N)
 
-    def curve(self, label_N: IntArray) -> GateCurve:
-        """What every threshold would give."""
-        return sweep_thresholds(
-            self.score_N, self.base_proba_NC.argmax(axis=1) == label_N, self.routed_proba_NC.argmax(axis=1) == label_N
-        )
+    def right(self, label_N: IntArray) -> tuple[BoolArray, BoolArray]:
+        """Whether each sample's answer is right if it is not routed, and if it is."""
+        return self.base_proba_NC.argmax(axis=1) == label_N, self.routed_proba_NC.argmax(axis=1) == label_N
 
 
 def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combiner) -> Report:
@@ -111,7 +110,7 @@ def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combi
         corrected=int((ensemble_N & ~base_N).sum()),
         spoiled=int((base_N & ~ensemble_N).sum()),
         clusters=rows,
-        curve=_thin(routing.curve(label_N)),
+        curve=_thin(sweep_thresholds(routing.score_N, *routing.right(label_N))),
     )
 
 

@@ -1,7 +1,7 @@
 """The stages in order: Splits -> Base -> LabelEmbedding -> Partition -> Specialists -> Gate -> Ensemble -> Report.
 
-Each stage leaves its result in the run folder; a run that is started again goes on after the last stage that it
-finished.
+Each stage leaves its result in the run folder, and a training its state between epochs; a run that is started again
+goes on from there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Gate, cross_fitted_accuracy
+from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
 from coterie.partition import Partition, check_n_clusters, spectral_partition
 from coterie.progress import Progress
 from coterie.run_folder import Candidate, CostRecord, DataRecord, GateRecord, HeadRecord, PartitionRecord, Run
@@ -124,11 +124,13 @@ class StageCheckpoint(Checkpoint):
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """A partition with its specialists, and how its ensemble does on validation (cross-fitted)."""
+    """A partition with its specialists, and what these make of the validation images."""
 
     partition: Partition
     specialists: list[nn.Module | None]
     validation: Outputs
+    routing: Routing
+    gate: Gate
     accuracy: float
 
 
@@ -174,13 +176,12 @@ def fit(
         for n_clusters in settings.partition.clusters
     ]
     chosen = max(groupings, key=lambda grouping: grouping.accuracy)
-    gate = _choose_gate(settings, chosen)
     ensemble = SpecialistEnsemble(
         base,
         chosen.specialists,
         chosen.partition,
         splits.labels,
-        gate,
+        chosen.gate,
         settings.gate.combiner,
         splits.preprocessing,
         settings.hardware,
@@ -238,21 +239,20 @@ def _make_grouping(
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
     validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
     routing = Routing.of(validation, partition, settings.gate.combiner)
-    accuracy = cross_fitted_accuracy(
-        routing.score_N,
-        routing.base_proba_NC.argmax(axis=1) == validation.label_N,
-        routing.routed_proba_NC.argmax(axis=1) == validation.label_N,
-        seed=settings.seed,
-    )
-    return Grouping(partition, specialists, validation, accuracy)
+    return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
 
 
-def _choose_gate(settings: FitSettings, grouping: Grouping) -> Gate:
+def _choose_gate(settings: FitSettings, validation: Outputs, routing: Routing) -> tuple[Gate, float]:
+    """The gate, and the accuracy on validation by which numbers of clusters are compared: without the optimism of a
+    threshold that was chosen on the same images.
+    """
+    base_N, routed_N = routing.right(validation.label_N)
     if settings.gate.threshold is not None:
-        return Gate(settings.gate.threshold)
-    routing = Routing.of(grouping.validation, grouping.partition, settings.gate.combiner)
-    curve = routing.curve(grouping.validation.label_N)
-    return Gate(float(curve.threshold_T[curve.best]))
+        gate = Gate(settings.gate.threshold)
+        return gate, float(np.where(routing.score_N >= gate.threshold, routed_N, base_N).mean())
+    curve = sweep_thresholds(routing.score_N, base_N, routed_N)
+    accuracy = cross_fitted_accuracy(routing.score_N, base_N, routed_N, seed=settings.seed)
+    return Gate(float(curve.threshold_T[curve.best])), accuracy
 
 
 def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings: list[Grouping]) -> None:

@@ -58,7 +58,7 @@ class Batches(ABC):
 
 
 class MemoryBatches(Batches):
-    """From images in memory, which move to the device once."""
+    """From images in memory, which move to the device once an epoch."""
 
     def __init__(
         self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation, batch_size: int, seed: int
