@@ -35,7 +35,7 @@ def draw_clusters(axes: Axes, report: Report, labels: LabelSpace) -> None:
         ("specialist", SPECIALIST, "D"),
     ):
         axes.scatter([], [], color=colour, marker=mark, s=36, label=name)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def draw_curve(axes: Axes, report: Report) -> None:
@@ -47,9 +47,10 @@ def draw_curve(axes: Axes, report: Report) -> None:
     axes.annotate(
         f"{100 * report.ensemble_top1:.2f} % ({100 * report.gain:+.2f})\nchosen on validation",
         (100 * report.routed_fraction, 100 * report.ensemble_top1),
-        xytext=(0, -34),
-        textcoords="offset points",
-        ha="center",
+        xytext=(0.97, 0.3),
+        textcoords="axes fraction",
+        ha="right",
+        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 4},
         fontsize=8,
         color=INK,
     )

@@ -43,8 +43,12 @@ def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report
     out = console()
     print_report(out, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
     text = out.file.getvalue()
-    assert sum(line.startswith("│ ") for line in text.splitlines()) == 3
+    assert sum(line.strip().startswith(("0 ", "1 ", "2 ")) for line in text.splitlines()) == 3
     assert "é, ж" in text
+    narrow = Console(file=io.StringIO(), width=80)
+    print_report(narrow, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
+    assert "0       2: é, ж" in narrow.file.getvalue()
+    assert max(map(len, narrow.file.getvalue().splitlines())) <= 80
     assert "[red]" in text
 
 

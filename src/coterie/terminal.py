@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -155,10 +156,14 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
 def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:
     """The headline, and the table of clusters."""
     console.print(headline(report), highlight=False)
-    table = Table("cluster", title="Accuracy within each true cluster, in %", title_justify="left")
-    table.add_column("classes", no_wrap=True, overflow="ellipsis", ratio=1)
-    for heading in ("images", "base", "restricted", "specialist", "base@3", "restr.@3", "spec.@3"):
-        table.add_column(heading, justify="right")
+    table = Table(
+        title="Accuracy within each true cluster, in %", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("cluster", no_wrap=True, min_width=7)
+    # Whatever the figures leave of the line is for names.
+    table.add_column("classes", no_wrap=True, overflow="ellipsis", width=max(10, console.width - 69))
+    for heading in ("images", "base", "restr.", "spec.", "base@3", "restr.@3", "spec.@3"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for row in report.clusters:
         table.add_row(
             str(row.cluster),
@@ -178,7 +183,8 @@ def print_report(console: Console, report: Report, labels: Sequence[str]) -> Non
         )
     console.print(table)
     console.print(
-        "base: over all classes. restricted: the base among the cluster's classes. specialist: asked for all of them.",
+        "base: over all classes; restr.: the base among the cluster's classes; spec.: the specialist, asked for all of "
+        "them; @3: the true class is among the first three.",
         highlight=False,
     )
 
