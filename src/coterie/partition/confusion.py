@@ -60,9 +60,8 @@ def confusion_partition(
 
 
 def _checked(confusion_CC: Any) -> csr_array:
-    counts_CC: csr_array = (
-        csr_array(confusion_CC) if issparse(confusion_CC) else csr_array(np.asarray(confusion_CC, dtype=np.float64))
-    )
+    given: Any = confusion_CC if issparse(confusion_CC) else np.asarray(confusion_CC, dtype=np.float64)
+    counts_CC = csr_array(given)
     if counts_CC.ndim != 2 or counts_CC.shape[0] != counts_CC.shape[1] or counts_CC.shape[0] == 0:
         raise PartitionError(f"a confusion matrix must be square; got shape {counts_CC.shape}")
     if counts_CC.nnz and not (np.isfinite(counts_CC.data).all() and counts_CC.data.min() >= 0):
