@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from coterie.errors import SettingsError
 
+PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random"]
+
 
 class Settings(BaseModel):
     """A frozen group of settings; unknown names and values out of range raise SettingsError."""
@@ -82,9 +84,16 @@ class TrainingSettings(Settings):
 class PartitionSettings(Settings):
     """How classes are grouped by their label embeddings."""
 
-    method: Literal["spectral"] = Field("spectral", description="spectral clustering on cosine similarity")
+    method: PartitionMethod = Field(
+        "spectral",
+        description="spectral (the paper's) | kmeans (spherical) | average, ward (agglomerative) | leiden | "
+        "balanced (of limited size) | confusion (what validation confuses) | random (spectral's sizes: the control)",
+    )
     clusters: tuple[int, ...] = Field(
         (9,), min_length=1, description="number of clusters; of several, the best on validation is taken"
+    )
+    max_size: int | None = Field(
+        None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
     )
 
     @field_validator("clusters", mode="before")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from scipy.special import softmax
 from torch import nn
 
 from coterie.artifact import load_ensemble, specialist_file, write_examples, write_outputs, write_report
@@ -29,7 +30,7 @@ from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, cross_fitted_accuracy
-from coterie.partition import Partition, check_n_clusters, spectral_partition
+from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import Candidate, CostRecord, DataRecord, GateRecord, HeadRecord, PartitionRecord, Run
 from coterie.specialist import make_specialist
@@ -166,6 +167,7 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
     """
     for n_clusters in settings.partition.clusters:
         check_n_clusters(n_clusters, len(splits.labels))
+        _wish(settings, n_clusters)
     form = splits.preprocessing
     base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
     return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
@@ -180,7 +182,9 @@ def _make_grouping(
     base_validation_NC: np.ndarray,
 ) -> Grouping:
     settings, splits = job.settings, job.splits
-    partition = spectral_partition(embedding.similarity_CC(), n_clusters, settings.seed)
+    validation_proba_NC = softmax(base_validation_NC, axis=1)
+    confusion_CC = confusion_counts(validation_proba_NC, splits.validation.labels_N.numpy())
+    partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC)
     specialists: list[nn.Module | None] = []
     packed_NM = np.zeros((len(splits.validation), int(partition.size_S.sum())), dtype=np.float32)
     for cluster in range(partition.n_clusters):
@@ -207,6 +211,10 @@ def _make_grouping(
         seed=settings.seed,
     )
     return Grouping(partition, specialists, validation, accuracy)
+
+
+def _wish(settings: FitSettings, n_clusters: int) -> Wish:
+    return Wish(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
 
 
 def _choose_gate(settings: FitSettings, grouping: Grouping) -> Gate:

@@ -9,7 +9,7 @@ from coterie.partition.confusion import confusion_counts, confusion_partition
 from coterie.partition.given import given_partition, random_partition
 from coterie.partition.kmeans import kmeans_partition
 from coterie.partition.leiden import leiden_partition
-from coterie.partition.methods import METHODS, Method, Wish, make_partition
+from coterie.partition.methods import METHODS, Wish, make_partition
 from coterie.partition.spectral import scalable_spectral_partition, spectral_embedding, spectral_partition
 from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
 
@@ -17,7 +17,6 @@ __all__ = [
     "METHODS",
     "FloatArray",
     "IntArray",
-    "Method",
     "Partition",
     "Wish",
     "agglomerative_partition",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from numpy.typing import ArrayLike
 
+from coterie.config import PartitionMethod as Method
 from coterie.errors import PartitionError
 from coterie.partition.agglomerative import agglomerative_partition
 from coterie.partition.balanced import balanced_partition
@@ -19,7 +20,6 @@ from coterie.partition.value import Partition
 from coterie.progress import Progress
 
 SILENT = Progress()
-Method = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
