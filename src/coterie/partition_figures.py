@@ -26,7 +26,7 @@ MOST_NUMBERS = 60
 MOST_LEAVES = 100
 MOST_MATRIX_ROWS = 1000
 MATRIX_BINS = 500
-DENSITY_SIDE = 320
+DENSITY_SIDE = 160
 GOLDEN = 0.61803398875
 
 
@@ -142,7 +142,7 @@ def _rule(y: float, label: str) -> list[Markup]:
 def _density_png(place_C2: FloatArray, cluster_C: IntArray, n_clusters: int) -> str:
     """A pixel is as strong as classes are many there, in the colour of the cluster that has most of them."""
     low, high = place_C2.min(axis=0), place_C2.max(axis=0)
-    margin = 7
+    margin = 4
     share_C2 = (place_C2 - low) / np.maximum(high - low, 1e-12)
     column_C, row_C = (margin + share_C2 * (DENSITY_SIDE - 1 - 2 * margin)).round().astype(int).T
     pixel_C = (DENSITY_SIDE - 1 - row_C) * DENSITY_SIDE + column_C
@@ -156,7 +156,7 @@ def _density_png(place_C2: FloatArray, cluster_C: IntArray, n_clusters: int) -> 
     strength = np.log1p(total) / np.log1p(max(int(total.max()), 1))
     rgba[:, 3] = np.where(total > 0, 90 + 165 * strength, 0).astype(np.uint8)
     image = Image.fromarray(rgba.reshape(DENSITY_SIDE, DENSITY_SIDE, 4), "RGBA")
-    return png_address(image.resize((2 * DENSITY_SIDE, 2 * DENSITY_SIDE), Image.Resampling.NEAREST))
+    return png_address(image.resize((4 * DENSITY_SIDE, 4 * DENSITY_SIDE), Image.Resampling.NEAREST))
 
 
 def _tree(row_KD: FloatArray) -> FloatArray:

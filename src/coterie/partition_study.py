@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -252,12 +252,13 @@ def _in_words(study: Study) -> str:
 
 def _choose(data: LabelData, settings: StudySettings, progress: Progress) -> Choice | None:
     """S by its curve, where it was not given and the method neither takes a limit of size nor finds S itself."""
-    if settings.clusters is not None or settings.max_size is not None or settings.method in ("leiden", "given"):
-        return None
     method = settings.method
+    if settings.clusters is not None or settings.max_size is not None or method == "leiden" or method == "given":
+        return None
+    wished: PartitionMethod = method
 
     def make(n_clusters: int) -> Partition:
-        return make_partition(Wish(method, n_clusters, None, settings.seed), data.vectors_CD, data.confusion_CC)
+        return make_partition(Wish(wished, n_clusters, None, settings.seed), data.vectors_CD, data.confusion_CC)
 
     return choose_n_clusters(data.vectors_CD, make, data.forecast(), seed=settings.seed, progress=progress)
 
@@ -289,7 +290,7 @@ def _stability(data: LabelData, settings: StudySettings, partition: Partition) -
     if method in SEEDED:
         figures["seed_stability"] = seed_stability(
             partition,
-            lambda other: make_partition(Wish(method, n_clusters, max_size, seed + other), data.vectors_CD),
+            lambda other: make_partition(replace(wish, seed=seed + other), data.vectors_CD),
         )
     # Of few dimensions, a draw can leave a class without direction, or too few directions for S.
     try:
