@@ -190,9 +190,9 @@ def partition(
         Literal["auto", "umap", "tsne", "pca"], tyro.conf.arg(help="how the map is drawn; auto: the best installed")
     ] = "auto",
     stability: Annotated[
-        bool | None,
-        tyro.conf.arg(help="over seeds and bootstrap, ten more partitions; up to 5,000 classes if left out"),
-    ] = None,
+        Literal["auto", "yes", "no"],
+        tyro.conf.arg(help="over seeds and bootstrap, ten more partitions; auto: up to 5,000 classes"),
+    ] = "auto",
     seed: Annotated[int, tyro.conf.arg(help="the same seed gives the same partition")] = 0,
 ) -> None:
     """Group classes by their label embeddings, say how good the groups are, and draw them."""

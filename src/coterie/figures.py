@@ -248,7 +248,7 @@ def similarity_matrix(
     """
     ordered_MM = similarity_CC[np.ix_(order_M, order_M)]
     other = np.abs(similarity_CC[~np.eye(len(similarity_CC), dtype=bool)])
-    bound = nice_ticks(0, max(float(other.max()), 0.05), 4)[-1]
+    bound = nice_ticks(0, float(other.max(initial=0.05)), 4)[-1]
     named = len(order_M) <= MOST_NAMED_CLASSES
     left = 150.0 if named else 40.0
     side = WIDTH - left - 6

@@ -58,8 +58,10 @@ def map_labels(unit_CD: FloatArray, kind: Literal["umap", "tsne", "pca"], seed: 
             metric="cosine", init="random", perplexity=perplexity, random_state=seed
         ).fit_transform(unit_CD)
         return layout
+    if not np.ptp(unit_CD, axis=0).any():  # one class, or all the same: no axis to tell them apart
+        return np.zeros((n_classes, 2))
     n_axes = min(2, *unit_CD.shape)
-    place_CA = PCA(n_axes, random_state=seed).fit_transform(unit_CD) if n_classes > 1 else np.zeros((1, 1))
+    place_CA = PCA(n_axes, random_state=seed).fit_transform(unit_CD)
     return np.column_stack([place_CA, np.zeros((n_classes, 2 - place_CA.shape[1]))])
 
 

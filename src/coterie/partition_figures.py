@@ -72,8 +72,6 @@ def ordered_matrix(unit_CD: FloatArray, partition: Partition, order_S: IntArray,
     size_S, numbers = partition.size_S[order_S], order_S.tolist()
     if len(unit_CD) <= MOST_MATRIX_ROWS:
         cosine_CC = unit_CD.astype(np.float64) @ unit_CD.T.astype(np.float64)
-        if len(unit_CD) == 1:
-            cosine_CC = np.ones((1, 1))
         return similarity_matrix(cosine_CC, row_M, size_S, [names[k] for k in row_M.tolist()], numbers)
     # The mean cosine between two groups of rows is the product of their means: no C x C matrix is made.
     start = np.linspace(0, len(row_M), MATRIX_BINS + 1).astype(int)

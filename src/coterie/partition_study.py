@@ -81,14 +81,14 @@ class LabelData:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What is asked for. Without ``clusters`` S is chosen; ``stability`` of None: where classes are few."""
+    """What is asked for. Without ``clusters`` S is chosen; ``stability`` of auto: where classes are few."""
 
     method: StudyMethod = "spectral"
     clusters: int | None = None
     max_size: int | None = None
     seed: int = 0
     map_kind: MapKind = "auto"
-    stability: bool | None = None
+    stability: Literal["auto", "yes", "no"] = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,9 +272,8 @@ def _judge(data: LabelData, settings: StudySettings, partition: Partition) -> Qu
         figures["gain_forecast"] = gain_forecast(data.proba_NC, data.label_N, partition)
     if data.groups is not None:
         figures["rand_index"], figures["mutual_information"] = agreement(partition, data.groups)
-    wanted = settings.stability
-    if wanted is None:
-        wanted = partition.n_classes <= STABILITY_UP_TO
+    few = partition.n_classes <= STABILITY_UP_TO
+    wanted = settings.stability == "yes" or (settings.stability == "auto" and few)
     if wanted and settings.method not in ("given", "random", "confusion") and partition.n_clusters > 1:
         figures |= _stability(data, settings, partition)
     return Quality.of(partition, **figures)
