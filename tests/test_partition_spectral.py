@@ -147,5 +147,5 @@ def test_the_sparse_route_repeats_itself_and_tells_how_it_goes() -> None:
     first = scalable_spectral_partition(vectors_CD, 10, 3, route="sparse", progress=listener)
     second = scalable_spectral_partition(vectors_CD, 10, 3, route="sparse")
     np.testing.assert_array_equal(first.cluster_of_class_C, second.cluster_of_class_C)
-    assert listener.titles == ["neighbours", "eigenvectors", "k-means"]
+    assert listener.titles == ["neighbours", "eigenvectors", "starts", "k-means"]
     assert all(done == steps for done, steps in listener.steps)

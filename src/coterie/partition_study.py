@@ -27,7 +27,8 @@ from coterie.forecast import gain_forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
 from coterie.partition import Partition, Wish, confusion_counts, given_partition, make_partition
-from coterie.partition.choose import Choice, choose_n_clusters
+from coterie.partition.spectral import spectral_family
+from coterie.partition.choose import MOST_CLUSTERS, Choice, choose_n_clusters
 from coterie.partition.quality import (
     Quality,
     agreement,
@@ -260,6 +261,9 @@ def _choose(data: LabelData, settings: StudySettings, progress: Progress) -> Cho
     def make(n_clusters: int) -> Partition:
         return make_partition(Wish(wished, n_clusters, None, settings.seed), data.vectors_CD, data.confusion_CC)
 
+    if wished == "spectral":
+        most = min(len(data.vectors_CD) - 1, MOST_CLUSTERS)
+        make = spectral_family(data.vectors_CD, most, settings.seed, progress) if most > 1 else make
     return choose_n_clusters(data.vectors_CD, make, data.forecast(), seed=settings.seed, progress=progress)
 
 

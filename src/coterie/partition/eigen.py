@@ -24,6 +24,7 @@ DEGREE = 8
 FIRST_DEGREE = 4
 TOLERANCE = 2e-3
 COLUMNS = 64
+WELL_CONDITIONED = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +62,8 @@ def leading_eigenvectors(matrix_CC: csr_array, n_vectors: int, seed: int, progre
         for columns in chunks:
             block_CW[:, columns] = _filter(product, np.ascontiguousarray(block_CW[:, columns]), degree, cut)
             progress.advance(1)
-        _orthonormalise(block_CW)
-        _orthonormalise(block_CW)
+        if _orthonormalise(block_CW) < WELL_CONDITIONED:
+            _orthonormalise(block_CW)
         value_W = _rotate(block_CW, product, chunks)
         # Below the block's lowest value nothing is wanted.
         cut = float(np.clip(value_W[-1], 0.0, 0.98))
@@ -119,13 +120,18 @@ def _filter(product: _Product, block_CB: FloatArray, degree: int, cut: float) ->
     return now_CB
 
 
-def _orthonormalise(block_CW: FloatArray) -> None:
-    """In place, by the eigenvectors of the Gram matrix (Stathopoulos and Wu 2002); call twice for full accuracy."""
+def _orthonormalise(block_CW: FloatArray) -> float:
+    """In place, by the eigenvectors of the Gram matrix (Stathopoulos and Wu 2002).
+
+    Returns how independent the columns were, from 0 to 1; where that is little, a second call is needed.
+    """
     gram_WW = _gram(block_CW, block_CW)
     scale_W = 1.0 / np.sqrt(np.maximum(np.diag(gram_WW), 1e-30))
     values, vectors_WW = eigh(gram_WW * np.outer(scale_W, scale_W), driver="evd")
+    independence = max(float(values[0] / values[-1]), 0.0)
     values = np.maximum(values, 1e-6 * values[-1])  # below lies rounding
     _multiply(block_CW, scale_W[:, None] * vectors_WW / np.sqrt(values))
+    return independence
 
 
 def _rotate(block_CW: FloatArray, product: _Product, chunks: list[slice]) -> FloatArray:

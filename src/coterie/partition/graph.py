@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from coterie.partition.kmeans import centres
 from coterie.partition.neighbours import EXACT_UP_TO, Neighbours, cell_neighbours, exact_neighbours, make_cells
 from coterie.partition.value import FloatArray, IntArray
+from coterie.partition.vectors import blocks
 from coterie.progress import Progress
 
 N_NEIGHBOURS = 30
@@ -85,24 +86,39 @@ def link_components(weight_CC: csr_array, unit_CD: FloatArray, component_C: IntA
     Without links, eigenvectors could tell pieces apart, but not say which pieces belong together, and a partition into
     fewer clusters than pieces would be arbitrary.
     """
-    n_classes = len(unit_CD)
+    shape = weight_CC.shape
     while n_components > 1:
-        mean_KD = centres(unit_CD, component_C, n_components)
-        largest = int(np.bincount(component_C).argmax())
-        edges: list[tuple[int, int, float]] = []
-        for component in range(n_components):
-            if component == largest:
-                continue
-            own = component_C == component
-            cosine_C = unit_CD @ mean_KD[component]
-            outside = int(np.where(own, -np.inf, cosine_C).argmax())
-            inside = int(np.where(own, unit_CD @ unit_CD[outside], -np.inf).argmax())
-            edges.append((inside, outside, max(float(unit_CD[inside] @ unit_CD[outside]), LEAST_WEIGHT)))
-        rows, columns, values = (np.array(part) for part in zip(*edges, strict=True))
-        link_CC = coo_array((values.astype(np.float32), (rows, columns)), shape=(n_classes, n_classes)).tocsr()
+        outside_K = _nearest_outside(unit_CD, component_C, n_components)
+        inside_K, cosine_K = _nearest_inside(unit_CD, component_C, outside_K)
+        kept = np.flatnonzero(np.arange(n_components) != np.bincount(component_C).argmax())
+        weight_K = np.maximum(cosine_K[kept], LEAST_WEIGHT).astype(np.float32)
+        link_CC = coo_array((weight_K, (inside_K[kept], outside_K[kept])), shape=shape).tocsr()
         weight_CC = csr_array(weight_CC.maximum(link_CC.maximum(link_CC.T)))
         n_components, component_C = connected_components(weight_CC, directed=False)
     return weight_CC
+
+
+def _nearest_outside(unit_CD: FloatArray, component_C: IntArray, n_components: int) -> IntArray:
+    """For each piece the class of another piece that is nearest to its mean."""
+    mean_KD = centres(unit_CD, component_C, n_components)
+    outside_K = np.empty(n_components, dtype=np.int64)
+    for pieces in blocks(n_components, len(unit_CD)):
+        cosine_BC = mean_KD[pieces] @ unit_CD.T
+        own = np.flatnonzero((component_C >= pieces.start) & (component_C < pieces.stop))
+        cosine_BC[component_C[own] - pieces.start, own] = -np.inf
+        outside_K[pieces] = cosine_BC.argmax(axis=1)
+    return outside_K
+
+
+def _nearest_inside(unit_CD: FloatArray, component_C: IntArray, outside_K: IntArray) -> tuple[IntArray, FloatArray]:
+    """For each piece its class that is nearest to the class outside, and their cosine."""
+    cosine_C = np.empty(len(unit_CD), dtype=np.float32)
+    for rows in blocks(*unit_CD.shape):
+        cosine_C[rows] = np.einsum("cd,cd->c", unit_CD[rows], unit_CD[outside_K[component_C[rows]]])
+    # Sorted by piece, then by cosine: the last class of each piece is the nearest.
+    order = np.lexsort((cosine_C, component_C))
+    inside_K = order[np.cumsum(np.bincount(component_C, minlength=len(outside_K))) - 1]
+    return inside_K, cosine_C[inside_K]
 
 
 def normalised(weight_CC: csr_array) -> csr_array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -115,6 +116,31 @@ def scalable_spectral_partition(
     return graph_partition(graph, n_clusters, seed, progress)
 
 
+def spectral_family(
+    vectors_CD: ArrayLike, most: int, seed: int = 0, progress: Progress = SILENT
+) -> Callable[[int], Partition]:
+    """Spectral partitions for many numbers of clusters, up to ``most``, from one graph and one set of eigenvectors.
+
+    Raises:
+        PartitionError: as ``scalable_spectral_partition``; from the function returned too.
+    """
+    unit_CD = unit_rows(vectors_CD)
+    if len(unit_CD) <= DENSE_UP_TO or most > len(unit_CD) // 3:
+        return lambda n_clusters: scalable_spectral_partition(unit_CD, n_clusters, seed)
+    check_distinct(unit_CD, most)
+    graph = label_graph(unit_CD, N_NEIGHBOURS, seed, progress)
+    found = leading_eigenvectors(normalised(graph.weight_CC), min(most, MOST_EIGENVECTORS), seed, progress)
+
+    def make(n_clusters: int) -> Partition:
+        check_n_clusters(n_clusters, most)
+        if n_clusters == 1:
+            return _trivial(1, len(unit_CD))
+        cluster_C = cluster_rows(found.vector_CS[:, :n_clusters].copy(), n_clusters, seed, SILENT)
+        return Partition.from_assignment(graph.in_class_order(cluster_C))
+
+    return make
+
+
 def graph_partition(graph: LabelGraph, n_clusters: int, seed: int, progress: Progress) -> Partition:
     """Spectral clustering of a sparse graph."""
     matrix_CC = normalised(graph.weight_CC)
@@ -129,7 +155,9 @@ def cluster_rows(vector_CS: FloatArray, n_clusters: int, seed: int, progress: Pr
     for rows in blocks(*vector_CS.shape):
         block = vector_CS[rows]
         vector_CS[rows] = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-20)
+    progress.stage("starts", 1)
     start_SS = pivot_rows(vector_CS, n_clusters, seed) if n_clusters <= vector_CS.shape[1] else None
+    progress.advance(1)
     centre_SS = fit_centres(
         vector_CS, n_clusters, seed=seed, per_cluster=SAMPLE_PER_CLUSTER, start_SD=start_SS, progress=progress
     )
