@@ -18,6 +18,7 @@ from coterie.partition.quality import (
     router_accuracy,
     seed_stability,
 )
+from coterie.partition.spectral import spectral_family
 from coterie.partition.vectors import unit_rows
 from coterie.progress import Progress
 from planted import planted_vectors
@@ -153,3 +154,20 @@ def test_quality_has_plain_values() -> None:
     quality = Quality.of(Partition.from_assignment([0, 0, 1]), silhouette=0.5)
     assert quality.to_values()["largest"] == 2
     assert quality.to_values()["rand_index"] is None
+
+
+def test_no_more_clusters_are_tried_than_there_are_directions() -> None:
+    vectors_CD = np.repeat(np.random.default_rng(0).normal(size=(4, 9)), 10, axis=0)
+    choice = choose_n_clusters(vectors_CD, lambda s: scalable_spectral_partition(vectors_CD, s))
+    assert choice.chosen == max(choice.n_clusters) == 4
+    with pytest.raises(PartitionError, match="all 5 label embeddings are alike"):
+        choose_n_clusters(np.ones((5, 2)), lambda s: scalable_spectral_partition(vectors_CD, s))
+
+
+def test_a_family_of_partitions_is_that_of_each_number() -> None:
+    vectors_CD, truth = planted_vectors(2500, 12, 1.0)
+    family = spectral_family(vectors_CD, 20)
+    assert adjusted_rand_score(family(12).cluster_of_class_C, truth) > 0.97
+    assert [family(s).n_clusters for s in (1, 5, 20)] == [1, 5, 20]
+    with pytest.raises(PartitionError, match="cannot make 21 clusters"):
+        family(21)

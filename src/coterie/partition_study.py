@@ -28,7 +28,7 @@ from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
 from coterie.partition import Partition, Wish, confusion_counts, given_partition, make_partition
 from coterie.partition.spectral import spectral_family
-from coterie.partition.choose import MOST_CLUSTERS, Choice, choose_n_clusters
+from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
 from coterie.partition.quality import (
     Quality,
     agreement,
@@ -262,8 +262,8 @@ def _choose(data: LabelData, settings: StudySettings, progress: Progress) -> Cho
         return make_partition(Wish(wished, n_clusters, None, settings.seed), data.vectors_CD, data.confusion_CC)
 
     if wished == "spectral":
-        most = min(len(data.vectors_CD) - 1, MOST_CLUSTERS)
-        make = spectral_family(data.vectors_CD, most, settings.seed, progress) if most > 1 else make
+        most = most_to_try(unit_rows(data.vectors_CD))
+        make = spectral_family(data.vectors_CD, most, settings.seed, progress)
     return choose_n_clusters(data.vectors_CD, make, data.forecast(), seed=settings.seed, progress=progress)
 
 

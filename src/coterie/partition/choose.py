@@ -16,7 +16,7 @@ from coterie.partition.graph import N_NEIGHBOURS, label_graph, normalised
 from coterie.partition.quality import cosine_silhouette
 from coterie.partition.spectral import DENSE_UP_TO
 from coterie.partition.value import FloatArray, Partition
-from coterie.partition.vectors import unit_rows
+from coterie.partition.vectors import count_distinct, unit_rows
 from coterie.progress import Progress
 
 SILENT = Progress()
@@ -69,9 +69,7 @@ def choose_n_clusters(
     """
     unit_CD = unit_rows(vectors_CD)
     n_classes = len(unit_CD)
-    if n_classes < 3:
-        raise PartitionError(f"there is no number of clusters to choose for {n_classes} classes; allowed: at least 3")
-    most = min(n_classes - 1, MOST_CLUSTERS)
+    most = most_to_try(unit_CD)
     if candidates is not None:
         tried = sorted(set(candidates))
         if not tried or tried[0] < 2 or tried[-1] > n_classes - 1:
@@ -103,6 +101,21 @@ def choose_n_clusters(
         chosen,
         "gain forecast" if forecast is not None else "eigengap and silhouette",
     )
+
+
+def most_to_try(unit_CD: FloatArray) -> int:
+    """The largest S worth trying: below C, at most the number of distinct directions, and bounded for time.
+
+    Raises:
+        PartitionError: fewer than 3 classes, or all of one direction.
+    """
+    n_classes = len(unit_CD)
+    if n_classes < 3:
+        raise PartitionError(f"there is no number of clusters to choose for {n_classes} classes; allowed: at least 3")
+    most = min(n_classes - 1, MOST_CLUSTERS, count_distinct(unit_CD))
+    if most < 2:
+        raise PartitionError(f"there is no number of clusters to choose: all {n_classes} label embeddings are alike")
+    return most
 
 
 def eigengaps(unit_CD: FloatArray, most: int, seed: int, progress: Progress) -> FloatArray:

@@ -59,15 +59,17 @@ def unit_rows(vectors_CD: ArrayLike) -> FloatArray:
     return unit_CD
 
 
+def count_distinct(unit_CD: FloatArray) -> int:
+    """Number of directions that differ in their first six digits."""
+    return len(np.unique(_fingerprints(unit_CD)))
+
+
 def check_distinct(unit_CD: FloatArray, n_clusters: int) -> None:
     """Raises PartitionError where more clusters are asked for than there are distinct directions."""
-    n_classes = len(unit_CD)
-    if n_clusters <= 1:
-        return
-    n_distinct = len(np.unique(_fingerprints(unit_CD)))
+    n_distinct = count_distinct(unit_CD) if n_clusters > 1 else 1
     if n_clusters > n_distinct:
         raise PartitionError(
-            f"only {n_distinct} distinct directions among {n_classes} label embeddings; asked for {n_clusters} "
+            f"only {n_distinct} distinct directions among {len(unit_CD)} label embeddings; asked for {n_clusters} "
             f"clusters; allowed: 1 to {n_distinct}"
         )
 
