@@ -1,8 +1,8 @@
 """Which method keeps most of the confusion of a trained network inside its clusters?
 
 Question: of a finished run's validation errors, what share falls inside clusters, for each method and S, how well is
-the cluster chosen by the base's mass, and what gain is forecast? Half of the validation samples make the partitions that
-look at confusion, the other half judges all.
+the cluster chosen by the base's mass, and what gain is forecast? Half of the validation samples make the partitions
+that look at confusion, the other half judges all.
 """
 
 import sys
@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import record
 from scipy.stats import spearmanr
 
+import record
 from coterie.forecast import gain_forecast
 from coterie.partition import METHODS, Wish, confusion_counts, make_partition
 from coterie.partition.quality import agreement, confusion_kept, router_accuracy
@@ -30,7 +30,7 @@ def main(run: str) -> None:
     seen_CC = confusion_counts(data.proba_NC[first_N], data.label_N[first_N], soft=True)
     judge = replace(data, proba_NC=data.proba_NC[~first_N], label_N=data.label_N[~first_N])
     lines = [
-        "| method | S | confusion kept | by chance, same sizes | router accuracy | gain forecast | largest | ARI to spectral |",
+        "| method | S | confusion kept | by chance, same sizes | router accuracy | gain forecast | largest | ARI, spectral |",
         "|---|---|---|---|---|---|---|---|",
     ]
     kept_all, forecast_all = [], []
@@ -54,8 +54,8 @@ def main(run: str) -> None:
         __file__,
         f"{__doc__}\n{data.about} {len(judge.label_N):,} judging samples, base error {errors:.1%}.\n\n"
         + "\n".join(lines)
-        + f"\n\nRank correlation of confusion kept with gain forecast, over methods and S: {rank:+.2f}. The correlation "
-        "with the gain of trained ensembles needs trained runs for each, and is open.",
+        + f"\n\nRank correlation of confusion kept with gain forecast, over methods and S: {rank:+.2f}. The "
+        "correlation with the gain of trained ensembles needs trained runs for each, and is open.",
     )
 
 

@@ -27,7 +27,6 @@ from coterie.forecast import gain_forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
 from coterie.partition import Partition, Wish, confusion_counts, given_partition, make_partition
-from coterie.partition.spectral import spectral_family
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
 from coterie.partition.quality import (
     Quality,
@@ -38,6 +37,7 @@ from coterie.partition.quality import (
     router_accuracy,
     seed_stability,
 )
+from coterie.partition.spectral import spectral_family
 from coterie.partition.vectors import unit_rows
 from coterie.partition_page import PageContent, render
 from coterie.progress import Progress
