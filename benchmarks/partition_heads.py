@@ -30,7 +30,7 @@ def main(run: str) -> None:
     seen_CC = confusion_counts(data.proba_NC[first_N], data.label_N[first_N], soft=True)
     judge = replace(data, proba_NC=data.proba_NC[~first_N], label_N=data.label_N[~first_N])
     lines = [
-        "| method | S | confusion kept | by chance, same sizes | router accuracy | gain forecast | largest | ARI, spectral |",
+        "| method | S | confusion kept | by chance, same sizes | router | gain forecast | largest | ARI, spectral |",
         "|---|---|---|---|---|---|---|---|",
     ]
     kept_all, forecast_all = [], []

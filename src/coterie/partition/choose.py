@@ -70,35 +70,32 @@ def choose_n_clusters(
     unit_CD = unit_rows(vectors_CD)
     n_classes = len(unit_CD)
     most = most_to_try(unit_CD)
-    if candidates is not None:
-        tried = sorted(set(candidates))
-        if not tried or tried[0] < 2 or tried[-1] > n_classes - 1:
-            raise PartitionError(f"cannot try {tried} clusters of {n_classes} classes; allowed: 2 to {n_classes - 1}")
-        most = tried[-1]
+    given = sorted(set(candidates)) if candidates is not None else None
+    if given is not None:
+        if not given or given[0] < 2 or given[-1] > n_classes - 1:
+            raise PartitionError(f"cannot try {given} clusters of {n_classes} classes; allowed: 2 to {n_classes - 1}")
+        most = given[-1]
     gap_S = eigengaps(unit_CD, most, seed, progress)
-    proposed = 2 + np.argsort(-gap_S[1:], kind="stable")[:PROPOSALS]
-    if candidates is None:
-        grid = np.unique(np.geomspace(2, most, GRID).round().astype(int))
-        tried = sorted({*grid.tolist(), *proposed.tolist()})
+    proposed = (2 + np.argsort(-gap_S[1:], kind="stable")[:PROPOSALS]).tolist()
+    grid = np.unique(np.geomspace(2, most, GRID).round().astype(int)).tolist()
+    tried = given if given is not None else sorted({*grid, *proposed})
     progress.stage("numbers of clusters", len(tried))
-    silhouettes, forecasts = [], []
+    silhouettes: list[float] = []
+    forecasts: list[float] = []
     for n_clusters in tried:
         partition = make(n_clusters)
         silhouettes.append(cosine_silhouette(unit_CD, partition) or 0.0)
         if forecast is not None:
             forecasts.append(forecast(partition))
         progress.advance(1)
-    if forecast is not None:
-        chosen = tried[int(np.argmax(forecasts))]
-    else:
-        allowed = set(proposed.tolist()) & set(tried) or set(tried)
-        chosen = max((s for s in tried if s in allowed), key=lambda s: silhouettes[tried.index(s)])
+    allowed = set(proposed) & set(tried) or set(tried)
+    best = max((s for s in tried if s in allowed), key=lambda s: silhouettes[tried.index(s)])
     return Choice(
         tuple(tried),
         tuple(float(gap_S[s - 1]) for s in tried),
         tuple(silhouettes),
         tuple(forecasts) if forecast is not None else None,
-        chosen,
+        tried[int(np.argmax(forecasts))] if forecast is not None else best,
         "gain forecast" if forecast is not None else "eigengap and silhouette",
     )
 
