@@ -223,6 +223,7 @@ def test_the_options_of_fit_are_these() -> None:
             "partition.method",
             "partition.clusters",
             "partition.max-size",
+            "partition.groups",
             "gate.score",
             "gate.combiner",
             "gate.threshold",

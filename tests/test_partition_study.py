@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from coterie.artifact import load_ensemble
 from coterie.cli import main
+from coterie.config import PartitionSettings
 from coterie.partition import Partition
 from coterie.partition.vectors import unit_rows
 from coterie.partition_figures import dendrogram, label_map, ordered_matrix
@@ -95,6 +97,15 @@ def test_fit_takes_the_methods(method: str, settings, splits) -> None:
     assert ensemble.partition.n_clusters == 3
 
 
+def test_fit_takes_given_groups(settings, splits, tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("fine,coarse\n" + "\n".join(f"{k},{k // 4}" for k in range(8)) + "\n")
+    groups = {**settings.partition.model_dump(), "method": "given", "groups": f"{tmp_path / 'g.csv'}:coarse"}
+    chosen = settings.model_copy(update={"partition": PartitionSettings(**groups)})
+    ensemble = fit(chosen, tmp_path / "run", splits=splits)
+    assert [ensemble.partition.classes(s).tolist() for s in range(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert load_ensemble(tmp_path / "run").partition.n_clusters == 2
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
@@ -108,7 +119,7 @@ def test_fit_takes_the_methods(method: str, settings, splits) -> None:
         ("flat", (), "must be a C x D matrix; "),
         ("text", ("--clusters", 1), "must be real numbers"),
         ("good", ("--names", "two.txt", "--clusters", 2), "two.txt holds 2 names for 8 classes"),
-        ("good", ("--method", "given"), "method given needs --groups FILE"),
+        ("good", ("--method", "given"), "method given needs groups"),
         ("good", ("--method", "confusion", "--clusters", 2), "needs a run with validation logits"),
         ("good", ("--method", "balanced", "--max-size", 2, "--clusters", 3), "at most 2 classes cannot hold 8 classes"),
         ("good", ("--max-size", 2, "--clusters", 3), "takes no largest size (given: 2)"),

@@ -173,7 +173,7 @@ def partition(
         int | None, tyro.conf.arg(metavar="S", help="number of clusters; chosen, with its curve, if left out")
     ] = None,
     method: Annotated[
-        PartitionMethod | Literal["given"], tyro.conf.arg(help="as fit's --partition.method; given: take --groups")
+        PartitionMethod, tyro.conf.arg(help="as fit's --partition.method; given: take --groups")
     ] = "spectral",
     max_size: Annotated[int | None, tyro.conf.arg(help="balanced and confusion: classes per cluster at most")] = None,
     names: Annotated[

@@ -26,7 +26,7 @@ from coterie.errors import ArtifactError, DataError, PartitionError
 from coterie.forecast import gain_forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
-from coterie.partition import Partition, Wish, confusion_counts, given_partition, make_partition
+from coterie.partition import Partition, Wish, confusion_counts, make_partition
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
 from coterie.partition.quality import (
     Quality,
@@ -44,7 +44,6 @@ from coterie.progress import Progress
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
-StudyMethod = PartitionMethod | Literal["given"]
 EmbeddingKind = Literal["head", "head+bias", "confusion", "head+confusion"]
 FORMAT = 1
 # Stability takes ten more partitions.
@@ -84,7 +83,7 @@ class LabelData:
 class StudySettings:
     """What is asked for. Without ``clusters`` S is chosen; ``stability`` of auto: where classes are few."""
 
-    method: StudyMethod = "spectral"
+    method: PartitionMethod = "spectral"
     clusters: int | None = None
     max_size: int | None = None
     seed: int = 0
@@ -193,14 +192,8 @@ def study(data: LabelData, settings: StudySettings, progress: Progress) -> Study
     notes = _Notes(progress)
     choice = _choose(data, settings, notes)
     n_clusters = settings.clusters if choice is None else choice.chosen
-    if settings.method == "given":
-        if data.groups is None:
-            raise PartitionError("method given needs --groups FILE")
-        unit_rows(data.vectors_CD)
-        partition = given_partition(data.groups, len(data.vectors_CD))
-    else:
-        wish = Wish(settings.method, n_clusters, settings.max_size, settings.seed)
-        partition = make_partition(wish, data.vectors_CD, data.confusion_CC, notes)
+    wish = Wish(settings.method, n_clusters, settings.max_size, settings.seed)
+    partition = make_partition(wish, data.vectors_CD, data.confusion_CC, data.groups, notes)
     quality = _judge(data, settings, partition)
     return Study(data, settings, partition, quality, choice, tuple(notes.notes))
 
@@ -285,8 +278,6 @@ def _judge(data: LabelData, settings: StudySettings, partition: Partition) -> Qu
 
 def _stability(data: LabelData, settings: StudySettings, partition: Partition) -> dict[str, float | None]:
     method, max_size, seed = settings.method, settings.max_size, settings.seed
-    if method == "given":
-        return {}
     n_clusters = None if settings.clusters is None and method == "leiden" else partition.n_clusters
     wish = Wish(method, n_clusters, max_size, seed)
     figures: dict[str, float | None] = {}

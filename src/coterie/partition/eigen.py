@@ -94,12 +94,22 @@ class _Product:
             )
             self.parts.append(csr_array(part, shape=shape))
 
-    def __call__(self, block_CB: FloatArray) -> FloatArray:
-        """The product, of the block's shape."""
+    def __call__(
+        self, block_CB: FloatArray, scale: float = 1.0, shift: float = 0.0, less_CB: FloatArray | None = None
+    ) -> FloatArray:
+        """``scale * (matrix @ block - shift * block) - less``, of the block's shape."""
         result_CB = np.empty_like(block_CB)
 
         def multiply(part: int) -> None:
-            result_CB[self.spans[part]] = self.parts[part] @ block_CB
+            rows = self.spans[part]
+            value_RB = self.parts[part] @ block_CB
+            if shift:
+                value_RB -= np.float32(shift) * block_CB[rows]
+            if scale != 1.0:
+                value_RB *= np.float32(scale)
+            if less_CB is not None:
+                value_RB -= less_CB[rows]
+            result_CB[rows] = value_RB
 
         for _ in in_threads(multiply, range(len(self.parts))):
             pass
@@ -109,14 +119,9 @@ class _Product:
 def _filter(product: _Product, block_CB: FloatArray, degree: int, cut: float) -> FloatArray:
     """The Chebyshev polynomial that is within [-1, 1] on [-1, ``cut``] and grows fast above."""
     half, centre = (cut + 1) / 2, (cut - 1) / 2
-    scale, shift = np.float32(1 / half), np.float32(centre)
-    before_CB, now_CB = block_CB, (product(block_CB) - shift * block_CB) * scale
+    before_CB, now_CB = block_CB, product(block_CB, 1 / half, centre)
     for _ in range(degree - 1):
-        after_CB = product(now_CB)
-        after_CB -= shift * now_CB
-        after_CB *= 2 * scale
-        after_CB -= before_CB
-        before_CB, now_CB = now_CB, after_CB
+        before_CB, now_CB = now_CB, product(now_CB, 2 / half, centre, before_CB)
     return now_CB
 
 

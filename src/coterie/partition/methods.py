@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -12,11 +13,12 @@ from coterie.errors import PartitionError
 from coterie.partition.agglomerative import agglomerative_partition
 from coterie.partition.balanced import balanced_partition
 from coterie.partition.confusion import confusion_partition
-from coterie.partition.given import random_partition
+from coterie.partition.given import given_partition, random_partition
 from coterie.partition.kmeans import kmeans_partition
 from coterie.partition.leiden import leiden_partition
 from coterie.partition.spectral import scalable_spectral_partition
 from coterie.partition.value import Partition
+from coterie.partition.vectors import unit_rows
 from coterie.progress import Progress
 
 SILENT = Progress()
@@ -28,7 +30,7 @@ class Wish:
     """What partition is asked for: ``n_clusters`` is S, ``max_size`` the most classes in a cluster.
 
     Leiden may do without S, balanced and confusion without either of the two; the other methods know no limit of
-    size. Random draws clusters of the sizes that spectral would give: its control.
+    size. Random draws clusters of the sizes that spectral would give: its control. Given has a cluster for each group.
 
     Raises:
         PartitionError: an unknown method, or limits that it does not take.
@@ -46,12 +48,16 @@ class Wish:
             raise PartitionError(
                 f"method {self.method} takes no largest size (given: {self.max_size}); balanced and confusion do"
             )
-        if self.n_clusters is None and self.max_size is None and self.method != "leiden":
+        if self.n_clusters is None and self.max_size is None and self.method not in ("leiden", "given"):
             raise PartitionError(f"method {self.method} needs a number of clusters")
 
 
 def make_partition(
-    wish: Wish, vectors_CD: ArrayLike, confusion_CC: Any = None, progress: Progress = SILENT
+    wish: Wish,
+    vectors_CD: ArrayLike,
+    confusion_CC: Any = None,
+    groups: Sequence[str] | None = None,
+    progress: Progress = SILENT,
 ) -> Partition:
     """The partition that was asked for.
 
@@ -59,11 +65,16 @@ def make_partition(
         wish: method, S, largest size, seed.
         vectors_CD: label vectors of shape (C, D).
         confusion_CC: the base's confusion on validation, for method confusion alone.
+        groups: one given group per class, for method given alone.
         progress: who is told.
 
     Raises:
         PartitionError: what the method cannot do with these.
     """
+    if wish.method == "given":
+        if groups is None:
+            raise PartitionError("method given needs groups: a file with one for each class")
+        return given_partition(groups, len(unit_rows(vectors_CD)))
     if wish.method == "confusion":
         if confusion_CC is None:
             raise PartitionError("method confusion needs a run with validation logits; a bare matrix has none")
