@@ -197,7 +197,7 @@ def test_help_names_every_command_and_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("fit", "evaluate", "predict", "report", "info"):
+    for command in ("fit", "evaluate", "predict", "partition", "report", "info"):
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
@@ -219,7 +219,15 @@ def test_the_options_of_fit_are_these() -> None:
     expected = {
         *("help", "out", "config", "dry-run", "backbone", "seed"),
         *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
-        *("partition.method", "partition.clusters", "gate.score", "gate.combiner", "gate.threshold"),
+        *(
+            "partition.method",
+            "partition.clusters",
+            "partition.max-size",
+            "partition.groups",
+            "gate.score",
+            "gate.combiner",
+            "gate.threshold",
+        ),
         *("hardware.accelerator", "hardware.precision", "hardware.threads"),
         *("hardware.compile", "hardware.no-compile"),
         *("data.source", "data.image", "data.label", "data.image-size", "data.validation-share", "data.test-share"),

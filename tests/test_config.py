@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.config import FitSettings, TrainingSettings
+from coterie.config import FitSettings, PartitionSettings, TrainingSettings
 from coterie.errors import SettingsError
 
 
@@ -74,3 +74,10 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
     file.write_text("- a")
     with pytest.raises(SettingsError, match="it holds a list"):
         FitSettings.from_yaml(file)
+
+
+def test_given_groups_and_their_method_need_each_other() -> None:
+    assert PartitionSettings(method="given", groups="g.txt").groups == "g.txt"
+    for values in ({"method": "given"}, {"groups": "g.txt"}):
+        with pytest.raises(SettingsError, match=r"groups = .*: method given needs a file of groups"):
+            PartitionSettings(**values)

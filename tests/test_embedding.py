@@ -31,3 +31,41 @@ def test_similarity_is_scikit_learns_cosine() -> None:
 def test_vectors_without_a_direction_are_refused(vectors: np.ndarray, message: str) -> None:
     with pytest.raises(PartitionError, match=message):
         LabelEmbedding(vectors)
+
+
+def test_the_bias_is_one_more_dimension() -> None:
+    head = torch.nn.Linear(3, 4)
+    vectors = LabelEmbedding.from_head(head, bias=True).vectors_CD
+    np.testing.assert_allclose(vectors[:, :3], head.weight.detach().numpy())
+    np.testing.assert_allclose(vectors[:, 3], head.bias.detach().numpy())
+    assert LabelEmbedding.from_head(torch.nn.Linear(3, 4, bias=False), bias=True).vectors_CD.shape == (4, 3)
+
+
+def test_class_means_are_taken_around_their_own_mean() -> None:
+    rng = np.random.default_rng(0)
+    feature_ND, label_N = rng.normal(size=(50, 3)), rng.permutation(np.arange(50) % 4)
+    means = np.stack([feature_ND[label_N == k].mean(axis=0) for k in range(4)])
+    found = LabelEmbedding.from_class_means(feature_ND, label_N, 4).vectors_CD
+    np.testing.assert_allclose(found, means - means.mean(axis=0))
+    with pytest.raises(PartitionError, match=r"no samples of classes \[4\]"):
+        LabelEmbedding.from_class_means(feature_ND, label_N, 5)
+    with pytest.raises(PartitionError, match="do not fit 3 classes; allowed: 0 to 2"):
+        LabelEmbedding.from_class_means(feature_ND, label_N, 3)
+
+
+def test_classes_that_are_confused_have_like_confusion_rows() -> None:
+    proba_NC = np.array([[0.5, 0.5, 0.0], [0.4, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    similarity_CC = LabelEmbedding.from_confusion(proba_NC, np.array([0, 1, 2])).similarity_CC()
+    expected = np.sqrt(0.5 * 0.4) + np.sqrt(0.5 * 0.6)
+    np.testing.assert_allclose(similarity_CC, [[1, expected, 0], [expected, 1, 0], [0, 0, 1]], atol=1e-12)
+
+
+def test_a_mixture_has_the_mean_of_the_cosines() -> None:
+    rng = np.random.default_rng(0)
+    one, other = LabelEmbedding(rng.normal(size=(5, 3))), LabelEmbedding(rng.normal(size=(5, 7)))
+    mixed = one.mixed_with(other, 0.3).similarity_CC()
+    np.testing.assert_allclose(mixed, 0.7 * one.similarity_CC() + 0.3 * other.similarity_CC())
+    with pytest.raises(PartitionError, match="of 5 and of 4 classes"):
+        one.mixed_with(LabelEmbedding(np.eye(4)))
+    with pytest.raises(PartitionError, match=r"share of 1.5 is not allowed; allowed: 0 to 1"):
+        one.mixed_with(other, 1.5)

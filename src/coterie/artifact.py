@@ -94,10 +94,7 @@ def partition_of(manifest: Manifest) -> Partition:
     """The partition of a run."""
     if manifest.partition is None:
         raise ArtifactError("the run has no partition yet: it was cut short")
-    member_SC = np.zeros((len(manifest.partition.members), len(labels_of(manifest))), dtype=bool)
-    for cluster, classes in enumerate(manifest.partition.members):
-        member_SC[cluster, list(classes)] = True
-    return Partition(member_SC)
+    return Partition.from_members(manifest.partition.members, len(labels_of(manifest)))
 
 
 def gate_record(manifest: Manifest) -> GateRecord:

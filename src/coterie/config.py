@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from coterie.errors import SettingsError
+
+PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 
 
 class Settings(BaseModel):
@@ -83,10 +85,30 @@ class TrainingSettings(Settings):
 class PartitionSettings(Settings):
     """How classes are grouped by their label embeddings."""
 
-    method: Literal["spectral"] = Field("spectral", description="spectral clustering on cosine similarity")
+    method: PartitionMethod = Field(
+        "spectral",
+        description="spectral (the paper's) | kmeans (spherical) | average, ward (agglomerative) | leiden | "
+        "balanced (of limited size) | confusion (what validation confuses) | random (spectral's sizes: the control) | "
+        "given (by --partition.groups)",
+    )
     clusters: tuple[int, ...] = Field(
         (9,), min_length=1, description="number of clusters; of several, the best on validation is taken"
     )
+    groups: str | None = Field(
+        None,
+        validate_default=True,
+        description="given only: a file with a group's name per class: lines, a .json list, or FILE.csv:COLUMN",
+    )
+    max_size: int | None = Field(
+        None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
+    )
+
+    @field_validator("groups")
+    @classmethod
+    def _groups_if_given(cls, groups: str | None, info: ValidationInfo) -> str | None:
+        if (info.data.get("method") == "given") != (groups is not None):
+            raise ValueError("method given needs a file of groups, and no other method takes one")
+        return groups
 
     @field_validator("clusters", mode="before")
     @classmethod

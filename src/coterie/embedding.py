@@ -1,22 +1,27 @@
-"""Trained base -> one vector per class."""
+"""One vector per class: from a trained base, from its features, from what it confuses, or from the user."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from coterie.errors import PartitionError
 
+if TYPE_CHECKING:  # torch takes seconds to import, and arrays need none
+    from torch import nn
+
 FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelEmbedding:
     """One vector per class: ``vectors_CD`` is float of shape (C classes, D dimensions).
+
+    Vectors that the user has (text embeddings of the class names, say) go into the constructor as they are.
 
     Raises:
         PartitionError: not a finite C x D matrix, or a class whose vector is zero and so has no direction.
@@ -35,11 +40,85 @@ class LabelEmbedding:
             raise PartitionError(f"label embeddings of classes {zero_rows[:10].tolist()} are zero: never trained?")
 
     @classmethod
-    def from_head(cls, head: nn.Linear) -> LabelEmbedding:
-        """The weight rows of a linear head: logits are inner products with them (JKSCI 26(1), 2021)."""
-        return cls(head.weight.detach().cpu().double().numpy())
+    def from_head(cls, head: nn.Linear, *, bias: bool = False) -> LabelEmbedding:
+        """The weight rows of a linear head: logits are inner products with them (JKSCI 26(1), 2021).
+
+        Args:
+            head: the base's last layer.
+            bias: append the bias as one more dimension, as if every feature vector ended in a 1.
+        """
+        weight_CD = head.weight.detach().cpu().double().numpy()
+        if bias and head.bias is not None:
+            weight_CD = np.column_stack([weight_CD, head.bias.detach().cpu().double().numpy()])
+        return cls(weight_CD)
+
+    @classmethod
+    def from_class_means(cls, feature_ND: FloatArray, label_N: IntArray, n_classes: int) -> LabelEmbedding:
+        """The mean feature vector of each class, over the samples given, less the mean of these means.
+
+        Features after a ReLU share a large common direction, which would make all classes look alike.
+
+        Raises:
+            PartitionError: a class without a sample, or a label outside 0 to C - 1.
+        """
+        count_C = _counts(label_N, n_classes)
+        sum_CD = np.zeros((n_classes, feature_ND.shape[1]))
+        np.add.at(sum_CD, label_N, feature_ND)
+        mean_CD = sum_CD / count_C[:, None]
+        return cls(mean_CD - mean_CD.mean(axis=0))
+
+    @classmethod
+    def from_confusion(cls, proba_NC: FloatArray, label_N: IntArray) -> LabelEmbedding:
+        """The rows of the soft confusion matrix: the mean distribution that the base gives to samples of each class.
+
+        Roots are taken: the cosine of two rows is then the overlap of their distributions (Bhattacharyya 1943).
+
+        Raises:
+            PartitionError: a class without a sample, or a label outside 0 to C - 1.
+        """
+        n_classes = proba_NC.shape[1]
+        count_C = _counts(label_N, n_classes)
+        sum_CC = np.zeros((n_classes, n_classes))
+        np.add.at(sum_CC, label_N, proba_NC)
+        return cls(np.sqrt(sum_CC / count_C[:, None]))
+
+    def mixed_with(self, other: LabelEmbedding, share: float = 0.5) -> LabelEmbedding:
+        """An embedding whose cosines are the weighted mean of the two embeddings' cosines.
+
+        Args:
+            other: of the same classes.
+            share: weight of ``other``, from 0 to 1.
+
+        Raises:
+            PartitionError: numbers of classes that differ, or a share outside 0 to 1.
+        """
+        if len(self.vectors_CD) != len(other.vectors_CD):
+            raise PartitionError(
+                f"embeddings of {len(self.vectors_CD)} and of {len(other.vectors_CD)} classes cannot be mixed"
+            )
+        if not 0 <= share <= 1:
+            raise PartitionError(f"a share of {share} is not allowed; allowed: 0 to 1")
+        return LabelEmbedding(np.column_stack([np.sqrt(1 - share) * self.unit_CD(), np.sqrt(share) * other.unit_CD()]))
+
+    def unit_CD(self) -> FloatArray:
+        """The vectors scaled to length 1."""
+        return self.vectors_CD / np.linalg.norm(self.vectors_CD, axis=1, keepdims=True)
 
     def similarity_CC(self) -> FloatArray:
         """Cosine similarity of every pair of classes, in [-1, 1]."""
-        unit_CD = self.vectors_CD / np.linalg.norm(self.vectors_CD, axis=1, keepdims=True)
+        unit_CD = self.unit_CD()
         return np.clip(unit_CD @ unit_CD.T, -1.0, 1.0)
+
+
+def _counts(label_N: IntArray, n_classes: int) -> IntArray:
+    """Samples of each class, all above zero."""
+    if len(label_N) and not 0 <= int(label_N.min()) <= int(label_N.max()) < n_classes:
+        raise PartitionError(
+            f"labels from {label_N.min()} to {label_N.max()} do not fit {n_classes} classes; allowed: 0 to "
+            f"{n_classes - 1}"
+        )
+    count_C = np.bincount(label_N, minlength=n_classes)
+    missing = np.flatnonzero(count_C == 0)
+    if missing.size:
+        raise PartitionError(f"no samples of classes {missing[:10].tolist()}: their embedding cannot be told")
+    return count_C

@@ -103,7 +103,7 @@ def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combi
         gain_high=high,
         routed_fraction=float(routed_N.mean()),
         mean_passes=1.0 + float(asked_N.mean()),
-        router_accuracy=float(partition.member_SC[routing.cluster_N, label_N].mean()),
+        router_accuracy=float(partition.holds(routing.cluster_N, label_N).mean()),
         oracle_restricted=sum(row.restricted_top1 * row.n_samples for row in rows) / n,
         oracle_specialist=sum(row.specialist_top1 * row.n_samples for row in rows) / n,
         threshold=gate.threshold if np.isfinite(gate.threshold) else None,

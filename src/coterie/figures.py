@@ -5,8 +5,6 @@ Every figure also tells its marks apart by shape, dash or symbol, so that none d
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,19 +14,23 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from coterie.drawing import WIDTH
+from coterie.drawing import line as _line
+from coterie.drawing import matrix_png as _matrix_png
+from coterie.drawing import png_address as _png_address
+from coterie.drawing import rect as _rect
+from coterie.drawing import svg as _svg
+from coterie.drawing import text as _text
 from coterie.metrics import ClusterRow, Curve
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
-WIDTH = 640
 # Beyond these numbers a mark of its own for each item would no longer be legible.
 MOST_BARS_WITH_LABELS = 40
 MOST_ROWS = 60
 MOST_NAMED_CLASSES = 30
 MOST_CURVE_POINTS = 200
-# Blue against orange is told apart in every common form of colour blindness. Index 0 is the lowest value.
-DIVERGING = np.array([[122, 52, 0], [230, 159, 0], [255, 255, 255], [86, 160, 214], [0, 46, 92]], dtype=float)
-COLOUR_LEVELS = 65
+MOST_FRAMES = 300
 LARGEST_IMAGE = 256
 
 
@@ -229,16 +231,28 @@ class MatrixFigure:
 
 
 def similarity_matrix(
-    similarity_CC: FloatArray, order_M: IntArray, size_S: IntArray, names: Sequence[str]
+    similarity_CC: FloatArray,
+    order_M: IntArray,
+    size_S: IntArray,
+    names: Sequence[str],
+    numbers: Sequence[int] | None = None,
 ) -> MatrixFigure:
-    """The matrix in the order of the clusters, these framed. The diagonal does not set the colour scale."""
+    """The matrix in the order of the clusters, these framed. The diagonal does not set the colour scale.
+
+    Args:
+        similarity_CC: of classes, or of groups of classes where these are too many to draw.
+        order_M: rows of it in drawing order.
+        size_S: classes of each cluster, in drawing order.
+        names: of the rows, in drawing order.
+        numbers: of the clusters in drawing order; 0, 1, ... if left out.
+    """
     ordered_MM = similarity_CC[np.ix_(order_M, order_M)]
     other = np.abs(similarity_CC[~np.eye(len(similarity_CC), dtype=bool)])
-    bound = nice_ticks(0, max(float(other.max()), 0.05), 4)[-1]
+    bound = nice_ticks(0, float(other.max(initial=0.05)), 4)[-1]
     named = len(order_M) <= MOST_NAMED_CLASSES
     left = 150.0 if named else 40.0
     side = WIDTH - left - 6
-    unit = side / len(order_M)
+    unit = side / float(size_S.sum())
     parts = [
         Markup('<image x="{:.1f}" y="26" width="{:.1f}" height="{:.1f}" href="{}"/>').format(
             left, side, side, _matrix_png(ordered_MM, bound)
@@ -249,17 +263,19 @@ def similarity_matrix(
             _text(left - 8, 26 + (place + 0.5) * unit + 4, shorten(name, 17), "end", title=name)
             for place, name in enumerate(names)
         ]
-    parts += _cluster_frames(size_S, left, unit, named=named)
+    parts += _cluster_frames(size_S, numbers or range(len(size_S)), left, unit, named=named)
     return MatrixFigure(_svg(WIDTH, int(side + 32), "Cosine similarity of classes, ordered by cluster", parts), bound)
 
 
-def _cluster_frames(size_S: IntArray, left: float, unit: float, *, named: bool) -> list[Markup]:
-    parts = []
+def _cluster_frames(size_S: IntArray, numbers: Sequence[int], left: float, unit: float, *, named: bool) -> list[Markup]:
+    parts: list[Markup] = []
+    if len(size_S) > MOST_FRAMES:
+        return parts
     stops = np.cumsum(size_S)
     side = float(stops[-1]) * unit
-    for cluster, (stop, size) in enumerate(zip(stops.tolist(), size_S.tolist(), strict=True)):
+    for place, (cluster, stop, size) in enumerate(zip(numbers, stops.tolist(), size_S.tolist(), strict=True)):
         start = (stop - size) * unit
-        if cluster and len(size_S) <= MOST_BARS_WITH_LABELS:
+        if place and len(size_S) <= MOST_BARS_WITH_LABELS:
             parts.append(_line(left + start, 26, left + start, 26 + side, "boundary"))
             parts.append(_line(left, 26 + start, left + side, 26 + start, "boundary"))
         css = "frame" if size * unit >= 6 else "frame slight"
@@ -271,19 +287,6 @@ def _cluster_frames(size_S: IntArray, left: float, unit: float, *, named: bool) 
     return parts
 
 
-def _matrix_png(values_MM: FloatArray, bound: float) -> str:
-    """A palette image; enlarged by a whole factor, since not every browser enlarges without blurring."""
-    level_MM = np.rint((np.clip(values_MM / bound, -1, 1) + 1) / 2 * (COLOUR_LEVELS - 1)).astype(np.uint8)
-    factor = max(1, WIDTH // len(level_MM))
-    image = Image.fromarray(np.repeat(np.repeat(level_MM, factor, axis=0), factor, axis=1))
-    at = np.linspace(0, len(DIVERGING) - 1, COLOUR_LEVELS)
-    palette = np.stack(
-        [np.interp(at, np.arange(len(DIVERGING)), DIVERGING[:, channel]) for channel in range(3)], axis=1
-    )
-    image.putpalette(np.rint(palette).astype(np.uint8).tobytes())
-    return _png_address(image)
-
-
 def image_address(pixels_HWC: NDArray[np.uint8]) -> str:
     """An image as a data address: PNG, at most 256 pixels a side."""
     image = Image.fromarray(pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
@@ -291,35 +294,8 @@ def image_address(pixels_HWC: NDArray[np.uint8]) -> str:
     return _png_address(image)
 
 
-def _png_address(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _svg(width: int, height: int, label: str, parts: Iterable[Markup]) -> Markup:
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, label, Markup("").join(parts)
-    )
-
-
-def _text(x: float, y: float, content: str, css: str, title: str = "") -> Markup:
-    hover = Markup("<title>{}</title>").format(title) if title else ""
-    return Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}{}</text>').format(x, y, css, content, hover)
-
-
-def _rect(x: float, y: float, width: float, height: float, css: str, title: str) -> Markup:
-    return Markup(
-        '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>'
-    ).format(css, x, y, width, height, title)
-
-
 def _cluster_title(cluster: int, size: int) -> str:
     return f"cluster {cluster}: {size} {'class' if size == 1 else 'classes'}"
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
-    return Markup('<path class="{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>').format(css, x1, y1, x2, y2)
 
 
 def _grid(ticks: Sequence[float], y: Scale, left: float, form: str, factor: float = 1) -> Iterable[Markup]:

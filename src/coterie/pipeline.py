@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from scipy.special import softmax
 from torch import nn
 from typing_extensions import override
 
@@ -39,7 +40,8 @@ from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
-from coterie.partition import Partition, check_n_clusters, spectral_partition
+from coterie.label_file import read_column
+from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import Candidate, CostRecord, DataRecord, GateRecord, HeadRecord, PartitionRecord, Run
 from coterie.specialist import make_specialist
@@ -173,7 +175,7 @@ def fit(
     base_validation_NC = _logits(job, base, splits.validation)
     groupings = [
         _make_grouping(job, base, head, embedding, n_clusters, base_validation_NC)
-        for n_clusters in settings.partition.clusters
+        for n_clusters in _numbers_of_clusters(settings)
     ]
     chosen = max(groupings, key=lambda grouping: grouping.accuracy)
     ensemble = SpecialistEnsemble(
@@ -202,9 +204,12 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
     Raises:
         BackboneError: no such network, or no linear head.
         PartitionError: a number of clusters below 1 or above C.
+        DataError: given groups that cannot be read, or are not one for each class.
     """
-    for n_clusters in settings.partition.clusters:
+    for n_clusters in _numbers_of_clusters(settings):
         check_n_clusters(n_clusters, len(splits.labels))
+        _wish(settings, n_clusters)
+    _groups(settings, len(splits.labels))
     form = splits.preprocessing
     base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
     return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
@@ -219,7 +224,11 @@ def _make_grouping(
     base_validation_NC: np.ndarray,
 ) -> Grouping:
     settings, splits = job.settings, job.splits
-    partition = spectral_partition(embedding.similarity_CC(), n_clusters, settings.seed)
+    validation_proba_NC = softmax(base_validation_NC, axis=1)
+    confusion_CC = confusion_counts(validation_proba_NC, splits.validation.labels_N.numpy())
+    groups = _groups(settings, len(splits.labels))
+    partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC, groups)
+    n_clusters = partition.n_clusters  # given groups have their own number
     specialists: list[nn.Module | None] = []
     packed_NM = np.zeros((len(splits.validation), int(partition.size_S.sum())), dtype=np.float32)
     for cluster in range(partition.n_clusters):
@@ -240,6 +249,22 @@ def _make_grouping(
     validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
     routing = Routing.of(validation, partition, settings.gate.combiner)
     return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
+
+
+def _numbers_of_clusters(settings: FitSettings) -> tuple[int, ...]:
+    """What is tried: one partition where groups are given, whatever number was asked for."""
+    return settings.partition.clusters[:1] if settings.partition.method == "given" else settings.partition.clusters
+
+
+def _groups(settings: FitSettings, n_classes: int) -> tuple[str, ...] | None:
+    """The given group of each class; None for the other methods."""
+    if settings.partition.method != "given" or settings.partition.groups is None:
+        return None
+    return read_column(settings.partition.groups, n_classes, "groups")
+
+
+def _wish(settings: FitSettings, n_clusters: int) -> Wish:
+    return Wish(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
 
 
 def _choose_gate(settings: FitSettings, validation: Outputs, routing: Routing) -> tuple[Gate, float]:

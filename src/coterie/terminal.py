@@ -15,11 +15,14 @@ from typing_extensions import override
 
 from coterie.ensemble import Explanation
 from coterie.metrics import Report
+from coterie.partition_page import quality_rows
+from coterie.partition_study import Study
 from coterie.plan import Plan
 from coterie.progress import Progress
 from coterie.run_folder import Manifest
 
 SECONDS_PER_LINE = 30.0
+CLUSTERS_SHOWN = 12
 
 
 def show_duration(seconds: float) -> str:
@@ -203,6 +206,31 @@ def headline(report: Report) -> str:
         f"in the true cluster: restricted base {report.oracle_restricted:.2%}, "
         f"specialists {report.oracle_specialist:.2%}"
     )
+
+
+def print_partition(console: Console, study: Study) -> None:
+    """Sizes and figures of a partition, and its largest clusters."""
+    partition, quality = study.partition, study.quality
+    console.print(
+        f"{partition.n_classes:,} classes in {partition.n_clusters:,} clusters of {quality.smallest:,} to "
+        f"{quality.largest:,} classes (median {quality.median:,.0f})",
+        highlight=False,
+    )
+    if study.choice is not None:
+        console.print(f"number of clusters chosen by {study.choice.criterion}", highlight=False)
+    figures = Table(show_header=False, box=None)
+    for title, value, meaning in quality_rows(quality):
+        figures.add_row(title, value, meaning)
+    console.print(figures)
+    table = Table(title="The largest clusters", title_justify="left")
+    for heading in ("cluster", "classes"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table.add_column("names", no_wrap=True, overflow="ellipsis", ratio=1)
+    for cluster in sorted(range(partition.n_clusters), key=lambda k: -partition.size_S[k])[:CLUSTERS_SHOWN]:
+        classes = partition.classes(cluster)
+        names = ", ".join(study.data.names[k] for k in classes[:20].tolist())
+        table.add_row(str(cluster), f"{len(classes):,}", Text(names))
+    console.print(table)
 
 
 def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:

@@ -1,0 +1,111 @@
+"""Label vectors, class names and given groups from files. Vectors stay on disk where the format allows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.errors import DataError
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+# numpy has no bfloat16: its 16 bits are the upper half of a float32.
+SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+
+
+def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
+    """A matrix of one row per class; memory-mapped from .npy and .safetensors.
+
+    Args:
+        file: .npy, .npz or .safetensors.
+        array: its name, where the file holds several matrices.
+
+    Raises:
+        DataError: no such file or array, several matrices to choose from, or a damaged file. No code is run from it.
+    """
+    if file.suffix not in SUFFIXES:
+        raise DataError(f"{file} is no file of label embeddings; allowed: {', '.join(SUFFIXES)}, or a run folder")
+    if not file.is_file():
+        raise DataError(f"{file} does not exist, or is no file")
+    try:
+        if file.suffix == ".npy":
+            vectors: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+            return vectors
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                shapes = {name: arrays[name].shape for name in arrays.files}
+                return arrays[_choose(file, shapes, array)]
+        return _read_safetensors(file, array)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {file}: {error}") from None
+
+
+def read_column(place: str, n_classes: int, what: str) -> tuple[str, ...]:
+    """One text per class: names, or given groups.
+
+    Args:
+        place: a text file of one line per class, a .json list, or ``FILE.csv:COLUMN``.
+        n_classes: C.
+        what: the file holds, for messages.
+
+    Raises:
+        DataError: no such file or column, or another number of entries than of classes.
+    """
+    path, _, column = place.partition(".csv:")
+    file = Path(f"{path}.csv" if column else place)
+    try:
+        if column:
+            with file.open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            if rows and column not in rows[0]:
+                raise DataError(f"{file} has no column {column!r}; it has: {', '.join(rows[0])}")
+            entries = [row[column] for row in rows]
+        elif file.suffix == ".json":
+            entries = json.loads(file.read_text(encoding="utf-8"))
+        else:
+            entries = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {what} from {file}: {error}") from None
+    if not isinstance(entries, list) or len(entries) != n_classes:
+        count = len(entries) if isinstance(entries, list) else 0
+        raise DataError(f"{file} holds {count} {what} for {n_classes} classes; allowed: one for each class")
+    return tuple(str(entry) for entry in entries)
+
+
+def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -> str:
+    """The array that was named, or the only matrix."""
+    listing = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in list(shapes.items())[:20])
+    if array is not None:
+        if array not in shapes:
+            raise DataError(f"{file} has no array {array!r}; it has: {listing or 'none'}")
+        return array
+    matrices = [name for name, shape in shapes.items() if len(shape) == 2]
+    if len(matrices) != 1:
+        raise DataError(f"{file} holds {len(matrices)} matrices; name one with --array. It has: {listing or 'none'}")
+    return matrices[0]
+
+
+def _read_safetensors(file: Path, array: str | None) -> NDArray[Any]:
+    """The format is 8 bytes of length, a JSON header of that length, and the arrays' bytes."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > file.stat().st_size - 8:
+            raise DataError(f"{file} is not a safetensors file, or was cut short")
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    name = _choose(file, {key: tuple(entry["shape"]) for key, entry in header.items()}, array)
+    entry = header[name]
+    kind, shape, (first, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    if kind not in SAFETENSORS_TYPES:
+        raise DataError(f"{name} in {file} is {kind}; allowed: {', '.join(SAFETENSORS_TYPES)}")
+    dtype = np.dtype(SAFETENSORS_TYPES[kind])
+    if stop - first != math.prod(shape) * dtype.itemsize:
+        raise DataError(f"{file} is damaged: {name} has {stop - first} bytes for shape {shape}")
+    mapped = np.memmap(file, dtype, "r", offset=8 + length + first, shape=shape)
+    return (mapped.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else mapped

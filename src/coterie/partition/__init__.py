@@ -1,0 +1,35 @@
+"""Label embeddings -> Partition. Arrays only: nothing here knows networks.
+
+One function per method, arrays in and a Partition out; ``make_partition`` calls them by name.
+"""
+
+from coterie.partition.agglomerative import agglomerative_partition
+from coterie.partition.balanced import balanced_partition
+from coterie.partition.confusion import confusion_counts, confusion_partition
+from coterie.partition.given import given_partition, random_partition
+from coterie.partition.kmeans import kmeans_partition
+from coterie.partition.leiden import leiden_partition
+from coterie.partition.methods import METHODS, Wish, make_partition
+from coterie.partition.spectral import scalable_spectral_partition, spectral_embedding, spectral_partition
+from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
+
+__all__ = [
+    "METHODS",
+    "FloatArray",
+    "IntArray",
+    "Partition",
+    "Wish",
+    "agglomerative_partition",
+    "balanced_partition",
+    "check_n_clusters",
+    "confusion_counts",
+    "confusion_partition",
+    "given_partition",
+    "kmeans_partition",
+    "leiden_partition",
+    "make_partition",
+    "random_partition",
+    "scalable_spectral_partition",
+    "spectral_embedding",
+    "spectral_partition",
+]

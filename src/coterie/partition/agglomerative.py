@@ -1,0 +1,70 @@
+"""Agglomerative clustering of label vectors: average linkage in cosine, and Ward's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.cluster.hierarchy import fcluster
+from scipy.cluster.hierarchy import linkage as link
+from scipy.spatial.distance import pdist
+from sklearn.cluster import AgglomerativeClustering
+
+from coterie.partition.graph import N_NEIGHBOURS, label_graph
+from coterie.partition.merge import merge_greedily
+from coterie.partition.value import FloatArray, Partition, check_n_clusters
+from coterie.partition.vectors import check_distinct, unit_rows
+from coterie.progress import Progress
+
+SILENT = Progress()
+Linkage = Literal["average", "ward"]
+# All pairs of 5,000 classes are 100 MB of distances and about a second; both grow with the square.
+DENSE_UP_TO = 5000
+
+
+def agglomerative_partition(
+    vectors_CD: ArrayLike,
+    n_clusters: int,
+    linkage: Linkage = "average",
+    *,
+    dense_up_to: int = DENSE_UP_TO,
+    progress: Progress = SILENT,
+) -> Partition:
+    """Join the two nearest clusters until S are left (Ward 1963; Sokal and Michener 1958 for the average).
+
+    Average linkage takes 1 - cosine as distance; Ward's takes Euclidean distances of unit vectors, whose squares are
+    twice that. Beyond ``dense_up_to`` classes only clusters that are neighbours in the graph of nearest classes are
+    joined; for the average, pairs that are no neighbours count as cosine 0.
+
+    Args:
+        vectors_CD: of shape (C, D).
+        n_clusters: S, from 1 to the number of distinct directions.
+        linkage: average or ward.
+        dense_up_to: number of classes up to which all pairs are compared.
+        progress: who is told.
+
+    Raises:
+        PartitionError: S out of range, or vectors that cannot be clustered.
+    """
+    unit_CD = unit_rows(vectors_CD)
+    check_n_clusters(n_clusters, len(unit_CD))
+    check_distinct(unit_CD, n_clusters)
+    if n_clusters == 1 or len(unit_CD) == 1:
+        return Partition.from_assignment(np.zeros(len(unit_CD), dtype=int))
+    if len(unit_CD) <= dense_up_to:
+        return Partition.from_assignment(fcluster(linkage_tree(unit_CD, linkage), n_clusters, criterion="maxclust"))
+    graph = label_graph(unit_CD, N_NEIGHBOURS, 0, progress)
+    if linkage == "average":
+        cluster_C = merge_greedily(graph.weight_CC, n_clusters, None, "mean")
+    else:
+        ward = AgglomerativeClustering(n_clusters, connectivity=graph.weight_CC, linkage="ward")
+        cluster_C = ward.fit_predict(unit_CD[graph.class_C])
+    return Partition.from_assignment(graph.in_class_order(cluster_C))
+
+
+def linkage_tree(unit_CD: FloatArray, linkage: Linkage) -> FloatArray:
+    """The tree of merges over all pairs, as scipy's linkage matrix of C - 1 rows."""
+    unit_CD = unit_CD.astype(np.float64)
+    distance = pdist(unit_CD, "cosine") if linkage == "average" else pdist(unit_CD, "euclidean")
+    return link(np.maximum(distance, 0.0), linkage)

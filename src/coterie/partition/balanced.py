@@ -1,0 +1,93 @@
+"""Clusters of limited size: spherical k-means whose clusters take no more classes than they may."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from coterie.partition.kmeans import centres, fill_empty, fit_centres
+from coterie.partition.merge import check_max_size
+from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
+from coterie.partition.vectors import blocks, check_distinct, unit_rows
+from coterie.progress import Progress
+
+SILENT = Progress()
+ROUNDS = 10
+
+
+def balanced_partition(
+    vectors_CD: ArrayLike,
+    n_clusters: int | None = None,
+    max_size: int | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Partition:
+    """Size-capped spherical k-means, for specialists of equal cost.
+
+    Args:
+        vectors_CD: of shape (C, D).
+        n_clusters: S; as few as the cap allows if left out.
+        max_size: classes per cluster at most; C / S, rounded up, if left out: sizes as equal as S allows.
+        seed: of the start.
+        progress: who is told.
+
+    Raises:
+        PartitionError: neither S nor a cap; S out of range; a cap that cannot hold all classes.
+    """
+    unit_CD = unit_rows(vectors_CD)
+    n_clusters, max_size = size_limits(n_clusters, max_size, len(unit_CD))
+    check_distinct(unit_CD, n_clusters)
+    centre_SD = fit_centres(unit_CD, n_clusters, seed=seed, progress=progress)
+    before_C: IntArray | None = None
+    progress.stage("balancing", ROUNDS)
+    for done in range(ROUNDS):
+        cluster_C, cosine_C = assign_capped(unit_CD, centre_SD, max_size)
+        cluster_C = fill_empty(cluster_C, cosine_C, n_clusters)
+        if before_C is not None and np.array_equal(cluster_C, before_C):
+            progress.advance(ROUNDS - done)
+            break
+        before_C = cluster_C
+        centre_SD = centres(unit_CD, cluster_C, n_clusters)
+        progress.advance(1)
+    return Partition.from_assignment(cluster_C)
+
+
+def size_limits(n_clusters: int | None, max_size: int | None, n_classes: int) -> tuple[int, int]:
+    """S and the cap, each from the other where it is left out.
+
+    Raises:
+        PartitionError: both are left out, or they do not fit the number of classes.
+    """
+    if n_clusters is not None:
+        check_n_clusters(n_clusters, n_classes)
+    if max_size is None:
+        check_n_clusters(n_clusters or 0, n_classes)
+        max_size = -(-n_classes // (n_clusters or 1))
+    check_max_size(max_size, n_clusters, n_classes)
+    return n_clusters or -(-n_classes // max_size), max_size
+
+
+def assign_capped(unit_CD: FloatArray, centre_SD: FloatArray, max_size: int) -> tuple[IntArray, FloatArray]:
+    """Each class to the nearest centre that has room, and its cosine.
+
+    In rounds: all unplaced classes ask for the nearest centre with room; it takes those nearest to it (a round of
+    deferred acceptance, Gale and Shapley 1962). Each round fills a centre or places everyone.
+    """
+    n_classes, n_clusters = len(unit_CD), len(centre_SD)
+    cluster_C = np.full(n_classes, -1)
+    cosine_C = np.zeros(n_classes, dtype=np.float32)
+    room_S = np.full(n_clusters, max_size)
+    while (unplaced := np.flatnonzero(cluster_C < 0)).size:
+        open_S = np.flatnonzero(room_S > 0)
+        wish = np.empty(len(unplaced), dtype=np.int64)
+        fit = np.empty(len(unplaced), dtype=np.float32)
+        for rows in blocks(len(unplaced), max(len(open_S), unit_CD.shape[1])):
+            cosine_BS = unit_CD[unplaced[rows]] @ centre_SD[open_S].T
+            wish[rows], fit[rows] = open_S[cosine_BS.argmax(axis=1)], cosine_BS.max(axis=1)
+        order = np.lexsort((-fit, wish))
+        first = np.searchsorted(wish[order], np.arange(n_clusters))
+        rank = np.arange(len(order)) - first[wish[order]]
+        taken = order[rank < room_S[wish[order]]]
+        cluster_C[unplaced[taken]], cosine_C[unplaced[taken]] = wish[taken], fit[taken]
+        room_S -= np.bincount(wish[taken], minlength=n_clusters)
+    return cluster_C, cosine_C

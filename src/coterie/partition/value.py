@@ -1,0 +1,135 @@
+"""The Partition value: S clusters of C classes, in memory of the order of C."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+
+from coterie.errors import PartitionError
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """S clusters of C classes, as a sparse bool matrix of shape (S, C); a dense one is taken and made sparse.
+
+    A matrix makes the mass of a cluster one product, and overlapping clusters need no second code path. A sparse one
+    takes memory for the memberships only: a million classes in ten thousand clusters are 8 MB, not 10 GB.
+
+    The specialists' outputs are held side by side in one packed array of M columns, M being the sum of the cluster
+    sizes: cluster after cluster, and within a cluster in the order of the classes.
+
+    Raises:
+        PartitionError: an empty cluster, or a class in no cluster.
+    """
+
+    membership_SC: Any  # csr_array of bool; typed loosely since a dense matrix is accepted too
+
+    def __post_init__(self) -> None:
+        given = self.membership_SC
+        if getattr(given, "ndim", 0) != 2 or given.dtype != np.bool_:
+            raise PartitionError(
+                "a partition needs a boolean matrix of clusters x classes; "
+                f"got {getattr(given, 'dtype', type(given).__name__)} of shape {getattr(given, 'shape', ())}"
+            )
+        membership_SC = csr_array(given)
+        membership_SC.eliminate_zeros()
+        membership_SC.sort_indices()
+        object.__setattr__(self, "membership_SC", membership_SC)
+        empty = np.flatnonzero(np.diff(membership_SC.indptr) == 0)
+        homeless = np.flatnonzero(np.bincount(membership_SC.indices, minlength=self.n_classes) == 0)
+        if empty.size or homeless.size:
+            raise PartitionError(
+                "every cluster needs a class and every class a cluster; "
+                f"empty clusters: {empty[:10].tolist()}, classes in none: {homeless[:10].tolist()}"
+            )
+
+    @classmethod
+    def from_assignment(cls, cluster_of_class: ArrayLike) -> Self:
+        """From one cluster per class. Clusters are renumbered in the order of their first class, so that equal
+        groupings give equal partitions.
+        """
+        given_C = np.asarray(cluster_of_class)
+        if given_C.ndim != 1 or given_C.size == 0:
+            raise PartitionError(f"an assignment is a list of one cluster per class; got shape {given_C.shape}")
+        _, first, inverse_C = np.unique(given_C, return_index=True, return_inverse=True)
+        cluster_C = np.argsort(np.argsort(first))[inverse_C]
+        sizes = np.bincount(cluster_C)
+        shape = (len(sizes), len(given_C))
+        order_C = np.argsort(cluster_C, kind="stable").astype(np.int32)
+        start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        return cls(csr_array((np.ones(len(given_C), dtype=bool), order_C, start), shape=shape))
+
+    @classmethod
+    def from_members(cls, members: Sequence[Sequence[int]], n_classes: int) -> Self:
+        """From the classes of each cluster, which may overlap."""
+        cluster_M = np.repeat(np.arange(len(members)), [len(classes) for classes in members])
+        class_M = np.concatenate([np.asarray(classes, dtype=np.int64) for classes in members])
+        ones = np.ones(len(class_M), dtype=bool)
+        return cls(csr_array((ones, (cluster_M, class_M)), shape=(len(members), n_classes)))
+
+    @property
+    def n_clusters(self) -> int:
+        """S."""
+        return int(self.membership_SC.shape[0])
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return int(self.membership_SC.shape[1])
+
+    @cached_property
+    def member_SC(self) -> NDArray[np.bool_]:
+        """The membership as a dense matrix: S x C bytes, so for small partitions."""
+        return self.membership_SC.toarray()
+
+    @cached_property
+    def size_S(self) -> IntArray:
+        """Number of classes in each cluster."""
+        return np.diff(self.membership_SC.indptr)
+
+    @cached_property
+    def cluster_of_class_C(self) -> IntArray:
+        """The cluster of each class; of several, the first."""
+        cluster_C = np.empty(self.n_classes, dtype=np.int64)
+        # Assigned from the last cluster to the first, so that the first one stays.
+        cluster_C[self.packed_class_M[::-1]] = np.repeat(np.arange(self.n_clusters), self.size_S)[::-1]
+        return cluster_C
+
+    @property
+    def packed_class_M(self) -> IntArray:
+        """The class of each packed column."""
+        return self.membership_SC.indices
+
+    def classes(self, cluster: int) -> IntArray:
+        """The classes of a cluster, ascending: global index by cluster-local index."""
+        return self.packed_class_M[self.columns(cluster)]
+
+    def columns(self, cluster: int) -> slice:
+        """The packed columns of a cluster."""
+        start = self.membership_SC.indptr
+        return slice(int(start[cluster]), int(start[cluster + 1]))
+
+    def holds(self, cluster_N: ArrayLike, class_N: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each cluster holds the class beside it, of shape (N,)."""
+        if len(self.packed_class_M) == self.n_classes:
+            return self.cluster_of_class_C[np.asarray(class_N)] == np.asarray(cluster_N)
+        return self.member_SC[np.asarray(cluster_N), np.asarray(class_N)]
+
+    def mass_NS(self, proba_NC: FloatArray) -> FloatArray:
+        """Probability of each cluster, the sum over its classes, of shape (N, S)."""
+        return np.ascontiguousarray((self.membership_SC.astype(proba_NC.dtype) @ proba_NC.T).T)
+
+
+def check_n_clusters(n_clusters: int, n_classes: int) -> None:
+    """Raises PartitionError unless 1 <= S <= C."""
+    if not 1 <= n_clusters <= n_classes:
+        raise PartitionError(f"cannot make {n_clusters} clusters of {n_classes} classes; allowed: 1 to {n_classes}")

@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from coterie.errors import DataError
+from coterie.label_file import read_column, read_vectors
+
+VECTORS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+
+def test_npy_and_safetensors_stay_on_disk(tmp_path) -> None:
+    np.save(tmp_path / "v.npy", VECTORS)
+    safetensors.torch.save_file({"w": torch.from_numpy(VECTORS)}, tmp_path / "v.safetensors")
+    for name in ("v.npy", "v.safetensors"):
+        found = read_vectors(tmp_path / name)
+        assert isinstance(found, np.memmap)
+        np.testing.assert_array_equal(found, VECTORS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_safetensors_of_every_float_are_those_of_its_own_reader(tmp_path, dtype: torch.dtype) -> None:
+    tensor = torch.from_numpy(VECTORS).to(dtype)
+    safetensors.torch.save_file({"bias": torch.ones(4), "w": tensor}, tmp_path / "v.safetensors")
+    np.testing.assert_array_equal(read_vectors(tmp_path / "v.safetensors"), tensor.double().numpy())
+
+
+def test_one_matrix_of_several_is_named(tmp_path) -> None:
+    np.savez(tmp_path / "v.npz", a=VECTORS, b=VECTORS + 1, bias=np.ones(5))
+    np.testing.assert_array_equal(read_vectors(tmp_path / "v.npz", "b"), VECTORS + 1)
+    with pytest.raises(DataError, match=r"holds 2 matrices; name one with --array. It has: a 5x3, b 5x3, bias 5"):
+        read_vectors(tmp_path / "v.npz")
+    with pytest.raises(DataError, match="has no array 'c'; it has: a 5x3"):
+        read_vectors(tmp_path / "v.npz", "c")
+    np.savez(tmp_path / "w.npz", a=VECTORS, bias=np.ones(5))
+    np.testing.assert_array_equal(read_vectors(tmp_path / "w.npz"), VECTORS)
+
+
+def test_files_that_are_none_are_named(tmp_path) -> None:
+    (tmp_path / "v.npy").write_bytes(b"not numpy at all")
+    (tmp_path / "v.npz").write_bytes(b"PK not a zip")
+    (tmp_path / "v.safetensors").write_bytes((10**6).to_bytes(8, "little") + b"{}")
+    for name in ("v.npy", "v.npz", "v.safetensors"):
+        with pytest.raises(DataError, match=name):
+            read_vectors(tmp_path / name)
+    with pytest.raises(DataError, match=r"allowed: .npy, .npz, .safetensors"):
+        read_vectors(tmp_path / "v.txt")
+    with pytest.raises(DataError, match="does not exist"):
+        read_vectors(tmp_path / "none.npy")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 12]}}).encode()
+    (tmp_path / "v.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(12))
+    with pytest.raises(DataError, match="damaged: w has 12 bytes for shape"):
+        read_vectors(tmp_path / "v.safetensors")
+
+
+def test_objects_are_not_unpickled(tmp_path) -> None:
+    np.save(tmp_path / "v.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"v\.npy"):
+        read_vectors(tmp_path / "v.npy")
+
+
+def test_names_come_from_lines_json_or_a_column(tmp_path) -> None:
+    (tmp_path / "n.txt").write_text("apple\npear\n", encoding="utf-8")
+    (tmp_path / "n.json").write_text('["apple", "pear"]', encoding="utf-8")
+    (tmp_path / "n.csv").write_text("fine,coarse\napple,fruit\npear,fruit\n", encoding="utf-8")
+    for place in ("n.txt", "n.json", "n.csv:fine"):
+        assert read_column(str(tmp_path / place), 2, "names") == ("apple", "pear")
+    assert read_column(str(tmp_path / "n.csv:coarse"), 2, "groups") == ("fruit", "fruit")
+    with pytest.raises(DataError, match="has no column 'middle'; it has: fine, coarse"):
+        read_column(str(tmp_path / "n.csv:middle"), 2, "groups")
+    with pytest.raises(DataError, match=r"n.txt holds 2 names for 3 classes; allowed: one for each class"):
+        read_column(str(tmp_path / "n.txt"), 3, "names")
+    with pytest.raises(DataError, match="cannot read names from"):
+        read_column(str(tmp_path / "none.txt"), 3, "names")

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+
+from coterie.errors import PartitionError
+from coterie.forecast import gain_forecast
+from coterie.partition import Partition, kmeans_partition, random_partition, scalable_spectral_partition
+from coterie.partition.choose import choose_n_clusters, eigengaps
+from coterie.partition.quality import (
+    Quality,
+    agreement,
+    bootstrap_stability,
+    confusion_kept,
+    cosine_silhouette,
+    router_accuracy,
+    seed_stability,
+)
+from coterie.partition.spectral import spectral_family
+from coterie.partition.vectors import unit_rows
+from coterie.progress import Progress
+from planted import planted_vectors
+
+
+@settings(deadline=None)
+@given(st.integers(4, 40), st.integers(2, 8), st.integers(0, 100))
+def test_the_silhouette_is_that_of_scikit_learn(n_classes: int, n_clusters: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    unit_CD = unit_rows(rng.normal(size=(n_classes, 5)))
+    n_clusters = min(n_clusters, n_classes - 1)
+    cluster_C = np.concatenate([np.arange(n_clusters), rng.integers(n_clusters, size=n_classes - n_clusters)])
+    ours = cosine_silhouette(unit_CD, Partition.from_assignment(cluster_C))
+    assert ours == pytest.approx(silhouette_score(unit_CD, cluster_C, metric="cosine"), abs=1e-5)
+
+
+def test_one_cluster_has_no_silhouette() -> None:
+    assert cosine_silhouette(np.eye(3, dtype=np.float32), Partition.from_assignment([0, 0, 0])) is None
+
+
+def test_confusion_kept_counts_errors_within_clusters() -> None:
+    confusion_CC = csr_array(np.array([[9, 3, 1], [0, 9, 0], [2, 0, 9]]))
+    kept, chance = confusion_kept(confusion_CC, Partition.from_assignment([0, 0, 1]))
+    assert kept == 3 / 6
+    assert chance == 2 / 6
+    assert confusion_kept(csr_array(np.eye(3)), Partition.from_assignment([0, 0, 1])) is None
+
+
+def test_chance_is_what_random_clusters_keep() -> None:
+    rng = np.random.default_rng(0)
+    confusion_CC = csr_array(rng.integers(0, 9, size=(12, 12)))
+    sizes = [5, 4, 3]
+    chance = confusion_kept(confusion_CC, random_partition(sizes))[1]
+    mean = np.mean([confusion_kept(confusion_CC, random_partition(sizes, seed))[0] for seed in range(400)])
+    assert mean == pytest.approx(chance, abs=0.01)
+
+
+def test_router_accuracy_and_agreement() -> None:
+    partition = Partition.from_assignment([0, 0, 1])
+    proba_NC = np.array([[0.3, 0.3, 0.4], [0.1, 0.2, 0.7]])
+    assert router_accuracy(proba_NC, np.array([1, 1]), partition) == 0.5
+    groups = ["a", "b", "b"]
+    expected = adjusted_rand_score(groups, [0, 0, 1]), normalized_mutual_info_score(groups, [0, 0, 1])
+    assert agreement(partition, groups) == pytest.approx(expected)
+    with pytest.raises(PartitionError, match="2 groups given for 3 classes"):
+        agreement(partition, ["a", "b"])
+
+
+def test_clear_clusters_are_stable_and_noise_is_not() -> None:
+    def figures(noise: float) -> tuple[float, float]:
+        vectors_CD, _ = planted_vectors(60, 5, noise)
+        partition = kmeans_partition(vectors_CD, 5)
+        return (
+            seed_stability(partition, lambda seed: kmeans_partition(vectors_CD, 5, seed), repeats=2),
+            bootstrap_stability(partition, vectors_CD, lambda drawn: kmeans_partition(drawn, 5), repeats=2),
+        )
+
+    assert figures(0.3) == (1.0, 1.0)
+    assert figures(30.0)[1] < 0.7
+
+
+@pytest.mark.parametrize(("n_classes", "n_clusters", "noise"), [(100, 8, 1.0), (400, 20, 1.0), (2500, 15, 1.0)])
+def test_the_planted_number_of_clusters_is_chosen(n_classes: int, n_clusters: int, noise: float) -> None:
+    vectors_CD, _ = planted_vectors(n_classes, n_clusters, noise)
+    choice = choose_n_clusters(vectors_CD, lambda s: scalable_spectral_partition(vectors_CD, s))
+    assert choice.chosen == n_clusters
+    assert choice.criterion == "eigengap and silhouette"
+    assert len(choice.n_clusters) == len(choice.eigengap) == len(choice.silhouette)
+    assert choice.gain_forecast is None
+
+
+def test_a_forecast_decides_where_there_is_one() -> None:
+    vectors_CD, _ = planted_vectors(30, 5, 1.0)
+    choice = choose_n_clusters(
+        vectors_CD,
+        lambda s: kmeans_partition(vectors_CD, s),
+        lambda partition: -abs(partition.n_clusters - 3),
+        candidates=(2, 3, 5),
+    )
+    assert (choice.chosen, choice.criterion, choice.gain_forecast) == (3, "gain forecast", (-1, 0, -2))
+
+
+def test_candidates_out_of_range_are_named() -> None:
+    vectors_CD = np.eye(5)
+    with pytest.raises(PartitionError, match=r"cannot try \[1, 9\] clusters of 5 classes; allowed: 2 to 4"):
+        choose_n_clusters(vectors_CD, lambda s: kmeans_partition(vectors_CD, s), candidates=(9, 1))
+    with pytest.raises(PartitionError, match="allowed: at least 3"):
+        choose_n_clusters(np.eye(2), lambda s: kmeans_partition(np.eye(2), s))
+
+
+def test_eigengaps_of_separate_blocks() -> None:
+    unit_CD = unit_rows(np.repeat(np.eye(4), 5, axis=0))
+    gap_S = eigengaps(unit_CD, 8, 0, Progress())
+    assert gap_S.argmax() == 3
+    np.testing.assert_allclose(gap_S[3], 1 + 1 / 4, atol=1e-6)  # each block has eigenvalues 1 and -1/(n - 1)
+
+
+def slow_forecast(proba_NC: np.ndarray, label_N: np.ndarray, partition: Partition, skill: float) -> float:
+    changes = []
+    for proba, label in zip(proba_NC, label_N, strict=True):
+        masses = [proba[partition.classes(s)].sum() for s in range(partition.n_clusters)]
+        classes = partition.classes(int(np.argmax(masses)))
+        if label not in classes:
+            after = 0.0
+        elif classes[proba[classes].argmax()] == label:
+            after = 1.0
+        else:
+            after = skill * (1 - len(classes) / len(proba))
+        changes.append((-(proba * np.log(proba)).sum(), after - float(proba.argmax() == label)))
+    changes.sort(key=lambda pair: -pair[0])
+    return max(0.0, max(np.cumsum([change for _, change in changes]))) / len(label_N)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_forecast_is_that_of_a_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    proba_NC, label_N = rng.dirichlet(np.ones(6), size=40), rng.integers(6, size=40)
+    partition = Partition.from_assignment(rng.integers(3, size=6))
+    assert gain_forecast(proba_NC, label_N, partition, 0.1) == pytest.approx(
+        slow_forecast(proba_NC, label_N, partition, 0.1)
+    )
+
+
+def test_nothing_is_forecast_for_one_cluster_or_for_one_per_class() -> None:
+    rng = np.random.default_rng(0)
+    proba_NC, label_N = rng.dirichlet(np.ones(6), size=40), rng.integers(6, size=40)
+    assert gain_forecast(proba_NC, label_N, Partition.from_assignment([0] * 6)) == 0
+    assert gain_forecast(proba_NC, label_N, Partition.from_assignment(range(6))) == 0
+
+
+def test_quality_has_plain_values() -> None:
+    quality = Quality.of(Partition.from_assignment([0, 0, 1]), silhouette=0.5)
+    assert quality.to_values()["largest"] == 2
+    assert quality.to_values()["rand_index"] is None
+
+
+def test_no_more_clusters_are_tried_than_there_are_directions() -> None:
+    vectors_CD = np.repeat(np.random.default_rng(0).normal(size=(4, 9)), 10, axis=0)
+    choice = choose_n_clusters(vectors_CD, lambda s: scalable_spectral_partition(vectors_CD, s))
+    assert choice.chosen == max(choice.n_clusters) == 4
+    with pytest.raises(PartitionError, match="all 5 label embeddings are alike"):
+        choose_n_clusters(np.ones((5, 2)), lambda s: scalable_spectral_partition(vectors_CD, s))
+
+
+def test_a_family_of_partitions_is_that_of_each_number() -> None:
+    vectors_CD, truth = planted_vectors(2500, 12, 1.0)
+    family = spectral_family(vectors_CD, 20)
+    assert adjusted_rand_score(family(12).cluster_of_class_C, truth) > 0.97
+    assert [family(s).n_clusters for s in (1, 5, 20)] == [1, 5, 20]
+    with pytest.raises(PartitionError, match="cannot make 21 clusters"):
+        family(21)

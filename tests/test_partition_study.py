@@ -1,0 +1,208 @@
+"""`coterie partition`, as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from coterie.artifact import load_ensemble
+from coterie.cli import main
+from coterie.config import PartitionSettings
+from coterie.partition import Partition
+from coterie.partition.vectors import unit_rows
+from coterie.partition_figures import dendrogram, label_map, ordered_matrix
+from coterie.pipeline import fit
+from planted import planted_vectors
+
+
+@pytest.fixture
+def embeddings(tmp_path: Path) -> Path:
+    vectors_CD, truth = planted_vectors(60, 6, 0.8)
+    np.save(tmp_path / "emb.npy", vectors_CD.astype(np.float32))
+    (tmp_path / "groups.txt").write_text("\n".join(f"group {s}" for s in truth))
+    (tmp_path / "names.txt").write_text("\n".join(f"<thing> {k}" for k in range(60)))
+    return tmp_path / "emb.npy"
+
+
+def partition(*arguments: object) -> int:
+    return main(["partition", *map(str, arguments), "--map", "pca"])
+
+
+def test_a_bare_matrix_gives_its_partition_figures_and_page(embeddings: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    options = ("--names", tmp_path / "names.txt", "--groups", tmp_path / "groups.txt")
+    assert partition(embeddings, "--clusters", 6, "--out", out, *options) == 0
+    printed = capsys.readouterr().out
+    assert "60 classes in 6 clusters" in printed
+    for title in ("silhouette", "adjusted Rand index", "mutual information", "stability over seeds", "bootstrap"):
+        assert title in printed
+    values = json.loads((out / "partition.json").read_text())
+    assert len(values["cluster_of_class"]) == 60
+    assert all(isinstance(cluster, int) for cluster in values["cluster_of_class"])
+    assert values["quality"]["rand_index"] == 1.0
+    page = (out / "partition.html").read_text()
+    assert "&lt;thing&gt; 3 (cluster" in page
+    assert "<script" not in page
+    assert page.count("<svg") == 4  # map, matrix, dendrogram, sizes
+
+
+def test_without_a_number_it_is_chosen_and_the_curve_kept(embeddings: Path, tmp_path: Path, capsys) -> None:
+    assert partition(embeddings, "--out", tmp_path / "out") == 0
+    assert "chosen by eigengap and silhouette" in capsys.readouterr().out
+    choice = json.loads((tmp_path / "out" / "partition.json").read_text())["choice"]
+    assert choice["chosen"] == 6
+    assert len(choice["n_clusters"]) == len(choice["silhouette"])
+    assert "How the number of clusters was chosen" in (tmp_path / "out" / "partition.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(("--method", method, "--clusters", "6") for method in ("kmeans", "average", "ward", "leiden", "random")),
+        ("--method", "leiden"),
+        ("--method", "balanced", "--max-size", "12"),
+        ("--method", "given", "--groups", "groups.txt"),
+    ],
+)
+def test_every_method_is_there(options: tuple[str, ...], embeddings: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert partition(embeddings, "--out", tmp_path / "out", "--stability", "no", *options) == 0
+    assert json.loads((tmp_path / "out" / "partition.json").read_text())["method"] == options[1]
+
+
+def test_a_run_tells_what_it_confuses(settings, splits, tmp_path: Path, capsys) -> None:
+    fit(settings, tmp_path / "run", splits=splits)
+    for method, embedding in (("spectral", "head"), ("confusion", "head+confusion"), ("ward", "head+bias")):
+        arguments = ("--clusters", 3, "--method", method, "--embedding", embedding, "--out", tmp_path / method)
+        assert partition(tmp_path / "run", *arguments) == 0
+        printed = capsys.readouterr().out
+        for title in ("confusion kept inside", "router accuracy", "gain forecast"):
+            assert title in printed
+    assert "class 0" in (tmp_path / "spectral" / "partition.html").read_text()
+    assert partition(tmp_path / "run", "--out", tmp_path / "chosen") == 0
+    assert "chosen by gain forecast" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["confusion", "balanced", "leiden"])
+def test_fit_takes_the_methods(method: str, settings, splits) -> None:
+    chosen = settings.partition.model_copy(update={"method": method})
+    ensemble = fit(settings.model_copy(update={"partition": chosen}), splits=splits)
+    assert ensemble.partition.n_clusters == 3
+
+
+def test_fit_takes_given_groups(settings, splits, tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("fine,coarse\n" + "\n".join(f"{k},{k // 4}" for k in range(8)) + "\n")
+    groups = {**settings.partition.model_dump(), "method": "given", "groups": f"{tmp_path / 'g.csv'}:coarse"}
+    chosen = settings.model_copy(update={"partition": PartitionSettings(**groups)})
+    ensemble = fit(chosen, tmp_path / "run", splits=splits)
+    assert [ensemble.partition.classes(s).tolist() for s in range(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert load_ensemble(tmp_path / "run").partition.n_clusters == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ("nan", (), "classes [3] are not finite"),
+        ("inf", (), "classes [3] are not finite"),
+        ("zero", (), "classes [3] are zero"),
+        ("twins", ("--clusters", 5), "only 3 distinct directions among 8"),
+        ("good", ("--clusters", 0), "cannot make 0 clusters of 8 classes; allowed: 1 to 8"),
+        ("good", ("--clusters", 9), "cannot make 9 clusters of 8 classes; allowed: 1 to 8"),
+        ("two", (), "no number of clusters to choose for 2 classes; allowed: at least 3"),
+        ("flat", (), "must be a C x D matrix; "),
+        ("text", ("--clusters", 1), "must be real numbers"),
+        ("good", ("--names", "two.txt", "--clusters", 2), "two.txt holds 2 names for 8 classes"),
+        ("good", ("--method", "given"), "method given needs groups"),
+        ("good", ("--method", "confusion", "--clusters", 2), "needs a run with validation logits"),
+        ("good", ("--method", "balanced", "--max-size", 2, "--clusters", 3), "at most 2 classes cannot hold 8 classes"),
+        ("good", ("--max-size", 2, "--clusters", 3), "takes no largest size (given: 2)"),
+        ("good", ("--embedding", "confusion"), "is for run folders"),
+    ],
+)
+def test_bad_input_is_one_clear_message(
+    rows: str, options: tuple[object, ...], message: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = np.random.default_rng(0).normal(size=(8, 4))
+    bad = good.copy()
+    bad[3] = {"nan": np.nan, "inf": np.inf, "zero": 0}.get(rows, 1)
+    kinds = {
+        "good": good,
+        "two": good[:2],
+        "flat": good[0],
+        "text": good.astype(str),
+        "twins": np.tile(good[:3], (3, 1))[:8],
+    }
+    np.save("emb.npy", kinds.get(rows, bad))
+    Path("two.txt").write_text("one\ntwo\n")
+    assert partition("emb.npy", "--out", "out", *options) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(("n_classes", "clusters"), [(1, 1), (2, 1), (2, 2), (5, 5), (10, 3)])
+def test_few_classes_are_drawn_too(n_classes: int, clusters: int, tmp_path: Path) -> None:
+    np.save(tmp_path / "emb.npy", np.random.default_rng(0).normal(size=(n_classes, 4)))
+    assert partition(tmp_path / "emb.npy", "--clusters", clusters, "--out", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "partition.json").read_text())["n_clusters"] == clusters
+
+
+def test_many_classes_are_drawn_by_density() -> None:
+    vectors_CD, truth = planted_vectors(3000, 120, 0.5)
+    unit_CD, grouping = unit_rows(vectors_CD), Partition.from_assignment(truth)
+    names = [str(k) for k in range(3000)]
+    mean_SD = grouping.membership_SC.astype(np.float32) @ unit_CD
+    drawn = label_map(unit_CD[:, :2], grouping, names)
+    assert drawn.count("<circle") == 0
+    assert "data:image/png" in drawn
+    assert len(ordered_matrix(unit_CD, grouping, np.arange(120), names).svg) < 400_000
+    assert dendrogram(unit_CD, grouping, mean_SD, names) == ""
+
+
+def test_the_matrix_of_means_is_that_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors_CD, truth = planted_vectors(60, 3, 0.5)
+    unit_CD, grouping = unit_rows(vectors_CD), Partition.from_assignment(truth)
+    seen = {}
+    monkeypatch.setattr("coterie.partition_figures.MOST_MATRIX_ROWS", 10)
+    monkeypatch.setattr("coterie.partition_figures.MATRIX_BINS", 6)
+    monkeypatch.setattr("coterie.partition_figures.similarity_matrix", lambda cosines, *_: seen.update(c=cosines))
+    ordered_matrix(unit_CD, grouping, np.arange(3), [""] * 60)
+    ordered = unit_CD[grouping.packed_class_M]
+    slow = (ordered @ ordered.T).reshape(6, 10, 6, 10).mean(axis=(1, 3))
+    np.testing.assert_allclose(seen["c"], slow, atol=1e-5)
+
+
+def test_ctrl_c_is_answered_at_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "emb.npy", np.random.default_rng(0).normal(size=(30_000, 64)).astype(np.float32))
+    command = [sys.executable, "-m", "coterie.cli", "partition", str(tmp_path / "emb.npy"), "--clusters", "300"]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # the first stage is done
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    assert time.monotonic() - started < 10  # a second or two on a machine with nothing else to do
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_partition_agrees_with_the_truth_at_scale(tmp_path: Path) -> None:
+    vectors_CD, truth = planted_vectors(6000, 30, 1.5, width=96)
+    np.save(tmp_path / "emb.npy", vectors_CD.astype(np.float16))
+    assert partition(tmp_path / "emb.npy", "--clusters", 30, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "partition.json").read_text())["cluster_of_class"]
+    assert adjusted_rand_score(truth, found) > 0.97
