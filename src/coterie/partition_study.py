@@ -251,12 +251,12 @@ def _choose(data: LabelData, settings: StudySettings, progress: Progress) -> Cho
         return None
     wished: PartitionMethod = method
 
-    def make(n_clusters: int) -> Partition:
+    def anew(n_clusters: int) -> Partition:
         return make_partition(Wish(wished, n_clusters, None, settings.seed), data.vectors_CD, data.confusion_CC)
 
+    make: Callable[[int], Partition] = anew
     if wished == "spectral":
-        most = most_to_try(unit_rows(data.vectors_CD))
-        make = spectral_family(data.vectors_CD, most, settings.seed, progress)
+        make = spectral_family(data.vectors_CD, most_to_try(unit_rows(data.vectors_CD)), settings.seed, progress)
     return choose_n_clusters(data.vectors_CD, make, data.forecast(), seed=settings.seed, progress=progress)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from coterie.partition.kmeans import centres, fill_empty, fit_centres
+from coterie.partition.kmeans import MANY_STARTS_UP_TO, centres, fill_empty, fit_centres, kmeans_partition
 from coterie.partition.merge import check_max_size
 from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, unit_rows
@@ -37,7 +37,11 @@ def balanced_partition(
     unit_CD = unit_rows(vectors_CD)
     n_clusters, max_size = size_limits(n_clusters, max_size, len(unit_CD))
     check_distinct(unit_CD, n_clusters)
-    centre_SD = fit_centres(unit_CD, n_clusters, seed=seed, progress=progress)
+    if len(unit_CD) <= MANY_STARTS_UP_TO:
+        start_C = kmeans_partition(unit_CD, n_clusters, seed, progress).cluster_of_class_C
+        centre_SD = centres(unit_CD, start_C, n_clusters)
+    else:
+        centre_SD = fit_centres(unit_CD, n_clusters, seed=seed, progress=progress)
     before_C: IntArray | None = None
     progress.stage("balancing", ROUNDS)
     for done in range(ROUNDS):

@@ -46,6 +46,8 @@ def kmeans_partition(vectors_CD: ArrayLike, n_clusters: int, seed: int = 0, prog
         cluster_C = fill_empty(cluster_C, cosine_C, n_clusters)
         if cosine_C.mean() > best_fit:
             best_C, best_fit = cluster_C, float(cosine_C.mean())
+    if len(unit_CD) <= MANY_STARTS_UP_TO:
+        best_C = move_singly(unit_CD, best_C, n_clusters)
     return Partition.from_assignment(best_C)
 
 
@@ -89,6 +91,38 @@ def fit_centres(
         centre_SD = centres(sample, cluster_C, n_clusters)
         progress.advance(1)
     return centre_SD
+
+
+def move_singly(unit_CD: FloatArray, cluster_C: IntArray, n_clusters: int, rounds: int = 20) -> IntArray:
+    """Move one class after the other wherever the sum of the clusters' lengths grows (Dhillon, Guan and Kogan 2002).
+
+    Lloyd's rounds stop too early where clusters are small and dimensions many: a class is part of its cluster's mean,
+    and so more similar to it than to any other.
+    """
+    cluster_C = cluster_C.copy()
+    sum_SD = np.zeros((n_clusters, unit_CD.shape[1]))
+    np.add.at(sum_SD, cluster_C, unit_CD)
+    size_S = np.bincount(cluster_C, minlength=n_clusters)
+    for _ in range(rounds):
+        moved = False
+        for label, row_D in enumerate(unit_CD.astype(np.float64)):
+            own = cluster_C[label]
+            if size_S[own] == 1:
+                continue
+            sum_SD[own] -= row_D
+            square_S = np.einsum("sd,sd->s", sum_SD, sum_SD)
+            gain_S = np.sqrt(np.maximum(square_S + 2 * (sum_SD @ row_D) + 1, 0.0)) - np.sqrt(square_S)
+            best = int(gain_S.argmax())
+            if gain_S[best] <= gain_S[own] + 1e-9:
+                best = int(own)
+            moved |= best != own
+            size_S[own] -= 1
+            size_S[best] += 1
+            cluster_C[label] = best
+            sum_SD[best] += row_D
+        if not moved:
+            break
+    return cluster_C
 
 
 def assign(unit_CD: FloatArray, centre_SD: FloatArray) -> tuple[IntArray, FloatArray]:
