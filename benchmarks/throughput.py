@@ -196,9 +196,11 @@ def main() -> None:
     rate = flops * base_rate
     lines += [
         "",
-        (f"The base takes {flops / 1e6:.0f} million floating-point operations per trained image, so coterie runs at "
-        f"{rate / 1e9:.0f} GFLOP/s; this machine multiplies 2048 x 2048 bf16 matrices at {peak / 1e9:.0f} GFLOP/s: "
-        f"{rate / peak:.0%} of that."),
+        (
+            f"The base takes {flops / 1e6:.0f} million floating-point operations per trained image, so coterie runs at "
+            f"{rate / 1e9:.0f} GFLOP/s; this machine multiplies 2048 x 2048 bf16 matrices at {peak / 1e9:.0f} GFLOP/s: "
+            f"{rate / peak:.0%} of that."
+        ),
     ]
     record.write(__file__, "\n".join(lines))
 
