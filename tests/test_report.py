@@ -10,7 +10,7 @@ import pytest
 
 from coterie import figures
 from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Gate
+from coterie.gate import Gate, sweep_thresholds
 from coterie.labels import LabelSpace
 from coterie.metrics import Curve
 from coterie.partition import Partition
@@ -87,7 +87,8 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         return Outputs(base_NC, base_NC[:, partition.packed_class_M] + rng.normal(size=base_NC.shape), label_N)
 
     validation, test = outputs(), outputs()
-    curve = Routing.of(validation, partition, "hard").curve(validation.label_N)
+    routing = Routing.of(validation, partition, "hard")
+    curve = sweep_thresholds(routing.score_N, *routing.right(validation.label_N))
     gate = Gate(float(curve.threshold_T[curve.best]))
     vectors = rng.normal(size=(n_classes, 16))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import re
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report
     assert "é, ж" in text
     narrow = Console(file=io.StringIO(), width=80)
     print_report(narrow, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
-    assert "0       2: é, ж" in narrow.file.getvalue()
+    assert re.search(r"0 +2: é, ж", narrow.file.getvalue())
     assert max(map(len, narrow.file.getvalue().splitlines())) <= 80
     assert "[red]" in text
 
