@@ -13,7 +13,7 @@ import record
 from coterie.config import FitSettings
 from coterie.data import load
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 def main(source: str) -> None:
