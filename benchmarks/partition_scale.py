@@ -3,8 +3,9 @@
 Question: does spectral clustering stay within the asked time and memory on two cores, is it as good as the dense one of
 scikit-learn where that can run, and what do plain k-means of scikit-learn and of faiss reach on the same data?
 
-Data: S = the root of C clusters (rounded) whose sizes vary by a Dirichlet(5) draw, each class its cluster's Gaussian
-centre plus Gaussian noise; D = 256, and 64 from a million on; float32 in a .npy file that is memory-mapped.
+Data: S clusters, the root of C where an argument C:S does not say, whose sizes vary by a Dirichlet(5) draw; a class
+is its cluster's Gaussian centre plus Gaussian noise; D = 256, and 64 from a million on; float32 in a
+.npy file that is memory-mapped.
 """
 
 from __future__ import annotations
@@ -58,10 +59,9 @@ class Stages(Progress):
         self.notes.append(text)
 
 
-def planted(folder: Path, n_classes: int) -> int:
-    """Write vectors and truth; returns S."""
+def planted(folder: Path, n_classes: int, n_clusters: int) -> None:
+    """Write vectors and truth."""
     rng = np.random.default_rng(0)
-    n_clusters = round(n_classes**0.5)
     width, noise = 64 if n_classes >= 1_000_000 else 256, NOISE.get(n_classes, USUAL_NOISE)
     share_S = rng.dirichlet(np.full(n_clusters, 5.0))
     truth = np.concatenate([np.arange(n_clusters), rng.choice(n_clusters, n_classes - n_clusters, p=share_S)])
@@ -73,7 +73,6 @@ def planted(folder: Path, n_classes: int) -> int:
         vectors[start : start + 50_000] = centre_SD[own] + noise * rng.standard_normal((len(own), width), np.float32)
     vectors.flush()
     np.save(folder / "truth.npy", truth)
-    return n_clusters
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -158,7 +157,7 @@ def measure(method: str, folder: str, n_clusters: int) -> dict[str, object] | No
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(sizes: list[int]) -> None:
+def main(sizes: list[tuple[int, int]]) -> None:
     """Measure all methods at all sizes, and write the tables."""
     lines = [
         "| C | S | asked | time | peak memory | ARI to the truth | graph | eigenvectors | k-means |",
@@ -167,9 +166,9 @@ def main(sizes: list[int]) -> None:
     others = ["| C | method | time | peak memory | ARI to the truth | ARI to coterie's |", "|---|---|---|---|---|---|"]
     notes: list[str] = []
     times: list[tuple[int, float]] = []
-    for n_classes in sizes:
+    for n_classes, n_clusters in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            n_clusters = planted(Path(folder), n_classes)
+            planted(Path(folder), n_classes, n_clusters)
             print(f"C = {n_classes:,}, S = {n_clusters}", flush=True)
             result = measure("coterie", folder, n_clusters)
             if result is None:
@@ -216,4 +215,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         one(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     else:
-        main([int(size.replace(",", "")) for size in sys.argv[1:]] or [100, 1000, 10_000, 100_000])
+        pairs = [size.replace(",", "").split(":") for size in sys.argv[1:] or ["100", "1000", "10000", "100000"]]
+        main([(int(pair[0]), int(pair[1]) if pair[1:] else round(int(pair[0]) ** 0.5)) for pair in pairs])

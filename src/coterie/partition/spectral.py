@@ -20,8 +20,8 @@ from coterie.progress import Progress
 
 SILENT = Progress()
 Route = Literal["auto", "dense", "sparse"]
-# Measured on two cores (benchmarks/partition_scale.md): up to here the dense way is exact and takes under a second.
-DENSE_UP_TO = 2000
+# Measured on two cores: from here on the sparse route is the faster, and as good (benchmarks/partition_scale.md).
+DENSE_UP_TO = 500
 # A class more per cluster hardly moves a centre of the spectral embedding, whose clusters are tight.
 SAMPLE_PER_CLUSTER = 64
 PIVOTS_PER_CLUSTER = 16
@@ -53,14 +53,23 @@ def spectral_partition(similarity_CC: FloatArray, n_clusters: int, seed: int = 0
     spectral_CS = spectral_embedding(np.maximum(similarity_CC, 0.0), n_clusters)
     n_distinct = len(np.unique(spectral_CS.round(9), axis=0))
     if n_distinct >= n_clusters:  # k-means would warn, and find fewer
-        kmeans = KMeans(n_clusters, n_init=10, random_state=seed)
-        partition = Partition.from_assignment(kmeans.fit_predict(spectral_CS))
+        partition = Partition.from_assignment(_best_kmeans(spectral_CS, n_clusters, seed))
         n_distinct = partition.n_clusters
     if n_distinct < n_clusters:
         raise PartitionError(
             f"only {n_distinct} distinct groups among {n_classes} label embeddings; asked for {n_clusters}"
         )
     return partition
+
+
+def _best_kmeans(spectral_CS: FloatArray, n_clusters: int, seed: int) -> IntArray:
+    """The better of ten starts of k-means++ and one at the rows that pivoted QR picks, where no clear cluster lacks."""
+    unit_CS = spectral_CS / np.maximum(np.linalg.norm(spectral_CS, axis=1, keepdims=True), 1e-300)
+    start_SS = spectral_CS[pivot_rows(unit_CS, n_clusters, seed)]
+    ten = KMeans(n_clusters, n_init=10, random_state=seed).fit(spectral_CS)
+    one = KMeans(n_clusters, init=start_SS, n_init=1).fit(spectral_CS)
+    best: IntArray = min(ten, one, key=lambda kmeans: kmeans.inertia_).labels_
+    return best
 
 
 def spectral_embedding(affinity_CC: FloatArray, n_components: int) -> FloatArray:
@@ -108,7 +117,11 @@ def scalable_spectral_partition(
     if n_clusters in (1, n_classes):
         return _trivial(n_clusters, n_classes)
     # The eigensolver needs a block that is small beside the matrix.
-    if route == "dense" or (route == "auto" and n_classes <= DENSE_UP_TO) or n_clusters > n_classes // 3:
+    if (
+        route == "dense"
+        or (route == "auto" and n_classes <= DENSE_UP_TO)
+        or min(n_clusters, MOST_EIGENVECTORS) > n_classes // 3
+    ):
         unit_CD = unit_CD.astype(np.float64)
         return spectral_partition(np.clip(unit_CD @ unit_CD.T, -1.0, 1.0), n_clusters, seed)
     graph = label_graph(unit_CD, n_neighbours, seed, progress)
@@ -156,7 +169,7 @@ def cluster_rows(vector_CS: FloatArray, n_clusters: int, seed: int, progress: Pr
         block = vector_CS[rows]
         vector_CS[rows] = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-20)
     progress.stage("starts", 1)
-    start_SS = pivot_rows(vector_CS, n_clusters, seed) if n_clusters <= vector_CS.shape[1] else None
+    start_SS = vector_CS[pivot_rows(vector_CS, n_clusters, seed)] if n_clusters <= vector_CS.shape[1] else None
     progress.advance(1)
     centre_SS = fit_centres(
         vector_CS, n_clusters, seed=seed, per_cluster=SAMPLE_PER_CLUSTER, start_SD=start_SS, progress=progress
@@ -165,16 +178,18 @@ def cluster_rows(vector_CS: FloatArray, n_clusters: int, seed: int, progress: Pr
     return fill_empty(cluster_C, cosine_C, n_clusters)
 
 
-def pivot_rows(row_CS: FloatArray, n_pivots: int, seed: int) -> FloatArray:
-    """Rows that are as orthogonal to each other as there are: where k-means starts.
+def pivot_rows(row_CS: FloatArray, n_pivots: int, seed: int) -> IntArray:
+    """The indices of rows that are as orthogonal to each other as there are: where k-means starts.
 
     The rows that QR with pivoting takes first, on a sample (Damle, Minden and Ying 2019). Rows of one cluster are
     nearly parallel, and those of two nearly orthogonal, so that each gives one; k-means++ would leave some out.
     """
     rng = np.random.default_rng(seed)
     n_rows = max(PIVOTS_PER_CLUSTER * n_pivots, 2**12)
+    sample: IntArray = np.arange(len(row_CS))
     if len(row_CS) > n_rows:
-        row_CS = row_CS[np.sort(rng.choice(len(row_CS), n_rows, replace=False))]
+        sample = np.sort(rng.choice(len(row_CS), n_rows, replace=False))
+        row_CS = row_CS[sample]
     rest_C = np.einsum("cs,cs->c", row_CS, row_CS)
     basis_PS = np.zeros((n_pivots, row_CS.shape[1]), dtype=row_CS.dtype)
     chosen = []
@@ -188,7 +203,7 @@ def pivot_rows(row_CS: FloatArray, n_pivots: int, seed: int) -> FloatArray:
             basis_PS[pivot] = direction_S / length
         rest_C -= (row_CS @ basis_PS[pivot]) ** 2
         rest_C[chosen[-1]] = -np.inf
-    return row_CS[chosen]
+    return sample[chosen]
 
 
 def _trivial(n_clusters: int, n_classes: int) -> Partition:
