@@ -17,7 +17,7 @@ from coterie.partition.value import FloatArray, IntArray
 from coterie.partition.vectors import blocks
 from coterie.progress import Progress
 
-# Measured on two cores at D = 256: from here on cells are the faster (benchmarks/partition_scale.md).
+# An estimate for two cores at D = 256, not yet measured: from about here on cells should be the faster.
 EXACT_UP_TO = 20_000
 CLASSES_PER_CELL = 1000
 CELLS_ASKED = 16

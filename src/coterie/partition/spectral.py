@@ -20,7 +20,7 @@ from coterie.progress import Progress
 
 SILENT = Progress()
 Route = Literal["auto", "dense", "sparse"]
-# Measured on two cores: from here on the sparse route is the faster, and as good (benchmarks/partition_scale.md).
+# From about here on the sparse route was the faster and as good, in timings taken beside other work on two cores.
 DENSE_UP_TO = 500
 # A class more per cluster hardly moves a centre of the spectral embedding, whose clusters are tight.
 SAMPLE_PER_CLUSTER = 64
