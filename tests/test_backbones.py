@@ -109,6 +109,13 @@ def test_a_linear_layer_that_is_not_last_is_no_head(after: nn.Module) -> None:
             find_head(network, 4, (3, 8, 8))
 
 
+def test_a_relu_is_seen_even_where_it_changes_nothing() -> None:
+    network = _Net(nn.ReLU())
+    nn.init.constant_(network.last.bias, 100.0)
+    with pytest.raises(BackboneError, match="does not end in a linear layer"):
+        find_head(network, 4, (3, 8, 8))
+
+
 def test_a_head_of_another_width_is_refused() -> None:
     with pytest.raises(BackboneError, match=r"output of shape \(2, 4\).*10 classes, so \(2, 10\)"):
         find_head(_Net(), 10, (3, 8, 8))

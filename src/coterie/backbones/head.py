@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from coterie.errors import BackboneError
 
@@ -29,8 +28,8 @@ class Head:
 def find_head(network: nn.Module, n_classes: int, input_shape: tuple[int, int, int]) -> Head:
     """Find the linear layer whose output *is* the network's output.
 
-    The network is run once on noise, in evaluation mode. A linear layer is its head if applying it to the input that
-    it received gives the network's output: so nothing, not even a softmax, comes after it.
+    The network is run on noise, in evaluation mode. A linear layer is its head if the network returns whatever that
+    layer is made to return: so nothing, not even a ReLU, comes after it.
 
     Args:
         network: any module from (B, channels, H, W) to logits (B, C).
@@ -40,34 +39,37 @@ def find_head(network: nn.Module, n_classes: int, input_shape: tuple[int, int, i
     Raises:
         BackboneError: the network cannot run on this shape, does not give one logit per class, or has no such layer.
     """
-    inputs_by_path: dict[str, Tensor] = {}
-    handles = [
-        module.register_forward_pre_hook(lambda _, args, path=path: inputs_by_path.update({path: args[0]}))
-        for path, module in network.named_modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        output = _run_once(network, input_shape)
-    finally:
-        for handle in handles:
-            handle.remove()
+    output = _run_once(network, input_shape)
     if output.ndim != 2 or output.shape[1] != n_classes:
         raise BackboneError(
             f"{type(network).__name__} gives an output of shape {tuple(output.shape)} for 2 images; "
             f"the data has {n_classes} classes, so (2, {n_classes}) is needed"
         )
-    for path, inputs in inputs_by_path.items():
-        layer = network.get_submodule(path)
-        assert isinstance(layer, nn.Linear)  # only such were hooked
-        with torch.no_grad():
-            again = F.linear(inputs, layer.weight, layer.bias)
-        if again.shape == output.shape and torch.allclose(again, output, rtol=1e-4, atol=1e-5):
+    linears = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    for path, layer in reversed(linears):
+        if layer.out_features == n_classes and _is_last(network, layer, input_shape):
             return Head(path, layer.in_features, layer.out_features)
-    linears = ", ".join(f"{path} ({network.get_submodule(path)})" for path in list(inputs_by_path)[-3:]) or "none"
+    names = ", ".join(f"{path} ({layer})" for path, layer in linears[-3:]) or "none"
     raise BackboneError(
         f"{type(network).__name__} does not end in a linear layer: label embeddings are the weight rows of one. "
-        f"Its last linear layers: {linears}"
+        f"Its last linear layers: {names}"
     )
+
+
+def _is_last(network: nn.Module, layer: nn.Linear, input_shape: tuple[int, int, int]) -> bool:
+    """Whether the network returns what the layer returns, made up for the purpose."""
+    made_up: list[Tensor] = []
+
+    def replace(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        made_up.append(torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output))
+        return made_up[-1]
+
+    handle = layer.register_forward_hook(replace)
+    try:
+        output = _run_once(network, input_shape)
+    finally:
+        handle.remove()
+    return bool(made_up) and torch.equal(output, made_up[-1])
 
 
 def replace_head(network: nn.Module, head: Head, classes: Tensor) -> None:
