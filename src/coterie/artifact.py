@@ -161,7 +161,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
     history = run.read_json("history.json")
     costs = manifest.costs.model_dump()
     return ReportContent(
-        about=manifest.data.about,
+        about=manifest.data.about.rstrip(".") + ".",
         backbone=settings.backbone,
         labels=labels_of(manifest),
         partition=partition_of(manifest),
