@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,10 @@ import torch
 from coterie.config import FitSettings
 from coterie.data.splits import MemoryImages, Preprocessing, Split, Splits
 from coterie.labels import LabelSpace
+
+# Machines that run tests are often busy with something else: no example fails for being slow.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def make_split(n_per_class: int, n_classes: int, seed: int) -> Split:
