@@ -13,6 +13,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, TrainingError
 from coterie.evaluation import evaluate
+from coterie.partition import Partition
 from coterie.plan import make_plan
 from coterie.progress import Progress
 from coterie.run_folder import Run
@@ -171,6 +172,21 @@ def test_of_several_numbers_of_clusters_the_best_on_validation_is_kept(
     assert {path.name for path in (tmp_path / "run" / "specialists").iterdir() if any(path.iterdir())} == {
         str(best.clusters)
     }
+
+
+def test_numbers_of_clusters_that_come_to_the_same_are_trained_once(
+    tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch
+) -> None:
+    # As a limit of size may have it: whatever number is asked for, two clusters come out, not always the same ones.
+    made = iter([Partition.from_assignment([0, 1] * 4), Partition.from_assignment([0] * 4 + [1] * 4)])
+    monkeypatch.setattr(pipeline, "make_partition", lambda *_: next(made))
+    progress = Interrupting("none")
+    several = changed(settings, partition={"clusters": [3, 4]})
+    fitted = coterie.fit(several, tmp_path / "run", splits=splits, progress=progress)
+    assert progress.stages == ["base", "specialist 0 of 2", "specialist 1 of 2", "evaluation"]
+    loaded = coterie.load(tmp_path / "run")
+    assert loaded.partition.classes(0).tolist() == [0, 2, 4, 6]
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
 
 
 @pytest.mark.parametrize("n_clusters", [1, 8])

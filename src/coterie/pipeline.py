@@ -174,8 +174,8 @@ def fit(
     embedding = LabelEmbedding.from_head(head.of(base))
     base_validation_NC = _logits(job, base, splits.validation)
     groupings = [
-        _make_grouping(job, base, head, embedding, n_clusters, base_validation_NC)
-        for n_clusters in _numbers_of_clusters(settings)
+        _make_grouping(job, base, head, partition, base_validation_NC)
+        for partition in _make_partitions(settings, splits, embedding, base_validation_NC)
     ]
     chosen = max(groupings, key=lambda grouping: grouping.accuracy)
     ensemble = SpecialistEnsemble(
@@ -215,20 +215,25 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
     return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
 
 
+def _make_partitions(
+    settings: FitSettings, splits: Splits, embedding: LabelEmbedding, base_validation_NC: np.ndarray
+) -> list[Partition]:
+    """One partition per number of clusters. Given groups and limits of size may give another number than was asked
+    for; where two come to the same, the first is kept.
+    """
+    confusion_CC = confusion_counts(softmax(base_validation_NC, axis=1), splits.validation.labels_N.numpy())
+    groups = _groups(settings, len(splits.labels))
+    by_number: dict[int, Partition] = {}
+    for n_clusters in _numbers_of_clusters(settings):
+        partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC, groups)
+        by_number.setdefault(partition.n_clusters, partition)
+    return list(by_number.values())
+
+
 def _make_grouping(
-    job: Job,
-    base: nn.Module,
-    head: Head,
-    embedding: LabelEmbedding,
-    n_clusters: int,
-    base_validation_NC: np.ndarray,
+    job: Job, base: nn.Module, head: Head, partition: Partition, base_validation_NC: np.ndarray
 ) -> Grouping:
     settings, splits = job.settings, job.splits
-    validation_proba_NC = softmax(base_validation_NC, axis=1)
-    confusion_CC = confusion_counts(validation_proba_NC, splits.validation.labels_N.numpy())
-    groups = _groups(settings, len(splits.labels))
-    partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC, groups)
-    n_clusters = partition.n_clusters  # given groups have their own number
     specialists: list[nn.Module | None] = []
     packed_NM = np.zeros((len(splits.validation), int(partition.size_S.sum())), dtype=np.float32)
     for cluster in range(partition.n_clusters):
@@ -237,8 +242,8 @@ def _make_grouping(
             specialists.append(None)
             continue
         specialist = job.train_stage(
-            f"specialist {cluster} of {n_clusters}",
-            specialist_file(n_clusters, cluster),
+            f"specialist {cluster} of {partition.n_clusters}",
+            specialist_file(partition.n_clusters, cluster),
             make_specialist(base, head, classes),
             splits.train.of_classes(classes),
             settings.specialist,
