@@ -52,6 +52,9 @@ class DataSettings(Settings):
     crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
     cutout: int = Field(0, ge=0, le=1024, description="side in pixels of a square hole at a random place; 0: none")
     flip: bool | None = Field(None, description="random horizontal flips; as suits the data if left out")
+    split_seed: int | None = Field(
+        None, ge=0, lt=2**31, description="seed of the splits that are cut or generated; the run's seed if left out"
+    )
     train_per_class: int | None = Field(
         None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"
     )

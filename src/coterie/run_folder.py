@@ -155,7 +155,8 @@ class Run:
                 raise ArtifactError(f"{path} exists and is not a coterie run; choose another --out")
             return cls(path, Manifest(settings=values))
         run = cls.open(path)
-        changed = _differences(run.manifest.settings, values)
+        # A run of an earlier version lacks the settings that came later: it had what are now their defaults.
+        changed = differences(FitSettings.from_values(run.manifest.settings).to_values(), values)
         if changed:
             raise ArtifactError(
                 f"{path} holds another run; its settings differ in " + "; ".join(changed[:8]) + ". Choose another --out"
@@ -345,9 +346,9 @@ def _to_json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
     """Settings whose values differ, as ``name: old -> new``."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys((*old, *new)))
-        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]

@@ -12,9 +12,14 @@ __all__ = ["load", "read_images"]
 def load(settings: DataSettings, seed: int) -> Splits:
     """Load (or generate) training, validation and test images; the same seed cuts the same splits.
 
+    Args:
+        settings: source and form of the images.
+        seed: of the splits, where ``settings.split_seed`` leaves it open.
+
     Raises:
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
+    seed = seed if settings.split_seed is None else settings.split_seed
     # A source is imported when it is asked for: glyphs needs no `datasets`, parquet no fonts.
     kind, _, place = settings.source.partition(":")
     if kind == "glyphs":
