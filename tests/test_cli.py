@@ -239,7 +239,7 @@ def test_the_options_of_fit_are_these() -> None:
             "data.crop-padding",
             "data.cutout",
         ),
-        *("data.flip", "data.train-per-class"),
+        *("data.flip", "data.train-per-class", "data.split-seed"),
     }
     assert options == expected
 

@@ -148,6 +148,18 @@ def test_a_finished_run_is_loaded_and_not_trained_again(run: Run, settings: FitS
     assert progress.stages == []
 
 
+def test_a_base_is_trained_once_for_several_runs(
+    run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    other = changed(settings, partition={**settings.to_values()["partition"], "clusters": (2,)})
+    progress = Interrupting("never")
+    coterie.fit(other, tmp_path / "other", splits=splits, base_run=run.path, progress=progress)
+    assert "base" not in progress.stages
+    assert Run.open_complete(tmp_path / "other").read("base.safetensors") == run.read("base.safetensors")
+    with pytest.raises(ArtifactError, match="seed: 0 -> 1"):
+        coterie.fit(changed(settings, seed=1), tmp_path / "third", splits=splits, base_run=run.path)
+
+
 def test_other_settings_or_other_data_do_not_touch_a_run(
     run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:

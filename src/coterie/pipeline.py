@@ -43,12 +43,23 @@ from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
 from coterie.label_file import read_column
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
-from coterie.run_folder import Candidate, CostRecord, DataRecord, GateRecord, HeadRecord, PartitionRecord, Run
+from coterie.run_folder import (
+    Candidate,
+    CostRecord,
+    DataRecord,
+    GateRecord,
+    HeadRecord,
+    PartitionRecord,
+    Run,
+    differences,
+)
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric, train
 
 TIMED_IMAGES = 2048
 CHECKPOINT_SECONDS = 15.0
+# What a trained base depends on.
+BASE_SETTINGS = {"data", "backbone", "base", "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +152,7 @@ def fit(
     out: Path | str | None = None,
     *,
     splits: Splits | None = None,
+    base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled images to the report.
@@ -149,6 +161,7 @@ def fit(
         settings: of every stage.
         out: the run folder; one that holds an unfinished run with the same settings goes on. None keeps nothing.
         splits: data to use instead of ``settings.data.source``.
+        base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
 
     Raises:
@@ -156,7 +169,7 @@ def fit(
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, progress=progress)
+            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress)
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
         return load_ensemble(run.path)
@@ -170,6 +183,8 @@ def fit(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
     run.update(data=data, head=HeadRecord(**vars(head)))
+    if base_run is not None and not run.has(BASE_FILE):
+        _take_base(run, Run.open(Path(base_run)))
     base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
     embedding = LabelEmbedding.from_head(head.of(base))
     base_validation_NC = _logits(job, base, splits.validation)
@@ -190,6 +205,22 @@ def fit(
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
+
+
+def _take_base(run: Run, other: Run) -> None:
+    """Copy another run's trained base, with its history and the seconds it took.
+
+    Raises:
+        ArtifactError: that run has no trained base, or one that these settings would not have given.
+    """
+    if not other.has(BASE_FILE):
+        raise ArtifactError(f"{other.path} has no trained base yet")
+    ours, theirs = (FitSettings.from_values(manifest.settings) for manifest in (run.manifest, other.manifest))
+    changed = differences(theirs.model_dump(include=BASE_SETTINGS), ours.model_dump(include=BASE_SETTINGS))
+    if changed:
+        raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
+    run.write_json("history.json", {"base": other.read_json("history.json")["base"]})
+    run.write(BASE_FILE, other.read(BASE_FILE), seconds={BASE_FILE: other.manifest.seconds[BASE_FILE]})
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:

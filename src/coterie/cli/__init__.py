@@ -1,0 +1,70 @@
+"""The command line: a face on settings and pipeline, without logic of its own; a command a file. Torch is imported when
+it is used.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+import coterie
+from coterie.cli.evaluate import evaluate
+from coterie.cli.fit import make_fit
+from coterie.cli.info import info
+from coterie.cli.partition import partition
+from coterie.cli.predict import predict
+from coterie.cli.report import report
+from coterie.config import FitSettings
+from coterie.errors import CoterieError, SettingsError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 for an error that coterie names, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments in (["--version"], ["-V"]):
+        print(f"coterie {coterie.__version__}")  # noqa: T201 - the answer
+        return 0
+    try:
+        _commands(_settings_file(arguments)).cli(
+            prog="coterie",
+            description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
+            "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
+            args=arguments,
+            sort_subcommands=False,
+        )
+    except CoterieError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print(  # noqa: T201
+            "\ninterrupted: finished stages are kept in the run folder; the same command goes on with them",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:  # `coterie predict ... | head` closed the pipe
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _settings_file(arguments: Sequence[str]) -> FitSettings:
+    """The settings in the file that --config names: the options' defaults."""
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--config":
+            if not value and position + 1 == len(arguments):
+                raise SettingsError("--config needs the path of a YAML file")
+            return FitSettings.from_yaml(Path(value or arguments[position + 1]))
+    return FitSettings()
+
+
+def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
+    app = tyro.extras.SubcommandApp()
+    for command in (make_fit(defaults), evaluate, predict, partition, report, info):
+        app.command(command)
+    return app

@@ -1,0 +1,17 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the folder of a run")]
+
+
+def make_console() -> Any:
+    """Where tables go. Rich is imported when something is printed."""
+    from rich.console import Console
+
+    return Console()

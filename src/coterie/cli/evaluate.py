@@ -1,0 +1,38 @@
+"""``coterie evaluate``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+import tyro
+
+from coterie.cli.arguments import RunFolder, make_console
+
+
+def evaluate(
+    run: RunFolder,
+    source: Annotated[
+        str | None, tyro.conf.arg(help="labelled images to judge on, as fit's --data.source; the run's own if left out")
+    ] = None,
+    split: Annotated[Literal["validation", "test"], tyro.conf.arg(help="which split")] = "test",
+    as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
+) -> None:
+    """Judge a run: on its own test data from stored logits, or on other labelled images."""
+    from coterie import artifact, terminal
+    from coterie.evaluation import evaluate as judge
+    from coterie.run_folder import Run
+
+    folder = Run.open_complete(run)
+    outputs = artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split)
+    manifest = folder.manifest
+    result = judge(
+        outputs,
+        artifact.partition_of(manifest),
+        artifact.gate_of(manifest),
+        artifact.gate_record(manifest).combiner,
+    )
+    if as_json:
+        print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
+    else:
+        terminal.print_report(make_console(), result, artifact.labels_of(manifest).names)

@@ -1,0 +1,16 @@
+"""``coterie info``."""
+
+from __future__ import annotations
+
+from coterie.cli.arguments import RunFolder, make_console
+
+
+def info(run: RunFolder) -> None:
+    """Say what a run folder holds, finished or not."""
+    from coterie.run_folder import Run
+    from coterie.terminal import print_info
+
+    folder = Run.open(run)
+    print_info(
+        make_console(), str(run), folder.manifest, sum(record.bytes for record in folder.manifest.files.values())
+    )

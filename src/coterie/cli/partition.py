@@ -1,0 +1,60 @@
+"""``coterie partition``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from coterie.cli.arguments import make_console
+from coterie.config import PartitionMethod
+
+
+def partition(
+    source: Annotated[
+        Path,
+        tyro.conf.Positional,
+        tyro.conf.arg(
+            metavar="RUN|EMBEDDINGS", help="a run folder, or a .npy, .npz or .safetensors matrix, a row a class"
+        ),
+    ],
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder for partition.json and partition.html")],
+    clusters: Annotated[
+        int | None, tyro.conf.arg(metavar="S", help="number of clusters; chosen, with its curve, if left out")
+    ] = None,
+    method: Annotated[
+        PartitionMethod, tyro.conf.arg(help="as fit's --partition.method; given: take --groups")
+    ] = "spectral",
+    max_size: Annotated[int | None, tyro.conf.arg(help="balanced and confusion: classes per cluster at most")] = None,
+    names: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE", help="class names: a line each, a .json list, or FILE.csv:COLUMN")
+    ] = None,
+    groups: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE", help="a given group of each class, to compare with; as --names")
+    ] = None,
+    array: Annotated[str | None, tyro.conf.arg(help="name of the matrix, where a file holds several")] = None,
+    embedding: Annotated[
+        Literal["head", "head+bias", "confusion", "head+confusion"], tyro.conf.arg(help="a run's label embedding")
+    ] = "head",
+    map: Annotated[  # noqa: A002 - an option's name
+        Literal["auto", "umap", "tsne", "pca"], tyro.conf.arg(help="how the map is drawn; auto: the best installed")
+    ] = "auto",
+    stability: Annotated[
+        Literal["auto", "yes", "no"],
+        tyro.conf.arg(help="over seeds and bootstrap, ten more partitions; auto: up to 5,000 classes"),
+    ] = "auto",
+    seed: Annotated[int, tyro.conf.arg(help="the same seed gives the same partition")] = 0,
+) -> None:
+    """Group classes by their label embeddings, say how good the groups are, and draw them."""
+    from coterie import terminal
+    from coterie.partition_study import StudySettings, read_labels, study, write_study
+
+    console = make_console()
+    data = read_labels(source, array=array, embedding=embedding, names=names, groups=groups)
+    settings = StudySettings(method, clusters, max_size, seed, map, stability)
+    with terminal.make_progress(console) as progress:
+        result = study(data, settings, progress)
+        write_study(result, out, progress)
+    terminal.print_partition(console, result)
+    console.print(f"page: {out / 'partition.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,39 @@
+"""What a run folder holds."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coterie.run_folder import Manifest
+from coterie.terminal.progress import show_duration
+
+
+def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:
+    """What a run folder holds."""
+    table = Table(show_header=False, box=None)
+    data = manifest.data
+    rows = {
+        "run": path,
+        "state": "finished" if manifest.complete else "unfinished: the same `coterie fit` command goes on with it",
+        "data": data.about if data else "not yet read",
+        "classes": str(len(data.classes)) if data else "",
+        "backbone": str(manifest.settings.get("backbone")),
+        "head": f"{manifest.head.path} ({manifest.head.in_features} to {manifest.head.out_features})"
+        if manifest.head
+        else "",
+        "clusters": ", ".join(str(len(m)) for m in manifest.partition.members) + " classes"
+        if manifest.partition
+        else "",
+        "gate": f"{manifest.gate.score} at {manifest.gate.threshold} nats, {manifest.gate.combiner}"
+        if manifest.gate
+        else "",
+        "trained": "; ".join(f"{name} {show_duration(seconds)}" for name, seconds in manifest.seconds.items()),
+        "files": f"{len(manifest.files)}, {size / 2**20:.1f} MiB",
+        "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, Text(value, overflow="fold"))
+    console.print(table)

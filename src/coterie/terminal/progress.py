@@ -1,0 +1,123 @@
+"""How far a run is: bars on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from typing_extensions import override
+
+from coterie.progress import Progress
+
+SECONDS_PER_LINE = 30.0
+
+
+def show_duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class BarProgress(Progress):
+    """A bar per stage, on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task: TaskID | None = None
+        self.rate = _Rate()
+
+    def __enter__(self) -> BarProgress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    @override
+    def stage(self, title: str, steps: int) -> None:
+        self.task = self.bars.add_task(f"{title:<20}", total=steps, figures="")
+        self.rate = _Rate()
+
+    @override
+    def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
+        if self.task is not None:
+            self.bars.update(self.task, advance=steps, figures=self.rate.figures(n_images, loss, accuracy))
+
+    @override
+    def note(self, text: str) -> None:
+        self.bars.console.print(text, highlight=False)
+
+
+class LineProgress(Progress):
+    """A line now and then, where the output goes to a file or a pipe."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.title, self.steps, self.done = "", 0, 0
+        self.rate = _Rate()
+        self.printed = 0.0
+
+    def __enter__(self) -> LineProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    @override
+    def stage(self, title: str, steps: int) -> None:
+        self.title, self.steps, self.done = title, steps, 0
+        self.rate = _Rate()
+        self.printed = time.monotonic()
+
+    @override
+    def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
+        self.done += steps
+        figures = self.rate.figures(n_images, loss, accuracy)
+        now = time.monotonic()
+        if self.done >= self.steps or now - self.printed > SECONDS_PER_LINE:
+            self.printed = now
+            elapsed = now - self.rate.started
+            left = elapsed * (self.steps - self.done) / self.done
+            self.note(
+                f"{self.title:<20} {self.done}/{self.steps} {figures}  {show_duration(elapsed)}, "
+                f"left {show_duration(left)}"
+            )
+
+    @override
+    def note(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+class _Rate:
+    """Images per second since the stage began, and the training figures of the last steps."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.images = 0
+
+    def figures(self, n_images: int, loss: float | None, accuracy: float | None) -> str:
+        self.images += n_images
+        parts = []
+        if loss is not None and accuracy is not None:
+            parts += [f"loss {loss:.3f}", f"accuracy {accuracy:.1%}"]
+        if self.images:
+            parts.append(f"{self.images / max(time.monotonic() - self.started, 1e-6):,.0f} images/s")
+        return "  ".join(parts)
+
+
+def make_progress(console: Console) -> BarProgress | LineProgress:
+    """Bars on a terminal, lines elsewhere."""
+    return BarProgress(console) if console.is_terminal else LineProgress(console)
