@@ -73,12 +73,12 @@ def test_a_loaded_ensemble_predicts_what_the_fitted_one_did_bit_for_bit(
 ) -> None:
     fitted = coterie.fit(settings, tmp_path / "run", splits=splits)
     loaded = coterie.load(tmp_path / "run")
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 def test_the_reported_accuracy_is_that_of_predict(run: Run, splits: Splits) -> None:
     ensemble = coterie.load(run.path)
-    right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
     report = artifact.read_reports(run)["test"]
     assert report.ensemble_top1 == pytest.approx(right.mean())
     assert report.base_top1 > 0.4  # of 8 classes
@@ -198,7 +198,7 @@ def test_numbers_of_clusters_that_come_to_the_same_are_trained_once(
     assert progress.stages == ["base", "specialist 0 of 2", "specialist 1 of 2", "evaluation"]
     loaded = coterie.load(tmp_path / "run")
     assert loaded.partition.classes(0).tolist() == [0, 2, 4, 6]
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 @pytest.mark.parametrize("n_clusters", [1, 8])
@@ -231,7 +231,7 @@ def test_a_given_threshold_is_kept_and_nothing_routed_gives_the_base(
     tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:
     ensemble = coterie.fit(changed(settings, gate={"threshold": 1e6}), tmp_path / "run", splits=splits)
-    decision = ensemble.decide(splits.test.images)
+    decision = ensemble.decide(splits.test.samples)
     assert not decision.routed_N.any()
     logits = torch.from_numpy(decision.base_logits_NC)
     np.testing.assert_allclose(decision.proba_NC, logits.softmax(1).numpy(), rtol=1e-5)
@@ -257,7 +257,7 @@ def test_a_loss_that_explodes_in_a_specialist_keeps_the_base(
 
 
 def test_without_a_folder_nothing_is_kept(settings: FitSettings, splits: Splits) -> None:
-    assert coterie.fit(settings, splits=splits).predict(splits.test.images).shape == (64,)
+    assert coterie.fit(settings, splits=splits).predict(splits.test.samples).shape == (64,)
 
 
 def test_the_plan_counts_the_steps_that_are_taken(settings: FitSettings, splits: Splits) -> None:

@@ -11,12 +11,13 @@ import torch
 from coterie.backbones import Head, build
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
-from coterie.data.splits import Preprocessing, Split
+from coterie.data.splits import Split
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError
 from coterie.evaluation import Outputs, Routing
 from coterie.gate import Gate
+from coterie.inputs import ImagePreprocessing
 from coterie.labels import LabelSpace
 from coterie.metrics import Report
 from coterie.partition import IntArray, Partition
@@ -60,8 +61,8 @@ def load_ensemble(path: Path | str, hardware: HardwareSettings | None = None) ->
     labels, partition = labels_of(manifest), partition_of(manifest)
     assert manifest.data is not None  # run.open_complete and partition_of checked
     assert manifest.head is not None
-    preprocessing = Preprocessing(**manifest.data.model_dump(exclude={"about", "classes"}))
-    base = build(settings.backbone, len(labels), preprocessing.channels, settings.seed)
+    preprocessing = manifest.data.input
+    base = build(settings.backbone, len(labels), preprocessing, settings.seed)
     head = Head(**manifest.head.model_dump())
     specialists = []
     for cluster in range(partition.n_clusters):
@@ -126,7 +127,9 @@ def read_outputs(run: Run, split: str) -> Outputs:
 def write_examples(run: Run, outputs: Outputs, ensemble: SpecialistEnsemble, split: Split) -> None:
     """Keep the pixels of a dozen images on which base and ensemble differ, for the report."""
     row_E = _choose_examples(outputs, ensemble)
-    run.write_arrays(EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": split.images.read(torch.from_numpy(row_E)).numpy()})
+    run.write_arrays(
+        EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": split.samples.read(torch.from_numpy(row_E)).numpy()}
+    )
 
 
 def _choose_examples(outputs: Outputs, ensemble: SpecialistEnsemble) -> IntArray:
@@ -219,7 +222,7 @@ def outputs_on(run: Run, source: str, split: str) -> Outputs:
     ensemble = load_ensemble(run.path)
     settings = FitSettings.from_values(run.manifest.settings)
     form = ensemble.preprocessing
-    size = {"image_size": form.height} if form.height == form.width else {}
+    size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
     data = DataSettings(**{**settings.data.model_dump(), "source": source, **size})
     splits = load_data(data, settings.seed)
     if splits.labels != ensemble.labels:
@@ -228,4 +231,4 @@ def outputs_on(run: Run, source: str, split: str) -> Outputs:
             f"{source} has other classes than the run; they differ in: {', '.join(unknown[:10]) or 'order'}"
         )
     chosen = splits.validation if split == "validation" else splits.test
-    return ensemble.outputs(chosen.images, chosen.labels_N.numpy())
+    return ensemble.outputs(chosen.samples, chosen.labels_N.numpy())

@@ -33,13 +33,14 @@ from coterie.backbones import Head, build, find_head
 from coterie.checkpoint import Checkpoint, State
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data import load as load_data
-from coterie.data.batches import Augmentation, Batches, training_batches
+from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
+from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
@@ -224,9 +225,11 @@ def _take_base(run: Run, other: Run) -> None:
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
-    """The augmentation that was asked for, or that suits the data."""
+    """The augmentation that was asked for, or that suits the data; none but for images."""
+    if not isinstance(splits.preprocessing, ImagePreprocessing):
+        return NO_AUGMENTATION
     flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
+    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout, splits.preprocessing.mean)
 
 
 def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head]:
@@ -241,9 +244,8 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
     _groups(settings, len(splits.labels))
-    form = splits.preprocessing
-    base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
-    return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
+    base = build(settings.backbone, len(splits.labels), splits.preprocessing, settings.seed)
+    return base, find_head(base, len(splits.labels), splits.preprocessing.example())
 
 
 def _make_partitions(
@@ -320,7 +322,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
     run, splits, gate = job.run, job.splits, ensemble.gate
     job.progress.stage("evaluation", 3)
-    test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
+    test = ensemble.outputs(splits.test.samples, splits.test.labels_N.numpy())
     job.progress.advance(1)
     members = tuple(tuple(chosen.partition.classes(k).tolist()) for k in range(chosen.partition.n_clusters))
     candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.accuracy) for g in groupings)
@@ -352,7 +354,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
 
 
 def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
-    images = job.splits.test.images
+    images = job.splits.test.samples
     images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
     form = job.splits.preprocessing
     seconds = job.run.manifest.seconds
@@ -377,8 +379,8 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> np.ndarray:
-    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
 
 
 def _data_record(splits: Splits) -> DataRecord:
-    return DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
+    return DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)

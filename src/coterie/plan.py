@@ -111,7 +111,7 @@ def _time_training(fabric: Fabric, network: nn.Module, batches: Batches, trainin
 
 def _time_inference(fabric: Fabric, network: nn.Module, splits: Splits) -> float:
     """Seconds per image."""
-    images = splits.validation.images
+    images = splits.validation.samples
     images = images.take(torch.arange(min(500, len(images))))
     compute_logits(fabric, network, images, splits.preprocessing)
     started = time.perf_counter()

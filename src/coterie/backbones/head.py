@@ -25,29 +25,29 @@ class Head:
         return module
 
 
-def find_head(network: nn.Module, n_classes: int, input_shape: tuple[int, int, int]) -> Head:
+def find_head(network: nn.Module, n_classes: int, example: Tensor) -> Head:
     """Find the linear layer whose output *is* the network's output.
 
-    The network is run on noise, in evaluation mode. A linear layer is its head if the network returns whatever that
-    layer is made to return: so nothing, not even a ReLU, comes after it.
+    The network is run on made-up inputs, in evaluation mode. A linear layer is its head if the network returns whatever
+    that layer is made to return: so nothing, not even a ReLU, comes after it.
 
     Args:
-        network: any module from (B, channels, H, W) to logits (B, C).
+        network: any module from inputs (B, ...) to logits (B, C).
         n_classes: C.
-        input_shape: channels, height, width.
+        example: some inputs, as ``Preprocessing.example`` makes them.
 
     Raises:
-        BackboneError: the network cannot run on this shape, does not give one logit per class, or has no such layer.
+        BackboneError: the network cannot run on such inputs, does not give one logit per class, or has no such layer.
     """
-    output = _run_once(network, input_shape)
+    output = _run_once(network, example)
     if output.ndim != 2 or output.shape[1] != n_classes:
         raise BackboneError(
-            f"{type(network).__name__} gives an output of shape {tuple(output.shape)} for 2 images; "
-            f"the data has {n_classes} classes, so (2, {n_classes}) is needed"
+            f"{type(network).__name__} gives an output of shape {tuple(output.shape)} for {len(example)} samples; "
+            f"the data has {n_classes} classes, so ({len(example)}, {n_classes}) is needed"
         )
     linears = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     for path, layer in reversed(linears):
-        if layer.out_features == n_classes and _is_last(network, layer, input_shape):
+        if layer.out_features == n_classes and _is_last(network, layer, example):
             return Head(path, layer.in_features, layer.out_features)
     names = ", ".join(f"{path} ({layer})" for path, layer in linears[-3:]) or "none"
     raise BackboneError(
@@ -56,7 +56,7 @@ def find_head(network: nn.Module, n_classes: int, input_shape: tuple[int, int, i
     )
 
 
-def _is_last(network: nn.Module, layer: nn.Linear, input_shape: tuple[int, int, int]) -> bool:
+def _is_last(network: nn.Module, layer: nn.Linear, example: Tensor) -> bool:
     """Whether the network returns what the layer returns, made up for the purpose."""
     made_up: list[Tensor] = []
 
@@ -66,7 +66,7 @@ def _is_last(network: nn.Module, layer: nn.Linear, input_shape: tuple[int, int, 
 
     handle = layer.register_forward_hook(replace)
     try:
-        output = _run_once(network, input_shape)
+        output = _run_once(network, example)
     finally:
         handle.remove()
     return bool(made_up) and torch.equal(output, made_up[-1])
@@ -84,18 +84,17 @@ def replace_head(network: nn.Module, head: Head, classes: Tensor) -> None:
     network.set_submodule(head.path, new)
 
 
-def _run_once(network: nn.Module, input_shape: tuple[int, int, int]) -> Tensor:
+def _run_once(network: nn.Module, example: Tensor) -> Tensor:
     was_training = network.training
     parameter = next(network.parameters(), torch.empty(0))
-    noise = torch.randn((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    dtype = parameter.dtype if example.is_floating_point() else example.dtype
     network.eval()
     try:
         with torch.no_grad():
-            output = network(noise.to(parameter.device, parameter.dtype))
+            output = network(example.to(parameter.device, dtype))
     except Exception as error:  # whatever a foreign network raises on a shape it does not take
         raise BackboneError(
-            f"{type(network).__name__} cannot run on images of {input_shape[1]} x {input_shape[2]} pixels with "
-            f"{input_shape[0]} channel(s): {error}"
+            f"{type(network).__name__} cannot run on inputs of shape {tuple(example.shape)}, {example.dtype}: {error}"
         ) from error
     finally:
         network.train(was_training)

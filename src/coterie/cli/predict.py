@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -15,7 +14,7 @@ from coterie.errors import SettingsError
 
 def predict(
     run: RunFolder,
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="image files")],
+    files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="image files")],
     format: Annotated[Literal["table", "jsonl"], tyro.conf.arg(help="a table, or a JSON object a line")] = "table",  # noqa: A002 - an option's name
     top: Annotated[int, tyro.conf.arg(help="classes listed for base and specialist")] = 3,
     skip_broken: Annotated[
@@ -24,16 +23,15 @@ def predict(
 ) -> None:
     """Classify image files: class, probability, whether routed and where, and what the base had said."""
     from coterie import artifact
-    from coterie.data import read_images
+    from coterie.data import read_new
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
     ensemble = artifact.load_ensemble(run)
-    images, kept, skipped = read_images(files, ensemble.preprocessing, skip_broken=skip_broken)
-    for name in skipped:
+    new = read_new(ensemble.preprocessing, files, skip_broken=skip_broken)
+    for name in new.skipped:
         print(f"skipped: {name}", file=sys.stderr)  # noqa: T201
-    explanations = ensemble.explain(images, top)
-    rows = [(str(path), explanation) for path, explanation in zip(kept, explanations, strict=True)]
+    rows = list(zip(new.names, ensemble.explain(new.samples, top), strict=True))
     if format == "jsonl":
         for name, explanation in rows:
             print(json.dumps({"file": name, **vars(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer

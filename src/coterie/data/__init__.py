@@ -1,12 +1,12 @@
-"""Labelled images from several sources, behind one function."""
+"""Labelled samples from several sources, behind one function."""
 
 from __future__ import annotations
 
 from coterie.config import DataSettings
-from coterie.data.decode import read_images
+from coterie.data.new import read_new
 from coterie.data.splits import Splits
 
-__all__ = ["load", "read_images"]
+__all__ = ["load", "read_new"]
 
 
 def load(settings: DataSettings, seed: int) -> Splits:

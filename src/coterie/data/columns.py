@@ -116,7 +116,7 @@ def _refuse_unknown(split: str, unknown: set[str], n_classes: int) -> None:
 
 
 def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> None:
-    """Before any image is decoded; a class can still lose its images later, where broken ones are skipped."""
+    """Before any image is decoded; a class can still lose its samples later, where broken ones are skipped."""
     missing = set(range(len(space))) - set(labels["train"].tolist())
     for split in ("validation", "test"):
         if split in labels:
@@ -124,4 +124,4 @@ def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> No
             _refuse_unknown(split, {space.names[k] for k in unknown}, len(space) - len(missing))
     if missing:
         shown = ", ".join(space.of(sorted(missing)[:10])) + (", ..." if len(missing) > 10 else "")
-        raise DataError(f"no training image for {len(missing)} class(es): {shown}")
+        raise DataError(f"no training sample for {len(missing)} class(es): {shown}")

@@ -1,4 +1,4 @@
-"""Cutting a split that a source lacks out of its training images."""
+"""Cutting a split that a source lacks out of its training samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -
     """Train, validation and test: those that were found, and the others cut out of train, test first.
 
     Raises:
-        DataError: train has too few images to cut.
+        DataError: train has too few samples to cut.
     """
     random = np.random.default_rng(seed)
     splits = dict(found)
@@ -24,8 +24,8 @@ def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -
         if name not in splits:
             train = splits["train"]
             stay, cut = (torch.from_numpy(rows) for rows in stratified_cut(train.labels_N.numpy(), share, random))
-            splits["train"] = Split(train.images.take(stay), train.labels_N[stay])
-            splits[name] = Split(train.images.take(cut), train.labels_N[cut])
+            splits["train"] = Split(train.samples.take(stay), train.labels_N[stay])
+            splits[name] = Split(train.samples.take(cut), train.labels_N[cut])
     return splits
 
 
@@ -41,8 +41,8 @@ def stratified_cut(labels_N: np.ndarray, share: float, random: np.random.Generat
     count_C = np.bincount(labels_N)
     if not (count_C > 1).any():
         raise DataError(
-            f"cannot cut {share:.0%} of the training images for another split: "
-            f"none of the {(count_C > 0).sum()} class(es) has two images"
+            f"cannot cut {share:.0%} of the training samples for another split: "
+            f"none of the {(count_C > 0).sum()} class(es) has two samples"
         )
     take_C = _apportion(count_C, share, random)
     shuffled = random.permutation(len(labels_N))

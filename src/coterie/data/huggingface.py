@@ -24,8 +24,9 @@ from coterie.config import DataSettings
 from coterie.data.columns import image_column, label_column, read_labels
 from coterie.data.cut import cut_missing
 from coterie.data.decode import Broken, Decoded, EncodedImages, Form, decode_splits
-from coterie.data.splits import Preprocessing, Split, Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing
 
 # The words that file names, folders and hub data sets use for the three splits.
 SPLIT_WORDS = {
@@ -68,7 +69,7 @@ def load(kind: str, place: str, settings: DataSettings, seed: int) -> Splits:
         validation=splits["validation"],
         test=splits["test"],
         labels=space,
-        preprocessing=Preprocessing.measure(splits["train"].images),
+        preprocessing=ImagePreprocessing.measure(splits["train"].samples),
         about=_about(settings.source, splits, len(space), form, set(found), source.unused),
         skipped=tuple(str(item) for item in broken),
     )
@@ -240,7 +241,7 @@ def _refuse_empty_classes(folder: Path) -> None:
     empty = sorted(child.name for child in folder.iterdir() if child.is_dir() and not any(child.iterdir()))
     if empty:
         shown = ", ".join(empty[:10])
-        raise DataError(f"no training image for {len(empty)} class(es): {shown} (empty folders in {folder})")
+        raise DataError(f"no training sample for {len(empty)} class(es): {shown} (empty folders in {folder})")
 
 
 def _encoded(table: datasets.Dataset, image: str, split: str) -> EncodedImages:
