@@ -173,7 +173,7 @@ def test_convnet_takes_images_of_any_size() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet", "unknown backbone 'resnet'; allowed: convnet-WIDTH"),
+        ("resnet", "unknown backbone 'resnet'; allowed for images: convnet-WIDTH"),
         ("convnet-6", "positive multiple of 4"),
         ("wrn-11-2", "6n \\+ 4"),
         ("wrn-16-0", "width at least 1"),

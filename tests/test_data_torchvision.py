@@ -8,8 +8,8 @@ import pytest
 import torchvision.datasets
 
 from coterie import data
+from coterie.cache import cache_folder
 from coterie.config import DataSettings
-from coterie.data.torchvision import cache_folder
 from coterie.errors import DataError
 
 

@@ -27,6 +27,7 @@ from coterie.specialist import make_specialist
 
 BASE_FILE = "base.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
+EXAMPLE_TEXTS_FILE = "examples.json"
 N_EXAMPLES = 12
 
 
@@ -125,11 +126,14 @@ def read_outputs(run: Run, split: str) -> Outputs:
 
 
 def write_examples(run: Run, outputs: Outputs, ensemble: SpecialistEnsemble, split: Split) -> None:
-    """Keep the pixels of a dozen images on which base and ensemble differ, for the report."""
+    """Keep a dozen samples on which base and ensemble differ, for the report: pixels, or what there is to read."""
     row_E = _choose_examples(outputs, ensemble)
-    run.write_arrays(
-        EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": split.samples.read(torch.from_numpy(row_E)).numpy()}
-    )
+    if isinstance(ensemble.preprocessing, ImagePreprocessing):
+        pixels_EHWC = split.samples.read(torch.from_numpy(row_E)).numpy()
+        run.write_arrays(EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": pixels_EHWC})
+    else:
+        run.write_arrays(EXAMPLES_FILE, {"row_E": row_E})
+        run.write_json(EXAMPLE_TEXTS_FILE, [split.samples.show(row) for row in row_E.tolist()])
 
 
 def _choose_examples(outputs: Outputs, ensemble: SpecialistEnsemble) -> IntArray:
@@ -195,12 +199,13 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
     outputs, partition = read_outputs(run, "test"), partition_of(manifest)
     routing = Routing.of(outputs, partition, gate_record(manifest).combiner)
     stored = run.read_arrays(EXAMPLES_FILE)
+    shown = stored["pixels_EHWC"] if "pixels_EHWC" in stored else run.read_json(EXAMPLE_TEXTS_FILE)
     examples = []
-    for row, pixels_HWC in zip(stored["row_E"].tolist(), stored["pixels_EHWC"], strict=True):
+    for row, sample in zip(stored["row_E"].tolist(), shown, strict=True):
         cluster = int(routing.cluster_N[row])
         examples.append(
             Example(
-                pixels_HWC=pixels_HWC,
+                sample=sample,
                 label=int(outputs.label_N[row]),
                 base_logits_C=outputs.base_NC[row],
                 cluster=cluster,
@@ -214,7 +219,7 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
 
 
 def outputs_on(run: Run, source: str, split: str) -> Outputs:
-    """Run base and specialists over other labelled images with the same classes.
+    """Run base and specialists over other labelled samples with the same classes.
 
     Raises:
         DataError: the source is broken, or its classes are not the run's.
@@ -223,8 +228,8 @@ def outputs_on(run: Run, source: str, split: str) -> Outputs:
     settings = FitSettings.from_values(run.manifest.settings)
     form = ensemble.preprocessing
     size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
-    data = DataSettings(**{**settings.data.model_dump(), "source": source, **size})
-    splits = load_data(data, settings.seed)
+    data = DataSettings(**{**settings.data.model_dump(), "source": source, "configuration": None, **size})
+    splits = load_data(data, settings.seed, form)
     if splits.labels != ensemble.labels:
         unknown = sorted(set(splits.labels.names) ^ set(ensemble.labels.names))
         raise DataError(

@@ -82,6 +82,7 @@ class Job:
             batch_size=training.batch_size,
             seed=seed,
             workers=self.settings.data.workers,
+            balanced=self.settings.data.sampling == "balanced",
         )
 
     def train_stage(

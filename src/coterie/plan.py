@@ -63,6 +63,7 @@ def make_plan(settings: FitSettings, splits: Splits) -> Plan:
         batch_size=settings.base.batch_size,
         seed=settings.seed,
         workers=0,
+        balanced=settings.data.sampling == "balanced",
     )
     step_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base)
     image_seconds = _time_inference(fabric, network, splits)

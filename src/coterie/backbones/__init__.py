@@ -9,9 +9,19 @@ from torch import nn
 
 from coterie.backbones.convnet import ConvNet
 from coterie.backbones.head import Head, find_head, replace_head
+from coterie.backbones.ngram import NGramNet
+from coterie.backbones.table import TableMLP
+from coterie.backbones.vector import MLP, LinearNet
 from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import BackboneError
-from coterie.inputs import ImagePreprocessing, Preprocessing
+from coterie.inputs import (
+    FeaturePreprocessing,
+    ImagePreprocessing,
+    NGramPreprocessing,
+    Preprocessing,
+    SentencePreprocessing,
+    TablePreprocessing,
+)
 
 __all__ = ["ConvNet", "Head", "WideResNet", "build", "find_head", "replace_head"]
 
@@ -20,7 +30,9 @@ def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) ->
     """A network with fresh weights, by name.
 
     Args:
-        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH`` or ``timm:NAME``.
+        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH`` or ``timm:NAME`` for images; ``linear`` or ``mlp-WIDTH`` for
+            features and sentence embeddings; ``ngram-WIDTH`` for n-grams of texts; ``table-mlp-WIDTH`` for rows of
+            tables.
         n_classes: C, the width of its output.
         preprocessing: what makes its inputs, of which it has to know shape and sizes.
         seed: of the weights; the global generator is left as it was.
@@ -33,7 +45,33 @@ def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) ->
         torch.manual_seed(seed)
         if isinstance(preprocessing, ImagePreprocessing):
             return _build_image(name, n_classes, preprocessing.channels)
-    raise AssertionError(f"no networks for {preprocessing}")
+        network = _build_small(name, n_classes, preprocessing)
+    if network is None:
+        kind, allowed = _SMALL[type(preprocessing)]
+        raise BackboneError(f"backbone {name!r} is not one for {kind}; allowed: {allowed}")
+    return network
+
+
+_SMALL: dict[type[Preprocessing], tuple[str, str]] = {
+    FeaturePreprocessing: ("features", "linear, mlp-WIDTH (mlp-256)"),
+    SentencePreprocessing: ("sentence embeddings", "linear, mlp-WIDTH (mlp-256)"),
+    NGramPreprocessing: ("n-grams of texts", "ngram-WIDTH (ngram-64)"),
+    TablePreprocessing: ("rows of tables", "table-mlp-WIDTH (table-mlp-128)"),
+}
+
+
+def _build_small(name: str, n_classes: int, preprocessing: Preprocessing) -> nn.Module | None:
+    """A network for anything but images; None where the name is none for this kind of input."""
+    if isinstance(preprocessing, FeaturePreprocessing | SentencePreprocessing):
+        if name == "linear":
+            return LinearNet(preprocessing.shape[0], n_classes)
+        if match := re.fullmatch(r"mlp-(\d+)", name):
+            return MLP(int(match[1]), preprocessing.shape[0], n_classes)
+    if isinstance(preprocessing, NGramPreprocessing) and (match := re.fullmatch(r"ngram-(\d+)", name)):
+        return NGramNet(int(match[1]), preprocessing.buckets, n_classes)
+    if isinstance(preprocessing, TablePreprocessing) and (match := re.fullmatch(r"table-mlp-(\d+)", name)):
+        return TableMLP(int(match[1]), 2 * len(preprocessing.numeric), preprocessing.cardinalities, n_classes)
+    return None
 
 
 def _build_image(name: str, n_classes: int, channels: int) -> nn.Module:
@@ -44,7 +82,8 @@ def _build_image(name: str, n_classes: int, channels: int) -> nn.Module:
     if name.startswith("timm:"):
         return _build_timm(name.removeprefix("timm:"), n_classes, channels)
     raise BackboneError(
-        f"unknown backbone {name!r}; allowed: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), timm:NAME"
+        f"unknown backbone {name!r}; allowed for images: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), "
+        "timm:NAME"
     )
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from coterie.config import DataSettings
 from coterie.data.new import read_new
 from coterie.data.splits import Splits
+from coterie.inputs import Preprocessing
 
 __all__ = ["load", "read_new"]
 
 
-def load(settings: DataSettings, seed: int) -> Splits:
-    """Load (or generate) training, validation and test images; the same seed cuts the same splits.
+def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None) -> Splits:
+    """Load (or generate) training, validation and test samples; the same seed cuts the same splits.
 
     Args:
-        settings: source and form of the images.
+        settings: source and form of the samples.
         seed: of the splits, where ``settings.split_seed`` leaves it open.
+        preprocessing: that of a run, where its networks are to take the samples; learned from train if left out.
 
     Raises:
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
@@ -30,6 +32,12 @@ def load(settings: DataSettings, seed: int) -> Splits:
         from coterie.data import torchvision
 
         return torchvision.load(settings, seed)
+    if kind == "features" and not place.endswith(".parquet"):
+        from coterie.data import features
+
+        return features.load_npz(place, settings, seed, preprocessing)
     from coterie.data import huggingface
 
-    return huggingface.load(kind, place, settings, seed)
+    if kind == "features":
+        kind, settings = "parquet", settings.model_copy(update={"modality": "features"})
+    return huggingface.load(kind, place, settings, seed, preprocessing)

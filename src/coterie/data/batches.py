@@ -42,11 +42,14 @@ NO_AUGMENTATION = Augmentation(crop_padding=0, flip=False)
 class Batches(ABC):
     """Shuffled, augmented training batches: inputs as the preprocessing makes them (B, ...), labels int64 (B,)."""
 
-    def __init__(self, split: Split, preprocessing: Preprocessing, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, split: Split, preprocessing: Preprocessing, batch_size: int, seed: int, *, balanced: bool
+    ) -> None:
         self.split = split
         self.preprocessing = preprocessing
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
+        self.balanced = balanced
 
     def __len__(self) -> int:
         """Steps per epoch. What is left after the last full batch comes up in another epoch."""
@@ -60,7 +63,10 @@ class Batches(ABC):
         return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
 
     def _rows(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        order = torch.randperm(len(self.split), generator=generator)
+        if self.balanced:
+            order = balanced_rows(self.split.labels_N, generator)
+        else:
+            order = torch.randperm(len(self.split), generator=generator)
         return order[: len(self) * self.batch_size].split(self.batch_size)
 
 
@@ -68,9 +74,16 @@ class MemoryBatches(Batches):
     """From samples in memory, which move to the device once an epoch."""
 
     def __init__(
-        self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation, batch_size: int, seed: int
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        *,
+        balanced: bool,
     ) -> None:
-        super().__init__(split, preprocessing, batch_size, seed)
+        super().__init__(split, preprocessing, batch_size, seed, balanced=balanced)
         self.augmentation = augmentation
 
     @override
@@ -94,8 +107,10 @@ class StreamedBatches(Batches):
         batch_size: int,
         seed: int,
         workers: int,
+        *,
+        balanced: bool,
     ) -> None:
-        super().__init__(split, preprocessing, batch_size, seed)
+        super().__init__(split, preprocessing, batch_size, seed, balanced=balanced)
         self.dataset = _AugmentedDataset(split, augmentation)
         self.workers = workers
 
@@ -121,11 +136,21 @@ def training_batches(
     batch_size: int,
     seed: int,
     workers: int,
+    balanced: bool = False,
 ) -> Batches:
-    """The way that suits where the samples are."""
+    """The way that suits where the samples are; ``balanced``: an epoch has about as many samples of each class."""
     if split.samples.streamed:
-        return StreamedBatches(split, preprocessing, augmentation, batch_size, seed, workers)
-    return MemoryBatches(split, preprocessing, augmentation, batch_size, seed)
+        return StreamedBatches(split, preprocessing, augmentation, batch_size, seed, workers, balanced=balanced)
+    return MemoryBatches(split, preprocessing, augmentation, batch_size, seed, balanced=balanced)
+
+
+def balanced_rows(labels_N: Tensor, generator: torch.Generator) -> Tensor:
+    """As many rows as there are: of each a class is drawn first, of those there are, then a sample of it."""
+    classes, count_C = torch.unique(labels_N, return_counts=True)
+    by_class = torch.argsort(labels_N, stable=True)
+    class_N = torch.randint(len(classes), (len(labels_N),), generator=generator)
+    place_N = (torch.rand(len(labels_N), generator=generator, dtype=torch.float64) * count_C[class_N]).long()
+    return by_class[(count_C.cumsum(0) - count_C)[class_N] + place_N]
 
 
 def plain_batches(

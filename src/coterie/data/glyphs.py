@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coterie.config import DataSettings
+from coterie.data.cut import thin
 from coterie.data.decode import resize_pixels
 from coterie.data.splits import Split, Splits
 from coterie.inputs import ImagePreprocessing, MemorySamples
@@ -85,6 +86,8 @@ def load(settings: DataSettings, seed: int) -> Splits:
             (n_train, n_held_out, n_held_out), SeedSequence(seed).generate_state(3).tolist(), strict=True
         )
     )
+    if settings.imbalance is not None:
+        train = thin(train, settings.imbalance, np.random.default_rng(seed))
     about = (
         f"glyphs: {len(train):,} train, {len(validation):,} validation and {len(test):,} test pictures of "
         f"{len(letters.characters)} characters, "

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision.datasets
 
+from coterie.cache import cache_folder
 from coterie.config import DataSettings
 from coterie.data.cut import cut_missing
 from coterie.data.decode import resize_pixels
@@ -48,11 +47,6 @@ def load(settings: DataSettings, seed: int) -> Splits:
             f"of {width} x {height} pixels, RGB"
         ),
     )
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$XDG_CACHE_HOME/coterie``, or ``~/.cache/coterie``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coterie"
 
 
 def _read(*, train: bool) -> Any:
