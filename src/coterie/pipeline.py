@@ -238,7 +238,8 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         DataError: given groups that cannot be read, or are not one for each class.
     """
     for n_clusters in _numbers_of_clusters(settings):
-        check_n_clusters(n_clusters, len(splits.labels))
+        if settings.partition.method != "given":  # groups come in their own number
+            check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
     _groups(settings, len(splits.labels))
     form = splits.preprocessing
