@@ -45,7 +45,7 @@ def test_one_number_of_clusters_may_be_given_plainly() -> None:
         ({"partition": {"clusters": [0]}}, "at least 1"),
         ({"partition": {"clusters": [3, 3]}}, "given once"),
         ({"partition": {"clusters": []}}, "in partition: clusters"),
-        ({"data": {"source": "imagenet"}}, "must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME"),
+        ({"data": {"source": "imagenet"}}, "must be glyphs, cifar100, parquet:DIR, .* hub:NAME or features:FILE"),
         ({"data": {"source": "parquet:"}}, "must be glyphs"),
         ({"data": {"validation_share": 1.5}}, "validation_share = 1.5"),
         ({"gate": {"threshold": -1}}, "in gate: threshold = -1"),
@@ -79,5 +79,5 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
 def test_given_groups_and_their_method_need_each_other() -> None:
     assert PartitionSettings(method="given", groups="g.txt").groups == "g.txt"
     for values in ({"method": "given"}, {"groups": "g.txt"}):
-        with pytest.raises(SettingsError, match=r"groups = .*: method given needs a file of groups"):
+        with pytest.raises(SettingsError, match=r"groups = .*: method given needs groups"):
             PartitionSettings(**values)

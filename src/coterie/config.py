@@ -17,6 +17,8 @@ PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "ba
 
 # Kinds of sources, and what stands behind the colon.
 PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hub": "NAME", "features": "FILE"}
+# Groups that begin so are a column of the data, and not a file.
+GROUPS_COLUMN = "column:"
 
 
 class Settings(BaseModel):
@@ -95,7 +97,8 @@ class DataSettings(Settings):
         kind, _, rest = source.partition(":")
         if (kind in {"glyphs", "cifar100"} and not rest) or (kind in PLACES and rest):
             return source
-        raise ValueError(f"must be glyphs, cifar100, {', '.join(f'{kind}:{place}' for kind, place in PLACES.items())}")
+        *some, last = (f"{kind}:{place}" for kind, place in PLACES.items())
+        raise ValueError(f"must be glyphs, cifar100, {', '.join(some)} or {last}")
 
     @field_validator("configuration")
     @classmethod
@@ -142,7 +145,8 @@ class PartitionSettings(Settings):
     groups: str | None = Field(
         None,
         validate_default=True,
-        description="given only: a file with a group's name per class: lines, a .json list, or FILE.csv:COLUMN",
+        description="given only: column:NAME, a further label column of the data; or a file with a group's name per "
+        "class: lines, a .json list, or FILE.csv:COLUMN",
     )
     max_size: int | None = Field(
         None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
@@ -152,7 +156,9 @@ class PartitionSettings(Settings):
     @classmethod
     def _groups_if_given(cls, groups: str | None, info: ValidationInfo) -> str | None:
         if (info.data.get("method") == "given") != (groups is not None):
-            raise ValueError("method given needs a file of groups, and no other method takes one")
+            raise ValueError("method given needs groups, from a file or a column, and no other method takes any")
+        if groups == GROUPS_COLUMN:
+            raise ValueError("column: needs the column's name")
         return groups
 
     @field_validator("clusters", mode="before")

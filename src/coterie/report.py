@@ -31,9 +31,9 @@ LONGEST_TEXT = 400
 class Example:
     """One test sample on which base and ensemble differ.
 
-    ``sample``: pixels, uint8 (H, W, 1 or 3 channels), or a text; empty where there is nothing to see; ``cluster``: whose specialist was asked; ``specialist_logits``:
-    over that cluster's classes, ascending, as Partition.classes has them; ``entropy``: of the base's
-    probabilities, in nats.
+    ``sample``: pixels, uint8 (H, W, 1 or 3 channels), or a text, empty where there is nothing to see; ``cluster``:
+    whose specialist was asked; ``specialist_logits``: over that cluster's classes, ascending, as Partition.classes
+    has them; ``entropy``: of the base's probabilities, in nats.
     """
 
     sample: NDArray[np.uint8] | str

@@ -5,9 +5,11 @@ from __future__ import annotations
 from coterie.config import DataSettings
 from coterie.data.new import read_new
 from coterie.data.splits import Splits
+from coterie.errors import DataError
 from coterie.inputs import Preprocessing
+from coterie.labels import LabelSpace
 
-__all__ = ["load", "read_new"]
+__all__ = ["load", "read_groups", "read_new"]
 
 
 def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None) -> Splits:
@@ -41,3 +43,25 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
     if kind == "features":
         kind, settings = "parquet", settings.model_copy(update={"modality": "features"})
     return huggingface.load(kind, place, settings, seed, preprocessing)
+
+
+def read_groups(settings: DataSettings, column: str, labels: LabelSpace) -> tuple[str, ...]:
+    """The group of each class by a further label column of the source, in the order of the classes.
+
+    Args:
+        settings: source of the data.
+        column: the one with the groups.
+        labels: the classes.
+
+    Raises:
+        DataError: the source has no columns, or not this one; a class that lies in several groups; other classes.
+    """
+    kind, _, place = settings.source.partition(":")
+    if kind in ("glyphs", "cifar100", "features"):
+        raise DataError(f"{settings.source} has no column {column!r} for groups; files and the hub may have one")
+    from coterie.data import huggingface
+
+    space, groups = huggingface.load_groups(kind, place, settings, column)
+    if space != labels:
+        raise DataError(f"the classes of {settings.source} are not those of the data in use: no groups by {column!r}")
+    return groups

@@ -75,5 +75,6 @@ def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Pr
         labels=rows.names,
         preprocessing=preprocessing,
         about="; ".join([f"{rows.source}: {len(rows.names)} classes, {sizes} {rows.unit}", *rows.notes(parts)]),
+        flip=False,
         skipped=rows.skipped,
     )

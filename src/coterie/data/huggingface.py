@@ -25,6 +25,7 @@ from coterie.data.columns import (
     find_modality,
     image_column,
     label_column,
+    read_groups,
     read_labels,
     text_column,
     vector_column,
@@ -128,6 +129,16 @@ def _open(kind: str, place: str, settings: DataSettings) -> Source:
     if kind == "hub":
         return _open_hub(place, settings.configuration)
     return _open_files(kind, place)
+
+
+def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> tuple[LabelSpace, tuple[str, ...]]:
+    """The classes of the data at a place, and the group of each by another column; no image is decoded.
+
+    Raises:
+        DataError: what is there cannot be read, or the column is not one group for each class.
+    """
+    tables = _open(kind, place, settings).tables
+    return read_groups(tables, label_column(tables["train"].features, settings.label, settings.text), column)
 
 
 def _open_files(kind: str, place: str) -> Source:
