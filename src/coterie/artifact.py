@@ -92,6 +92,11 @@ def labels_of(manifest: Manifest) -> LabelSpace:
     return LabelSpace(manifest.data.classes)
 
 
+def train_counts_of(manifest: Manifest) -> IntArray | None:
+    """Training samples of each class; None for a run of an earlier version, which did not count them."""
+    return np.array(manifest.train_counts) if manifest.train_counts else None
+
+
 def partition_of(manifest: Manifest) -> Partition:
     """The partition of a run."""
     if manifest.partition is None:

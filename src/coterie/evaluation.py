@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from coterie.balance import measure_balance
 from coterie.combine import Combiner, combine, packed_softmax, route
 from coterie.errors import InputError
 from coterie.gate import Gate, GateCurve, entropy, sweep_thresholds
@@ -78,8 +79,14 @@ class Routing:
         return self.base_proba_NC.argmax(axis=1) == label_N, self.routed_proba_NC.argmax(axis=1) == label_N
 
 
-def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combiner) -> Report:
-    """Everything that the report tells of a data split."""
+def evaluate(
+    outputs: Outputs,
+    partition: Partition,
+    gate: Gate,
+    combiner: Combiner,
+    train_count_C: IntArray | None = None,
+) -> Report:
+    """Everything that the report tells of a data split; ``train_count_C``: training samples of each class, if known."""
     routing = Routing.of(outputs, partition, combiner)
     label_N = outputs.label_N
     routed_N = routing.score_N >= gate.threshold
@@ -111,6 +118,7 @@ def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combi
         spoiled=int((base_N & ~ensemble_N).sum()),
         clusters=rows,
         curve=_thin(sweep_thresholds(routing.score_N, *routing.right(label_N))),
+        balance=measure_balance(label_N, routing.base_proba_NC.argmax(axis=1), proba_NC.argmax(axis=1), train_count_C),
     )
 
 

@@ -25,6 +25,7 @@ from coterie.artifact import (
     load_ensemble,
     specialist_file,
     specialist_folder,
+    train_counts_of,
     write_examples,
     write_outputs,
     write_report,
@@ -186,7 +187,8 @@ def fit(
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    run.update(data=data, head=HeadRecord(**vars(head)))
+    train_counts = tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist())
+    run.update(data=data, train_counts=train_counts, head=HeadRecord(**vars(head)))
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
     base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
@@ -350,7 +352,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     write_outputs(run, "validation", chosen.validation)
     write_outputs(run, "test", test)
     reports = {
-        name: evaluate(outputs, chosen.partition, gate, ensemble.combiner)
+        name: evaluate(outputs, chosen.partition, gate, ensemble.combiner, train_counts_of(run.manifest))
         for name, outputs in (("validation", chosen.validation), ("test", test))
     }
     run.write_json("metrics.json", {name: report.to_values() for name, report in reports.items()})

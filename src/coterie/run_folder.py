@@ -107,13 +107,14 @@ class CostRecord(_Frozen):
 
 
 class Manifest(_Frozen):
-    """All that a run says of itself. Records are filled in as stages finish."""
+    """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class."""
 
     format: Literal[2] = FORMAT
     complete: bool = False
     versions: dict[str, str] = Field(default_factory=lambda: installed_versions())
     settings: dict[str, Any]
     data: DataRecord | None = None
+    train_counts: tuple[int, ...] = ()
     head: HeadRecord | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None

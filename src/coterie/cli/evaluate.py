@@ -13,12 +13,13 @@ from coterie.cli.arguments import RunFolder, make_console
 def evaluate(
     run: RunFolder,
     source: Annotated[
-        str | None, tyro.conf.arg(help="labelled images to judge on, as fit's --data.source; the run's own if left out")
+        str | None,
+        tyro.conf.arg(help="labelled samples to judge on, as --data.source of fit; its own if left out"),
     ] = None,
     split: Annotated[Literal["validation", "test"], tyro.conf.arg(help="which split")] = "test",
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
-    """Judge a run: on its own test data from stored logits, or on other labelled images."""
+    """Judge a run: on its own test data from stored logits, or on other labelled samples."""
     from coterie import artifact, terminal
     from coterie.evaluation import evaluate as judge
     from coterie.run_folder import Run
@@ -31,6 +32,7 @@ def evaluate(
         artifact.partition_of(manifest),
         artifact.gate_of(manifest),
         artifact.gate_record(manifest).combiner,
+        artifact.train_counts_of(manifest),
     )
     if as_json:
         print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer

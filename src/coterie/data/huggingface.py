@@ -17,6 +17,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
@@ -139,6 +140,23 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
     """
     tables = _open(kind, place, settings).tables
     return read_groups(tables, label_column(tables["train"].features, settings.label, settings.text), column)
+
+
+def read_rows(file: str) -> pa.Table:
+    """All rows of one file, whose kind its name tells.
+
+    Raises:
+        DataError: the file cannot be read, or is of no known kind.
+    """
+    kind = next((kind for kind, (suffixes, _) in FILES.items() if file.lower().endswith(suffixes)), None)
+    if kind is None:
+        known = ", ".join(suffix for suffixes, _ in FILES.values() for suffix in suffixes)
+        raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")
+    _existing(file)
+    if kind == "parquet":
+        _check_parquet(Path(file))
+    tables = _load_dataset(file, FILES[kind][1], data_files={"train": [glob.escape(file)]})
+    return tables["train"].with_format("arrow")[:]
 
 
 def _open_files(kind: str, place: str) -> Source:

@@ -9,12 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coterie.balance import Balance
 from coterie.metrics import Report
 
 
 def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:
     """The headline, and the table of clusters."""
     console.print(headline(report), highlight=False)
+    if report.balance is not None:
+        _print_balance(console, report.balance)
     table = Table(
         title="Accuracy within each true cluster, in %", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
@@ -46,6 +49,20 @@ def print_report(console: Console, report: Report, labels: Sequence[str]) -> Non
         "them; @3: the true class is among the first three.",
         highlight=False,
     )
+
+
+def _print_balance(console: Console, balance: Balance) -> None:
+    console.print(
+        f"balanced accuracy: base {balance.base_balanced:.2%}, ensemble {balance.ensemble_balanced:.2%}; "
+        f"macro-F1: base {balance.base_macro_f1:.2%}, ensemble {balance.ensemble_macro_f1:.2%}",
+        highlight=False,
+    )
+    for row in balance.groups:
+        console.print(
+            f"{row.name}: {row.n_classes} classes of {row.fewest:,} to {row.most:,} training samples: "
+            f"base {row.base_top1:.2%}, ensemble {row.ensemble_top1:.2%}",
+            highlight=False,
+        )
 
 
 def headline(report: Report) -> str:
