@@ -122,8 +122,10 @@ def read_npz_features(place: str) -> np.ndarray:
 
 def _read_npz(place: str) -> dict[str, np.ndarray]:
     try:
-        loaded = np.load(Path(place).expanduser(), allow_pickle=False)
-        return {"features": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        with Path(place).expanduser().open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            one = isinstance(loaded, np.ndarray)
+            return {"features": loaded} if one else {name: loaded[name] for name in loaded.files}
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {place}: {getattr(error, 'strerror', None) or error}") from None
     except ValueError as error:  # what is no array, or one of objects: those are pickled, and reading would run code

@@ -101,7 +101,8 @@ class RaggedSamples(Samples):
         length_N = np.diff(start_K)
         place_T = np.arange(len(token_T)) - np.repeat(start_K[:-1], length_N)
         starts = np.concatenate([[0], np.cumsum(np.minimum(length_N, longest))])
-        kept_T = token_T[place_T < longest].astype(np.int32)
+        # One more at the end, so that there is something to read where all sequences are empty.
+        kept_T = np.append(token_T[place_T < longest], -1).astype(np.int32)
         return cls(torch.from_numpy(kept_T), torch.from_numpy(starts.astype(np.int64)))
 
     @override
