@@ -17,8 +17,8 @@ from coterie.partition import Partition
 class Accounting:
     """Accuracies as shares of 1, each of all samples.
 
-    ``base``: over all classes. ``routing``: the base's best class of the chosen cluster. ``restricted``: the base's best
-    class of the true cluster, were it known. ``oracle_specialist``: the specialist of the true cluster.
+    ``base``: over all classes. ``routing``: the base's best class of the chosen cluster. ``restricted``: its best class
+    of the true cluster, were it known. ``oracle_specialist``: the specialist of the true cluster.
     ``routed``: the ensemble, were every sample routed. ``gated``: with the gate. ``best_gate``: with a gate that
     always knew who is right, a bound that no gate reaches.
     """

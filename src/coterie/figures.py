@@ -109,7 +109,7 @@ def threshold_curves(test: Curve, validation: Curve, chosen: Sequence[tuple[floa
 
 @dataclass(frozen=True)
 class Mark:
-    """A labelled point: cost across, accuracy (a share of 1) up. ``css``: a shape and a tone; ``title``: on hovering."""
+    """A labelled point: cost across, accuracy (a share of 1) up. ``css``: shape and tone; ``title``: on hovering."""
 
     cost: float
     accuracy: float
