@@ -15,6 +15,9 @@ from coterie.errors import SettingsError
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 
+# Groups that begin so are a column of the data, and not a file.
+GROUPS_COLUMN = "column:"
+
 
 class Settings(BaseModel):
     """A frozen group of settings; unknown names and values out of range raise SettingsError."""
@@ -100,7 +103,8 @@ class PartitionSettings(Settings):
     groups: str | None = Field(
         None,
         validate_default=True,
-        description="given only: a file with a group's name per class: lines, a .json list, or FILE.csv:COLUMN",
+        description="given only: column:NAME, a further label column of the data; or a file with a group's name per "
+        "class: lines, a .json list, or FILE.csv:COLUMN",
     )
     max_size: int | None = Field(
         None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
@@ -110,7 +114,9 @@ class PartitionSettings(Settings):
     @classmethod
     def _groups_if_given(cls, groups: str | None, info: ValidationInfo) -> str | None:
         if (info.data.get("method") == "given") != (groups is not None):
-            raise ValueError("method given needs a file of groups, and no other method takes one")
+            raise ValueError("method given needs groups, from a file or a column, and no other method takes any")
+        if groups == GROUPS_COLUMN:
+            raise ValueError("column: needs the column's name")
         return groups
 
     @field_validator("clusters", mode="before")

@@ -30,8 +30,9 @@ from coterie.artifact import (
 )
 from coterie.backbones import Head, build, find_head
 from coterie.checkpoint import CheckpointFile
-from coterie.config import FitSettings, TrainingSettings
+from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
+from coterie.data import read_groups
 from coterie.data.batches import Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
@@ -40,6 +41,7 @@ from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
 from coterie.label_file import read_column
+from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import (
@@ -212,10 +214,9 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         PartitionError: a number of clusters below 1 or above C.
         DataError: given groups that cannot be read, or are not one for each class.
     """
-    for n_clusters in _numbers_of_clusters(settings):
+    for n_clusters in numbers_of_clusters(settings, splits.labels):
         check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
-    _groups(settings, len(splits.labels))
     form = splits.preprocessing
     base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
     return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
@@ -228,9 +229,9 @@ def _make_partitions(
     for; where two come to the same, the first is kept.
     """
     confusion_CC = confusion_counts(softmax(base_validation_NC, axis=1), splits.validation.labels_N.numpy())
-    groups = _groups(settings, len(splits.labels))
+    groups = _groups(settings, splits.labels)
     by_number: dict[int, Partition] = {}
-    for n_clusters in _numbers_of_clusters(settings):
+    for n_clusters in numbers_of_clusters(settings, splits.labels):
         partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC, groups)
         by_number.setdefault(partition.n_clusters, partition)
     return list(by_number.values())
@@ -262,16 +263,24 @@ def _make_grouping(
     return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
 
 
-def _numbers_of_clusters(settings: FitSettings) -> tuple[int, ...]:
-    """What is tried: one partition where groups are given, whatever number was asked for."""
-    return settings.partition.clusters[:1] if settings.partition.method == "given" else settings.partition.clusters
+def numbers_of_clusters(settings: FitSettings, labels: LabelSpace) -> tuple[int, ...]:
+    """What is tried: as many as there are groups where these are given, whatever number was asked for.
+
+    Raises:
+        DataError: given groups that cannot be read, or are not one for each class.
+    """
+    groups = _groups(settings, labels)
+    return settings.partition.clusters if groups is None else (len(set(groups)),)
 
 
-def _groups(settings: FitSettings, n_classes: int) -> tuple[str, ...] | None:
+def _groups(settings: FitSettings, labels: LabelSpace) -> tuple[str, ...] | None:
     """The given group of each class; None for the other methods."""
-    if settings.partition.method != "given" or settings.partition.groups is None:
+    place = settings.partition.groups
+    if place is None:
         return None
-    return read_column(settings.partition.groups, n_classes, "groups")
+    if place.startswith(GROUPS_COLUMN):
+        return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels)
+    return read_column(place, len(labels), "groups")
 
 
 def _wish(settings: FitSettings, n_clusters: int) -> Wish:
