@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp, softmax
 
+from coterie.config import CombinerName
 from coterie.errors import InputError
 from coterie.partition import Partition
 
@@ -25,7 +26,6 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 Mixture = Literal["geometric", "arithmetic", "product"]
-CombinerName = Literal["hard", "compose", "blend", "average", "product"]
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,19 @@ class Combiner:
 
     @classmethod
     def named(cls, name: CombinerName, weight_S: tuple[float, ...] = (1.0,), top: int = 1) -> Self:
-        """``hard`` (the paper's) and ``compose`` give specialists all the weight; ``blend`` is the geometric mixture,
-        ``average`` the arithmetic one, ``product`` the product.
+        """``hard`` (the paper's) and ``compose`` give specialists all the weight, or none; ``blend`` is the geometric
+        mixture, ``average`` the arithmetic one, ``product`` the product.
         """
-        mixtures: dict[str, Mixture] = {"average": "arithmetic", "product": "product"}
-        if name in ("hard", "compose"):
-            weight_S = tuple(min(1.0, weight) if weight == 0 else 1.0 for weight in weight_S)
+        mixtures: dict[CombinerName, Mixture] = {"average": "arithmetic", "product": "product"}
         return cls(mixtures.get(name, "geometric"), weight_S, top, keeps_rest=name != "hard")
+
+    @property
+    def name(self) -> CombinerName:
+        """The name that gives this combiner with its weights."""
+        if not self.keeps_rest:
+            return "hard"
+        names: dict[Mixture, CombinerName] = {"arithmetic": "average", "product": "product"}
+        return names.get(self.mixture, "compose" if set(self.weight_S) <= {0, 1} else "blend")
 
     def weights(self, partition: Partition) -> FloatArray:
         """The weight of each cluster, of shape (S,).
@@ -85,6 +91,11 @@ class Combiner:
         """
         asked_NS = answer.most_likely(self.top) & routed_N[:, None]
         return asked_NS & self.needs_specialist(answer.partition) if self.keeps_rest else asked_NS
+
+
+def route(base_proba_NC: FloatArray, partition: Partition) -> IntArray:
+    """The cluster with the largest mass under the base, of shape (N,)."""
+    return partition.mass_NS(base_proba_NC).argmax(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,21 +133,9 @@ class BaseAnswer:
     def most_likely(self, top: int) -> BoolArray:
         """Whether each cluster is among the ``top`` most likely of its sample, of shape (N, S)."""
         asked_NS = np.zeros(self.mass_NS.shape, dtype=bool)
-        if top == 1:
-            order_NT = self.cluster_N[:, None]
-        else:
-            order_NT = np.argsort(-self.mass_NS, axis=1, kind="stable")[:, :top]
+        order_NT = np.argsort(-self.mass_NS, axis=1, kind="stable")[:, :top] if top > 1 else self.cluster_N[:, None]
         np.put_along_axis(asked_NS, order_NT, True, axis=1)
         return asked_NS
-
-
-def packed_log_softmax(packed_logits_NM: FloatArray, partition: Partition) -> FloatArray:
-    """log P_specialist(class | cluster): each cluster's columns are a distribution. Shape (N, M)."""
-    log_NM = np.empty_like(packed_logits_NM)
-    for cluster in range(partition.n_clusters):
-        columns = partition.columns(cluster)
-        log_NM[:, columns] = log_softmax(packed_logits_NM[:, columns], axis=1)
-    return log_NM
 
 
 def mix(mixture: Mixture, base_RK: FloatArray, specialist_RK: FloatArray, weight: float) -> FloatArray:

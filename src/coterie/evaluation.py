@@ -52,8 +52,8 @@ class Outputs:
 
 @dataclass(frozen=True, eq=False)
 class Routing:
-    """Each sample's answer if it is not routed (``base_proba_NC``) and if it is (``routed_proba_NC``); the gate's score;
-    the most likely cluster; and the forward passes beyond the base's that routing costs.
+    """Each sample's answer if it is not routed (``base_proba_NC``) and if it is (``routed_proba_NC``); the gate's
+    score; the most likely cluster; and the forward passes beyond the base's that routing costs.
     """
 
     base_proba_NC: FloatArray
@@ -78,6 +78,11 @@ class Routing:
     def right(self, label_N: IntArray) -> tuple[BoolArray, BoolArray]:
         """Whether each sample's answer is right if it is not routed, and if it is."""
         return self.base_proba_NC.argmax(axis=1) == label_N, self.routed_proba_NC.argmax(axis=1) == label_N
+
+    def answers(self, rule: Rule) -> tuple[IntArray, IntArray]:
+        """The class that base and ensemble give each sample."""
+        base_N = self.base_proba_NC.argmax(axis=1)
+        return base_N, np.where(self.score_N >= rule.gate.threshold, self.routed_proba_NC.argmax(axis=1), base_N)
 
 
 def evaluate(outputs: Outputs, partition: Partition, rule: Rule) -> Report:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,12 @@ from scipy.special import logsumexp
 from scipy.stats import beta
 
 from coterie.combine import BaseAnswer
+from coterie.config import ScoreName
 from coterie.errors import InputError
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
-ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
 
 FOLDS = 5
 RISK_CONFIDENCE = 0.95

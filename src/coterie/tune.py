@@ -1,20 +1,21 @@
 """Labelled validation logits -> the rule of an ensemble, without training. Arrays only.
 
-Every candidate is judged by cross-fitting: temperatures, weights, learned gate and threshold come from four fifths of the
-samples and are tried on the fifth. So a rule with more to choose has no advantage but the one that it earns.
+Every candidate is judged by cross-fitting: temperatures, weights, learned gate and threshold come from four fifths of
+the samples and are tried on the fifth. So a rule with more to choose has no advantage but the one that it earns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coterie.calibration import Temperatures, fit_temperatures
-from coterie.combine import BaseAnswer, Combiner, CombinerName, Mixture
+from coterie.combine import BaseAnswer, Combiner, Mixture
+from coterie.config import CombinerName, GateSettings, ScoreName
 from coterie.errors import InputError
 from coterie.evaluation import Outputs
 from coterie.gate import (
@@ -22,7 +23,6 @@ from coterie.gate import (
     Budget,
     GainModel,
     Gate,
-    ScoreName,
     cross_fitted_routing,
     features,
     make_folds,
@@ -37,8 +37,8 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
-COMBINERS: tuple[CombinerName, ...] = ("hard", "compose", "blend", "average", "product")
-GATES: tuple[ScoreName, ...] = ("entropy", "confidence", "margin", "energy", "clusters", "contested", "learned")
+COMBINERS: tuple[CombinerName, ...] = get_args(CombinerName)
+GATES: tuple[ScoreName, ...] = get_args(ScoreName)
 TOPS = (1, 2)
 # The specialist has all the weight, or none.
 UNWEIGHTED = ("hard", "compose")
@@ -85,11 +85,21 @@ class Request:
     combiners: tuple[CombinerName, ...] = COMBINERS
     scores: tuple[ScoreName, ...] = GATES
     tops: tuple[int, ...] = TOPS
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         if not (self.combiners and self.scores and self.tops):
             raise InputError("nothing to choose from: name a combiner, a gate's score and a number of clusters")
+
+    @classmethod
+    def of(cls, settings: GateSettings) -> Request:
+        """What the settings leave open."""
+        return cls(
+            COMBINERS if settings.combiner == "auto" else (settings.combiner,),
+            GATES if settings.score == "auto" else (settings.score,),
+            TOPS if settings.top is None else (settings.top,),
+            Budget(settings.passes, settings.routed, settings.risk, settings.threshold),
+        )
 
     def combinations(self, partition: Partition) -> list[Combination]:
         """The candidates, simple ones first. The paper's rule asks one cluster and knows no weights."""
@@ -126,14 +136,16 @@ class Tuning:
     candidates: tuple[Candidate, ...]
     accuracy: float
     note: str
+    budget: Budget
 
 
-def tune(outputs: Outputs, partition: Partition, request: Request = Request(), seed: int = 0) -> Tuning:  # noqa: B008 - frozen
+def tune(outputs: Outputs, partition: Partition, request: Request, seed: int = 0) -> Tuning:
     """Choose combiner, weights, temperatures, gate and threshold from logits on validation samples.
 
-    Within the budget, the cheapest candidate is taken whose cross-fitted accuracy is less than a standard error below the
-    best; where a risk is to be bounded, the cheapest that bounds it. Where the paper's rule is among them and validation cannot tell the choice
-    from it (a 95 % interval of the difference, the choice itself being cross-fitted), the paper's rule stands.
+    Within the budget, the cheapest candidate is taken whose cross-fitted accuracy is less than a standard error below
+    the best; where a risk is to be bounded, the cheapest that bounds it. Where the paper's rule is among them and
+    validation cannot tell the choice from it (a 95 % interval of the difference, the choice itself being cross-fitted),
+    the paper's rule stands.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
@@ -169,13 +181,13 @@ def tune(outputs: Outputs, partition: Partition, request: Request = Request(), s
     model = trial.model() if chosen.row.score == "learned" else None
     rule = replace(rule, gate=Gate(chosen.threshold, chosen.row.score, model))
     rows = tuple(one.row for one in sorted(judged, key=lambda one: -one.row.accuracy))
-    return Tuning(rule, chosen.row, rows, float(correct_N.mean()), note)
+    return Tuning(rule, chosen.row, rows, float(correct_N.mean()), note, request.budget)
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """A combination on samples that took no part in fitting it: whether base and ensemble are right, what routing costs,
-    and what a gate may know.
+    """A combination on samples that took no part in fitting it: whether base and ensemble are right, what routing
+    costs, and what a gate may know.
     """
 
     base_correct_N: BoolArray
@@ -236,8 +248,8 @@ class _Judged:
 
 
 def _best(judged: list[_Judged], budget: Budget, rows: BoolArray | slice = slice(None)) -> _Judged:
-    """The cheapest of the candidates that some samples cannot tell from the most accurate: less than a standard error of
-    the paired difference away (the rule of Breiman et al. 1984). Of equals, the first.
+    """The cheapest of the candidates that some samples cannot tell from the most accurate: less than a standard error
+    of the paired difference away (the rule of Breiman et al. 1984). Of equals, the first.
     """
     if budget.risk is not None:  # all of them bound it
         return min(judged, key=lambda one: one.row.passes)
@@ -260,9 +272,7 @@ def _cross_fitted_choice(judged: list[_Judged], fold_N: IntArray, budget: Budget
     return correct_N
 
 
-def _settle(
-    best: _Judged, judged: list[_Judged], procedure_N: BoolArray, budget: Budget
-) -> tuple[_Judged, str]:
+def _settle(best: _Judged, judged: list[_Judged], procedure_N: BoolArray, budget: Budget) -> tuple[_Judged, str]:
     """The best candidate; or the paper's rule, where it is one and the samples cannot tell them apart. With a note."""
     paper = next((one for one in judged if (one.row.combination, one.row.score) == (PAPER, "entropy")), None)
     if paper is None or budget.risk is not None:
@@ -306,9 +316,7 @@ def _join(trials: list[_Trial], order_N: IntArray) -> _Trial:
     return _Trial(*(np.concatenate(parts)[order_N] for parts in columns))
 
 
-def _answer(
-    rules: Mapping[Combination, Rule], outputs: Outputs, partition: Partition
-) -> dict[Combination, _Trial]:
+def _answer(rules: Mapping[Combination, Rule], outputs: Outputs, partition: Partition) -> dict[Combination, _Trial]:
     """All rules on some samples. What follows from the base alone is worked out once for each temperature."""
     seen: dict[float, tuple[BaseAnswer, BoolArray, FloatArray]] = {}
     trials = {}
@@ -325,59 +333,73 @@ def _answer(
 
 
 def _fit_rules(combinations: Sequence[Combination], outputs: Outputs, partition: Partition) -> dict[Combination, Rule]:
-    """Temperatures and weights from labelled samples; the gates route all. The paper's rule takes logits as they are."""
+    """Temperatures and weights from labelled samples; gates that route all. The paper's rule takes logits as they are,
+    and trusts every specialist.
+    """
     n = len(outputs.label_N)
     some = outputs if n <= FIT_SAMPLES else outputs.take(np.random.default_rng(0).permutation(n)[:FIT_SAMPLES])
     temperatures = fit_temperatures(some.base_NC, some.packed_NM, some.label_N, partition)
-    correct: dict[Mixture, IntArray] = {}
+    curves: dict[Mixture, _WeightCurve] = {}
     rules = {}
     for combination in combinations:
         if combination.combiner == "hard":
             rules[combination] = Rule(Gate(-np.inf))
             continue
         plain = Combiner.named(combination.combiner, top=combination.top)
-        if plain.mixture not in correct:
-            correct[plain.mixture] = _correct_by_weight(plain.mixture, temperatures, some, partition)
-        weight_S = _choose_weights(correct[plain.mixture], combination)
+        if plain.mixture not in curves:
+            curves[plain.mixture] = _WeightCurve.measure(plain.mixture, temperatures, some, partition)
+        weight_S = curves[plain.mixture].choose(combination)
         rules[combination] = Rule(Gate(-np.inf), replace(plain, weight_S=weight_S), temperatures)
     return rules
 
 
-def _correct_by_weight(
-    mixture: Mixture, temperatures: Temperatures, outputs: Outputs, partition: Partition
-) -> IntArray:
-    """Right answers at each weight on the specialists, by the most likely cluster, whose specialist is asked: (S, W)."""
-    correct_SW = np.zeros((partition.n_clusters, len(TRIED_W)), dtype=np.int64)
-    for row_R in _chunks(np.arange(len(outputs.label_N))):
-        some = outputs.take(row_R)
-        answer = Rule(Gate(-np.inf), temperatures=temperatures).ask(some.base_NC, partition).answer
-        for place, weight in enumerate(TRIED_W.tolist()):
-            question = Question(Rule(Gate(-np.inf), Combiner(mixture, (weight,)), temperatures), answer)
-            asked_NS = question.asked(np.ones(len(row_R), dtype=bool))
-            right_N = question.combine(some.packed_NM, asked_NS).argmax(axis=1) == some.label_N
-            correct_SW[:, place] += np.bincount(answer.cluster_N[right_N], minlength=partition.n_clusters)
-    return correct_SW
+@dataclass(frozen=True, eq=False)
+class _WeightCurve:
+    """Counts of samples by their most likely cluster, whose specialist is asked, at each tried weight: shape (S, W).
 
-
-def _choose_weights(correct_SW: IntArray, combination: Combination) -> tuple[float, ...]:
-    """The weight of each cluster, from the right answers at each weight.
-
-    A parabola through the counts smooths them: neighbouring weights differ by a handful of samples. A cluster's own
-    curve is drawn towards the common one. A specialist that is of no use at its weight gets none.
+    ``right_SW``: answered rightly; ``changed_SW``: right where weight 0 is wrong, or wrong where it is right.
     """
-    common_W = correct_SW.sum(axis=0)
-    if combination.combiner in UNWEIGHTED:
-        weight_S = np.ones(len(correct_SW))
-    elif combination.by_cluster:
-        shared_W = SHRINKAGE_SAMPLES * common_W / max(common_W.max(), 1)
-        weight_S = np.array([_best_weight(correct_W + shared_W) for correct_W in correct_SW])
-    else:
-        weight_S = np.full(len(correct_SW), _best_weight(common_W))
-    nearest_S = np.abs(TRIED_W - weight_S[:, None]).argmin(axis=1)
-    worse_S = np.take_along_axis(correct_SW, nearest_S[:, None], axis=1)[:, 0] < correct_SW[:, 0]
-    return tuple(np.where(worse_S, 0.0, weight_S).tolist())
+
+    right_SW: IntArray
+    changed_SW: IntArray
+
+    @classmethod
+    def measure(cls, mixture: Mixture, temperatures: Temperatures, outputs: Outputs, partition: Partition) -> Self:
+        """By combining all samples at every tried weight."""
+        right_SW, changed_SW = np.zeros((2, partition.n_clusters, len(TRIED_W)), dtype=np.int64)
+        for row_R in _chunks(np.arange(len(outputs.label_N))):
+            some = outputs.take(row_R)
+            answer = Rule(Gate(-np.inf), temperatures=temperatures).ask(some.base_NC, partition).answer
+            before_N = answer.proba_NC.argmax(axis=1) == some.label_N
+            for place, weight in enumerate(TRIED_W.tolist()):
+                question = Question(Rule(Gate(-np.inf), Combiner(mixture, (weight,)), temperatures), answer)
+                asked_NS = question.asked(np.ones(len(row_R), dtype=bool))
+                right_N = question.combine(some.packed_NM, asked_NS).argmax(axis=1) == some.label_N
+                for counts_SW, rows in ((right_SW, right_N), (changed_SW, right_N != before_N)):
+                    counts_SW[:, place] += np.bincount(answer.cluster_N[rows], minlength=partition.n_clusters)
+        return cls(right_SW, changed_SW)
+
+    def choose(self, combination: Combination) -> tuple[float, ...]:
+        """The weight of each cluster.
+
+        A parabola smooths the counts: neighbouring weights differ by a handful of samples. A cluster's own curve is
+        drawn towards the common one. A specialist that does harm at its weight, by more than a standard error, gets
+        none: the base answers for its cluster.
+        """
+        n_clusters, common_W = len(self.right_SW), self.right_SW.sum(axis=0)
+        if combination.combiner in UNWEIGHTED:
+            weight_S = np.ones(n_clusters)
+        elif combination.by_cluster:
+            shared_W = SHRINKAGE_SAMPLES * common_W / max(common_W.max(), 1)
+            weight_S = np.array([_best_weight(right_W + shared_W) for right_W in self.right_SW])
+        else:
+            weight_S = np.full(n_clusters, _best_weight(common_W))
+        cluster_S, nearest_S = np.arange(n_clusters), np.abs(TRIED_W - weight_S[:, None]).argmin(axis=1)
+        gain_S = self.right_SW[cluster_S, nearest_S] - self.right_SW[:, 0]
+        harmful_S = gain_S < -np.sqrt(self.changed_SW[cluster_S, nearest_S])
+        return tuple(np.where(harmful_S, 0.0, weight_S).tolist())
 
 
-def _best_weight(correct_W: NDArray[Any]) -> float:
+def _best_weight(right_W: NDArray[Any]) -> float:
     weight_V = np.arange(WEIGHT_STEPS + 1) / WEIGHT_STEPS
-    return float(weight_V[np.polyval(np.polyfit(TRIED_W, correct_W, 2), weight_V).argmax()])
+    return float(weight_V[np.polyval(np.polyfit(TRIED_W, right_W, 2), weight_V).argmax()])

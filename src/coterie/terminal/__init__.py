@@ -6,6 +6,7 @@ from coterie.terminal.plan import print_plan
 from coterie.terminal.predictions import print_predictions
 from coterie.terminal.progress import BarProgress, LineProgress, make_progress, show_duration
 from coterie.terminal.report import headline, print_report
+from coterie.terminal.tune import print_tuning
 
 __all__ = [
     "BarProgress",
@@ -17,5 +18,6 @@ __all__ = [
     "print_plan",
     "print_predictions",
     "print_report",
+    "print_tuning",
     "show_duration",
 ]
