@@ -15,9 +15,9 @@ from coterie.logits_file import LabelledLogits
 from coterie.metrics import FloatArray, IntArray, Scores, score
 from coterie.significance import Interval, mcnemar, over_seeds, paired_bootstrap
 
-# base: what there was; specialists: the run; partition: specialists for other clusters; control: the same budget spent
-# without a partition; dearer: a larger budget; other: a classifier of the user's own.
-Kind = Literal["base", "specialists", "partition", "control", "dearer", "other"]
+# base: what there was; specialists: the run; tuned: its specialists by another rule; partition: specialists for other
+# clusters; control: the same budget spent without a partition; dearer: a larger budget; other: the user's own.
+Kind = Literal["base", "specialists", "tuned", "partition", "control", "dearer", "other"]
 
 
 @dataclass(frozen=True)
