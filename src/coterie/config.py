@@ -64,6 +64,10 @@ class DataSettings(Settings):
         None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"
     )
 
+    def with_source(self, source: str) -> DataSettings:
+        """The same with another source, checked as any."""
+        return DataSettings(**{**self.model_dump(), "source": source})
+
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:

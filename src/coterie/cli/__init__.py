@@ -18,6 +18,7 @@ from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
 from coterie.cli.report import report
+from coterie.cli.reproduce import reproduce
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, SettingsError
@@ -67,6 +68,6 @@ def _settings_file(arguments: Sequence[str]) -> FitSettings:
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, tune, predict, partition, compare, report, info):
+    for command in (make_fit(defaults), evaluate, tune, predict, partition, compare, reproduce, report, info):
         app.command(command)
     return app
