@@ -252,7 +252,7 @@ class SeedsRow:
 def compare_seeds(comparisons: Sequence[Comparison]) -> tuple[SeedsRow, ...]:
     """Tables of several seeds as one, with the rows that every seed has."""
     rows = []
-    for first in comparisons[0].rows:
+    for first in comparisons[0].rows if comparisons else ():
         same = [comparison.row(first.name, first.flips) for comparison in comparisons]
         found = [row for row in same if row is not None]
         if len(found) < len(comparisons):

@@ -82,7 +82,7 @@ def summarise(
     """
     columns = tuple(_column(n_clusters, found) for n_clusters, found in sorted(reports.items()))
     first = next(iter(reports.values()))
-    table = compare_seeds(comparisons) if comparisons else ()
+    table = compare_seeds(comparisons)
     return Reproduction(
         tuple(seeds),
         over_seeds([report.base_top1 for report in first]),
