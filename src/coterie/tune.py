@@ -275,7 +275,7 @@ def _cross_fitted_choice(judged: list[_Judged], fold_N: IntArray, budget: Budget
 def _settle(best: _Judged, judged: list[_Judged], procedure_N: BoolArray, budget: Budget) -> tuple[_Judged, str]:
     """The best candidate; or the paper's rule, where it is one and the samples cannot tell them apart. With a note."""
     paper = next((one for one in judged if (one.row.combination, one.row.score) == (PAPER, "entropy")), None)
-    if paper is None or budget.risk is not None:
+    if paper is None or len(judged) == 1 or budget.risk is not None:
         return best, ""
     if best is paper:
         return best, "The paper's rule is the best of the candidates."
