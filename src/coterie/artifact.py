@@ -249,6 +249,8 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
     manifest = run.manifest
     outputs, partition, rule = read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)
     stored = run.read_arrays(EXAMPLES_FILE)
+    if not len(stored["row_E"]):
+        return ()
     kept = outputs.take(stored["row_E"])
     routing = Routing.of(kept, partition, rule)
     base_E, ensemble_E = routing.answers(rule)
