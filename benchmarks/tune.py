@@ -1,7 +1,7 @@
 """How long choosing a rule takes, and how much memory.
 
-Question: does `tune` choose among all combiners and gates, cross-fitted, on 10,000 x 100 logits with 9 specialists in 10
-seconds, and on 50,000 x 1,000 in 60 seconds and 4 GiB?
+Question: does `tune` choose among all combiners and gates, cross-fitted, on 10,000 x 100 logits with 9 specialists in
+10 seconds, and on 50,000 x 1,000 in 60 seconds and 4 GiB?
 """
 
 import json

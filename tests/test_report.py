@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coterie import figures
+from coterie.accounting import account
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, sweep_thresholds
 from coterie.labels import LabelSpace
@@ -102,6 +103,7 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         similarity_CC=vectors @ vectors.T,
         test=evaluate(test, partition, rule),
         validation=evaluate(validation, partition, rule),
+        accounting=account(test, partition, rule),
         candidates=((n_clusters, 0.7),),
         gate=GateRecord(score="entropy", combiner="hard", threshold=rule.gate.threshold),
         examples=(make_example(partition, 0, 1, 0), make_example(partition, 1, 1, 0)),

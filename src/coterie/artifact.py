@@ -10,6 +10,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from coterie.accounting import account
 from coterie.backbones import Head, build
 from coterie.calibration import Temperatures
 from coterie.combine import Combiner
@@ -224,6 +225,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
         similarity_CC=LabelEmbedding(head_weight.double().numpy()).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
+        accounting=account(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
         gate=gate_record(manifest),
         examples=_read_examples(run),
@@ -249,7 +251,7 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
     manifest = run.manifest
     outputs, partition, rule = read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)
     stored = run.read_arrays(EXAMPLES_FILE)
-    if not len(stored["row_E"]):
+    if not len(stored["row_E"]):  # base and ensemble gave the same answers
         return ()
     kept = outputs.take(stored["row_E"])
     routing = Routing.of(kept, partition, rule)

@@ -15,6 +15,8 @@ from coterie.errors import SettingsError
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 
+# Groups that begin so are a column of the data, and not a file.
+GROUPS_COLUMN = "column:"
 ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
 CombinerName = Literal["hard", "compose", "blend", "average", "product"]
 
@@ -62,6 +64,10 @@ class DataSettings(Settings):
         None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"
     )
 
+    def with_source(self, source: str) -> DataSettings:
+        """The same with another source, checked as any."""
+        return DataSettings(**{**self.model_dump(), "source": source})
+
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
@@ -103,7 +109,8 @@ class PartitionSettings(Settings):
     groups: str | None = Field(
         None,
         validate_default=True,
-        description="given only: a file with a group's name per class: lines, a .json list, or FILE.csv:COLUMN",
+        description="given only: column:NAME, a further label column of the data; or a file with a group's name per "
+        "class: lines, a .json list, or FILE.csv:COLUMN",
     )
     max_size: int | None = Field(
         None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
@@ -113,7 +120,9 @@ class PartitionSettings(Settings):
     @classmethod
     def _groups_if_given(cls, groups: str | None, info: ValidationInfo) -> str | None:
         if (info.data.get("method") == "given") != (groups is not None):
-            raise ValueError("method given needs a file of groups, and no other method takes one")
+            raise ValueError("method given needs groups, from a file or a column, and no other method takes any")
+        if groups == GROUPS_COLUMN:
+            raise ValueError("column: needs the column's name")
         return groups
 
     @field_validator("clusters", mode="before")
@@ -195,6 +204,9 @@ class FitSettings(Settings):
     )
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
     hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between two states of a training that are kept; one an epoch if left out"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
 
     @classmethod

@@ -18,7 +18,6 @@ import torch
 from lightning_fabric import Fabric
 from scipy.special import softmax
 from torch import nn
-from typing_extensions import override
 
 from coterie.artifact import (
     BASE_FILE,
@@ -31,9 +30,10 @@ from coterie.artifact import (
     write_rule,
 )
 from coterie.backbones import Head, build, find_head
-from coterie.checkpoint import Checkpoint, State
-from coterie.config import FitSettings, TrainingSettings
+from coterie.checkpoint import CheckpointFile
+from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
+from coterie.data import read_groups
 from coterie.data.batches import Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
@@ -41,9 +41,11 @@ from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
 from coterie.label_file import read_column
+from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import (
+    CHECKPOINT_FOLDER,
     Candidate,
     CostRecord,
     DataRecord,
@@ -55,9 +57,9 @@ from coterie.run_folder import (
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric, train
 from coterie.tune import Request, Tuning, tune
+from coterie.watch import StageWatch
 
 TIMED_IMAGES = 2048
-CHECKPOINT_SECONDS = 15.0
 # What a trained base depends on.
 BASE_SETTINGS = {"data", "backbone", "base", "seed"}
 
@@ -91,48 +93,23 @@ class Job:
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
         batches = self.batches(split, training, seed)
-        checkpoint = StageCheckpoint(self.run, file)
+        checkpoint = CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+        watch = StageWatch(checkpoint, self.settings.checkpoint_every)
         self.progress.stage(title, training.epochs * len(batches))
-        started = time.perf_counter()
         history = train(
             self.fabric,
             network,
             batches,
             training,
             self.progress,
-            checkpoint=checkpoint,
+            watch=watch,
             compile_network=self.settings.hardware.compile,
         )
-        seconds = checkpoint.seconds_before + time.perf_counter() - started
         known = self.run.read_json("history.json") if self.run.has("history.json") else {}
         self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
-        times = {name: spent for name, spent in self.run.manifest.seconds.items() if name != checkpoint.file}
-        self.run.write_weights(file, network, seconds={**times, file: seconds})
-        self.run.forget([checkpoint.file])
+        self.run.write_weights(file, network, seconds={**self.run.manifest.seconds, file: watch.seconds})
+        checkpoint.delete()
         return network
-
-
-class StageCheckpoint(Checkpoint):
-    """Keeps the state of one stage's training in the run folder, until the stage is done."""
-
-    def __init__(self, run: Run, stage_file: str) -> None:
-        self.run = run
-        self.file = f"checkpoint/{stage_file}"
-        self.seconds_before = run.manifest.seconds.get(self.file, 0.0)
-        self.started = self.saved = time.perf_counter()
-
-    @override
-    def load(self) -> State | None:
-        return self.run.read_tensors(self.file) if self.run.has(self.file) else None
-
-    @override
-    def save(self, state: State) -> None:
-        now = time.perf_counter()
-        # Short epochs are not worth a write each.
-        if now - self.saved >= CHECKPOINT_SECONDS:
-            self.saved = now
-            spent = self.seconds_before + now - self.started
-            self.run.write_tensors(self.file, state, seconds={**self.run.manifest.seconds, self.file: spent})
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,11 +211,9 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         PartitionError: a number of clusters below 1 or above C.
         DataError: given groups that cannot be read, or are not one for each class.
     """
-    for n_clusters in _numbers_of_clusters(settings):
-        if settings.partition.method != "given":  # groups come in their own number
-            check_n_clusters(n_clusters, len(splits.labels))
+    for n_clusters in numbers_of_clusters(settings, splits.labels):
+        check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
-    _groups(settings, len(splits.labels))
     form = splits.preprocessing
     base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
     return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
@@ -251,9 +226,9 @@ def _make_partitions(
     for; where two come to the same, the first is kept.
     """
     confusion_CC = confusion_counts(softmax(base_validation_NC, axis=1), splits.validation.labels_N.numpy())
-    groups = _groups(settings, len(splits.labels))
+    groups = _groups(settings, splits.labels)
     by_number: dict[int, Partition] = {}
-    for n_clusters in _numbers_of_clusters(settings):
+    for n_clusters in numbers_of_clusters(settings, splits.labels):
         partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC, groups)
         by_number.setdefault(partition.n_clusters, partition)
     return list(by_number.values())
@@ -285,16 +260,24 @@ def _make_grouping(
     return Grouping(partition, specialists, validation, tuning)
 
 
-def _numbers_of_clusters(settings: FitSettings) -> tuple[int, ...]:
-    """What is tried: one partition where groups are given, whatever number was asked for."""
-    return settings.partition.clusters[:1] if settings.partition.method == "given" else settings.partition.clusters
+def numbers_of_clusters(settings: FitSettings, labels: LabelSpace) -> tuple[int, ...]:
+    """What is tried: as many as there are groups where these are given, whatever number was asked for.
+
+    Raises:
+        DataError: given groups that cannot be read, or are not one for each class.
+    """
+    groups = _groups(settings, labels)
+    return settings.partition.clusters if groups is None else (len(set(groups)),)
 
 
-def _groups(settings: FitSettings, n_classes: int) -> tuple[str, ...] | None:
+def _groups(settings: FitSettings, labels: LabelSpace) -> tuple[str, ...] | None:
     """The given group of each class; None for the other methods."""
-    if settings.partition.method != "given" or settings.partition.groups is None:
+    place = settings.partition.groups
+    if place is None:
         return None
-    return read_column(settings.partition.groups, n_classes, "groups")
+    if place.startswith(GROUPS_COLUMN):
+        return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels)
+    return read_column(place, len(labels), "groups")
 
 
 def _wish(settings: FitSettings, n_clusters: int) -> Wish:
