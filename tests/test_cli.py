@@ -111,9 +111,8 @@ def copied(run: Path, tmp_path: Path) -> Path:
 
 
 def test_tune_chooses_anew_and_everything_follows(copied: Path, pictures: list[str], capsys) -> None:
-    assert (
-        main(["tune", str(copied), "--combiner", "blend", "--top", "2", "--score", "margin", "--threshold", "0.2"]) == 0
-    )
+    wish = ["--combiner", "blend", "--top", "2", "--score", "margin", "--threshold", "0.2"]
+    assert main(["tune", str(copied), *wish]) == 0
     printed = capsys.readouterr().out
     assert "blend" in printed
     assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", printed)
@@ -145,13 +144,12 @@ def test_tune_takes_a_budget(copied: Path, capsys) -> None:
 
 
 def test_tuning_back_to_the_papers_rule_gives_the_papers_figures(tiny_yaml: Path, copied: Path, tmp_path: Path) -> None:
-    paper = ["--gate.score", "entropy", "--gate.combiner", "hard"]
-    assert main(["fit", "--config", str(tiny_yaml), "--out", str(tmp_path / "paper"), *paper]) == 0
+    rule = ["--gate.score", "entropy", "--gate.combiner", "hard"]
+    assert main(["fit", "--config", str(tiny_yaml), "--out", str(tmp_path / "paper"), *rule]) == 0
     for arguments in (["--combiner", "average"], ["--combiner", "hard", "--score", "entropy"]):
         assert main(["tune", str(copied), *arguments]) == 0
-    assert json.loads((copied / "metrics.json").read_text()) == json.loads(
-        (tmp_path / "paper/metrics.json").read_text()
-    )
+    tuned, paper = (json.loads((path / "metrics.json").read_text()) for path in (copied, tmp_path / "paper"))
+    assert tuned == paper
 
 
 @pytest.mark.parametrize(

@@ -142,10 +142,10 @@ class Tuning:
 def tune(outputs: Outputs, partition: Partition, request: Request, seed: int = 0) -> Tuning:
     """Choose combiner, weights, temperatures, gate and threshold from logits on validation samples.
 
-    Within the budget, the cheapest candidate is taken whose cross-fitted accuracy is less than a standard error below
-    the best; where a risk is to be bounded, the cheapest that bounds it. Where the paper's rule is among them and
-    validation cannot tell the choice from it (a 95 % interval of the difference, the choice itself being cross-fitted),
-    the paper's rule stands.
+    The most accurate candidate within the budget is taken, by cross-fitting; without a limit to the cost, the cheapest
+    that is less than a standard error below the best; where a risk is to be bounded, the cheapest that bounds it. Where
+    the paper's rule is among them and validation cannot tell the choice from it (a 95 % interval of the difference, the
+    choice itself being cross-fitted), the paper's rule stands.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
@@ -248,12 +248,14 @@ class _Judged:
 
 
 def _best(judged: list[_Judged], budget: Budget, rows: BoolArray | slice = slice(None)) -> _Judged:
-    """The cheapest of the candidates that some samples cannot tell from the most accurate: less than a standard error
-    of the paired difference away (the rule of Breiman et al. 1984). Of equals, the first.
+    """The most accurate by some of the samples. Without a limit to the cost, the cheapest of those that are less than a
+    standard error of the paired difference away from it (the rule of Breiman et al. 1984). Of equals, the first.
     """
     if budget.risk is not None:  # all of them bound it
         return min(judged, key=lambda one: one.row.passes)
     most = max(judged, key=lambda one: float(one.correct_N[rows].mean()))
+    if budget.passes is not None or budget.routed is not None:
+        return most
     close = []
     for one in judged:
         lost_N = most.correct_N[rows].astype(np.float64) - one.correct_N[rows]

@@ -35,7 +35,7 @@ def print_tuning(console: Console, tuning: Tuning, partition: Partition) -> None
         )
     console.print(table)
     console.print(
-        f"{len(tuning.candidates)} tried; ✓ the cheapest of those that validation cannot tell from the best.\n"
+        f"{len(tuning.candidates)} tried; ✓ chosen.\n"
         f"{_describe(tuning, partition)}",
         highlight=False,
     )
