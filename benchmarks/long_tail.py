@@ -1,8 +1,8 @@
 """A long-tailed CIFAR-100: whom do specialists help, classes with many or with few training images?
 
-Question: with training images thinned exponentially (imbalance 100: Cao et al. 2019, arXiv 1906.07413), what do base and
-ensemble reach on the balanced test images, over all classes, and for those with many (over 100), medium (20 to 100)
-and few (under 20) training images; and does class-balanced sampling change it?
+Question: with training images thinned exponentially (imbalance 100: Cao et al. 2019, arXiv 1906.07413), what do base
+and ensemble reach on the balanced test images, over all classes, and for those with many (over 100), medium (20 to
+100) and few (under 20) training images; and does class-balanced sampling change it?
 """
 
 import sys
@@ -33,8 +33,8 @@ def main(source: str, out: str) -> None:
         for name, counts, row in rows:
             gain = row.ensemble_top1 - row.base_top1
             lines.append(
-                f"| {sampling} | {name} | {counts} | {row.n_samples:,} | {row.base_top1:.2%} | {row.ensemble_top1:.2%} | "
-                f"{100 * gain:+.2f} |"
+                f"| {sampling} | {name} | {counts} | {row.n_samples:,} | {row.base_top1:.2%} | "
+                f"{row.ensemble_top1:.2%} | {100 * gain:+.2f} |"
             )
         lines.append(
             f"| {sampling} | all: {len(run.manifest.train_counts)} | {sum(run.manifest.train_counts):,} in all | "
@@ -50,7 +50,9 @@ def main(source: str, out: str) -> None:
     record.write(
         __file__,
         "convnet-32, 24 epochs of the base, 12 of each of 9 specialists, seed 0; imbalance 100. Validation images keep "
-        "the balance of the original, so the gate's threshold is chosen for it.\n\n" + "\n".join(lines) + "\n\n"
+        "the balance of the original, so the gate's threshold is chosen for it.\n\n"
+        + "\n".join(lines)
+        + "\n\n"
         + "\n".join(f"- {line}" for line in more),
     )
 

@@ -18,10 +18,8 @@ in a run is code, and loading runs none.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,13 +35,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import coterie
-from coterie.config import FitSettings
+from coterie.config import CombinerName, FitSettings, ScoreName
 from coterie.errors import ArtifactError
+from coterie.files import write_whole
 from coterie.inputs import AnyPreprocessing
 
 FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"
 REPORT = "report.html"
+CHECKPOINT_FOLDER = "checkpoint"
 
 
 class _Frozen(BaseModel):
@@ -87,21 +87,51 @@ class PartitionRecord(_Frozen):
     candidates: tuple[Candidate, ...]
 
 
-class GateRecord(_Frozen):
-    """How rows are routed; a threshold of null routes nothing."""
+class GainRecord(_Frozen):
+    """A learned gate: a linear estimate of the gain."""
 
-    score: Literal["entropy"]
-    combiner: Literal["hard", "compose"]
+    intercept: float
+    coefficients: tuple[float, ...]
+
+
+class TriedRecord(_Frozen):
+    """One rule that was tried, on validation: cross-fitted accuracy and gain over the base, shares of 1."""
+
+    combiner: str
+    score: str
+    accuracy: float
+    gain: float
+    passes: float
+    routed: float
+
+
+class GateRecord(_Frozen):
+    """How rows are routed and answers combined, and what that was chosen from; a threshold of null routes nothing.
+
+    Runs of earlier versions lack all after the threshold: what is left out is the paper's rule.
+    """
+
+    score: ScoreName
+    combiner: CombinerName
     threshold: float | None
+    weights: tuple[float, ...] = (1.0,)
+    top: int = 1
+    base_temperature: float = 1.0
+    specialist_temperatures: tuple[float, ...] = (1.0,)
+    gain: GainRecord | None = None
+    limits: dict[str, float] = {}
+    accuracy: float | None = None
+    note: str = ""
+    tried: tuple[TriedRecord, ...] = ()
 
 
 class CostRecord(_Frozen):
-    """Seconds of training, milliseconds per image, numbers of weights."""
+    """Seconds of training, milliseconds per image (null where the rule has changed since), numbers of weights."""
 
     base_seconds: float
     specialist_seconds: float
     base_image_ms: float
-    ensemble_image_ms: float
+    ensemble_image_ms: float | None
     base_parameters: int
     specialist_parameters: int
 
@@ -320,36 +350,6 @@ class Run:
 
     def _write_manifest(self) -> None:
         write_whole(self.path / MANIFEST, _to_json(self.manifest.model_dump(mode="json")))
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, even if the power fails.
-
-    Raises:
-        ArtifactError: the disk is full, or the folder cannot be written.
-    """
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        _discard(temporary)
-        raise ArtifactError(
-            f"cannot write {file} ({len(content):,} bytes): {error.strerror}. What was written before is intact; "
-            "make room and start the same command again"
-        ) from None
-    except BaseException:  # Ctrl-C between the lines: leave no half file behind
-        _discard(temporary)
-        raise
-
-
-def _discard(temporary: Path) -> None:
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
 
 
 def _to_json(value: Any) -> bytes:

@@ -11,12 +11,15 @@ from pathlib import Path
 import tyro
 
 import coterie
+from coterie.cli.compare import compare
 from coterie.cli.evaluate import evaluate
 from coterie.cli.fit import make_fit
 from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
 from coterie.cli.report import report
+from coterie.cli.reproduce import reproduce
+from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, SettingsError
 
@@ -65,6 +68,6 @@ def _settings_file(arguments: Sequence[str]) -> FitSettings:
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, predict, partition, report, info):
+    for command in (make_fit(defaults), evaluate, tune, predict, partition, compare, reproduce, report, info):
         app.command(command)
     return app
