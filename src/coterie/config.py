@@ -88,6 +88,16 @@ class TrainingSettings(Settings):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
 
 
+class SpecialistSettings(TrainingSettings):
+    """How each specialist is trained, and which part of it."""
+
+    trainable: str = Field(
+        "all",
+        description="all | head | last-N (the last N parts, of which the head is one) | NAME (a module of the network, "
+        "with all that runs after it); the rest stays the base's, running statistics included",
+    )
+
+
 class PartitionSettings(Settings):
     """How classes are grouped by their label embeddings."""
 
@@ -164,12 +174,25 @@ class FitSettings(Settings):
 
     data: DataSettings = Field(DataSettings(), description="labelled images")
     backbone: str = Field(
-        "convnet-64", description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME"
+        "convnet-64",
+        description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        "torchvision:NAME | transformers:DIR-or-NAME | module:function (builds any network)",
     )
+    weights: str | None = Field(
+        None,
+        description="weights of a trained base, which is then not trained: FILE (.safetensors, or a state_dict) | own "
+        "(those with which module:function builds it; transformers' own are taken without asking)",
+    )
+    names: str | None = Field(
+        None,
+        description="what a trained base calls its outputs, in their order: a file of lines, a .json list, or "
+        "FILE.csv:COLUMN",
+    )
+    head: str | None = Field(None, description="path of the base's head; found by running it if left out")
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
-    specialist: TrainingSettings = Field(
-        TrainingSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
+    specialist: SpecialistSettings = Field(
+        SpecialistSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
         description="training of each specialist, from the base's weights, on its own classes",
     )
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
