@@ -111,6 +111,12 @@ def rebuild_base(
     if record is not None and record.output is not None:
         network = LogitsOf(network, record.output)
     head = Head(**head_record.model_dump())
+    try:
+        head.of(network)
+    except AttributeError:
+        raise ArtifactError(
+            f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
+        ) from None
     if record is not None and record.reordered:
         replace_head(network, head, torch.arange(n_classes))
     return network, head

@@ -51,6 +51,12 @@ class DataSettings(Settings):
     memory_gib: float = Field(
         2.0, ge=0, description="keep decoded images in memory up to this size; beyond, decode in workers"
     )
+    mean: tuple[float, ...] | None = Field(
+        None, description="per channel, 0 to 1: what a base that was trained elsewhere subtracts; measured if left out"
+    )
+    std: tuple[float, ...] | None = Field(
+        None, validate_default=True, description="per channel, 0 to 1: what it then divides by; with --data.mean"
+    )
     workers: int = Field(2, ge=0, le=256, description="worker processes that decode, where images do not fit in memory")
     crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
     cutout: int = Field(0, ge=0, le=1024, description="side in pixels of a square hole at a random place; 0: none")
@@ -69,6 +75,16 @@ class DataSettings(Settings):
         if (kind in {"glyphs", "cifar100"} and not rest) or (kind in {"parquet", "folder", "hub"} and rest):
             return source
         raise ValueError("must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME")
+
+    @field_validator("std")
+    @classmethod
+    def _with_mean(cls, std: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        mean = info.data.get("mean")
+        if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
+            raise ValueError("mean and std are given together, one number per channel each")
+        if std is not None and min(std) <= 0:
+            raise ValueError("each must be above 0")
+        return std
 
 
 class TrainingSettings(Settings):

@@ -47,7 +47,7 @@ class Head:
         layers = [as_linear(_at(network, path)) for path in (self.path, *self.more)]
         if len(layers) == 1:
             return layers[0]
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         return linear_of(
             torch.cat([layer.weight for layer in layers], dim=1), torch.stack(biases).sum(dim=0) if biases else None
         )
@@ -295,7 +295,7 @@ def _no_head(network: nn.Module, n_classes: int, example: Tensor, name: str | No
     fault = f"does not have its head at {name}" if name else "does not end in a linear layer"
     return (
         f"{title} {fault}: label embeddings are the weight rows of one, and to cut it to some classes must cut the "
-        f"logits to these, so that nothing after it mixes classes. Its last layers of that kind: {listed}"
+        f"logits to these, so that nothing after it may mix or count classes. Its last layers of that kind: {listed}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from coterie.backbones.head import Head
 from coterie.backbones.probe import evaluating, fitting, hooked, run
@@ -203,7 +204,12 @@ def _cuts(network: nn.Module, head: Head, example: Tensor, order: _Order) -> lis
 
 
 def _what_the_head_sees(network: nn.Module, heads: Sequence[str], example: Tensor) -> list[Tensor]:
-    """The inputs of the head's layers; of a head that is a parameter, what the network makes of them."""
+    """The inputs of the head's layers; of a head that is a parameter, what the network makes of them.
+
+    Weights that are all zero, as those that end fresh residual branches often are, would hide what they multiply: they
+    are made up.
+    """
+    silent = {name: torch.ones_like(p) for name, p in network.named_parameters() if not p.detach().any()}
     modules = dict(network.named_modules())
     inputs: list[Tensor] = []
     handles = [
@@ -213,7 +219,7 @@ def _what_the_head_sees(network: nn.Module, heads: Sequence[str], example: Tenso
     ]
     try:
         with evaluating(network):
-            output = network(fitting(example, network))
+            output = functional_call(network, silent, (fitting(example, network),))
     finally:
         for handle in handles:
             handle.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return safetensors.torch.load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of unusual files before it refuses them
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, EOFError, RuntimeError) as error:
         raise BackboneError(f"cannot read the weights in {file}: {str(error).splitlines()[0]}") from None
     except pickle.UnpicklingError as error:

@@ -25,8 +25,8 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
             str | None,
             tyro.conf.arg(
                 metavar="RUN|BACKBONE",
-                help="the classifier to start from: a RUN folder, whose trained base and settings are taken (options go "
-                "over them), or a name as --backbone takes",
+                help="the classifier to start from: a RUN folder, whose trained base and settings are taken (options "
+                "go over them), or a name as --backbone takes",
             ),
         ] = None,
         trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
