@@ -19,6 +19,8 @@ from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
 from coterie.cli.report import report
+from coterie.cli.reproduce import reproduce
+from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, SettingsError
 
@@ -77,6 +79,6 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, predict, partition, compare, report, info):
+    for command in (make_fit(defaults), evaluate, tune, predict, partition, compare, reproduce, report, info):
         app.command(command)
     return app
