@@ -9,7 +9,9 @@ from torch import nn
 
 from coterie.backbones.convnet import ConvNet
 from coterie.backbones.head import Head, find_head, replace_head
+from coterie.backbones.libraries import build_torchvision, call_function, is_function, load_transformers
 from coterie.backbones.ngram import NGramNet
+from coterie.backbones.output import LogitsOf, logit_parts
 from coterie.backbones.table import TableMLP
 from coterie.backbones.vector import MLP, LinearNet
 from coterie.backbones.wide_resnet import WideResNet
@@ -23,16 +25,17 @@ from coterie.inputs import (
     TablePreprocessing,
 )
 
-__all__ = ["ConvNet", "Head", "WideResNet", "build", "find_head", "replace_head"]
+__all__ = ["ConvNet", "Head", "LogitsOf", "WideResNet", "build", "find_head", "logit_parts", "replace_head"]
 
 
 def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) -> nn.Module:
     """A network with fresh weights, by name.
 
     Args:
-        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH`` or ``timm:NAME`` for images; ``linear`` or ``mlp-WIDTH`` for
-            features and sentence embeddings; ``ngram-WIDTH`` for n-grams of texts; ``table-mlp-WIDTH`` for rows of
-            tables.
+        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH``, ``timm:NAME``, ``torchvision:NAME`` or ``transformers:DIR``, whose
+            configuration says all, for images; ``linear`` or ``mlp-WIDTH`` for features and sentence embeddings;
+            ``ngram-WIDTH`` for n-grams of texts; ``table-mlp-WIDTH`` for rows of tables; ``module:function``, which
+            is called, for anything.
         n_classes: C, the width of its output.
         preprocessing: what makes its inputs, of which it has to know shape and sizes.
         seed: of the weights; the global generator is left as it was.
@@ -43,12 +46,16 @@ def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) ->
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if is_function(name):
+            return call_function(name)
+        if name.startswith("python:"):
+            raise BackboneError(f"{name} was passed from Python, and is needed again: coterie.fit(..., base=network)")
         if isinstance(preprocessing, ImagePreprocessing):
             return _build_image(name, n_classes, preprocessing.channels)
         network = _build_small(name, n_classes, preprocessing)
     if network is None:
         kind, allowed = _SMALL[type(preprocessing)]
-        raise BackboneError(f"backbone {name!r} is not one for {kind}; allowed: {allowed}")
+        raise BackboneError(f"backbone {name!r} is not one for {kind}; allowed: {allowed}, module:function")
     return network
 
 
@@ -81,9 +88,13 @@ def _build_image(name: str, n_classes: int, channels: int) -> nn.Module:
         return WideResNet(int(match[1]), int(match[2]), n_classes, channels)
     if name.startswith("timm:"):
         return _build_timm(name.removeprefix("timm:"), n_classes, channels)
+    if name.startswith("torchvision:"):
+        return build_torchvision(name.removeprefix("torchvision:"), n_classes, channels)
+    if name.startswith("transformers:"):
+        return load_transformers(name.removeprefix("transformers:"))[0]
     raise BackboneError(
         f"unknown backbone {name!r}; allowed for images: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), "
-        "timm:NAME"
+        "timm:NAME, torchvision:NAME, transformers:DIR, module:function"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from coterie.cli.arguments import RunFolder, make_console
+from coterie.cli.arguments import TRUST, RunFolder, make_console
 
 
 def evaluate(
@@ -16,6 +16,7 @@ def evaluate(
         str | None,
         tyro.conf.arg(help="labelled samples to judge on, as --data.source of fit; its own if left out"),
     ] = None,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
     split: Annotated[Literal["validation", "test"], tyro.conf.arg(help="which split")] = "test",
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
@@ -26,7 +27,9 @@ def evaluate(
     from coterie.terminal.report import print_report
 
     folder = Run.open_complete(run)
-    outputs = artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split)
+    outputs = (
+        artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split, trust)
+    )
     manifest = folder.manifest
     train_count_C = artifact.train_counts_of(manifest)
     result = judge(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest), train_count_C)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from coterie.config import DataSettings
 from coterie.data.new import read_new
 from coterie.data.splits import Splits
 from coterie.errors import DataError
-from coterie.inputs import Preprocessing
+from coterie.inputs import ImagePreprocessing, Preprocessing
 from coterie.labels import LabelSpace
 
 __all__ = ["load", "read_groups", "read_new"]
@@ -23,7 +25,19 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
     Raises:
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
-    seed = seed if settings.split_seed is None else settings.split_seed
+    splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
+    if settings.mean is None or settings.std is None:
+        return splits
+    form = splits.preprocessing
+    if not isinstance(form, ImagePreprocessing):
+        raise DataError("data.mean and data.std are for images; other data is standardised as its training samples are")
+    if len(settings.mean) != form.channels:
+        raise DataError(f"data.mean has {len(settings.mean)} numbers; the images have {form.channels} channel(s)")
+    mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
+    return replace(splits, preprocessing=replace(form, mean=mean, std=std))
+
+
+def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
     # A source is imported when it is asked for: glyphs needs no `datasets`, parquet no fonts.
     kind, _, place = settings.source.partition(":")
     if kind == "glyphs":
