@@ -39,8 +39,9 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One run's figures, as shares of 1; ``paper``: accuracy and interval by the paper's rule; ``aurocs``: of the gate's
-    score, and of 1 less the ensemble's largest probability; ``routed``: of the test texts, and of those of no intent.
+    """One run's figures, as shares of 1; ``paper``: by the paper's rule, with its interval; ``aurocs``: of the
+    gate's score, and of 1 less the ensemble's largest probability; ``routed``: of the test texts, and of those of no
+    intent.
     """
 
     base: float
@@ -87,8 +88,8 @@ def main(folder: str, runs: str) -> None:
         print("\n".join([*lines[-4:], outside[-1]]), flush=True)
     record.write(
         __file__,
-        "15,000 training, 3,000 validation and 4,500 test texts, S = 10; gains in points. Ensemble and gain: the paper's "
-        "rule, its threshold chosen on validation. Forecast: `coterie.forecast.gain_forecast` on validation, of that "
+        "15,000 training, 3,000 validation and 4,500 test texts, S = 10; gains in points. Ensemble and gain: the "
+        "paper's rule, its threshold chosen on validation. Forecast: `coterie.forecast.gain_forecast` on validation, of that "
         "rule. Tuned rule: gain of the one that `coterie tune` chooses on validation.\n\n"
         + "\n".join(lines)
         + f"\n\n{len(texts):,} texts of no intent against the test texts, means over seeds. AUROC: the chance that a "
