@@ -33,7 +33,6 @@ SENTENCES = {"data": {"text_as": "minilm"}, "base": {"learning_rate": 0.005}, "s
 WAYS: dict[str, dict[str, Any]] = {
     "n-grams, ngram-64": {},
     "MiniLM, linear": {**SENTENCES, "backbone": "linear"},
-    "MiniLM, mlp-256": {**SENTENCES, "backbone": "mlp-256"},
 }
 
 

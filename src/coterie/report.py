@@ -160,13 +160,13 @@ def verdict(test: Report) -> Verdict:
     """What the gain's interval allows to say, and no more."""
     interval = f"{points(test.gain_low)} to {points(test.gain_high)}"
     change = f"the specialists change the accuracy by {points(test.gain)} points"
-    found = f"On {count(test.n_samples)} test images {change}"
-    price = f"{test.mean_passes:.2f} forward passes per image"
+    found = f"On {count(test.n_samples)} test samples {change}"
+    price = f"{test.mean_passes:.2f} forward passes per sample"
     if test.routed_fraction == 0:
         return Verdict(
             "none",
             "No gain: no specialist is asked",
-            "No test image reaches the gate's threshold, so the ensemble gives the base's answers.",
+            "No test sample reaches the gate's threshold, so the ensemble gives the base's answers.",
         )
     if test.gain_low > 0:
         return Verdict(

@@ -24,7 +24,7 @@ def print_report(console: Console, report: Report, labels: Sequence[str]) -> Non
     table.add_column("cluster", no_wrap=True, min_width=7)
     # Whatever the figures leave of the line is for names.
     table.add_column("classes", no_wrap=True, overflow="ellipsis", width=max(10, console.width - 69))
-    for heading in ("images", "base", "restr.", "spec.", "base@3", "restr.@3", "spec.@3"):
+    for heading in ("samples", "base", "restr.", "spec.", "base@3", "restr.@3", "spec.@3"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for row in report.clusters:
         table.add_row(
@@ -72,7 +72,7 @@ def headline(report: Report) -> str:
     )
     verdict = "" if report.gain_low > 0 or report.gain_high < 0 else ": not told apart from none"
     return (
-        f"base {report.base_top1:.2%}, ensemble {report.ensemble_top1:.2%} on {report.n_samples:,} images: "
+        f"base {report.base_top1:.2%}, ensemble {report.ensemble_top1:.2%} on {report.n_samples:,} samples: "
         f"{gain}{verdict}\n"
         f"routed {report.routed_fraction:.1%}, so {report.mean_passes:.2f} forward passes on average; "
         f"the right cluster is chosen for {report.router_accuracy:.1%}\n"
