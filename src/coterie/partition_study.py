@@ -23,7 +23,7 @@ from typing_extensions import override
 from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, DataError, PartitionError
-from coterie.forecast import gain_forecast
+from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
@@ -73,10 +73,12 @@ class LabelData:
 
     def forecast(self) -> Callable[[Partition], float] | None:
         """The gain forecast of a partition; None without validation."""
-        proba_NC, label_N = self.proba_NC, self.label_N
-        if proba_NC is None or label_N is None:
+        if self.proba_NC is None or self.label_N is None:
             return None
-        return lambda partition: gain_forecast(proba_NC, label_N, partition)
+        # The logarithms of probabilities are logits, up to a number for each sample.
+        log_NC = np.log(np.maximum(self.proba_NC, np.finfo(np.float32).tiny)).astype(np.float32)
+        answers = BaseAnswers(log_NC, self.label_N)
+        return lambda partition: forecast(answers, Outlook.of(answers, partition)).gain
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,8 @@ def _judge(data: LabelData, settings: StudySettings, partition: Partition) -> Qu
         kept = confusion_kept(data.confusion_CC, partition)
         figures["confusion_kept"], figures["confusion_kept_at_random"] = kept or (None, None)
         figures["router_accuracy"] = router_accuracy(data.proba_NC, data.label_N, partition)
-        figures["gain_forecast"] = gain_forecast(data.proba_NC, data.label_N, partition)
+        foresee = data.forecast()
+        figures["gain_forecast"] = foresee(partition) if foresee else None
     if data.groups is not None:
         figures["rand_index"], figures["mutual_information"] = agreement(partition, data.groups)
     few = partition.n_classes <= STABILITY_UP_TO

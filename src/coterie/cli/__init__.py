@@ -13,6 +13,7 @@ import tyro
 import coterie
 from coterie.cli.evaluate import evaluate
 from coterie.cli.fit import make_fit
+from coterie.cli.headroom import headroom
 from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
@@ -65,6 +66,6 @@ def _settings_file(arguments: Sequence[str]) -> FitSettings:
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, predict, partition, report, info):
+    for command in (make_fit(defaults), evaluate, predict, headroom, partition, report, info):
         app.command(command)
     return app

@@ -1,5 +1,6 @@
 """What the command line prints: progress, the plan, tables of figures; a kind of output a file."""
 
+from coterie.terminal.headroom import print_headroom
 from coterie.terminal.info import print_info
 from coterie.terminal.partition import print_partition
 from coterie.terminal.plan import print_plan
@@ -12,6 +13,7 @@ __all__ = [
     "LineProgress",
     "headline",
     "make_progress",
+    "print_headroom",
     "print_info",
     "print_partition",
     "print_plan",
