@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from coterie.errors import InputError
 from coterie.gate import entropy
+from coterie.logits_file import LabelledLogits
 from coterie.partition import Partition
 from coterie.partition.vectors import blocks
 
@@ -47,46 +47,20 @@ class BaseAnswers:
     """The base's logits of shape (N, C) on N labelled samples, and all that does not depend on a partition, made once.
 
     Raises:
-        InputError: shapes that do not fit, logits that are not finite or are probabilities, labels that are no class.
+        InputError: as LabelledLogits.
     """
 
     logits_NC: FloatArray
     label_N: IntArray
 
     def __post_init__(self) -> None:
-        if self.logits_NC.ndim != 2 or self.logits_NC.dtype.kind != "f":
-            raise InputError(
-                f"logits must be floats, samples x classes; got {self.logits_NC.dtype} of shape {self.logits_NC.shape}"
-            )
-        n, n_classes = self.logits_NC.shape
-        if self.label_N.shape != (n,) or n == 0:
-            raise InputError(f"as many labels as logits are needed; got logits of {n}, labels {self.label_N.shape}")
-        if n_classes < 2:
-            raise InputError("logits of 1 class: there is nothing to classify; allowed: at least 2 classes")
-        if self.label_N.dtype.kind not in "iu":
-            raise InputError(f"labels must be whole numbers; got {self.label_N.dtype}")
-        low, high = int(self.label_N.min()), int(self.label_N.max())
-        if low < 0 or high >= n_classes:
-            raise InputError(
-                f"labels from {low} to {high} do not fit logits of {n_classes} classes; allowed: 0 to {n_classes - 1}"
-            )
-        self._check_logits()
+        LabelledLogits(self.logits_NC, self.label_N)  # checks them
+        object.__setattr__(self, "logits_NC", self.logits_NC.astype(np.float32, copy=False))
 
-    def _check_logits(self) -> None:
-        looks_like_probabilities = True
-        for rows in blocks(*self.logits_NC.shape):
-            block = self.logits_NC[rows]
-            bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
-            if bad.size:
-                raise InputError(f"logits must be finite; those of sample {rows.start + bad[0]} are not")
-            if looks_like_probabilities:
-                total_B = block.sum(axis=1, dtype=np.float64)
-                looks_like_probabilities = bool(block.min() >= 0 and np.abs(total_B - 1).max() < 1e-2)
-        if looks_like_probabilities:
-            raise InputError(
-                "these are probabilities: no value is below 0 and every row sums to 1. Logits are needed, the values "
-                "before the softmax; the logarithms of probabilities will do"
-            )
+    @classmethod
+    def of(cls, logits: LabelledLogits) -> BaseAnswers:
+        """Of the base alone."""
+        return cls(logits.logits_NC, logits.label_N)
 
     @property
     def n_samples(self) -> int:

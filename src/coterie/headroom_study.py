@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from coterie.config import FitSettings, PartitionMethod
@@ -189,15 +188,17 @@ def _next_command(source: Source, headroom: Headroom) -> str | None:
 
 
 def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
-    logits = read_logits(file, read_column(names, None, "names") if names else None)
-    n, n_classes = logits.validation.logits_NC.shape
+    found = read_logits(file, read_column(names, None, "names") if names else None)
+    validation, test = (None if part is None else BaseAnswers.of(part) for part in found)
+    assert validation is not None  # read_logits sees to it
+    n, n_classes = validation.logits_NC.shape
     return Source(
         about=f"{n:,} samples of {n_classes:,} classes, the logits of {file.name}",
-        vectors_CD=LabelEmbedding.from_logits(logits.validation.logits_NC).vectors_CD,
+        vectors_CD=LabelEmbedding.from_logits(validation.logits_NC).vectors_CD,
         names=tuple(str(k) for k in range(n_classes)),
         groups=read_column(groups, n_classes, "groups") if groups else None,
-        validation=logits.validation,
-        test=logits.test,
+        validation=validation,
+        test=test,
         price=Price(FitSettings().specialist.epochs),
         rule="hard",
         seed=0,
@@ -241,7 +242,7 @@ def _stored(run: Any, split: str) -> BaseAnswers | None:
     for name in (outputs_file(split), base_logits_file(split)):
         if run.has(name):
             arrays = run.read_arrays(name)
-            return BaseAnswers(arrays["base_NC"].astype(np.float32, copy=False), arrays["label_N"])
+            return BaseAnswers(arrays["base_NC"], arrays["label_N"])
     return None
 
 

@@ -1,126 +1,84 @@
-"""Logits with labels from a file: what a classifier said, for those who have nothing else of it."""
+"""Logits that a user brings: no model, no images, only what a classifier said of labelled samples."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from coterie.errors import CoterieError, DataError
-from coterie.forecast import BaseAnswers
+from coterie.errors import InputError
 
-SUFFIXES = (".npz", ".safetensors", ".parquet")
-REQUIRED = ("logits_validation", "labels_validation")
-OPTIONAL = ("logits_test", "labels_test")
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class LogitsFile:
-    """The base's answers on validation and, where the file has them, on test."""
-
-    validation: BaseAnswers
-    test: BaseAnswers | None
-
-
-def read_logits(file: Path, names: Sequence[str] | None = None) -> LogitsFile:
-    """Logits (N, C) and labels (N,) of a file.
-
-    Args:
-        file: .npz or .safetensors with the arrays ``logits_validation`` and ``labels_validation``, optionally
-            ``logits_test`` and ``labels_test``; or .parquet with columns ``logits`` (lists) and ``label``, and
-            optionally ``split`` (validation or test).
-        names: of the classes in the logits' order, for labels that are texts.
+class LabelledLogits:
+    """What one classifier says of N samples of C classes, with the truth: ``logits_NC``, ``label_N``; ``others_NC``
+    are further classifiers' logits of the same samples, by name.
 
     Raises:
-        DataError: no such file or array, or one that does not fit: named. No code is run from it.
+        InputError: lengths or widths differ, a value is not finite, a label is no class, there is one class only, or
+            the values are probabilities.
     """
-    if file.suffix not in SUFFIXES:
-        raise DataError(f"{file} is no file of logits; allowed: {', '.join(SUFFIXES)}, or a run folder")
-    if not file.is_file():
-        raise DataError(f"{file} does not exist, or is no file")
-    arrays = _read_parquet(file) if file.suffix == ".parquet" else _read_arrays(file)
-    validation = _answers(file, arrays, "validation", names)
-    test = _answers(file, arrays, "test", names) if "logits_test" in arrays else None
-    if test is not None and test.n_classes != validation.n_classes:
-        raise DataError(f"{file}: validation has {validation.n_classes} classes, test {test.n_classes}")
-    return LogitsFile(validation, test)
+
+    logits_NC: FloatArray
+    label_N: IntArray
+    others_NC: dict[str, FloatArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self.logits_NC, "logits", self.label_N)
+        for name, other_NC in self.others_NC.items():
+            _check(other_NC, name, self.label_N)
+            if other_NC.shape[1] != self.logits_NC.shape[1]:
+                raise InputError(f"{name} has {other_NC.shape[1]} classes; the base has {self.logits_NC.shape[1]}")
+        n_classes = self.logits_NC.shape[1]
+        if self.label_N.min() < 0 or self.label_N.max() >= n_classes:
+            wrong = int(self.label_N[(self.label_N < 0) | (self.label_N >= n_classes)][0])
+            raise InputError(f"label {wrong} is no class: with {n_classes} logits a label is 0 to {n_classes - 1}")
 
 
-def has_logits(file: Path) -> bool:
-    """Whether an .npz or .safetensors file names the arrays that ``read_logits`` wants."""
-    if file.suffix not in SUFFIXES or not file.is_file():
-        return False
-    return file.suffix == ".parquet" or REQUIRED[0] in _read_names(file)
+def read_logits(file: Path, names: Sequence[str] | None = None) -> tuple[LabelledLogits, LabelledLogits | None]:
+    """Validation and test (None where the file has none) of a file. No code is run from it.
+
+    Args:
+        file: a ``.npz`` or ``.safetensors`` that holds ``logits_validation`` (N, C) and ``labels_validation`` (N,), and
+            may hold the same for test; and for each further classifier ``logits_validation_NAME`` and
+            ``logits_test_NAME``. Or a ``.parquet`` with columns ``logits`` (lists), ``label`` and, where it holds both,
+            ``split`` (validation or test).
+        names: of the classes in the order of the logits, for labels that are texts.
+
+    Raises:
+        InputError: the file cannot be read, an array is missing, or see LabelledLogits.
+    """
+    if file.suffix not in READERS:
+        raise InputError(f"{file} is no file of logits; allowed: {', '.join(READERS)}")
+    arrays = READERS[file.suffix](file)
+    test = _split(arrays, "test", file, names) if "logits_test" in arrays else None
+    return _split(arrays, "validation", file, names), test
 
 
-def _answers(file: Path, arrays: Mapping[str, NDArray[Any]], split: str, names: Sequence[str] | None) -> BaseAnswers:
-    logits, labels = arrays[f"logits_{split}"], arrays[f"labels_{split}"]
-    if logits.dtype.kind in "iu":
-        logits = logits.astype(np.float32)
-    # Half precision is widened, double is halved: float32 tells any two logits apart that matter.
-    if logits.dtype.kind == "f":
-        logits = logits.astype(np.float32, copy=False)
+def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        return BaseAnswers(logits, _whole(labels, names))
-    except CoterieError as error:
-        raise DataError(f"{file}, {split}: {error}") from None
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot read {file} as .npz of plain arrays: {error}") from None
 
 
-def _whole(labels: NDArray[Any], names: Sequence[str] | None) -> NDArray[Any]:
-    """Labels as class indices: whole floats are taken as such, texts are looked up among the names."""
-    if labels.dtype.kind in "SUO":
-        texts = [str(label) for label in labels.ravel().tolist()]
-        if names is None:
-            raise DataError(f"labels are texts ({texts[0]!r}, ...); --names FILE says which logit is whose")
-        place = {name: k for k, name in enumerate(names)}
-        unknown = sorted(set(texts) - set(place))
-        if unknown:
-            raise DataError(f"labels that are no class name: {', '.join(unknown[:10])}")
-        return np.array([place[text] for text in texts])
-    if labels.dtype.kind == "f":
-        if not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
-            raise DataError("labels must be whole numbers; some have fractions or are not finite")
-        return labels.astype(np.int64)
-    return labels
-
-
-def _read_names(file: Path) -> list[str]:
+def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                return list(arrays.files)
-        from safetensors import safe_open
-
-        with safe_open(file, "np") as tensors:
-            return list(tensors.keys())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
-        raise DataError(f"cannot read {file}: {error}") from None
-
-
-def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
-    found = _read_names(file)
-    missing = [name for name in REQUIRED if name not in found]
-    if missing:
-        raise DataError(f"{file} has no {' and no '.join(missing)}; it has: {', '.join(found[:20]) or 'nothing'}")
-    wanted = [name for name in (*REQUIRED, *OPTIONAL) if name in found]
-    if len(wanted) == len(REQUIRED) + 1:
-        raise DataError(f"{file} has {wanted[-1]} only; allowed: both or neither of {' and '.join(OPTIONAL)}")
-    try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in wanted}
-        from safetensors import safe_open
-
-        with safe_open(file, "np") as tensors:
-            return {name: tensors.get_tensor(name) for name in wanted}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, SafetensorError) as error:
-        raise DataError(f"cannot read {file}: {error}") from None
+        return safetensors.numpy.load_file(file)
+    except (OSError, SafetensorError, TypeError) as error:
+        raise InputError(f"cannot read {file} as safetensors: {error}") from None
 
 
 def _read_parquet(file: Path) -> dict[str, NDArray[Any]]:
@@ -131,20 +89,75 @@ def _read_parquet(file: Path) -> dict[str, NDArray[Any]]:
     try:
         table = pyarrow.parquet.read_table(file)
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read {file}: {error}") from None
+        raise InputError(f"cannot read {file} as parquet: {error}") from None
     if not {"logits", "label"} <= set(table.column_names):
-        raise DataError(f"{file} needs columns logits and label; it has: {', '.join(table.column_names)}")
-    split = table["split"].to_numpy() if "split" in table.column_names else np.full(len(table), "validation")
-    found = sorted({str(name) for name in split})
-    if "validation" not in found or set(found) - {"validation", "test"}:
-        raise DataError(f"{file}: split must be validation or test, and some validation; found {', '.join(found[:5])}")
+        raise InputError(f"{file} needs columns logits and label; it has: {', '.join(table.column_names)}")
+    split_N = table["split"].to_numpy() if "split" in table.column_names else np.full(len(table), "validation")
     arrays = {}
-    for name in found:
-        part = table.filter(pyarrow.array(split == name))
+    for name in sorted({str(name) for name in split_N}):
+        part = table.filter(pyarrow.array(split_N == name))
         widths = pyarrow.compute.list_value_length(part["logits"]).unique().to_pylist()
         if len(widths) != 1 or not widths[0]:
-            raise DataError(f"{file}: rows of logits must have one length; found {', '.join(map(str, widths[:5]))}")
+            raise InputError(f"{file}: rows of logits must have one length; found {', '.join(map(str, widths[:5]))}")
         values = part["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         arrays[f"logits_{name}"] = values.reshape(len(part), widths[0])
         arrays[f"labels_{name}"] = part["label"].to_numpy()
     return arrays
+
+
+READERS: dict[str, Callable[[Path], dict[str, NDArray[Any]]]] = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".parquet": _read_parquet,
+}
+
+
+def has_logits(file: Path) -> bool:
+    """Whether a ``.npz`` or ``.safetensors`` file holds logits with labels, and not some other matrix."""
+    if file.suffix not in (".npz", ".safetensors") or not file.is_file():
+        return False
+    return "logits_validation" in READERS[file.suffix](file)
+
+
+def _numbers(label_N: NDArray[Any], names: Sequence[str] | None, what: str) -> NDArray[Any]:
+    """Labels that are texts, as places among the names; others as they are."""
+    if label_N.dtype.kind not in "USO":
+        return label_N
+    texts = [str(label) for label in label_N.tolist()]
+    if names is None:
+        raise InputError(f"{what} are texts ({', '.join(texts[:2])}, ...): names of the classes are needed with them")
+    place = {name: k for k, name in enumerate(names)}
+    unknown = sorted(set(texts) - set(place))
+    if unknown:
+        raise InputError(f"{what} that are no class name: {', '.join(unknown[:10])}")
+    return np.array([place[text] for text in texts])
+
+
+def _split(arrays: dict[str, NDArray[Any]], split: str, file: Path, names: Sequence[str] | None) -> LabelledLogits:
+    for name in (f"logits_{split}", f"labels_{split}"):
+        if name not in arrays:
+            raise InputError(f"{file} has no array {name}; it has: {', '.join(sorted(arrays)) or 'none'}")
+    label_N = _numbers(arrays[f"labels_{split}"], names, f"labels_{split}")
+    whole = label_N.astype(np.int64) if label_N.dtype.kind in "iuf" and np.isfinite(label_N).all() else None
+    if whole is None or label_N.ndim != 1 or (whole != label_N).any():
+        raise InputError(
+            f"labels_{split} must be whole numbers of shape (N,); got {label_N.dtype} of shape {label_N.shape}"
+        )
+    prefix = f"logits_{split}_"
+    others = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    return LabelledLogits(arrays[f"logits_{split}"], whole, others)
+
+
+def _check(logits_NC: FloatArray, name: str, label_N: IntArray) -> None:
+    if logits_NC.ndim != 2 or logits_NC.dtype.kind != "f" or logits_NC.shape[1] < 2:
+        raise InputError(
+            f"{name} must be floating-point numbers of shape (N, C), C at least 2; "
+            f"got {logits_NC.dtype} of shape {logits_NC.shape}"
+        )
+    if len(logits_NC) != len(label_N) or len(label_N) == 0:
+        raise InputError(f"{name} has {len(logits_NC)} rows and there are {len(label_N)} labels; as many are needed")
+    if not np.isfinite(logits_NC).all():
+        row = int(np.flatnonzero(~np.isfinite(logits_NC).all(axis=1))[0])
+        raise InputError(f"{name} must be finite; row {row} has a NaN or an infinite value")
+    if logits_NC.min() >= 0 and np.abs(logits_NC.sum(axis=1) - 1).max() < SUM_TOLERANCE:
+        raise InputError(f"{name} are probabilities (each row sums to 1), not logits; pass their logarithm instead")

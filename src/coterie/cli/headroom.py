@@ -42,16 +42,17 @@ def headroom(
     ] = None,
 ) -> None:
     """Say what specialists could bring to a base, and what they would cost, before one is trained."""
-    from coterie import terminal
     from coterie.headroom_study import Question, read_source, study, write_study
+    from coterie.terminal.headroom import print_headroom
+    from coterie.terminal.progress import make_progress
 
     if not 0 < gain < 100:
         raise SettingsError(f"--gain {gain}: must be above 0 and below 100 points")
     console = make_console()
     question = Question(methods, clusters, gain, combiner)
     data = read_source(source, names=names, groups=groups)
-    with terminal.make_progress(console) as progress:
+    with make_progress(console) as progress:
         result = study(data, question, progress)
     write_study(result, out)
-    terminal.print_headroom(console, result)
+    print_headroom(console, result)
     console.print(f"page: {out / 'headroom.html'}", highlight=False, soft_wrap=True)
