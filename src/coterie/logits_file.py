@@ -113,10 +113,21 @@ READERS: dict[str, Callable[[Path], dict[str, NDArray[Any]]]] = {
 
 
 def has_logits(file: Path) -> bool:
-    """Whether a ``.npz`` or ``.safetensors`` file holds logits with labels, and not some other matrix."""
-    if file.suffix not in (".npz", ".safetensors") or not file.is_file():
-        return False
-    return "logits_validation" in READERS[file.suffix](file)
+    """Whether a file holds logits with labels, and not some other matrix; tells from the names in it.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as stored:
+                return "logits_validation" in stored.files
+        if file.suffix == ".safetensors":
+            with safetensors.safe_open(file, "np") as stored:
+                return "logits_validation" in stored.keys()  # noqa: SIM118 - it is no dictionary
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
+        raise InputError(f"cannot read {file}: {error}") from None
+    return file.suffix == ".parquet"
 
 
 def _numbers(label_N: NDArray[Any], names: Sequence[str] | None, what: str) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from coterie.errors import ArtifactError, DataError, PartitionError
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
+from coterie.logits_file import has_logits, read_logits
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
 from coterie.partition.quality import (
@@ -153,7 +154,7 @@ def read_labels(
     """Label vectors from a run folder or a file, with names and given groups.
 
     Args:
-        source: a run folder, or a .npy, .npz or .safetensors file.
+        source: a run folder; a .npy, .npz or .safetensors file; or logits with labels, as ``logits_file`` reads them.
         array: its name in the file, where there are several.
         embedding: of a run: the head's weight rows, with bias, rows of the confusion on validation, or both mixed.
         names: see ``label_file.read_column``.
@@ -167,6 +168,8 @@ def read_labels(
         data = _read_run(source, embedding)
     elif embedding != "head":
         raise DataError(f"--embedding {embedding} is for run folders; {source} is a file")
+    elif source.is_file() and has_logits(source):
+        data = _read_logits(source, names)
     else:
         vectors_CD = read_vectors(source, array)
         if vectors_CD.ndim != 2:
@@ -311,6 +314,15 @@ def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
     manifest = Run.open(source).manifest
     settings = FitSettings.from_values(manifest.settings)
     return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels_of(manifest))
+
+
+def _read_logits(file: Path, names: str | None) -> LabelData:
+    logits, _ = read_logits(file, read_column(names, None, "names") if names else None)
+    n_classes = logits.logits_NC.shape[1]
+    vectors_CD = LabelEmbedding.from_logits(logits.logits_NC).vectors_CD
+    about = f"{n_classes:,} classes, by how the logits of {file.name} vary together."
+    proba_NC = softmax(logits.logits_NC.astype(np.float64), axis=1)
+    return LabelData(about, vectors_CD, tuple(str(k) for k in range(n_classes)), None, proba_NC, logits.label_N)
 
 
 def _read_run(folder: Path, embedding: EmbeddingKind) -> LabelData:

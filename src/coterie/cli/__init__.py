@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"coterie {coterie.__version__}")  # noqa: T201 - the answer
         return 0
     try:
-        _commands(_settings_file(arguments)).cli(
+        _commands(_defaults(arguments)).cli(
             prog="coterie",
             description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
             "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
@@ -54,15 +54,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _settings_file(arguments: Sequence[str]) -> FitSettings:
-    """The settings in the file that --config names: the options' defaults."""
+def _defaults(arguments: Sequence[str]) -> FitSettings:
+    """The options' defaults: the settings in the file that --config names, or of the run that --base-run names."""
+    config, base_run = _value_of("--config", arguments), _value_of("--base-run", arguments)
+    if config is not None and base_run is not None:
+        raise SettingsError("--config and --base-run both give settings; allowed: one of them")
+    if base_run is not None:
+        from coterie.run_folder import Run
+
+        return FitSettings.from_values(Run.open(Path(base_run)).manifest.settings)
+    return FitSettings() if config is None else FitSettings.from_yaml(Path(config))
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """What an option is given, before the options are read."""
     for position, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
-        if name == "--config":
+        if name == option:
             if not value and position + 1 == len(arguments):
-                raise SettingsError("--config needs the path of a YAML file")
-            return FitSettings.from_yaml(Path(value or arguments[position + 1]))
-    return FitSettings()
+                raise SettingsError(f"{option} needs a path")
+            return value or arguments[position + 1]
+    return None
 
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:

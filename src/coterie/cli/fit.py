@@ -21,16 +21,20 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
         config: Annotated[
             Path | None, tyro.conf.arg(metavar="FILE", help="YAML file of settings; options go over it")
         ] = None,
+        base_run: Annotated[
+            Path | None,
+            tyro.conf.arg(metavar="RUN", help="take this run's trained base and its settings; options go over them"),
+        ] = None,
         dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="print the plan and stop")] = False,
     ) -> None:
         """Train base and specialists, judge them on test data, and write a report."""
         del config  # read before the options were: it gives their defaults
-        _fit(out, settings, dry_run)
+        _fit(out, settings, base_run, dry_run)
 
     return fit
 
 
-def _fit(out: Path, settings: FitSettings, dry_run: bool) -> None:
+def _fit(out: Path, settings: FitSettings, base_run: Path | None, dry_run: bool) -> None:
     from coterie import artifact, pipeline
     from coterie.data import load
     from coterie.plan import make_plan
@@ -51,7 +55,7 @@ def _fit(out: Path, settings: FitSettings, dry_run: bool) -> None:
         if dry_run:
             return
         with make_progress(console) as progress:
-            pipeline.fit(settings, out, splits=splits, progress=progress)
+            pipeline.fit(settings, out, splits=splits, base_run=base_run, progress=progress)
         run = Run.open(out)
     print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

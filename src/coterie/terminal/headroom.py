@@ -38,7 +38,7 @@ def print_headroom(console: Console, study: Study) -> None:
             f"{100 * setting.routed:.0f}",
             "-" if setting.routed_for_gain is None else f"{100 * setting.routed_for_gain:.0f}",
             cost.time,
-            str(setting.n_specialists) if cost.bytes is None else f"{cost.bytes / 1e6:.3g}",
+            str(setting.n_specialists) if cost.bytes is None else f"{cost.bytes / 1e6:,.0f}",
             style="bold" if setting == advice.setting else "",
         )
     console.print(table)
