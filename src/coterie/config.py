@@ -174,6 +174,9 @@ class FitSettings(Settings):
     )
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
     hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between two states of a training that are kept; one an epoch if left out"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
 
     @classmethod

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from coterie.config import FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, DataError, PartitionError
+from coterie.files import write_whole
 from coterie.forecast import SKILL, BaseAnswers, Rule
 from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
 from coterie.headroom_page import Cost, PageContent, render
@@ -166,8 +167,6 @@ def write_study(result: Study, out: Path) -> None:
     Raises:
         ArtifactError: the folder cannot be written.
     """
-    from coterie.run_folder import write_whole  # imports torch, which logits need no sooner
-
     write_whole(out / "headroom.json", json.dumps(result.to_values(), allow_nan=False).encode())
     page = render(
         PageContent(result.source.about, result.headroom, result.costs, result.test, result.next_command)

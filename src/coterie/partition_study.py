@@ -23,6 +23,7 @@ from typing_extensions import override
 from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, DataError, PartitionError
+from coterie.files import write_whole
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
@@ -209,8 +210,6 @@ def write_study(study: Study, out: Path, progress: Progress) -> None:
     Raises:
         ArtifactError: the folder cannot be written.
     """
-    from coterie.run_folder import write_whole  # imports torch, which a bare matrix needs no sooner
-
     write_whole(out / "partition.json", json.dumps(study.to_values(), allow_nan=False).encode())
     unit_CD = unit_rows(study.data.vectors_CD)
     kind = choose_map(len(unit_CD), study.settings.map_kind)

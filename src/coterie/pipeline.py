@@ -18,7 +18,6 @@ import torch
 from lightning_fabric import Fabric
 from scipy.special import softmax
 from torch import nn
-from typing_extensions import override
 
 from coterie.artifact import (
     BASE_FILE,
@@ -30,7 +29,7 @@ from coterie.artifact import (
     write_report,
 )
 from coterie.backbones import Head, build, find_head
-from coterie.checkpoint import Checkpoint, State
+from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
@@ -46,6 +45,7 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import (
+    CHECKPOINT_FOLDER,
     Candidate,
     CostRecord,
     DataRecord,
@@ -57,9 +57,9 @@ from coterie.run_folder import (
 )
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric, train
+from coterie.watch import StageWatch
 
 TIMED_IMAGES = 2048
-CHECKPOINT_SECONDS = 15.0
 # What a trained base depends on.
 BASE_SETTINGS = {"data", "backbone", "base", "seed"}
 
@@ -93,48 +93,23 @@ class Job:
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
         batches = self.batches(split, training, seed)
-        checkpoint = StageCheckpoint(self.run, file)
+        checkpoint = CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+        watch = StageWatch(checkpoint, self.settings.checkpoint_every)
         self.progress.stage(title, training.epochs * len(batches))
-        started = time.perf_counter()
         history = train(
             self.fabric,
             network,
             batches,
             training,
             self.progress,
-            checkpoint=checkpoint,
+            watch=watch,
             compile_network=self.settings.hardware.compile,
         )
-        seconds = checkpoint.seconds_before + time.perf_counter() - started
         known = self.run.read_json("history.json") if self.run.has("history.json") else {}
         self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
-        times = {name: spent for name, spent in self.run.manifest.seconds.items() if name != checkpoint.file}
-        self.run.write_weights(file, network, seconds={**times, file: seconds})
-        self.run.forget([checkpoint.file])
+        self.run.write_weights(file, network, seconds={**self.run.manifest.seconds, file: watch.seconds})
+        checkpoint.delete()
         return network
-
-
-class StageCheckpoint(Checkpoint):
-    """Keeps the state of one stage's training in the run folder, until the stage is done."""
-
-    def __init__(self, run: Run, stage_file: str) -> None:
-        self.run = run
-        self.file = f"checkpoint/{stage_file}"
-        self.seconds_before = run.manifest.seconds.get(self.file, 0.0)
-        self.started = self.saved = time.perf_counter()
-
-    @override
-    def load(self) -> State | None:
-        return self.run.read_tensors(self.file) if self.run.has(self.file) else None
-
-    @override
-    def save(self, state: State) -> None:
-        now = time.perf_counter()
-        # Short epochs are not worth a write each.
-        if now - self.saved >= CHECKPOINT_SECONDS:
-            self.saved = now
-            spent = self.seconds_before + now - self.started
-            self.run.write_tensors(self.file, state, seconds={**self.run.manifest.seconds, self.file: spent})
 
 
 @dataclass(frozen=True, eq=False)
