@@ -80,7 +80,7 @@ class BaseAnswers:
     def proba_NC(self) -> FloatArray:
         """The base's probabilities, float32."""
         proba_NC = np.empty(self.logits_NC.shape, dtype=np.float32)
-        for rows in blocks(*proba_NC.shape):
+        for rows in blocks(self.n_samples, self.n_classes):
             proba_NC[rows] = softmax(self.logits_NC[rows], axis=1)
         return proba_NC
 
@@ -247,9 +247,9 @@ class Forecast:
 def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill: Skill = SKILL) -> Forecast:
     """The gain that trained specialists would bring, by a rule.
 
-    Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task is
-    than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent without a
-    partition; nor do clusters of one class. The interval is a bootstrap over samples in which the skill is drawn too;
+    Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task
+    is than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent
+    without a partition; nor do clusters of one class. The interval is a bootstrap over samples in which the skill is drawn too;
     each half of a draw is judged at the threshold that the other half chooses, which takes the optimism of that choice
     away.
     """
@@ -266,9 +266,7 @@ def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill:
 
 def _cross_fitted(change_N: FloatArray, half_N: BoolArray) -> float:
     """Sum of the changes of routed samples, each half routed up to where the other half's sum is largest."""
-    first_N, second_N = (
-        np.cumsum(np.where(half_N == side, change_N, 0), dtype=np.float32) for side in (True, False)
-    )
+    first_N, second_N = (np.cumsum(np.where(half_N == side, change_N, 0), dtype=np.float32) for side in (True, False))
     total = 0.0
     for chooses_N, judged_N in ((first_N, second_N), (second_N, first_N)):
         last = int(chooses_N.argmax())

@@ -33,8 +33,8 @@ class Setting:
     ``router_accuracy``: the likeliest cluster holds the true class; ``restricted_accuracy``: of the base among the
     true cluster's classes; ``ceiling_hard`` and ``ceiling_compose``: of an ensemble whose specialists are always right
     in their clusters, by either rule, with the best threshold; ``gain``: forecast, with its 95 % interval;
-    ``chance``: that the gain is as large as asked for; ``routed``: share of samples routed for nearly all of it; ``routed_for_gain``:
-    the least share for the gain asked for, None where it is not in reach; ``n_specialists``: clusters of two classes
+    ``chance``: that the gain is as large as asked for; ``routed``: share of samples routed for nearly all of it;
+    ``routed_for_gain``: the least share for the gain asked for, None where it is not in reach; ``n_specialists``: clusters of two classes
     or more; ``trained_share``: of the samples, those that a specialist is trained on.
     """
 
@@ -166,7 +166,7 @@ def judge_partition(
     outlook = Outlook.of(answers, partition)
     hope = forecast(answers, outlook, rule, skill)
     size_S = partition.size_S
-    right_N = answers.right_N.astype(np.int8)
+    right_N = answers.right_N.astype(np.float32)
     ceilings = (best_gain(answers, reached_N - right_N) for reached_N in (outlook.held_N, outlook.reachable_N))
     hard, compose = (answers.accuracy + gain for gain in ceilings)
     setting = Setting(
@@ -209,17 +209,18 @@ def _advise(answers: BaseAnswers, setting: Setting, asked: float, skill: Skill) 
     train = setting.chance >= LIKELY
     errors = 1 - answers.accuracy
     ceiling = setting.ceiling_hard - answers.accuracy
-    reasons = [
+    hope = (
         f"A gain of {100 * asked:.2g} points or more has a chance of {setting.chance:.0%}: forecast "
         f"{100 * setting.gain:+.2f} points (95 % interval {100 * setting.gain_low:+.2f} to "
-        f"{100 * setting.gain_high:+.2f}), with {setting.routed:.0%} of the samples routed.",
+        f"{100 * setting.gain_high:+.2f}), with {setting.routed:.0%} of the samples routed."
+    )
+    room = (
         f"The base errs on {errors:.1%}. Specialists that are never wrong would win {100 * ceiling:.1f} points by the "
         f"paper's rule: the likeliest cluster holds the true class of {setting.router_accuracy:.1%}. Trained ones have "
-        f"won about {skill.mean:.0%} of what the restricted base gets wrong.",
-    ]
-    if train:
-        reasons.append(
-            f"{setting.method} with {setting.n_clusters} clusters has the fewest specialists of the settings whose "
-            "gain is not told apart from the best one's."
-        )
-    return Advice(train, setting, tuple(reasons))
+        f"won about {skill.mean:.0%} of what the restricted base gets wrong."
+    )
+    choice = (
+        f"{setting.method} with {setting.n_clusters} clusters has the fewest specialists of the settings whose gain is "
+        "not told apart from the best one's."
+    )
+    return Advice(train, setting, (hope, room, choice) if train else (hope, room))

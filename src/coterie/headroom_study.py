@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from coterie.config import FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
-from coterie.errors import ArtifactError, DataError, PartitionError
+from coterie.errors import ArtifactError, PartitionError
 from coterie.files import write_whole
 from coterie.forecast import SKILL, BaseAnswers, Rule
 from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
@@ -149,9 +149,7 @@ def study(source: Source, question: Question, progress: Progress) -> Study:
 
     rule = question.rule or source.rule
     asked = question.asked / 100
-    headroom = survey(
-        source.validation, make, question.methods, clusters, rule=rule, asked=asked, progress=progress
-    )
+    headroom = survey(source.validation, make, question.methods, clusters, rule=rule, asked=asked, progress=progress)
     method = headroom.advice.setting.method
     test = (
         judge_partition(source.test, headroom.partition, method, rule, asked, SKILL)[0]
@@ -168,9 +166,7 @@ def write_study(result: Study, out: Path) -> None:
         ArtifactError: the folder cannot be written.
     """
     write_whole(out / "headroom.json", json.dumps(result.to_values(), allow_nan=False).encode())
-    page = render(
-        PageContent(result.source.about, result.headroom, result.costs, result.test, result.next_command)
-    )
+    page = render(PageContent(result.source.about, result.headroom, result.costs, result.test, result.next_command))
     write_whole(out / "headroom.html", page.encode("utf-8", "replace"))
 
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from coterie.artifact import (
     BASE_FILE,
+    base_logits_file,
     load_ensemble,
     specialist_file,
     specialist_folder,
@@ -164,11 +165,17 @@ def fit(
         _take_base(run, Run.open(Path(base_run)))
     base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
     embedding = LabelEmbedding.from_head(head.of(base))
-    base_validation_NC = _logits(job, base, splits.validation)
-    groupings = [
-        _make_grouping(job, base, head, partition, base_validation_NC)
-        for partition in _make_partitions(settings, splits, embedding, base_validation_NC)
-    ]
+    base_validation_NC = _base_logits(job, base)
+    partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
+    return complete(job, base, head, partitions, base_validation_NC)
+
+
+def complete(
+    job: Job, base: nn.Module, head: Head, partitions: list[Partition], base_validation_NC: np.ndarray
+) -> SpecialistEnsemble:
+    """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
+    settings, splits = job.settings, job.splits
+    groupings = [_make_grouping(job, base, head, partition, base_validation_NC) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.accuracy)
     ensemble = SpecialistEnsemble(
         base,
@@ -182,6 +189,15 @@ def fit(
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
+
+
+def _base_logits(job: Job, base: nn.Module) -> np.ndarray:
+    """The base's logits on validation. They are kept, so that `coterie headroom` need not run the network."""
+    file = base_logits_file("validation")
+    if not job.run.has(file):
+        label_N = job.splits.validation.labels_N.numpy()
+        job.run.write_arrays(file, {"base_NC": _logits(job, base, job.splits.validation), "label_N": label_N})
+    return job.run.read_arrays(file)["base_NC"]
 
 
 def _take_base(run: Run, other: Run) -> None:
@@ -319,6 +335,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     )
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
+    run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
     reports = {
         name: evaluate(outputs, chosen.partition, gate, ensemble.combiner)

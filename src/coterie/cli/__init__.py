@@ -19,6 +19,7 @@ from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
 from coterie.cli.report import report
+from coterie.cli.revise import add_class, refit
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, SettingsError
 
@@ -79,6 +80,17 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, predict, headroom, partition, compare, report, info):
+    for command in (
+        make_fit(defaults),
+        evaluate,
+        predict,
+        headroom,
+        partition,
+        compare,
+        refit,
+        add_class,
+        report,
+        info,
+    ):
         app.command(command)
     return app

@@ -26,9 +26,10 @@ def headroom(
     clusters: Annotated[
         tuple[int, ...] | None, tyro.conf.arg(metavar="S", help="numbers of clusters to try; ten if left out")
     ] = None,
-    methods: Annotated[
-        tuple[PartitionMethod, ...], tyro.conf.arg(help="to try, as fit's --partition.method")
-    ] = ("spectral", "average"),
+    methods: Annotated[tuple[PartitionMethod, ...], tyro.conf.arg(help="to try, as fit's --partition.method")] = (
+        "spectral",
+        "average",
+    ),
     gain: Annotated[float, tyro.conf.arg(metavar="POINTS", help="the gain in points that would be worth it")] = 0.5,
     combiner: Annotated[
         Literal["hard", "compose"] | None,

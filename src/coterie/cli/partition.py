@@ -17,7 +17,7 @@ def partition(
         tyro.conf.Positional,
         tyro.conf.arg(
             metavar="RUN|EMBEDDINGS|LOGITS",
-            help="a run folder; a .npy, .npz or .safetensors matrix, a row a class; or a file of logits as headroom takes",
+            help="a run folder; a .npy, .npz or .safetensors matrix, a row a class; or logits, as headroom takes them",
         ),
     ],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder for partition.json and partition.html")],

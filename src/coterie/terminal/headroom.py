@@ -15,7 +15,14 @@ def print_headroom(console: Console, study: Study) -> None:
     headroom, advice = study.headroom, study.headroom.advice
     asked = f"{100 * headroom.asked:+.2g}"
     console.print(f"{study.source.about}. Base accuracy {headroom.base_accuracy:.2%}.", highlight=False)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, title="Headroom, in %", title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        title="Headroom, in %",
+        title_justify="left",
+    )
     table.add_column("method", no_wrap=True, min_width=8)
     disk = "nets" if study.costs[0].bytes is None else "MB"
     for heading in ("S", "sizes", "restr", "hard", "comp", "gain", "95 %", "sent", asked, "time", disk):
