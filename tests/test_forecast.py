@@ -112,7 +112,7 @@ def test_a_wider_spread_of_skill_widens_the_interval() -> None:
 
 
 def test_thresholds_are_not_judged_where_they_are_chosen() -> None:
-    """Where routing does nothing but harm and luck, the best threshold in hindsight gains, and the forecast does not."""
+    """Where routing brings harm and luck alone, the best threshold in hindsight gains, and the forecast does not."""
     rng = np.random.default_rng(0)
     logits_NC = rng.normal(size=(2000, 8)).astype(np.float32)
     answers = BaseAnswers(logits_NC, rng.integers(8, size=2000))

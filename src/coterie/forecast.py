@@ -249,9 +249,9 @@ def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill:
 
     Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task
     is than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent
-    without a partition; nor do clusters of one class. The interval is a bootstrap over samples in which the skill is drawn too;
-    each half of a draw is judged at the threshold that the other half chooses, which takes the optimism of that choice
-    away.
+    without a partition; nor do clusters of one class. The interval is a bootstrap over samples in which the skill is
+    drawn too; each half of a draw is judged at the threshold that the other half chooses, which takes the optimism of
+    that choice away.
     """
     draws, n = answers.draws, answers.n_samples
     certain_N, open_N = (part_N[answers.order_N] for part_N in outlook.change(answers, rule))

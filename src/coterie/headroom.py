@@ -34,8 +34,8 @@ class Setting:
     true cluster's classes; ``ceiling_hard`` and ``ceiling_compose``: of an ensemble whose specialists are always right
     in their clusters, by either rule, with the best threshold; ``gain``: forecast, with its 95 % interval;
     ``chance``: that the gain is as large as asked for; ``routed``: share of samples routed for nearly all of it;
-    ``routed_for_gain``: the least share for the gain asked for, None where it is not in reach; ``n_specialists``: clusters of two classes
-    or more; ``trained_share``: of the samples, those that a specialist is trained on.
+    ``routed_for_gain``: the least share for the gain asked for, None where it is not in reach; ``n_specialists``:
+    clusters of two classes or more; ``trained_share``: of the samples, those that a specialist is trained on.
     """
 
     method: PartitionMethod

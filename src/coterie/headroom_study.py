@@ -156,7 +156,8 @@ def study(source: Source, question: Question, progress: Progress) -> Study:
         if source.test is not None
         else None
     )
-    return Study(source, headroom, test, _next_command(source, headroom))
+    command = next_command(source, headroom.partition, method) if headroom.advice.train else None
+    return Study(source, headroom, test, command)
 
 
 def write_study(result: Study, out: Path) -> None:
@@ -170,15 +171,14 @@ def write_study(result: Study, out: Path) -> None:
     write_whole(out / "headroom.html", page.encode("utf-8", "replace"))
 
 
-def _next_command(source: Source, headroom: Headroom) -> str | None:
-    """What trains the advised setting on the run's base; None where there is no run, or nothing to train."""
-    if source.run is None or not headroom.advice.train:
+def next_command(source: Source, partition: Partition, method: PartitionMethod) -> str | None:
+    """What trains specialists for a partition on the run's base; None where there is no run."""
+    if source.run is None:
         return None
-    setting = headroom.advice.setting
-    out = source.run.with_name(f"{source.run.name}-{setting.method}-{setting.n_clusters}")
-    words = ["coterie", "fit", "--base-run", str(source.run), "--partition.method", setting.method]
-    words += ["--partition.clusters", str(setting.n_clusters)]
-    words += ["--partition.groups", source.groups_place] if setting.method == "given" and source.groups_place else []
+    out = source.run.with_name(f"{source.run.name}-{method}-{partition.n_clusters}")
+    words = ["coterie", "fit", "--base-run", str(source.run), "--partition.method", method]
+    words += ["--partition.clusters", str(partition.n_clusters)]
+    words += ["--partition.groups", source.groups_place] if method == "given" and source.groups_place else []
     return shlex.join([*words, "--out", str(out)])
 
 

@@ -68,7 +68,8 @@ def read_logits(file: Path, names: Sequence[str] | None = None) -> tuple[Labelle
 
 def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # Opened here, as numpy leaves a file open that is no archive.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read {file} as .npz of plain arrays: {error}") from None
@@ -120,7 +121,7 @@ def has_logits(file: Path) -> bool:
     """
     try:
         if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as stored:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 return "logits_validation" in stored.files
         if file.suffix == ".safetensors":
             with safetensors.safe_open(file, "np") as stored:
