@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -10,20 +12,24 @@ import torch
 
 from coterie.accounting import account
 from coterie.backbones import Head, build
+from coterie.calibration import Temperatures
+from coterie.combine import Combiner
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
 from coterie.data.splits import Preprocessing, Split
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError
-from coterie.evaluation import Outputs, Routing
-from coterie.gate import Gate
+from coterie.evaluation import Outputs, Routing, evaluate
+from coterie.gate import GainModel, Gate
 from coterie.labels import LabelSpace
 from coterie.metrics import Report
 from coterie.partition import IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
-from coterie.run_folder import REPORT, GateRecord, Manifest, Run
+from coterie.rule import Rule
+from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
 from coterie.specialist import make_specialist
+from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
@@ -82,8 +88,7 @@ def load_ensemble(path: Path | str, hardware: HardwareSettings | None = None) ->
         specialists,
         partition,
         labels,
-        gate_of(manifest),
-        gate_record(manifest).combiner,
+        rule_of(manifest),
         preprocessing,
         hardware or settings.hardware,
     )
@@ -104,16 +109,68 @@ def partition_of(manifest: Manifest) -> Partition:
 
 
 def gate_record(manifest: Manifest) -> GateRecord:
-    """How a run routes."""
+    """How a run routes and combines, and what that was chosen from."""
     if manifest.gate is None:
         raise ArtifactError("the run has no gate yet: it was cut short")
     return manifest.gate
 
 
-def gate_of(manifest: Manifest) -> Gate:
-    """The gate of a run."""
-    threshold = gate_record(manifest).threshold
-    return Gate(np.inf if threshold is None else threshold)
+def rule_of(manifest: Manifest) -> Rule:
+    """The rule of a run."""
+    record = gate_record(manifest)
+    model = None if record.gain is None else GainModel(**record.gain.model_dump())
+    return Rule(
+        Gate(np.inf if record.threshold is None else record.threshold, record.score, model),
+        Combiner.named(record.combiner, record.weights, record.top),
+        Temperatures(record.base_temperature, record.specialist_temperatures),
+    )
+
+
+def record_of(tuning: Tuning) -> GateRecord:
+    """A rule as the manifest holds it, with the table that it was chosen from."""
+    rule, model = tuning.rule, tuning.rule.gate.model
+    return GateRecord(
+        score=rule.gate.score,
+        combiner=rule.combiner.name,
+        threshold=rule.gate.threshold if np.isfinite(rule.gate.threshold) else None,
+        weights=rule.combiner.weight_S,
+        top=rule.combiner.top,
+        base_temperature=rule.temperatures.base,
+        specialist_temperatures=rule.temperatures.specialist_S,
+        gain=None if model is None else GainRecord(**vars(model)),
+        limits={name: limit for name, limit in vars(tuning.budget).items() if limit is not None},
+        accuracy=tuning.accuracy,
+        note=tuning.note,
+        tried=tuple(
+            TriedRecord(combiner=row.combination.title, **{k: v for k, v in vars(row).items() if k != "combination"})
+            for row in tuning.candidates
+        ),
+    )
+
+
+def retune(run: Run, request: Request) -> Tuning:
+    """Choose the rule of a finished run anew from its validation logits, and write it with all that follows from it:
+    figures, report. Nothing is trained, and no test image has a say. How long an image takes is no longer known.
+
+    Raises:
+        InputError: no candidate meets the budget.
+    """
+    manifest, partition = run.manifest, partition_of(run.manifest)
+    seed = FitSettings.from_values(manifest.settings).seed
+    tuning = tune(read_outputs(run, "validation"), partition, request, seed)
+    costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
+    write_rule(run, tuning, costs=costs)
+    write_report(run, datetime.now(UTC).date().isoformat())
+    return tuning
+
+
+def write_rule(run: Run, tuning: Tuning, **records: Any) -> None:
+    """Put a rule into the manifest, together with its figures on the stored logits of validation and test."""
+    partition = partition_of(run.manifest)
+    reports = {
+        name: evaluate(read_outputs(run, name), partition, tuning.rule).to_values() for name in ("validation", "test")
+    }
+    run.write_json("metrics.json", reports, gate=record_of(tuning), **records)
 
 
 def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
@@ -129,19 +186,18 @@ def read_outputs(run: Run, split: str) -> Outputs:
     return Outputs(**run.read_arrays(outputs_file(split)))
 
 
-def write_examples(run: Run, outputs: Outputs, ensemble: SpecialistEnsemble, split: Split) -> None:
+def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule, split: Split) -> None:
     """Keep the pixels of a dozen images on which base and ensemble differ, for the report."""
-    row_E = _choose_examples(outputs, ensemble)
+    row_E = _choose_examples(outputs, partition, rule)
     run.write_arrays(EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": split.images.read(torch.from_numpy(row_E)).numpy()})
 
 
-def _choose_examples(outputs: Outputs, ensemble: SpecialistEnsemble) -> IntArray:
+def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntArray:
     """At random, with a fixed seed: half of those that the ensemble corrected, half of those that it spoiled."""
-    routing = Routing.of(outputs, ensemble.partition, ensemble.combiner)
-    routed_N = routing.score_N >= ensemble.gate.threshold
-    base_N, routed_right_N = routing.right(outputs.label_N)
+    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers(rule)
+    right_N, was_right_N = ensemble_N == outputs.label_N, base_N == outputs.label_N
     rng = np.random.default_rng(0)
-    kinds = (routed_N & routed_right_N & ~base_N, routed_N & base_N & ~routed_right_N)
+    kinds = (right_N & ~was_right_N, was_right_N & ~right_N)
     return np.concatenate([rng.permutation(np.flatnonzero(kind))[: N_EXAMPLES // 2] for kind in kinds])
 
 
@@ -174,10 +230,9 @@ def _report_content(run: Run, created: str) -> ReportContent:
         similarity_CC=LabelEmbedding(head_weight.double().numpy()).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
-        accounting=account(
-            read_outputs(run, "test"), partition_of(manifest), gate_of(manifest), gate_record(manifest).combiner
-        ),
+        accounting=account(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
+        gate=gate_record(manifest),
         examples=_read_examples(run),
         costs=Costs(**costs, storage_bytes=_weight_bytes(manifest)),
         histories=tuple(
@@ -197,26 +252,28 @@ def _weight_bytes(manifest: Manifest) -> int:
 
 
 def _read_examples(run: Run) -> tuple[Example, ...]:
+    """The kept images on which base and ensemble differ: fewer than were kept if the rule has changed since."""
     manifest = run.manifest
-    outputs, partition = read_outputs(run, "test"), partition_of(manifest)
-    routing = Routing.of(outputs, partition, gate_record(manifest).combiner)
+    outputs, partition, rule = read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)
     stored = run.read_arrays(EXAMPLES_FILE)
-    examples = []
-    for row, pixels_HWC in zip(stored["row_E"].tolist(), stored["pixels_EHWC"], strict=True):
-        cluster = int(routing.cluster_N[row])
-        examples.append(
-            Example(
-                pixels_HWC=pixels_HWC,
-                label=int(outputs.label_N[row]),
-                base_logits_C=outputs.base_NC[row],
-                cluster=cluster,
-                specialist_logits=outputs.packed_NM[row, partition.columns(cluster)],
-                base_class=int(routing.base_proba_NC[row].argmax()),
-                ensemble_class=int(routing.routed_proba_NC[row].argmax()),
-                entropy=float(routing.score_N[row]),
-            )
+    if not len(stored["row_E"]):  # base and ensemble gave the same answers
+        return ()
+    kept = outputs.take(stored["row_E"])
+    routing = Routing.of(kept, partition, rule)
+    base_E, ensemble_E = routing.answers(rule)
+    return tuple(
+        Example(
+            pixels_HWC=stored["pixels_EHWC"][place],
+            label=int(kept.label_N[place]),
+            base_logits_C=kept.base_NC[place],
+            cluster=(cluster := int(routing.cluster_N[place])),
+            specialist_logits=kept.packed_NM[place, partition.columns(cluster)],
+            base_class=int(base_E[place]),
+            ensemble_class=int(ensemble_E[place]),
+            score=float(routing.score_N[place]),
         )
-    return tuple(examples)
+        for place in np.flatnonzero(base_E != ensemble_E).tolist()
+    )
 
 
 def outputs_on(run: Run, source: str, split: str) -> Outputs:

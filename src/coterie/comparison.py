@@ -15,9 +15,9 @@ from coterie.logits_file import LabelledLogits
 from coterie.metrics import FloatArray, IntArray, Scores, score
 from coterie.significance import Interval, mcnemar, over_seeds, paired_bootstrap
 
-# base: what there was; specialists: the run; partition: specialists for other clusters; control: the same budget spent
-# without a partition; dearer: a larger budget; other: a classifier of the user's own.
-Kind = Literal["base", "specialists", "partition", "control", "dearer", "other"]
+# base: what there was; specialists: the run; tuned: its specialists by another rule; partition: specialists for other
+# clusters; control: the same budget spent without a partition; dearer: a larger budget; other: the user's own.
+Kind = Literal["base", "specialists", "tuned", "partition", "control", "dearer", "other"]
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class SeedsRow:
 def compare_seeds(comparisons: Sequence[Comparison]) -> tuple[SeedsRow, ...]:
     """Tables of several seeds as one, with the rows that every seed has."""
     rows = []
-    for first in comparisons[0].rows:
+    for first in comparisons[0].rows if comparisons else ():
         same = [comparison.row(first.name, first.flips) for comparison in comparisons]
         found = [row for row in same if row is not None]
         if len(found) < len(comparisons):

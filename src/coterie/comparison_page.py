@@ -12,12 +12,19 @@ from coterie.report import points
 KINDS = {
     "base": "the base",
     "specialists": "the run",
+    "tuned": "the run, another rule",
     "partition": "other clusters",
     "control": "control",
     "dearer": "dearer",
     "other": "other",
 }
-SHAPES = {"base": "dot second", "specialists": "dot first", "partition": "diamond", "dearer": "down first"}
+SHAPES = {
+    "base": "dot second",
+    "specialists": "dot first",
+    "tuned": "ring first",
+    "partition": "diamond",
+    "dearer": "down first",
+}
 # A snapshot ensemble's passes would push all others to the edge.
 MOST_PASSES_DRAWN = 6.0
 

@@ -17,6 +17,8 @@ PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "ba
 
 # Groups that begin so are a column of the data, and not a file.
 GROUPS_COLUMN = "column:"
+ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
+CombinerName = Literal["hard", "compose", "blend", "average", "product"]
 
 
 class Settings(BaseModel):
@@ -61,6 +63,10 @@ class DataSettings(Settings):
     train_per_class: int | None = Field(
         None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"
     )
+
+    def with_source(self, source: str) -> DataSettings:
+        """The same with another source, checked as any."""
+        return DataSettings(**{**self.model_dump(), "source": source})
 
     @field_validator("source")
     @classmethod
@@ -135,17 +141,41 @@ class PartitionSettings(Settings):
 
 
 class GateSettings(Settings):
-    """When a specialist is asked, and how its answer is used."""
+    """When specialists are asked, and how their answers are used. What is `auto` is chosen on validation."""
 
-    score: Literal["entropy"] = Field("entropy", description="the base's uncertainty: entropy of its softmax, in nats")
-    combiner: Literal["hard", "compose"] = Field(
-        "hard",
-        description="hard: the specialist decides (the paper's rule); "
-        "compose: P_base(cluster) x P_specialist(class | cluster)",
+    score: Literal["auto", ScoreName] = Field(
+        "auto",
+        description="what is routed: entropy (the paper's, in nats) | confidence (1 - largest probability) | margin | "
+        "energy | clusters (entropy over clusters) | contested (what is at stake in the likely cluster) | learned",
     )
+    combiner: Literal["auto", CombinerName] = Field(
+        "auto",
+        description="hard: the specialist decides (the paper's rule); compose: P_base(cluster) x P_specialist(class | "
+        "cluster); blend, average, product: base and specialist mixed within the cluster",
+    )
+    top: int | None = Field(None, ge=1, description="likely clusters whose specialists are asked; 1 or 2 if left out")
     threshold: float | None = Field(
-        None, ge=0, description="route at this score and above; chosen on validation if left out"
+        None, description="route at this score and above; chosen on validation if left out", validate_default=True
     )
+    passes: float | None = Field(None, ge=1, description="limit: forward passes per image on average, the base's too")
+    routed: float | None = Field(None, ge=0, le=1, description="limit: share of images that are routed")
+    risk: float | None = Field(
+        None, ge=0, le=1, description="bound the error rate by this (confidence 95 %) at the least cost"
+    )
+
+    @field_validator("threshold")
+    @classmethod
+    def _threshold_of_a_score(cls, threshold: float | None, info: ValidationInfo) -> float | None:
+        if threshold is not None and info.data.get("score") == "auto":
+            raise ValueError("a threshold needs a score by name: each has a scale of its own")
+        return threshold
+
+    @field_validator("passes", "routed", "risk")
+    @classmethod
+    def _nothing_beside_a_threshold(cls, limit: float | None, info: ValidationInfo) -> float | None:
+        if limit is not None and info.data.get("threshold") is not None:
+            raise ValueError("a threshold leaves nothing to choose: give one or the other")
+        return limit
 
 
 class HardwareSettings(Settings):

@@ -28,6 +28,7 @@ from coterie.artifact import (
     write_examples,
     write_outputs,
     write_report,
+    write_rule,
 )
 from coterie.backbones import Head, build, find_head
 from coterie.checkpoint import CheckpointFile
@@ -39,8 +40,7 @@ from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
+from coterie.evaluation import Outputs
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
@@ -50,7 +50,6 @@ from coterie.run_folder import (
     Candidate,
     CostRecord,
     DataRecord,
-    GateRecord,
     HeadRecord,
     PartitionRecord,
     Run,
@@ -58,6 +57,7 @@ from coterie.run_folder import (
 )
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric, train
+from coterie.tune import Request, Tuning, tune
 from coterie.watch import StageWatch
 
 TIMED_IMAGES = 2048
@@ -115,14 +115,12 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """A partition with its specialists, and what these make of the validation images."""
+    """A partition with its specialists, what these make of the validation images, and the rule chosen for them."""
 
     partition: Partition
     specialists: list[nn.Module | None]
     validation: Outputs
-    routing: Routing
-    gate: Gate
-    accuracy: float
+    tuning: Tuning
 
 
 def fit(
@@ -176,14 +174,13 @@ def complete(
     """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
     settings, splits = job.settings, job.splits
     groupings = [_make_grouping(job, base, head, partition, base_validation_NC) for partition in partitions]
-    chosen = max(groupings, key=lambda grouping: grouping.accuracy)
+    chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
         base,
         chosen.specialists,
         chosen.partition,
         splits.labels,
-        chosen.gate,
-        settings.gate.combiner,
+        chosen.tuning.rule,
         splits.preprocessing,
         settings.hardware,
     )
@@ -275,8 +272,8 @@ def _make_grouping(
         specialists.append(specialist)
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
     validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
-    routing = Routing.of(validation, partition, settings.gate.combiner)
-    return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
+    tuning = tune(validation, partition, Request.of(settings.gate), settings.seed)
+    return Grouping(partition, specialists, validation, tuning)
 
 
 def numbers_of_clusters(settings: FitSettings, labels: LabelSpace) -> tuple[int, ...]:
@@ -303,46 +300,21 @@ def _wish(settings: FitSettings, n_clusters: int) -> Wish:
     return Wish(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
 
 
-def _choose_gate(settings: FitSettings, validation: Outputs, routing: Routing) -> tuple[Gate, float]:
-    """The gate, and the accuracy on validation by which numbers of clusters are compared: without the optimism of a
-    threshold that was chosen on the same images.
-    """
-    base_N, routed_N = routing.right(validation.label_N)
-    if settings.gate.threshold is not None:
-        gate = Gate(settings.gate.threshold)
-        return gate, float(np.where(routing.score_N >= gate.threshold, routed_N, base_N).mean())
-    curve = sweep_thresholds(routing.score_N, base_N, routed_N)
-    accuracy = cross_fitted_accuracy(routing.score_N, base_N, routed_N, seed=settings.seed)
-    return Gate(float(curve.threshold_T[curve.best])), accuracy
-
-
 def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings: list[Grouping]) -> None:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
-    run, splits, gate = job.run, job.splits, ensemble.gate
+    run, splits, partition = job.run, job.splits, chosen.partition
     job.progress.stage("evaluation", 3)
     test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
     job.progress.advance(1)
-    members = tuple(tuple(chosen.partition.classes(k).tolist()) for k in range(chosen.partition.n_clusters))
-    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.accuracy) for g in groupings)
-    run.update(
-        partition=PartitionRecord(members=members, candidates=candidates),
-        gate=GateRecord(
-            score="entropy",
-            combiner=ensemble.combiner,
-            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
-        ),
-        costs=_measure_costs(job, ensemble),
-    )
+    members = tuple(tuple(partition.classes(k).tolist()) for k in range(partition.n_clusters))
+    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
+    run.update(partition=PartitionRecord(members=members, candidates=candidates), costs=_measure_costs(job, ensemble))
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
     run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
-    reports = {
-        name: evaluate(outputs, chosen.partition, gate, ensemble.combiner)
-        for name, outputs in (("validation", chosen.validation), ("test", test))
-    }
-    run.write_json("metrics.json", {name: report.to_values() for name, report in reports.items()})
-    write_examples(run, test, ensemble, splits.test)
+    write_rule(run, chosen.tuning)
+    write_examples(run, test, partition, ensemble.rule, splits.test)
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:

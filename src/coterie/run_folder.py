@@ -35,7 +35,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import coterie
-from coterie.config import FitSettings
+from coterie.config import CombinerName, FitSettings, ScoreName
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
 
@@ -90,21 +90,51 @@ class PartitionRecord(_Frozen):
     candidates: tuple[Candidate, ...]
 
 
-class GateRecord(_Frozen):
-    """How rows are routed; a threshold of null routes nothing."""
+class GainRecord(_Frozen):
+    """A learned gate: a linear estimate of the gain."""
 
-    score: Literal["entropy"]
-    combiner: Literal["hard", "compose"]
+    intercept: float
+    coefficients: tuple[float, ...]
+
+
+class TriedRecord(_Frozen):
+    """One rule that was tried, on validation: cross-fitted accuracy and gain over the base, shares of 1."""
+
+    combiner: str
+    score: str
+    accuracy: float
+    gain: float
+    passes: float
+    routed: float
+
+
+class GateRecord(_Frozen):
+    """How rows are routed and answers combined, and what that was chosen from; a threshold of null routes nothing.
+
+    Runs of earlier versions lack all after the threshold: what is left out is the paper's rule.
+    """
+
+    score: ScoreName
+    combiner: CombinerName
     threshold: float | None
+    weights: tuple[float, ...] = (1.0,)
+    top: int = 1
+    base_temperature: float = 1.0
+    specialist_temperatures: tuple[float, ...] = (1.0,)
+    gain: GainRecord | None = None
+    limits: dict[str, float] = {}
+    accuracy: float | None = None
+    note: str = ""
+    tried: tuple[TriedRecord, ...] = ()
 
 
 class CostRecord(_Frozen):
-    """Seconds of training, milliseconds per image, numbers of weights."""
+    """Seconds of training, milliseconds per image (null where the rule has changed since), numbers of weights."""
 
     base_seconds: float
     specialist_seconds: float
     base_image_ms: float
-    ensemble_image_ms: float
+    ensemble_image_ms: float | None
     base_parameters: int
     specialist_parameters: int
 

@@ -19,7 +19,9 @@ from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
 from coterie.cli.report import report
+from coterie.cli.reproduce import reproduce
 from coterie.cli.revise import add_class, refit
+from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, SettingsError
 
@@ -83,10 +85,12 @@ def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     for command in (
         make_fit(defaults),
         evaluate,
+        tune,
         predict,
         headroom,
         partition,
         compare,
+        reproduce,
         refit,
         add_class,
         report,

@@ -27,12 +27,7 @@ def evaluate(
     folder = Run.open_complete(run)
     outputs = artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split)
     manifest = folder.manifest
-    result = judge(
-        outputs,
-        artifact.partition_of(manifest),
-        artifact.gate_of(manifest),
-        artifact.gate_record(manifest).combiner,
-    )
+    result = judge(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest))
     if as_json:
         print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:
