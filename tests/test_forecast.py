@@ -75,7 +75,7 @@ def test_the_best_gain_is_that_of_the_best_threshold() -> None:
     assert best_gain(answers, np.full(answers.n_samples, -1.0)) == 0
 
 
-@pytest.mark.parametrize("rule", ["hard", "compose"])
+@pytest.mark.parametrize("rule", ["hard", "compose", "blend"])
 def test_the_mean_curve_is_a_loop_over_thresholds(rule: str) -> None:
     answers, partition = planted(300)
     outlook = Outlook.of(answers, partition)
@@ -127,7 +127,7 @@ def test_thresholds_are_not_judged_where_they_are_chosen() -> None:
 def test_one_cluster_and_one_per_class_gain_nothing() -> None:
     answers = answers_of(5)
     for assignment in ([0] * 6, range(6)):
-        for rule in ("hard", "compose"):
+        for rule in ("hard", "compose", "blend"):
             found = forecast(answers, Outlook.of(answers, Partition.from_assignment(assignment)), rule, SURE)
             assert (found.gain, found.low, found.high, found.routed) == (0, 0, 0, 0)
             assert found.routed_for(0.001) is None

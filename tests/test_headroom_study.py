@@ -1,5 +1,6 @@
 """Runs and files of logits, to headroom in a folder."""
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -202,3 +203,12 @@ def test_a_run_without_a_base_is_refused(tmp_path: Path, settings: FitSettings) 
     Run.create_or_resume(tmp_path / "run", settings).update()
     with pytest.raises(CoterieError, match="no trained base yet"):
         read_source(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("training", "said"), [(0.5, True), (0.99, False), (None, False)])
+def test_a_base_that_is_still_learning_is_said_to(tmp_path: Path, training: float | None, said: bool) -> None:
+    source = read_source(write(tmp_path / "some.npz", arrays()))
+    result = study(dataclasses.replace(source, training_accuracy=training), QUESTION, Progress())
+    write_study(result, tmp_path / "out")
+    assert ("still learning" in (tmp_path / "out" / "headroom.html").read_text()) == said
+    assert (result.to_values()["caution"] is not None) == said

@@ -21,7 +21,7 @@ from coterie.partition.vectors import blocks
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
-Rule = Literal["hard", "compose"]
+Rule = Literal["hard", "compose", "blend"]
 
 DRAWS = 200
 NEARLY_ALL = 0.95
@@ -38,8 +38,9 @@ class Skill:
     spread: float
 
 
-# Over the trained runs of benchmarks/headroom.md, which writes these two figures anew.
-SKILL = Skill(mean=0.08, spread=0.03)
+# Over the trained runs of benchmarks/headroom.md, which says these figures anew; with so few runs a spread below 0.03
+# is not believed. Blend is also what `auto` mostly comes to.
+SKILLS: dict[Rule, Skill] = {"hard": Skill(0.08, 0.03), "compose": Skill(0.075, 0.03), "blend": Skill(0.095, 0.03)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +170,9 @@ class Outlook:
         """By how much routing a sample changes its chance to be right: what is certain, and what a skill multiplies.
 
         ``hard``: the cluster's classes alone are answered, so restriction corrects some samples and spoils others, and
-        specialists win a share of what the restricted base gets wrong. ``compose``: a specialist as good as the
-        restricted base changes nothing, and specialists win a share of what the base gets wrong in the right cluster.
+        specialists win a share of what the restricted base gets wrong. ``compose`` and ``blend``: a specialist as
+        good as the restricted base changes nothing, and specialists win a share of what the base gets wrong in the
+        right cluster.
         """
         if rule == "hard":
             certain_N = self.restricted_N.astype(np.float32) - answers.right_N
@@ -244,8 +246,8 @@ class Forecast:
         return (int(reached[0]) + 1) / len(self.mean_curve_N) if reached.size else None
 
 
-def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill: Skill = SKILL) -> Forecast:
-    """The gain that trained specialists would bring, by a rule.
+def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill: Skill | None = None) -> Forecast:
+    """The gain that trained specialists would bring, by a rule; with the skill known of it, if none is given.
 
     Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task
     is than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent
@@ -253,7 +255,7 @@ def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill:
     drawn too; each half of a draw is judged at the threshold that the other half chooses, which takes the optimism of
     that choice away.
     """
-    draws, n = answers.draws, answers.n_samples
+    draws, n, skill = answers.draws, answers.n_samples, skill or SKILLS[rule]
     certain_N, open_N = (part_N[answers.order_N] for part_N in outlook.change(answers, rule))
     gain_B = np.empty(len(draws.normal_B))
     for draw, normal in enumerate(draws.normal_B.tolist()):

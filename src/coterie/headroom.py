@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coterie.config import PartitionMethod
 from coterie.errors import PartitionError
-from coterie.forecast import SKILL, BaseAnswers, Forecast, Outlook, Rule, Skill, best_gain, forecast
+from coterie.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, best_gain, forecast
 from coterie.partition import Partition, confusion_counts
 from coterie.progress import Progress
 
@@ -109,7 +109,7 @@ def survey(
     *,
     rule: Rule = "hard",
     asked: float = 0.005,
-    skill: Skill = SKILL,
+    skill: Skill | None = None,
     progress: Progress = SILENT,
 ) -> Headroom:
     """Try every number of clusters with every method, and choose.
@@ -122,7 +122,7 @@ def survey(
         n_clusters: the values of S to try; a method that gives another number is entered once under that.
         rule: how a specialist's answer is used.
         asked: the gain in accuracy that would be worth it, as a share of 1.
-        skill: of specialists.
+        skill: of specialists; what is known of the rule if left out.
         progress: who is told.
 
     Raises:
@@ -130,6 +130,7 @@ def survey(
     """
     if not methods or not n_clusters:
         raise PartitionError("headroom needs a method and a number of clusters to try; got none")
+    skill = skill or SKILLS[rule]
     half_N = np.random.default_rng(0).permutation(answers.n_samples) % 2 == 0
     judge = answers.take(np.flatnonzero(~half_N)) if "confusion" in methods and answers.n_samples > 1 else answers
     progress.stage("partitions", len(methods) * len(n_clusters))
@@ -154,7 +155,7 @@ def survey(
         rule,
         asked,
         tuple(setting for setting, _ in ordered),
-        _advise(answers, chosen, asked, skill),
+        _advise(answers, chosen, rule, asked, skill),
         make(chosen.method, chosen.n_clusters, counts_CC),
     )
 
@@ -205,19 +206,19 @@ def _choose(tried: Sequence[tuple[Setting, Forecast]]) -> Setting:
     return min(good, key=lambda setting: (setting.n_specialists, -setting.gain))
 
 
-def _advise(answers: BaseAnswers, setting: Setting, asked: float, skill: Skill) -> Advice:
+def _advise(answers: BaseAnswers, setting: Setting, rule: Rule, asked: float, skill: Skill) -> Advice:
     train = setting.chance >= LIKELY
     errors = 1 - answers.accuracy
-    ceiling = setting.ceiling_hard - answers.accuracy
+    ceiling = (setting.ceiling_hard if rule == "hard" else setting.ceiling_compose) - answers.accuracy
     hope = (
         f"A gain of {100 * asked:.2g} points or more has a chance of {setting.chance:.0%}: forecast "
         f"{100 * setting.gain:+.2f} points (95 % interval {100 * setting.gain_low:+.2f} to "
         f"{100 * setting.gain_high:+.2f}), with {setting.routed:.0%} of the samples routed."
     )
     room = (
-        f"The base errs on {errors:.1%}. Specialists that are never wrong would win {100 * ceiling:.1f} points by the "
-        f"paper's rule: the likeliest cluster holds the true class of {setting.router_accuracy:.1%}. Trained ones have "
-        f"won about {skill.mean:.0%} of what the restricted base gets wrong."
+        f"The base errs on {errors:.1%}. Specialists that are never wrong would win {100 * ceiling:.1f} points; "
+        f"the likeliest cluster holds the true class of {setting.router_accuracy:.1%}. Trained ones have won about "
+        f"{skill.mean:.0%} of the errors open to them."
     )
     choice = (
         f"{setting.method} with {setting.n_clusters} clusters has the fewest specialists of the settings whose gain is "

@@ -51,6 +51,7 @@ class PageContent:
     headroom: Headroom
     costs: tuple[Cost, ...]
     test: Setting | None
+    caution: str | None
     next_command: str | None
 
 

@@ -20,7 +20,7 @@ from coterie.config import FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, PartitionError
 from coterie.files import write_whole
-from coterie.forecast import SKILL, BaseAnswers, Rule
+from coterie.forecast import SKILLS, BaseAnswers, Rule
 from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
 from coterie.headroom_page import Cost, PageContent, render
 from coterie.label_file import read_column
@@ -29,6 +29,8 @@ from coterie.partition import Partition, Wish, make_partition
 from coterie.progress import Progress
 
 FORMAT = 1
+# A base that is right on its training samples hardly more often than on others has not been trained to its end.
+LEARNING = 0.02
 DEFAULT_METHODS: tuple[PartitionMethod, ...] = ("spectral", "average")
 
 
@@ -56,7 +58,7 @@ class Source:
     """What headroom is computed of: label vectors of shape (C, D), the base's answers, and what training would cost.
 
     ``run``: the folder, or None for a file of logits; ``groups``: given groups of the classes, or None, and where they
-    came from.
+    came from; ``training_accuracy``: of the base in its last epoch, where that is known.
     """
 
     about: str
@@ -70,12 +72,13 @@ class Source:
     seed: int
     run: Path | None
     groups_place: str | None = None
+    training_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
 class Question:
     """What is asked for; ``clusters`` of None: a grid; ``asked``: the gain in points that would be worth it; ``rule``
-    of None: the run's, or the paper's.
+    of None: the run's, or the default of `coterie fit`.
     """
 
     methods: tuple[PartitionMethod, ...] = DEFAULT_METHODS
@@ -98,6 +101,17 @@ class Study:
         """Of each setting."""
         return tuple(self.source.price.of(setting) for setting in self.headroom.settings)
 
+    @property
+    def caution(self) -> str | None:
+        """That the base is still learning, where it is: its copies gain from any training then."""
+        known, here = self.source.training_accuracy, self.headroom.base_accuracy
+        if known is None or known >= here + LEARNING:
+            return None
+        return (
+            f"The base is still learning: in its last epoch it was right on {known:.1%} of its training samples, on "
+            f"{here:.1%} here. More training of the base may gain as much; the forecast does not hold for it."
+        )
+
     def to_values(self) -> dict[str, Any]:
         """Plain values, as headroom.json holds them."""
         return {
@@ -106,6 +120,7 @@ class Study:
             **self.headroom.to_values(),
             "costs": [asdict(cost) for cost in self.costs],
             "test": asdict(self.test) if self.test else None,
+            "caution": self.caution,
             "next_command": self.next_command,
         }
 
@@ -152,7 +167,7 @@ def study(source: Source, question: Question, progress: Progress) -> Study:
     headroom = survey(source.validation, make, question.methods, clusters, rule=rule, asked=asked, progress=progress)
     method = headroom.advice.setting.method
     test = (
-        judge_partition(source.test, headroom.partition, method, rule, asked, SKILL)[0]
+        judge_partition(source.test, headroom.partition, method, rule, asked, SKILLS[rule])[0]
         if source.test is not None
         else None
     )
@@ -167,8 +182,18 @@ def write_study(result: Study, out: Path) -> None:
         ArtifactError: the folder cannot be written.
     """
     write_whole(out / "headroom.json", json.dumps(result.to_values(), allow_nan=False).encode())
-    page = render(PageContent(result.source.about, result.headroom, result.costs, result.test, result.next_command))
+    page = render(
+        PageContent(
+            result.source.about, result.headroom, result.costs, result.test, result.caution, result.next_command
+        )
+    )
     write_whole(out / "headroom.html", page.encode("utf-8", "replace"))
+
+
+def rule_of(settings: FitSettings) -> Rule:
+    """The rule that comes nearest to a run's combiner; all that mix base and specialists gain about the same."""
+    combiner = settings.gate.combiner
+    return combiner if combiner == "hard" or combiner == "compose" else "blend"
 
 
 def next_command(source: Source, partition: Partition, method: PartitionMethod) -> str | None:
@@ -195,7 +220,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
         validation=validation,
         test=test,
         price=Price(FitSettings().specialist.epochs),
-        rule="hard",
+        rule=rule_of(FitSettings()),
         seed=0,
         run=None,
         groups_place=groups,
@@ -223,11 +248,18 @@ def _read_run(folder: Path, groups: str | None) -> Source:
         validation=validation,
         test=_stored(run, "test"),
         price=Price(epochs, None if per_epoch is None else per_epoch * epochs, manifest.files[BASE_FILE].bytes),
-        rule="hard" if settings.gate.combiner == "hard" else "compose",
+        rule=rule_of(settings),
         seed=settings.seed,
         run=folder,
         groups_place=groups,
+        training_accuracy=_training_accuracy(run),
     )
+
+
+def _training_accuracy(run: Any) -> float | None:
+    """Of the base, in its last epoch; None where it was trained elsewhere."""
+    epochs = run.read_json("history.json").get("base") if run.has("history.json") else None
+    return float(epochs[-1]["accuracy"]) if epochs else None
 
 
 def _stored(run: Any, split: str) -> BaseAnswers | None:

@@ -80,7 +80,7 @@ class LabelData:
         # The logarithms of probabilities are logits, up to a number for each sample.
         log_NC = np.log(np.maximum(self.proba_NC, np.finfo(np.float32).tiny)).astype(np.float32)
         answers = BaseAnswers(log_NC, self.label_N)
-        return lambda partition: forecast(answers, Outlook.of(answers, partition)).gain
+        return lambda partition: forecast(answers, Outlook.of(answers, partition), "hard").gain
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ def headroom(
     ),
     gain: Annotated[float, tyro.conf.arg(metavar="POINTS", help="the gain in points that would be worth it")] = 0.5,
     combiner: Annotated[
-        Literal["hard", "compose"] | None,
-        tyro.conf.arg(help="how a specialist's answer is used, as fit's --gate.combiner; the run's if left out"),
+        Literal["hard", "compose", "blend"] | None,
+        tyro.conf.arg(help="how a specialist's answer is used, see fit's --gate.combiner; the run's if left out"),
     ] = None,
     names: Annotated[
         str | None, tyro.conf.arg(metavar="FILE", help="class names: a line each, a .json list, or FILE.csv:COLUMN")

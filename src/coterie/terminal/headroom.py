@@ -61,6 +61,8 @@ def print_headroom(console: Console, study: Study) -> None:
     console.print(Text(f"\n{verdict}", style="bold"))
     for reason in advice.reasons:
         console.print(reason, highlight=False, markup=False)
+    if study.caution is not None:
+        console.print(Text(study.caution, style="bold"))
     if study.test is not None:
         console.print(
             f"On the test samples, which took no part in this, that setting's forecast is {100 * study.test.gain:+.2f} "
