@@ -332,7 +332,20 @@ def test_the_options_of_fit_are_these() -> None:
         "clip-norm",
     }
     expected = {
-        *("help", "out", "config", "dry-run", "base", "trust", "backbone", "weights", "names", "head", "seed"),
+        *(
+            "help",
+            "out",
+            "config",
+            "dry-run",
+            "base",
+            "trust",
+            "backbone",
+            "weights",
+            "names",
+            "head",
+            "seed",
+            "checkpoint-every",
+        ),
         *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
         "specialist.trainable",
         *(
