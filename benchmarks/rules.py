@@ -1,15 +1,15 @@
 """What each combiner and gate makes of the same specialists.
 
-Question: chosen on validation and judged on test, what does each rule gain over the base, at what cost, on finished runs?
+Question: chosen on validation and judged on test, what does each rule gain over the base, and at what cost?
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
-import record
 from scipy.special import softmax
 
+import record
 from coterie import artifact
 from coterie.calibration import temperature
 from coterie.config import CombinerName, ScoreName

@@ -35,8 +35,7 @@ def print_tuning(console: Console, tuning: Tuning, partition: Partition) -> None
         )
     console.print(table)
     console.print(
-        f"{len(tuning.candidates)} tried; ✓ chosen.\n"
-        f"{_describe(tuning, partition)}",
+        f"{len(tuning.candidates)} tried; ✓ chosen.\n{_describe(tuning, partition)}",
         highlight=False,
     )
     if tuning.note:
