@@ -1,4 +1,4 @@
-"""How long does `coterie compare --logits` take for 50,000 samples of 1,000 classes? (Asked: under 5 s.)"""
+"""How long does `coterie compare --logits` take for 50,000 samples of 1,000 classes? (Asked: under 5 s.)."""
 
 import resource
 import subprocess
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 import record
 
 N, C = 50_000, 1_000
