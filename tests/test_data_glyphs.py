@@ -12,6 +12,7 @@ from coterie import data
 from coterie.config import DataSettings
 from coterie.data import glyphs
 from coterie.data.splits import MemoryImages, Splits
+from coterie.errors import DataError
 
 
 def load(seed: int = 0, **settings: object) -> Splits:
