@@ -46,6 +46,11 @@ def splits() -> Splits:
 
 @pytest.fixture
 def settings() -> FitSettings:
+    return make_settings()
+
+
+def make_settings() -> FitSettings:
+    """A run of seconds."""
     training = {"epochs": 2, "batch_size": 32, "learning_rate": 0.05}
     return FitSettings.from_values(
         {

@@ -1,14 +1,17 @@
+import itertools
 import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import top_k_accuracy_score
+from scipy.special import softmax
+from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Gate
-from coterie.metrics import Report, gain_interval, in_top_k
+from coterie.metrics import Report, calibration_error, gain_interval, in_top_k, risk_coverage_area, score
 from coterie.partition import Partition
 
 
@@ -34,6 +37,58 @@ def test_the_interval_of_a_gain_covers_the_truth_at_its_rate() -> None:
         low, high = gain_interval(before, after)
         covered += low <= 0.15 * (0.75 - 0.7) <= high
     assert 0.93 <= covered / 2000 <= 0.97
+
+
+def probabilities(seed: int, n: int = 200, n_classes: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    proba_NC = softmax(3 * rng.normal(size=(n, n_classes)), axis=1).astype(np.float32)
+    guess = rng.random(n) < 0.6
+    return proba_NC, np.where(guess, proba_NC.argmax(axis=1), rng.integers(n_classes, size=n))
+
+
+@given(st.integers(0, 10_000))
+def test_scores_agree_with_scikit_learn_and_plain_formulas(seed: int) -> None:
+    proba_NC, label_N = probabilities(seed)
+    found = score(proba_NC, label_N)
+    indicator_NC = np.eye(proba_NC.shape[1])[label_N]
+    assert found.nll == pytest.approx(
+        log_loss(label_N, proba_NC / proba_NC.sum(1, keepdims=True), labels=np.arange(7)), rel=1e-5
+    )
+    assert found.brier == pytest.approx(((proba_NC - indicator_NC) ** 2).sum(axis=1).mean(), rel=1e-5)
+    assert found.top1 == (proba_NC.argmax(1) == label_N).mean()
+    assert found.top3 >= found.top1
+
+
+@given(st.integers(0, 10_000))
+def test_the_calibration_error_is_torchmetrics(seed: int) -> None:
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    proba_NC, label_N = probabilities(seed)
+    theirs = functional.multiclass_calibration_error(
+        torch.from_numpy(proba_NC), torch.from_numpy(label_N), num_classes=7, n_bins=15, norm="l1"
+    )
+    assert score(proba_NC, label_N).ece == pytest.approx(float(theirs), abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.2, 0.4, 0.6, 0.9]), st.booleans()), min_size=1, max_size=7))
+def test_the_risk_coverage_area_is_the_mean_over_all_orders_of_ties(samples: list[tuple[float, bool]]) -> None:
+    confidence_N = np.array([confidence for confidence, _ in samples])
+    right_N = np.array([right for _, right in samples])
+    areas = []
+    for order in itertools.permutations(range(len(samples))):
+        if (np.diff(confidence_N[list(order)]) <= 0).all():
+            wrong = ~right_N[list(order)]
+            areas.append((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
+    assert risk_coverage_area(confidence_N, right_N) == pytest.approx(np.mean(areas))
+
+
+def test_a_class_that_was_given_no_chance_costs_a_finite_loss() -> None:
+    found = score(np.array([[1.0, 0.0], [1.0, 0.0]], dtype=np.float32), np.array([0, 1]))
+    assert found.nll == pytest.approx(-np.log(np.finfo(np.float32).eps) / 2)
+    assert found.ece == pytest.approx(0.5)
+
+
+def test_perfect_confidence_has_no_calibration_error() -> None:
+    assert calibration_error(np.ones(5), np.ones(5, bool)) == 0
 
 
 def test_a_report_survives_json() -> None:

@@ -24,6 +24,57 @@ def in_top_k(score_NC: FloatArray, label_N: IntArray, k: int) -> BoolArray:
     return ahead_NC.sum(axis=1) < k
 
 
+@dataclass(frozen=True)
+class Scores:
+    """How good probabilities are. Accuracies are shares of 1; ``nll`` in nats.
+
+    ``ece``: expected calibration error of the top class (Naeini 2015; Guo 2017), 15 bins of equal width. ``brier``:
+    squared distance to the true class's indicator (Brier 1950), from 0 to 2. ``aurc``: area under the risk-coverage
+    curve, the largest probability being the confidence (Geifman 2017); lower is better.
+    """
+
+    top1: float
+    top3: float
+    nll: float
+    ece: float
+    brier: float
+    aurc: float
+
+
+def score(proba_NC: FloatArray, label_N: IntArray) -> Scores:
+    """All scores of probabilities of shape (N, C) against true classes."""
+    top_N = proba_NC.argmax(axis=1)
+    confidence_N = np.take_along_axis(proba_NC, top_N[:, None], axis=1)[:, 0].astype(np.float64)
+    true_N = np.take_along_axis(proba_NC, label_N[:, None], axis=1)[:, 0].astype(np.float64)
+    right_N = top_N == label_N
+    return Scores(
+        top1=float(right_N.mean()),
+        top3=float(in_top_k(proba_NC, label_N, 3).mean()),
+        # As scikit-learn does for float32: a true class that was given no chance at all costs 16 nats, not infinity.
+        nll=float(-np.log(np.maximum(true_N, np.finfo(np.float32).eps)).mean()),
+        ece=calibration_error(confidence_N, right_N),
+        brier=float((np.einsum("nc,nc->n", proba_NC, proba_NC, dtype=np.float64) - 2 * true_N + 1).mean()),
+        aurc=risk_coverage_area(confidence_N, right_N),
+    )
+
+
+def calibration_error(confidence_N: FloatArray, right_N: BoolArray, bins: int = 15) -> float:
+    """Mean over bins of equal width, weighted by their samples, of |accuracy - mean confidence|."""
+    bin_N = np.minimum((confidence_N * bins).astype(np.int64), bins - 1)
+    gap_B = np.bincount(bin_N, weights=confidence_N - right_N, minlength=bins)
+    return float(np.abs(gap_B).sum() / len(confidence_N))
+
+
+def risk_coverage_area(confidence_N: FloatArray, right_N: BoolArray) -> float:
+    """Mean over all coverages of the error rate on the most confident samples. Samples of equal confidence are
+    taken together, so that their order does not matter.
+    """
+    _, tie_N, count_U = np.unique(-confidence_N, return_inverse=True, return_counts=True)
+    wrong_U = np.bincount(tie_N, weights=~right_N) / count_U
+    wrong_N = np.repeat(wrong_U, count_U)  # most confident first
+    return float((np.cumsum(wrong_N) / np.arange(1, len(wrong_N) + 1)).mean())
+
+
 def gain_interval(before_N: BoolArray, after_N: BoolArray) -> tuple[float, float]:
     """95 % interval of the difference of two accuracies on the same samples (normal, on the discordant pairs)."""
     difference_N = after_N.astype(np.float64) - before_N

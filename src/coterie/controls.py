@@ -1,0 +1,203 @@
+"""Controls: what else the budget of a run's specialists could have bought, from the same base and splits.
+
+Each control is a folder RUN/controls/NAME that resumes as a run does. Those that are a partition (one cluster of all
+classes, random clusters, confusion, the data set's superclasses) are ordinary runs, whose base is the run's.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import log_softmax, logsumexp
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from coterie.artifact import BASE_FILE, load_ensemble, outputs_file, partition_of, read_outputs
+from coterie.backbones import build
+from coterie.config import FitSettings, PartitionSettings
+from coterie.data.flipped import FlippedImages
+from coterie.data.splits import Split, Splits
+from coterie.errors import ArtifactError
+from coterie.evaluation import Outputs
+from coterie.partition import FloatArray, random_partition
+from coterie.pipeline import Job, fit
+from coterie.progress import Progress
+from coterie.run_folder import Run, write_whole
+from coterie.training import compute_logits, make_fabric
+
+# Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
+MEMBER_SEED_STEP = 100_003
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control by name, and what it is in a sentence."""
+
+    name: str
+    about: str
+
+
+ALL_CLASSES = Control("all-classes", "one copy of the base, trained on all classes for the specialists' epochs")
+WEIGHT_AVERAGE = Control("weight-average", "the base trained on in cycles of one epoch, at whose ends weights are kept")
+RANDOM = Control("random", "specialists for random clusters of the same sizes")
+CONFUSION = Control("confusion", "specialists for clusters joined by what validation confuses")
+SUPERCLASSES = Control("superclasses", "specialists for the data set's own superclasses")
+MEMBER = Control("member", "another base, of another seed")
+
+
+def controls_folder(run: Path) -> Path:
+    """Where a run's controls are."""
+    return run / "controls"
+
+
+def train_controls(
+    run: Run, splits: Splits, superclasses: str | None, members: int, progress: Progress
+) -> Iterable[tuple[Control, Callable[[], object]]]:
+    """The controls of a finished run with what trains each, cheapest first. A control that is there already is not
+    trained again.
+
+    Args:
+        run: a finished run.
+        splits: its data.
+        superclasses: given groups of the classes, as ``partition.groups``; None where the data set has none.
+        members: further bases, for deep ensembles of one more.
+        progress: who is told.
+    """
+    settings = FitSettings.from_values(run.manifest.settings)
+    folder = controls_folder(run.path)
+    partition = partition_of(run.manifest)
+
+    def partition_control(control: Control, chosen: PartitionSettings) -> Callable[[], object]:
+        def train() -> None:
+            changed = settings.model_copy(update={"partition": chosen})
+            fit(changed, folder / control.name, splits=splits, base_run=run.path, progress=progress)
+            add_flipped(Run.open_complete(folder / control.name), splits)
+
+        return train
+
+    def random_control() -> object:
+        # Drawn here and given as groups: the sizes are the run's, whatever its method was.
+        groups = random_partition(partition.size_S, settings.seed).cluster_of_class_C.tolist()
+        file = folder / "random.json"
+        write_whole(file, json.dumps([f"random {cluster}" for cluster in groups]).encode())
+        return partition_control(RANDOM, PartitionSettings(method="given", groups=str(file)))()
+
+    s = partition.n_clusters
+    yield ALL_CLASSES, partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,)))
+    yield WEIGHT_AVERAGE, partial(train_weight_average, run, folder / WEIGHT_AVERAGE.name, splits, progress)
+    yield RANDOM, random_control
+    yield CONFUSION, partition_control(CONFUSION, PartitionSettings(method="confusion", clusters=(s,)))
+    if superclasses is not None:
+        given = PartitionSettings(method="given", groups=superclasses)
+        yield SUPERCLASSES, partition_control(SUPERCLASSES, given)
+    for number in range(1, members + 1):
+        place = folder / f"{MEMBER.name}-{number}"
+        yield MEMBER, partial(train_member, run, place, number, splits, progress)
+
+
+def train_member(run: Run, place: Path, number: int, splits: Splits, progress: Progress) -> None:
+    """Another base on the same splits, from another seed; its logits are kept."""
+    settings = FitSettings.from_values(run.manifest.settings)
+    split_seed = settings.seed if settings.data.split_seed is None else settings.data.split_seed
+    changed = settings.model_copy(
+        update={
+            "seed": settings.seed + number * MEMBER_SEED_STEP,
+            "data": settings.data.model_copy(update={"split_seed": split_seed}),
+        }
+    )
+    job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
+    network = build(changed.backbone, len(splits.labels), splits.preprocessing.channels, changed.seed)
+    job.train_stage("another base", BASE_FILE, network, splits.train, changed.base, changed.seed)
+    _write_logits(job, lambda images: _logits(job, network, images))
+
+
+def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progress) -> None:
+    """The base trained on, in cycles of one epoch from the specialists' learning rate down to 0. Kept are the logits
+    of the mean of the weights at the cycles' ends (Izmailov 2018, arXiv 1803.05407, with its norms measured anew), and
+    the log of the mean of their probabilities (Huang 2017, arXiv 1704.00109).
+    """
+    settings = FitSettings.from_values(run.manifest.settings)
+    job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
+    if all(job.run.has(outputs_file(split)) for split in SPLITS):
+        return
+    network = load_ensemble(run.path).base
+    cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
+    n_cycles = settings.specialist.epochs
+    files = [f"cycles/{cycle}.safetensors" for cycle in range(n_cycles)]
+    for cycle, file in enumerate(files):
+        title = f"cycle {cycle + 1} of {n_cycles}"
+        job.train_stage(title, file, network, splits.train, cycle_settings, settings.seed + 1 + cycle)
+    average = copy.deepcopy(network)
+    states = [job.run.read_tensors(file) for file in files]
+    average.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
+    batches = job.batches(splits.train, cycle_settings, settings.seed)
+    with job.fabric.autocast():
+        update_bn(batches.epoch(0, job.fabric.device), average)
+    job.run.write_weights("average.safetensors", average)
+
+    def cycles(split: Split) -> FloatArray:
+        proba = []
+        for file in files:
+            job.run.read_weights(file, network)
+            proba.append(log_softmax(_logits(job, network, split), axis=1))
+        return (logsumexp(proba, axis=0) - np.log(len(files))).astype(np.float32)
+
+    _write_logits(job, lambda split: _logits(job, average, split), cycles=cycles)
+    job.run.forget(files)
+
+
+def add_flipped(run: Run, splits: Splits) -> None:
+    """What base and specialists of a finished run say of the mirrored images, where a mirror keeps the class."""
+    if not splits.flip or run.has(flipped_file("test")):
+        return
+    ensemble = load_ensemble(run.path)
+    for split in SPLITS:
+        data: Split = getattr(splits, split)
+        outputs = ensemble.outputs(FlippedImages(data.images), data.labels_N.numpy())
+        run.write_arrays(flipped_file(split), {"base_NC": outputs.base_NC, "packed_NM": outputs.packed_NM})
+
+
+def flipped_file(split: str) -> str:
+    """Where the logits of a split's mirrored images are."""
+    return f"logits/{split}-flipped.safetensors"
+
+
+def read_flipped(run: Run, split: str) -> Outputs:
+    """The inverse of ``add_flipped``.
+
+    Raises:
+        ArtifactError: the run has none.
+    """
+    if not run.has(flipped_file(split)):
+        raise ArtifactError(f"{run.path} has no logits of mirrored images")
+    return Outputs(**run.read_arrays(flipped_file(split)), label_N=read_outputs(run, split).label_N)
+
+
+def _write_logits(job: Job, logits: Callable[[Split], FloatArray], **others: Callable[[Split], FloatArray]) -> None:
+    """Logits of each split and, where a mirror keeps the class, of its mirrored images."""
+    for split in SPLITS:
+        data: Split = getattr(job.splits, split)
+        views = {"": data}
+        if job.splits.flip:
+            views["-flipped"] = Split(FlippedImages(data.images), data.labels_N)
+        for suffix, view in views.items():
+            arrays = {name: values(view) for name, values in {"logits": logits, **others}.items()}
+            job.run.write_arrays(f"logits/{split}{suffix}.safetensors", arrays)
+
+
+def _logits(job: Job, network: nn.Module, split: Split) -> FloatArray:
+    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    stacked = torch.stack(tensors)
+    # A norm's count of batches is a whole number; update_bn sets it anew.
+    return stacked.mean(0) if stacked.is_floating_point() else tensors[-1]
