@@ -5,11 +5,11 @@ read off the base's validation logits before a specialist is trained, rank the r
 its base on test data?
 
 Each pair of method and S gets specialists of its own, from a base that all share. CLINC150: small networks, three
-bases, figures averaged over them. Glyphs: convnet-16. Finished runs of coterie that are named beside join as a set of
-their own. The gain is that of the paper's rule (`hard`) and of `compose`, each with the threshold that is best on
+bases, figures averaged over them. Glyphs, if asked for: convnet-16. Finished runs of coterie that are named beside are
+listed. The gain is that of the paper's rule (`hard`) and of `compose`, each with the threshold that is best on
 validation. Results are kept in the folder WORK; started again, the script goes on.
 
-    python benchmarks/partition_gains.py WORK CLINC150-FOLDER [RUN ...]
+    python benchmarks/partition_gains.py WORK CLINC150-FOLDER [glyphs] [RUN ...]
 """
 
 from __future__ import annotations
@@ -173,8 +173,9 @@ def table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        shares = f"{row['kept']:.1%} | {row['router']:.1%} | {row['forecast']:+.2%} | {row['hard']:+.2%} | {row['compose']:+.2%}"
-        lines.append(f"| {row['method']} | {row['S']} | {row['largest']:.0f} | {shares} |")
+        shares = f"{row['kept']:.1%} | {row['router']:.1%} | {row['forecast']:+.2%}"
+        gains = f"{row['hard']:+.2%} | {row['compose']:+.2%}"
+        lines.append(f"| {row['method']} | {row['S']} | {row['largest']:.0f} | {shares} | {gains} |")
     return "\n".join(lines)
 
 
@@ -192,7 +193,11 @@ def repeatability(rows: list[Row]) -> str:
 def main(work: Path, folder: Path, runs: list[Path]) -> None:
     """Train, judge, write."""
     clinc = clinc_rows(work, folder)
-    sets = {"CLINC150": averaged(clinc), "glyphs": glyph_rows(work)}
+    sets = {"CLINC150": averaged(clinc)}
+    if Path("glyphs") in runs:
+        sets["glyphs"] = glyph_rows(work)
+    lines_of = list(sets)
+    runs = [run for run in runs if run != Path("glyphs")]
     if runs:
         sets["runs"] = [
             {"method": run.name, "S": partition_of(Run.open(run).manifest).n_clusters, **run_row(run)} for run in runs
@@ -201,7 +206,7 @@ def main(work: Path, folder: Path, runs: list[Path]) -> None:
         "| data | predictor | pairs | hard, all | hard, without chance | compose, all | compose, without chance |",
         "|---|---|---|---|---|---|---|",
     ]
-    for title in ("CLINC150", "glyphs"):
+    for title in lines_of:
         lines += correlations(title, sets[title])
     tables = [
         f"{title}: base {np.mean([row['base'] for row in rows]):.2%} on test.\n\n{table(rows)}"
@@ -209,8 +214,8 @@ def main(work: Path, folder: Path, runs: list[Path]) -> None:
     ]
     record.write(
         __file__,
-        f"{__doc__}\nSpearman's rank correlation of predictor and gain over methods and S, with 95 % intervals over pairs "
-        "drawn with replacement; with all pairs, and without the random clusters.\n\n"
+        f"{__doc__}\nSpearman's rank correlation of predictor and gain over methods and S, with 95 % intervals over "
+        "pairs drawn with replacement; with all pairs, and without the random clusters.\n\n"
         + "\n".join(lines)
         + "\n\nOn CLINC150 the gains of one base rank those of another by a correlation of "
         + f"{repeatability(clinc)} (all pairs; mean over pairs of bases).\n\n"
@@ -220,5 +225,5 @@ def main(work: Path, folder: Path, runs: list[Path]) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/partition_gains.py WORK CLINC150-FOLDER [RUN ...]")
+        sys.exit("usage: python benchmarks/partition_gains.py WORK CLINC150-FOLDER [glyphs] [RUN ...]")
     main(Path(sys.argv[1]), Path(sys.argv[2]), [Path(run) for run in sys.argv[3:]])
