@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 import tyro
@@ -45,7 +46,7 @@ def predict(
     rows = list(zip(new.names, ensemble.explain(new.samples, top), strict=True))
     if format == "jsonl":
         for name, explanation in rows:
-            print(json.dumps({new.kind: name, **vars(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
+            print(json.dumps({new.kind: name, **asdict(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
     else:
         from coterie.terminal.predictions import print_predictions
 
