@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import coterie
+from conftest import image_form
 from coterie.base import make_base
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
@@ -19,7 +20,8 @@ from coterie.run_folder import Run
 transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
 
 NAMES = tuple(f"class {k}" for k in range(8))
-EXAMPLE = torch.randn((2, 1, 12, 12), generator=torch.Generator().manual_seed(0))
+FORM = image_form(1, side=12)
+EXAMPLE = FORM.example()
 
 
 def config(**values: object):
@@ -47,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def base_of(settings: FitSettings, place: Path, names: tuple[str, ...] = NAMES):
     ours = FitSettings.from_values({**settings.to_values(), "backbone": f"transformers:{place}"})
-    return make_base(ours, LabelSpace(names), 1, EXAMPLE)
+    return make_base(ours, LabelSpace(names), FORM)
 
 
 def test_a_fine_tuned_model_is_taken_with_its_weights_and_matched_by_its_names(
