@@ -150,6 +150,12 @@ class HardwareSettings(Settings):
         "auto", description="bf16 autocast where processor or card computes in it natively"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; torch's choice if left out")
+    specialist_threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads that train one specialist. Another number gives other bits, so it is the same on "
+        "every engine; several specialists at once use the other cores",
+    )
     compile: bool = Field(False, description="torch.compile the network: slower to start, sometimes faster to train")
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ from coterie.data import load as load_data
 from coterie.data.batches import Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
+from coterie.engine import Demand, Desk, InProcess, Materials, Trained, TrainingTask, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs, Routing, evaluate
@@ -103,13 +105,40 @@ class Job:
             checkpoint=checkpoint,
             compile_network=self.settings.hardware.compile,
         )
-        seconds = checkpoint.seconds_before + time.perf_counter() - started
-        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
-        self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
-        times = {name: spent for name, spent in self.run.manifest.seconds.items() if name != checkpoint.file}
-        self.run.write_weights(file, network, seconds={**times, file: seconds})
-        self.run.forget([checkpoint.file])
+        self.keep(title, Trained(weights_of(network), history, time.perf_counter() - started), checkpoint)
         return network
+
+    def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head) -> None:
+        """Train those that an earlier start did not finish, and keep their weights in their files."""
+        hardware = self.settings.hardware
+        materials = Materials(
+            {BASE_FILE: base},
+            head,
+            self.splits.train,
+            self.splits.preprocessing,
+            augmentation_of(self.settings, self.splits),
+            hardware,
+            self.settings.data.workers,
+        )
+        todo = [task for task in tasks if not self.run.has(task.file)]
+        checkpoints: dict[int, StageCheckpoint] = {}
+
+        def desk_of(number: int) -> Desk:
+            checkpoints[number] = StageCheckpoint(self.run, todo[number].file)
+            return Desk(self.progress, checkpoints[number])
+
+        with closing(InProcess().run(todo, materials, Demand(hardware.specialist_threads), desk_of)) as outcomes:
+            for outcome in outcomes:
+                self.keep(todo[outcome.number].title, outcome.unwrap(), checkpoints[outcome.number])
+
+    def keep(self, title: str, trained: Trained, checkpoint: StageCheckpoint) -> None:
+        """Write what a training gave, and delete its checkpoint."""
+        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
+        self.run.write_json("history.json", {**known, title: [record.to_values() for record in trained.history]})
+        times = {name: spent for name, spent in self.run.manifest.seconds.items() if name != checkpoint.file}
+        seconds = {**times, checkpoint.stage_file: checkpoint.seconds_before + trained.seconds}
+        self.run.write_tensors(checkpoint.stage_file, trained.weights, seconds=seconds)
+        self.run.forget([checkpoint.file])
 
 
 class StageCheckpoint(Checkpoint):
@@ -117,6 +146,7 @@ class StageCheckpoint(Checkpoint):
 
     def __init__(self, run: Run, stage_file: str) -> None:
         self.run = run
+        self.stage_file = stage_file
         self.file = f"checkpoint/{stage_file}"
         self.seconds_before = run.manifest.seconds.get(self.file, 0.0)
         self.started = self.saved = time.perf_counter()
@@ -188,10 +218,9 @@ def fit(
     base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
     embedding = LabelEmbedding.from_head(head.of(base))
     base_validation_NC = _logits(job, base, splits.validation)
-    groupings = [
-        _make_grouping(job, base, head, partition, base_validation_NC)
-        for partition in _make_partitions(settings, splits, embedding, base_validation_NC)
-    ]
+    partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
+    job.train_specialists(specialist_tasks(settings, partitions), base, head)
+    groupings = [_make_grouping(job, base, head, partition, base_validation_NC) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.accuracy)
     ensemble = SpecialistEnsemble(
         base,
@@ -262,6 +291,24 @@ def _make_partitions(
     return list(by_number.values())
 
 
+def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> list[TrainingTask]:
+    """The trainings of all specialists of all partitions. A cluster of one class needs none."""
+    return [
+        TrainingTask(
+            title=f"specialist {cluster} of {partition.n_clusters}",
+            file=specialist_file(partition.n_clusters, cluster),
+            start=BASE_FILE,
+            classes=tuple(partition.classes(cluster).tolist()),
+            training=settings.specialist,
+            seed=settings.seed + 1 + cluster,
+            threads=settings.hardware.specialist_threads,
+        )
+        for partition in partitions
+        for cluster in range(partition.n_clusters)
+        if partition.size_S[cluster] > 1
+    ]
+
+
 def _make_grouping(
     job: Job, base: nn.Module, head: Head, partition: Partition, base_validation_NC: np.ndarray
 ) -> Grouping:
@@ -273,14 +320,8 @@ def _make_grouping(
         if len(classes) == 1:
             specialists.append(None)
             continue
-        specialist = job.train_stage(
-            f"specialist {cluster} of {partition.n_clusters}",
-            specialist_file(partition.n_clusters, cluster),
-            make_specialist(base, head, classes),
-            splits.train.of_classes(classes),
-            settings.specialist,
-            settings.seed + 1 + cluster,
-        )
+        specialist = make_specialist(base, head, classes)
+        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
         specialists.append(specialist)
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
     validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
