@@ -79,5 +79,5 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
 def test_given_groups_and_their_method_need_each_other() -> None:
     assert PartitionSettings(method="given", groups="g.txt").groups == "g.txt"
     for values in ({"method": "given"}, {"groups": "g.txt"}):
-        with pytest.raises(SettingsError, match=r"groups = .*: method given needs a file of groups"):
+        with pytest.raises(SettingsError, match=r"groups = .*: method given needs groups"):
             PartitionSettings(**values)

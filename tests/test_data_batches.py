@@ -137,6 +137,28 @@ def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     assert len(next(iter(batches.epoch(0, CPU)))[1]) == 3
 
 
+@pytest.mark.parametrize(("way", "workers"), [("memory", 0), ("streamed", 0), ("streamed", 1), ("streamed", 2)])
+def test_an_epoch_that_begins_in_the_middle_goes_on_with_the_same_batches(way: str, workers: int) -> None:
+    memory = numbered(20)
+    split = Split(memory if way == "memory" else Streamed(memory), torch.arange(20))
+    form = Preprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+
+    def batches(workers: int):
+        return training_batches(split, form, Augmentation(2, True, 2), batch_size=4, seed=3, workers=workers)
+
+    whole = list(batches(0).epoch(1, CPU))
+    for first in (0, 3, 5):
+        torch.manual_seed(first)  # torch's own generator must not matter, nor be touched
+        state = torch.get_rng_state()
+        rest = list(batches(workers).epoch(1, CPU, first))
+        assert len(rest) == 5 - first
+        for (mine, my_labels), (theirs, their_labels) in zip(rest, whole[first:], strict=True):
+            assert torch.equal(mine, theirs)
+            assert torch.equal(my_labels, their_labels)
+        if way == "memory":
+            assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_workers_decode_in_their_own_processes() -> None:
     split = Split(Streamed(numbered(8)), torch.arange(8))
     form = Preprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)

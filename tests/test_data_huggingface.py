@@ -20,6 +20,7 @@ from coterie.config import DataSettings
 from coterie.data.decode import FileImages
 from coterie.data.splits import Images, MemoryImages, Split, Splits
 from coterie.errors import DataError
+from coterie.labels import LabelSpace
 
 CIFAR100 = Path(__file__).parents[2] / "shared" / "data" / "cifar100"
 
@@ -145,6 +146,61 @@ def test_changed_files_are_read_again(tmp_path: Path) -> None:
     splits = load(f"parquet:{tmp_path}")
     assert splits.labels.names == ("c", "d")
     assert sum(sizes(splits)) == 12
+
+
+# --- groups --------------------------------------------------------------------------------------------------------
+
+
+def groups(source: str, column: str, names: Sequence[str] = ("a", "b", "c")) -> tuple[str, ...]:
+    return data.read_groups(DataSettings(source=source, label="label"), column, LabelSpace(tuple(names)))
+
+
+def test_a_second_label_column_gives_the_group_of_each_class(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", ["c", "b", "a"] * 3, coarse=["y", "x", "x"] * 3)
+    write_parquet(tmp_path / "test.parquet", ["b"], coarse=["x"])
+    assert groups(f"parquet:{tmp_path}", "coarse") == ("x", "x", "y")
+
+
+def test_groups_of_a_declared_column_have_its_names(tmp_path: Path) -> None:
+    columns = {"image": [png(k) for k in range(6)], "label": ["a", "b", "c"] * 2, "coarse": [1, 0, 1] * 2}
+    coarse = datasets.ClassLabel(names=["trees", "fish"])
+    features = {"image": datasets.Value("binary"), "label": datasets.Value("string"), "coarse": coarse}
+    table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    table.to_parquet(tmp_path / "train.parquet")
+    assert groups(f"parquet:{tmp_path}", "coarse") == ("fish", "trees", "fish")
+
+
+@pytest.mark.parametrize(
+    ("column", "names", "message"),
+    [
+        ("torn", "abc", r"1 class\(es\) lie in several groups of column 'torn': b \(x, y\); allowed: one"),
+        ("empty", "abc", r"1 row\(s\) of train have no empty"),
+        ("missing", "abc", r"no column 'missing' for groups; columns: image, label, torn, empty"),
+        ("image", "abc", r"column 'image' cannot hold groups"),
+        ("label", "ab", r"the classes of parquet:.* are not those of the data in use"),
+    ],
+)
+def test_groups_that_cannot_be(column: str, names: str, message: str, tmp_path: Path) -> None:
+    write_parquet(
+        tmp_path / "train.parquet", ["a", "b", "c", "b"], torn=["x", "x", "y", "y"], empty=["x", None, "y", "y"]
+    )
+    with pytest.raises(DataError, match=message):
+        groups(f"parquet:{tmp_path}", column, tuple(names))
+
+
+def test_withheld_groups_are_refused(tmp_path: Path) -> None:
+    columns = {"image": [png(k) for k in range(4)], "label": ["a", "b"] * 2, "coarse": [1, 0, 1, -1]}
+    features = {"image": datasets.Value("binary"), "label": datasets.Value("string")}
+    features["coarse"] = datasets.ClassLabel(names=["trees", "fish"])
+    table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    table.to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"1 row\(s\) of train are unlabelled \(coarse = -1\)"):
+        groups(f"parquet:{tmp_path}", "coarse", "ab")
+
+
+def test_generated_data_have_no_columns() -> None:
+    with pytest.raises(DataError, match=r"glyphs has no column 'coarse' for groups; parquet, folder and hub may"):
+        groups("glyphs", "coarse")
 
 
 # --- columns -------------------------------------------------------------------------------------------------------

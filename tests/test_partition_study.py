@@ -1,5 +1,6 @@
 """`coterie partition`, as a user types it."""
 
+import io
 import json
 import os
 import signal
@@ -8,17 +9,22 @@ import sys
 import time
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 from coterie.artifact import load_ensemble
 from coterie.cli import main
-from coterie.config import PartitionSettings
+from coterie.config import DataSettings, PartitionSettings
+from coterie.data import load
 from coterie.partition import Partition
 from coterie.partition.vectors import unit_rows
 from coterie.partition_figures import dendrogram, label_map, ordered_matrix
 from coterie.pipeline import fit
+from coterie.plan import make_plan
 from planted import planted_vectors
 
 
@@ -104,6 +110,41 @@ def test_fit_takes_given_groups(settings, splits, tmp_path: Path) -> None:
     ensemble = fit(chosen, tmp_path / "run", splits=splits)
     assert [ensemble.partition.classes(s).tolist() for s in range(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert load_ensemble(tmp_path / "run").partition.n_clusters == 2
+
+
+def test_fit_takes_groups_from_a_column_of_the_data(settings, splits, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    train = splits.train
+    pictures = train.images.read(torch.arange(len(train))).squeeze(3).numpy()
+    table = datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": _png(pixels), "path": None} for pixels in pictures],
+            "fine": train.labels_N.tolist(),
+            "coarse": [f"group {label % 2}" for label in train.labels_N.tolist()],
+        }
+    )
+    (tmp_path / "data").mkdir()
+    table.to_parquet(tmp_path / "data" / "train.parquet")
+    chosen = settings.model_copy(
+        update={
+            "data": DataSettings(source=f"parquet:{tmp_path / 'data'}", label="fine", crop_padding=1),
+            "partition": PartitionSettings(method="given", groups="column:coarse"),
+        }
+    )
+    ensemble = fit(chosen, tmp_path / "run")
+    assert [ensemble.partition.classes(s).tolist() for s in range(2)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert "2 specialists" in [stage.title for stage in make_plan(chosen, load(chosen.data, 0)).stages]
+    arguments = (tmp_path / "run", "--clusters", 2, "--stability", "no", "--out", tmp_path / "out")
+    assert partition(*arguments, "--method", "given", "--groups", "column:coarse") == 0
+    assert json.loads((tmp_path / "out" / "partition.json").read_text())["cluster_of_class"] == [0, 1] * 4
+    assert partition(*arguments, "--groups", "column:fine:") == 1
+    assert "no column 'fine:' for groups; columns: image, fine, coarse" in capsys.readouterr().err
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from torch import nn
 
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError
-from coterie.run_folder import FORMAT, Run, write_whole
+from coterie.files import write_whole
+from coterie.run_folder import FORMAT, Run
 
 
 @pytest.fixture

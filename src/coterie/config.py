@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from coterie.errors import SettingsError
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
+
+# Groups that begin so are a column of the data, and not a file.
+GROUPS_COLUMN = "column:"
 
 
 class Settings(BaseModel):
@@ -100,7 +103,8 @@ class PartitionSettings(Settings):
     groups: str | None = Field(
         None,
         validate_default=True,
-        description="given only: a file with a group's name per class: lines, a .json list, or FILE.csv:COLUMN",
+        description="given only: column:NAME, a further label column of the data; or a file with a group's name per "
+        "class: lines, a .json list, or FILE.csv:COLUMN",
     )
     max_size: int | None = Field(
         None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
@@ -110,7 +114,9 @@ class PartitionSettings(Settings):
     @classmethod
     def _groups_if_given(cls, groups: str | None, info: ValidationInfo) -> str | None:
         if (info.data.get("method") == "given") != (groups is not None):
-            raise ValueError("method given needs a file of groups, and no other method takes one")
+            raise ValueError("method given needs groups, from a file or a column, and no other method takes any")
+        if groups == GROUPS_COLUMN:
+            raise ValueError("column: needs the column's name")
         return groups
 
     @field_validator("clusters", mode="before")
@@ -159,6 +165,32 @@ class HardwareSettings(Settings):
     compile: bool = Field(False, description="torch.compile the network: slower to start, sometimes faster to train")
 
 
+class EngineSettings(Settings):
+    """Who does the independent trainings. Nothing here changes a result, so a run may go on with other values."""
+
+    engine: Literal["local", "ray"] = Field(
+        "local", description="who trains the specialists: this machine, or a Ray cluster (extra: ray)"
+    )
+    address: str | None = Field(
+        None, description="ray only: HOST:PORT of a running cluster; one is started on this machine if left out"
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="local only: specialists trained at once; if left out, one a GPU, or as many as the cores suffice "
+        "for",
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> EngineSettings:
+        if self.engine == "local" and self.address is not None:
+            raise ValueError(f"address = {self.address!r} needs engine = 'ray'")
+        if self.engine == "ray" and self.workers is not None:
+            raise ValueError(f"workers = {self.workers} needs engine = 'local': a cluster knows its own")
+        return self
+
+
 class FitSettings(Settings):
     """All settings of a run."""
 
@@ -174,6 +206,9 @@ class FitSettings(Settings):
     )
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
     hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between two states of a training that are kept; one an epoch if left out"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
 
     @classmethod

@@ -26,10 +26,11 @@ from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
+from coterie.files import write_whole
 from coterie.partition import FloatArray, random_partition
 from coterie.pipeline import Job, fit
 from coterie.progress import Progress
-from coterie.run_folder import Run, write_whole
+from coterie.run_folder import Run
 from coterie.training import compute_logits, make_fabric
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from typing_extensions import override
 
-from coterie.config import PartitionMethod
+from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, DataError, PartitionError
+from coterie.files import write_whole
 from coterie.forecast import gain_forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
@@ -155,7 +156,7 @@ def read_labels(
         array: its name in the file, where there are several.
         embedding: of a run: the head's weight rows, with bias, rows of the confusion on validation, or both mixed.
         names: see ``label_file.read_column``.
-        groups: the same.
+        groups: the same; or of a run ``column:NAME``, a further label column of its data.
 
     Raises:
         DataError: a file that cannot be read, or does not fit.
@@ -177,7 +178,7 @@ def read_labels(
         data.about,
         data.vectors_CD,
         read_column(names, n_classes, "names") if names else data.names,
-        read_column(groups, n_classes, "groups") if groups else None,
+        _read_groups(source, groups, n_classes) if groups else None,
         data.proba_NC,
         data.label_N,
     )
@@ -204,8 +205,6 @@ def write_study(study: Study, out: Path, progress: Progress) -> None:
     Raises:
         ArtifactError: the folder cannot be written.
     """
-    from coterie.run_folder import write_whole  # imports torch, which a bare matrix needs no sooner
-
     write_whole(out / "partition.json", json.dumps(study.to_values(), allow_nan=False).encode())
     unit_CD = unit_rows(study.data.vectors_CD)
     kind = choose_map(len(unit_CD), study.settings.map_kind)
@@ -294,6 +293,20 @@ def _stability(data: LabelData, settings: StudySettings, partition: Partition) -
     except PartitionError:
         figures["bootstrap_stability"] = None
     return figures
+
+
+def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
+    if not place.startswith(GROUPS_COLUMN):
+        return read_column(place, n_classes, "groups")
+    if not source.is_dir():
+        raise DataError(f"--groups {place} is for run folders; {source} is a file")
+    from coterie.artifact import labels_of
+    from coterie.data import read_groups
+    from coterie.run_folder import Run
+
+    manifest = Run.open(source).manifest
+    settings = FitSettings.from_values(manifest.settings)
+    return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels_of(manifest))
 
 
 def _read_run(folder: Path, embedding: EmbeddingKind) -> LabelData:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import torch
 from lightning_fabric import Fabric
 from scipy.special import softmax
 from torch import nn
-from typing_extensions import override
 
 from coterie.artifact import (
     BASE_FILE,
@@ -31,21 +30,24 @@ from coterie.artifact import (
     write_report,
 )
 from coterie.backbones import Head, build, find_head
-from coterie.checkpoint import Checkpoint, State
-from coterie.config import FitSettings, TrainingSettings
+from coterie.checkpoint import CheckpointFile
+from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
+from coterie.data import read_groups
 from coterie.data.batches import Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
-from coterie.engine import Demand, Desk, InProcess, Materials, Trained, TrainingTask, weights_of
+from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
 from coterie.label_file import read_column
+from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import (
+    CHECKPOINT_FOLDER,
     Candidate,
     CostRecord,
     DataRecord,
@@ -57,9 +59,12 @@ from coterie.run_folder import (
 )
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric, train
+from coterie.watch import StageWatch
 
 TIMED_IMAGES = 2048
-CHECKPOINT_SECONDS = 15.0
+# What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
+MEMORY_BYTES = 2**30
+MEMORY_PER_PARAMETER_BYTE = 6
 # What a trained base depends on.
 BASE_SETTINGS = {"data", "backbone", "base", "seed"}
 
@@ -73,6 +78,7 @@ class Job:
     fabric: Fabric
     run: Run
     progress: Progress
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     def batches(self, split: Split, training: TrainingSettings, seed: int) -> Batches:
         """Training batches of a split."""
@@ -93,19 +99,18 @@ class Job:
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
         batches = self.batches(split, training, seed)
-        checkpoint = StageCheckpoint(self.run, file)
+        watch = StageWatch(self._checkpoint(file), self.settings.checkpoint_every)
         self.progress.stage(title, training.epochs * len(batches))
-        started = time.perf_counter()
         history = train(
             self.fabric,
             network,
             batches,
             training,
             self.progress,
-            checkpoint=checkpoint,
+            watch=watch,
             compile_network=self.settings.hardware.compile,
         )
-        self.keep(title, Trained(weights_of(network), history, time.perf_counter() - started), checkpoint)
+        self._keep(file, title, Trained(weights_of(network), history, watch.seconds))
         return network
 
     def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head) -> None:
@@ -121,48 +126,40 @@ class Job:
             self.settings.data.workers,
         )
         todo = [task for task in tasks if not self.run.has(task.file)]
-        checkpoints: dict[int, StageCheckpoint] = {}
 
         def desk_of(number: int) -> Desk:
-            checkpoints[number] = StageCheckpoint(self.run, todo[number].file)
-            return Desk(self.progress, checkpoints[number])
+            return Desk(self.progress.lane(), self._checkpoint(todo[number].file))
 
-        with closing(InProcess().run(todo, materials, Demand(hardware.specialist_threads), desk_of)) as outcomes:
+        demand = self._demand(base)
+        engine = make_engine(self.engine, len(todo), demand)
+        with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
             for outcome in outcomes:
-                self.keep(todo[outcome.number].title, outcome.unwrap(), checkpoints[outcome.number])
+                task = todo[outcome.number]
+                self._keep(task.file, task.title, outcome.unwrap())
 
-    def keep(self, title: str, trained: Trained, checkpoint: StageCheckpoint) -> None:
-        """Write what a training gave, and delete its checkpoint."""
+    def _demand(self, base: nn.Module) -> Demand:
+        """What a specialist needs, and how long all should take, by what the base took."""
+        settings, on_gpu = self.settings, self.fabric.device.type == "cuda"
+        partitions = len(settings.partition.clusters)
+        share = partitions * settings.specialist.epochs / settings.base.epochs
+        parameter_bytes = sum(parameter.nbytes for parameter in base.parameters())
+        return Demand(
+            settings.hardware.specialist_threads,
+            int(on_gpu),
+            MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes,
+            share * self.run.manifest.seconds[BASE_FILE],
+        )
+
+    def _checkpoint(self, file: str) -> CheckpointFile:
+        """The state of the training that will leave ``file``."""
+        return CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+
+    def _keep(self, file: str, title: str, trained: Trained) -> None:
+        """Write what a training gave, and delete its state."""
         known = self.run.read_json("history.json") if self.run.has("history.json") else {}
         self.run.write_json("history.json", {**known, title: [record.to_values() for record in trained.history]})
-        times = {name: spent for name, spent in self.run.manifest.seconds.items() if name != checkpoint.file}
-        seconds = {**times, checkpoint.stage_file: checkpoint.seconds_before + trained.seconds}
-        self.run.write_tensors(checkpoint.stage_file, trained.weights, seconds=seconds)
-        self.run.forget([checkpoint.file])
-
-
-class StageCheckpoint(Checkpoint):
-    """Keeps the state of one stage's training in the run folder, until the stage is done."""
-
-    def __init__(self, run: Run, stage_file: str) -> None:
-        self.run = run
-        self.stage_file = stage_file
-        self.file = f"checkpoint/{stage_file}"
-        self.seconds_before = run.manifest.seconds.get(self.file, 0.0)
-        self.started = self.saved = time.perf_counter()
-
-    @override
-    def load(self) -> State | None:
-        return self.run.read_tensors(self.file) if self.run.has(self.file) else None
-
-    @override
-    def save(self, state: State) -> None:
-        now = time.perf_counter()
-        # Short epochs are not worth a write each.
-        if now - self.saved >= CHECKPOINT_SECONDS:
-            self.saved = now
-            spent = self.seconds_before + now - self.started
-            self.run.write_tensors(self.file, state, seconds={**self.run.manifest.seconds, self.file: spent})
+        self.run.write_tensors(file, trained.weights, seconds={**self.run.manifest.seconds, file: trained.seconds})
+        self._checkpoint(file).delete()
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +181,7 @@ def fit(
     splits: Splits | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled images to the report.
 
@@ -193,18 +191,19 @@ def fit(
         splits: data to use instead of ``settings.data.source``.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
+        engine: who trains the specialists; it changes nothing in them.
 
     Raises:
         CoterieError: see coterie.errors for what can be wrong.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress)
+            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress, engine=engine)
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
         return load_ensemble(run.path)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
-    job = Job(settings, splits, make_fabric(settings.hardware), run, progress)
+    job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine)
 
     base, head = prepare_base(settings, splits)
     data = _data_record(splits)
@@ -266,11 +265,9 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         PartitionError: a number of clusters below 1 or above C.
         DataError: given groups that cannot be read, or are not one for each class.
     """
-    for n_clusters in _numbers_of_clusters(settings):
-        if settings.partition.method != "given":  # groups come in their own number
-            check_n_clusters(n_clusters, len(splits.labels))
+    for n_clusters in numbers_of_clusters(settings, splits.labels):
+        check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
-    _groups(settings, len(splits.labels))
     form = splits.preprocessing
     base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
     return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
@@ -283,9 +280,9 @@ def _make_partitions(
     for; where two come to the same, the first is kept.
     """
     confusion_CC = confusion_counts(softmax(base_validation_NC, axis=1), splits.validation.labels_N.numpy())
-    groups = _groups(settings, len(splits.labels))
+    groups = _groups(settings, splits.labels)
     by_number: dict[int, Partition] = {}
-    for n_clusters in _numbers_of_clusters(settings):
+    for n_clusters in numbers_of_clusters(settings, splits.labels):
         partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC, groups)
         by_number.setdefault(partition.n_clusters, partition)
     return list(by_number.values())
@@ -301,6 +298,7 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
             classes=tuple(partition.classes(cluster).tolist()),
             training=settings.specialist,
             seed=settings.seed + 1 + cluster,
+            checkpoint_every=settings.checkpoint_every,
             threads=settings.hardware.specialist_threads,
         )
         for partition in partitions
@@ -329,16 +327,24 @@ def _make_grouping(
     return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
 
 
-def _numbers_of_clusters(settings: FitSettings) -> tuple[int, ...]:
-    """What is tried: one partition where groups are given, whatever number was asked for."""
-    return settings.partition.clusters[:1] if settings.partition.method == "given" else settings.partition.clusters
+def numbers_of_clusters(settings: FitSettings, labels: LabelSpace) -> tuple[int, ...]:
+    """What is tried: as many as there are groups where these are given, whatever number was asked for.
+
+    Raises:
+        DataError: given groups that cannot be read, or are not one for each class.
+    """
+    groups = _groups(settings, labels)
+    return settings.partition.clusters if groups is None else (len(set(groups)),)
 
 
-def _groups(settings: FitSettings, n_classes: int) -> tuple[str, ...] | None:
+def _groups(settings: FitSettings, labels: LabelSpace) -> tuple[str, ...] | None:
     """The given group of each class; None for the other methods."""
-    if settings.partition.method != "given" or settings.partition.groups is None:
+    place = settings.partition.groups
+    if place is None:
         return None
-    return read_column(settings.partition.groups, n_classes, "groups")
+    if place.startswith(GROUPS_COLUMN):
+        return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels)
+    return read_column(place, len(labels), "groups")
 
 
 def _wish(settings: FitSettings, n_clusters: int) -> Wish:

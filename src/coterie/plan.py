@@ -13,7 +13,7 @@ from torch import nn
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
-from coterie.pipeline import augmentation_of, prepare_base
+from coterie.pipeline import augmentation_of, numbers_of_clusters, prepare_base
 from coterie.training import compute_logits, make_fabric, make_optimizer, training_step
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
@@ -67,13 +67,13 @@ def make_plan(settings: FitSettings, splits: Splits) -> Plan:
     step_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base)
     image_seconds = _time_inference(fabric, network, splits)
     stages = [_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size)]
-    for n_clusters in settings.partition.clusters:
+    tried = numbers_of_clusters(settings, splits.labels)
+    for n_clusters in tried:
         title = f"{n_clusters} specialists"
         stages.append(
             _training_stage(title, settings.specialist, len(splits.train), step_seconds, settings.base.batch_size)
         )
-    n_tried = sum(settings.partition.clusters)
-    n_passes = (n_tried + 1) * len(splits.validation) + (max(settings.partition.clusters) + 1) * len(splits.test)
+    n_passes = (sum(tried) + 1) * len(splits.validation) + (max(tried) + 1) * len(splits.test)
     stages.append(PlannedStage("validation and test", n_passes, 1, 0, n_passes * image_seconds))
     return Plan(
         tuple(stages),

@@ -18,10 +18,8 @@ in a run is code, and loading runs none.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,10 +37,12 @@ from torch import Tensor, nn
 import coterie
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError
+from coterie.files import write_whole
 
 FORMAT: Literal[1] = 1
 MANIFEST = "manifest.json"
 REPORT = "report.html"
+CHECKPOINT_FOLDER = "checkpoint"
 
 
 class _Frozen(BaseModel):
@@ -310,36 +310,6 @@ class Run:
 
     def _write_manifest(self) -> None:
         write_whole(self.path / MANIFEST, _to_json(self.manifest.model_dump(mode="json")))
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, even if the power fails.
-
-    Raises:
-        ArtifactError: the disk is full, or the folder cannot be written.
-    """
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        _discard(temporary)
-        raise ArtifactError(
-            f"cannot write {file} ({len(content):,} bytes): {error.strerror}. What was written before is intact; "
-            "make room and start the same command again"
-        ) from None
-    except BaseException:  # Ctrl-C between the lines: leave no half file behind
-        _discard(temporary)
-        raise
-
-
-def _discard(temporary: Path) -> None:
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
 
 
 def _to_json(value: Any) -> bytes:

@@ -31,7 +31,11 @@ def partition(
         str | None, tyro.conf.arg(metavar="FILE", help="class names: a line each, a .json list, or FILE.csv:COLUMN")
     ] = None,
     groups: Annotated[
-        str | None, tyro.conf.arg(metavar="FILE", help="a given group of each class, to compare with; as --names")
+        str | None,
+        tyro.conf.arg(
+            metavar="FILE|column:NAME",
+            help="a given group of each class, to compare with: as --names, or a label column of a run's data",
+        ),
     ] = None,
     array: Annotated[str | None, tyro.conf.arg(help="name of the matrix, where a file holds several")] = None,
     embedding: Annotated[

@@ -5,8 +5,10 @@ from __future__ import annotations
 from coterie.config import DataSettings
 from coterie.data.decode import read_images
 from coterie.data.splits import Splits
+from coterie.errors import DataError
+from coterie.labels import LabelSpace
 
-__all__ = ["load", "read_images"]
+__all__ = ["load", "read_groups", "read_images"]
 
 
 def load(settings: DataSettings, seed: int) -> Splits:
@@ -33,3 +35,25 @@ def load(settings: DataSettings, seed: int) -> Splits:
     from coterie.data import huggingface
 
     return huggingface.load(kind, place, settings, seed)
+
+
+def read_groups(settings: DataSettings, column: str, labels: LabelSpace) -> tuple[str, ...]:
+    """The group of each class by a further label column of the source, in the order of the classes.
+
+    Args:
+        settings: source of the data.
+        column: the one with the groups.
+        labels: the classes.
+
+    Raises:
+        DataError: the source has no columns, or not this one; a class that lies in several groups; other classes.
+    """
+    kind, _, place = settings.source.partition(":")
+    if kind in ("glyphs", "cifar100"):
+        raise DataError(f"{settings.source} has no column {column!r} for groups; parquet, folder and hub may have one")
+    from coterie.data import huggingface
+
+    space, groups = huggingface.load_groups(kind, place, settings, column)
+    if space != labels:
+        raise DataError(f"the classes of {settings.source} are not those of the data in use: no groups by {column!r}")
+    return groups

@@ -1,8 +1,9 @@
 """Images -> batches on the device: one way for images in memory, one for images that workers decode.
 
 Both crop and mirror at random and normalise. In memory a whole batch is augmented at once, by index arithmetic on
-uint8; from files, each image by torchvision's transforms in the workers. An epoch's batches depend on the seed and
-the epoch's number alone, so that training can start again at any epoch.
+uint8; from files, each image by torchvision's transforms in the workers. A batch depends on the seed, the epoch and
+its place in it alone, not on the batches before it or on the number of workers, so that training can start again at
+any step.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
@@ -46,15 +48,19 @@ class Batches(ABC):
         return len(self.split) // self.batch_size
 
     @abstractmethod
-    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch, on the device."""
+    def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, on the device, from the ``first`` on."""
 
-    def _generator(self, epoch: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+    def draws(self, epoch: int, first: int) -> Iterator[tuple[Tensor, torch.Generator]]:
+        """The rows of each batch of an epoch from the ``first`` on, and what its augmentation is drawn from."""
+        order = torch.randperm(len(self.split), generator=self._generator(epoch, 0))
+        batches = order[: len(self) * self.batch_size].split(self.batch_size)
+        for number, rows in enumerate(batches[first:], start=first):
+            yield rows, self._generator(epoch, number + 1)
 
-    def _rows(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        order = torch.randperm(len(self.split), generator=generator)
-        return order[: len(self) * self.batch_size].split(self.batch_size)
+    def _generator(self, epoch: int, number: int) -> torch.Generator:
+        sequence = np.random.SeedSequence((self.seed, epoch, number))  # no two of these are related
+        return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
 class MemoryBatches(Batches):
@@ -67,11 +73,10 @@ class MemoryBatches(Batches):
         self.augmentation = augmentation
 
     @override
-    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         images = cast("MemoryImages", self.split.images)
         pixels_NHWC = images.pixels_NHWC.to(device)
-        generator = self._generator(number)
-        for rows in self._rows(generator):
+        for rows, generator in self.draws(number, first):
             pixels = pixels_NHWC[images.rows[rows].to(device)]
             pixels = augment(pixels, self.augmentation, generator)
             pixels = cut_out(pixels, self.augmentation.cutout, self.preprocessing.mean, generator)
@@ -95,13 +100,11 @@ class StreamedBatches(Batches):
         self.workers = workers
 
     @override
-    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = self._generator(number)
+    def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(
             self.dataset,
-            batch_sampler=_FixedBatches(self._rows(generator)),
+            batch_sampler=_SeededBatches(self, number, first),
             num_workers=self.workers,
-            generator=generator,
             pin_memory=device.type == "cuda",
         )
         for pixels, labels in loader:
@@ -193,20 +196,27 @@ class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, draw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        row, seed = draw
         pixels_HWC = self.split.images.read(torch.tensor([row]))[0]
-        image = self.transform(pixels_HWC.permute(2, 0, 1)).permute(1, 2, 0)
-        return cut_out(image.unsqueeze(0), self.cutout, self.fill, None)[0], self.split.labels_N[row]
+        with torch.random.fork_rng(devices=[]):  # torchvision's transforms draw from torch's own generator
+            torch.default_generator.manual_seed(seed)
+            image = self.transform(pixels_HWC.permute(2, 0, 1)).permute(1, 2, 0)
+            return cut_out(image.unsqueeze(0), self.cutout, self.fill, None)[0], self.split.labels_N[row]
 
 
-class _FixedBatches(Sampler[list[int]]):
-    """Batches that were drawn beforehand."""
+class _SeededBatches(Sampler[list[tuple[int, int]]]):
+    """The batches of an epoch: each image's row, and the seed of its augmentation."""
 
-    def __init__(self, batches: tuple[Tensor, ...]) -> None:
+    def __init__(self, batches: Batches, epoch: int, first: int) -> None:
         self.batches = batches
+        self.epoch = epoch
+        self.first = first
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.batches) - self.first
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (rows.tolist() for rows in self.batches)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for rows, generator in self.batches.draws(self.epoch, self.first):
+            seeds = torch.randint(2**62, (len(rows),), generator=generator)
+            yield list(zip(rows.tolist(), seeds.tolist(), strict=True))

@@ -65,6 +65,37 @@ def read_labels(tables: Mapping[str, datasets.Dataset], column: str) -> tuple[La
     return space, labels
 
 
+def read_groups(tables: Mapping[str, datasets.Dataset], label: str, column: str) -> tuple[LabelSpace, tuple[str, ...]]:
+    """The classes of one column, and the group of each class by another: a data set's own superclasses.
+
+    Raises:
+        DataError: no such column, or not of labels; a row without a group; a class whose rows lie in several groups.
+    """
+    features = tables["train"].features
+    if column not in features:
+        raise DataError(f"no column {column!r} for groups; columns: {', '.join(features)}")
+    feature = features[column]
+    if not isinstance(feature, datasets.ClassLabel) and not _is_value(feature, INTEGERS + STRINGS):
+        raise DataError(
+            f"column {column!r} cannot hold groups: allowed are class names, text or integers, not {feature}"
+        )
+    space, labels = read_labels(tables, label)
+    groups_C: list[set[Any]] = [set() for _ in space.names]
+    for split, table in tables.items():
+        values = _values(table, column, split)
+        if isinstance(feature, datasets.ClassLabel):
+            _refuse_unlabelled({split: np.asarray(values)}, column)
+        for k, value in set(zip(labels[split].tolist(), values, strict=True)):
+            groups_C[k].add(feature.int2str(value) if isinstance(feature, datasets.ClassLabel) else str(value))
+    torn = [k for k, groups in enumerate(groups_C) if len(groups) > 1]
+    if torn:
+        shown = ", ".join(f"{space.names[k]} ({', '.join(sorted(groups_C[k])[:5])})" for k in torn[:5])
+        raise DataError(
+            f"{len(torn)} class(es) lie in several groups of column {column!r}: {shown}; allowed: one for each class"
+        )
+    return space, tuple(groups.pop() for groups in groups_C)
+
+
 def _holds_bytes(feature: Any) -> bool:
     return _is_value(feature, ("binary", "large_binary")) or (
         isinstance(feature, dict) and _is_value(feature.get("bytes"), ("binary", "large_binary"))

@@ -21,11 +21,12 @@ import torch
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from coterie.config import DataSettings
-from coterie.data.columns import image_column, label_column, read_labels
+from coterie.data.columns import image_column, label_column, read_groups, read_labels
 from coterie.data.cut import cut_missing
 from coterie.data.decode import Broken, Decoded, EncodedImages, Form, decode_splits
 from coterie.data.splits import Preprocessing, Split, Splits
 from coterie.errors import DataError
+from coterie.labels import LabelSpace
 
 # The words that file names, folders and hub data sets use for the three splits.
 SPLIT_WORDS = {
@@ -51,8 +52,7 @@ def load(kind: str, place: str, settings: DataSettings, seed: int) -> Splits:
     Raises:
         DataError: what is there cannot be read or does not describe labelled images; see the message.
     """
-    opener = {"parquet": _open_parquet, "folder": _open_folder, "hub": _open_hub}[kind]
-    source = opener(place)
+    source = _open(kind, place)
     features = source.tables["train"].features
     image = image_column(features, settings.image)
     label = label_column(features, settings.label)
@@ -72,6 +72,20 @@ def load(kind: str, place: str, settings: DataSettings, seed: int) -> Splits:
         about=_about(settings.source, splits, len(space), form, set(found), source.unused),
         skipped=tuple(str(item) for item in broken),
     )
+
+
+def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> tuple[LabelSpace, tuple[str, ...]]:
+    """The classes of the data at a place, and the group of each by another column; no image is decoded.
+
+    Raises:
+        DataError: what is there cannot be read, or the column is not one group for each class.
+    """
+    tables = _open(kind, place).tables
+    return read_groups(tables, label_column(tables["train"].features, settings.label), column)
+
+
+def _open(kind: str, place: str) -> Source:
+    return {"parquet": _open_parquet, "folder": _open_folder, "hub": _open_hub}[kind](place)
 
 
 def _open_parquet(place: str) -> Source:

@@ -5,7 +5,7 @@ list share one value, which each process or node is given once. Results, progres
 process that asked, and only that one writes to the run folder.
 """
 
-from coterie.engine.local import InProcess
+from coterie.engine.choose import make_engine
 from coterie.engine.task import Demand, Desk, Engine, Outcome, Task
 from coterie.engine.training_task import Materials, Trained, TrainingTask, weights_of
 
@@ -13,11 +13,11 @@ __all__ = [
     "Demand",
     "Desk",
     "Engine",
-    "InProcess",
     "Materials",
     "Outcome",
     "Task",
     "Trained",
     "TrainingTask",
+    "make_engine",
     "weights_of",
 ]

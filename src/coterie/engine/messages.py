@@ -11,14 +11,12 @@ from typing import Any, Literal
 import safetensors.torch
 from typing_extensions import override
 
-from coterie.checkpoint import Checkpoint, State
+from coterie.checkpoint import Checkpoint, State, state_bytes
 from coterie.engine.task import Desk, ResultT, SharedT, Task
 from coterie.errors import CoterieError, EngineError
 from coterie.progress import Progress
 
 SECONDS_PER_MESSAGE = 0.5
-# A task's state may be as large as its network three times over; short epochs are not worth sending each.
-SECONDS_PER_STATE = 15.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,9 @@ class Result:
     value: Any
 
 
-def run_afar(task: Task[SharedT, ResultT], shared: SharedT, state: bytes | None, send: Callable[[Message], None]) -> ResultT:
+def run_afar(
+    task: Task[SharedT, ResultT], shared: SharedT, state: bytes | None, send: Callable[[Message], None]
+) -> ResultT:
     """Run a task whose desk is elsewhere.
 
     Args:
@@ -66,7 +66,7 @@ def run_afar(task: Task[SharedT, ResultT], shared: SharedT, state: bytes | None,
 def state_of(desk: Desk) -> bytes | None:
     """The state from which a task can go on, to be sent with it."""
     state = desk.checkpoint.load()
-    return None if state is None else safetensors.torch.save(state)
+    return None if state is None else state_bytes(state)
 
 
 class _SendingProgress(Progress):
@@ -103,11 +103,12 @@ class _SendingProgress(Progress):
 
 
 class _SendingCheckpoint(Checkpoint):
+    """Sends states away, as safetensors."""
+
     def __init__(self, send: Callable[[Message], None], progress: _SendingProgress, state: bytes | None) -> None:
         self.send = send
         self.progress = progress
         self.state = state
-        self.sent = time.monotonic()
 
     @override
     def load(self) -> State | None:
@@ -115,10 +116,8 @@ class _SendingCheckpoint(Checkpoint):
 
     @override
     def save(self, state: State) -> None:
-        if time.monotonic() - self.sent >= SECONDS_PER_STATE:
-            self.progress.flush()
-            self.send(Message("save", (safetensors.torch.save({name: t.contiguous() for name, t in state.items()}),)))
-            self.sent = time.monotonic()
+        self.progress.flush()
+        self.send(Message("save", (state_bytes(state),)))
 
 
 def failure_of(title: str, error: Exception) -> CoterieError:

@@ -77,10 +77,12 @@ class _Pickler(pickle.Pickler):
     @override
     def reducer_override(self, value: Any) -> Any:
         # Others, weights in channels_last order among them, go torch's way, which copies them as they are.
-        if type(value) is Tensor and value.device.type == "cpu" and value.dtype != torch.bfloat16:
-            if value.layout == torch.strided and value.is_contiguous() and not value.requires_grad:
-                return _tensor, (value.numpy(),)
-        return NotImplemented
+        return (_tensor, (value.numpy(),)) if type(value) is Tensor and _is_plain(value) else NotImplemented
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    on_cpu = tensor.device.type == "cpu" and tensor.layout == torch.strided
+    return on_cpu and tensor.is_contiguous() and not tensor.requires_grad and tensor.dtype != torch.bfloat16
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from coterie.data.splits import Preprocessing, Split
 from coterie.engine.task import Desk, Task
 from coterie.specialist import make_specialist
 from coterie.training import EpochRecord, make_fabric, train
+from coterie.watch import StageWatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Materials:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """All parameters and buffers of a trained network, on the CPU; its history; the seconds this took."""
+    """All parameters and buffers of a trained network, on the CPU; its history; its seconds, over all starts."""
 
     weights: dict[str, Tensor]
     history: tuple[EpochRecord, ...]
@@ -52,6 +52,7 @@ class TrainingTask(Task[Materials, Trained]):
         classes: the specialist's, in the order of its head's rows.
         training: settings of the training.
         seed: of its batches and of dropout.
+        checkpoint_every: steps between two states that are kept; None: one an epoch.
         threads: of the CPU. Sums are split by them: another number gives other bits.
     """
 
@@ -61,6 +62,7 @@ class TrainingTask(Task[Materials, Trained]):
     classes: tuple[int, ...]
     training: TrainingSettings
     seed: int
+    checkpoint_every: int | None
     threads: int
 
     @override
@@ -77,17 +79,17 @@ class TrainingTask(Task[Materials, Trained]):
         )
         fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
         desk.progress.stage(self.title, self.training.epochs * len(batches))
-        started = time.perf_counter()
+        watch = StageWatch(desk.checkpoint, self.checkpoint_every)
         history = train(
             fabric,
             network,
             batches,
             self.training,
             desk.progress,
-            checkpoint=desk.checkpoint,
+            watch=watch,
             compile_network=shared.hardware.compile,
         )
-        return Trained(weights_of(network), history, time.perf_counter() - started)
+        return Trained(weights_of(network), history, watch.seconds)
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
