@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -17,11 +18,11 @@ import coterie
 from coterie.checkpoint import Checkpoint, State
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
-from coterie.engine import Demand, Desk, Task, make_engine
+from coterie.engine import Demand, Desk, Materials, Task, TrainingTask, make_engine
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.errors import EngineError, SettingsError, TrainingError
+from coterie.pipeline import augmentation_of, prepare_base
 from coterie.progress import Progress
-from coterie.run_folder import Run
 from test_pipeline import changed, weights
 
 
@@ -123,22 +124,27 @@ def test_workers_give_the_specialists_that_one_process_gives(
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_the_number_of_threads_of_a_specialist_does_not_depend_on_those_of_the_process(
-    tmp_path: Path, settings: FitSettings, splits: Splits
+def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_keeps_its_own(
+    settings: FitSettings, splits: Splits
 ) -> None:
-    base = changed(settings, hardware={**settings.hardware.model_dump(), "threads": 2})
-    coterie.fit(base, tmp_path / "two", splits=splits)
-    assert torch.get_num_threads() == 2  # as it was before the specialists
-    # One thread for the specialists of the very same base: they are the same.
-    kept = tmp_path / "one"
-    run = Run.create_or_resume(kept, settings)
-    run.write(
-        "base.safetensors", Run.open(tmp_path / "two").read("base.safetensors"), seconds={"base.safetensors": 1.0}
-    )
-    run.write_json("history.json", {"base": []})
-    coterie.fit(settings, kept, splits=splits)
-    specialists = [{n: w for n, w in weights(tmp_path / r).items() if n.startswith("spec")} for r in ("one", "two")]
-    assert specialists[0] == specialists[1] != {}
+    class Counting(Progress):
+        threads: ClassVar[set[int]] = set()
+
+        def advance(self, *_: object) -> None:
+            self.threads.add(torch.get_num_threads())
+
+    base, head = prepare_base(settings, splits)
+    augmentation = augmentation_of(settings, splits)
+    materials = Materials({"base": base}, head, splits.train, splits.preprocessing, augmentation, settings.hardware, 0)
+    task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
+    torch.set_num_threads(2)
+    try:
+        (outcome,) = InProcess().run([task], materials, Demand(), lambda _: Desk(Counting()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert len(outcome.unwrap().history) == settings.specialist.epochs
+    assert Counting.threads == {1}
 
 
 def test_settings_of_the_engine_are_checked() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from coterie.cli.arguments import make_console
-from coterie.config import FitSettings
+from coterie.config import EngineSettings, FitSettings
 
 
 def make_fit(defaults: FitSettings) -> Callable[..., None]:
@@ -18,6 +18,7 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
     def fit(
         out: Annotated[Path, tyro.conf.arg(metavar="RUN", help="folder for the run; an unfinished one goes on")],
         settings: Annotated[FitSettings, tyro.conf.arg(name="", help="")] = defaults,
+        engine: Annotated[EngineSettings, tyro.conf.arg(name="", help="")] = EngineSettings(),  # noqa: B008 - frozen
         config: Annotated[
             Path | None, tyro.conf.arg(metavar="FILE", help="YAML file of settings; options go over it")
         ] = None,
@@ -25,12 +26,12 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
     ) -> None:
         """Train base and specialists, judge them on test data, and write a report."""
         del config  # read before the options were: it gives their defaults
-        _fit(out, settings, dry_run)
+        _fit(out, settings, engine, dry_run)
 
     return fit
 
 
-def _fit(out: Path, settings: FitSettings, dry_run: bool) -> None:
+def _fit(out: Path, settings: FitSettings, engine: EngineSettings, dry_run: bool) -> None:
     from coterie import artifact, pipeline, terminal
     from coterie.data import load
     from coterie.plan import make_plan
@@ -48,7 +49,7 @@ def _fit(out: Path, settings: FitSettings, dry_run: bool) -> None:
         if dry_run:
             return
         with terminal.make_progress(console) as progress:
-            pipeline.fit(settings, out, splits=splits, progress=progress)
+            pipeline.fit(settings, out, splits=splits, progress=progress, engine=engine)
         run = Run.open(out)
     terminal.print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

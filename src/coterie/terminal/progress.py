@@ -41,6 +41,8 @@ class BarProgress(Progress):
 
     @override
     def stage(self, title: str, steps: int) -> None:
+        if self.task is not None and not self.bars.tasks[self.bars.task_ids.index(self.task)].finished:
+            self.bars.remove_task(self.task)  # a task that was lost begins again
         finished = [task.id for task in self.bars.tasks if task.finished]
         for task in finished[: max(0, len(self.bars.tasks) + 1 - BARS)]:
             self.bars.remove_task(task)
