@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coterie import figures
+from coterie.accounting import account
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, sweep_thresholds
 from coterie.labels import LabelSpace
@@ -100,6 +101,7 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         similarity_CC=vectors @ vectors.T,
         test=evaluate(test, partition, gate, "hard"),
         validation=evaluate(validation, partition, gate, "hard"),
+        accounting=account(test, partition, gate, "hard"),
         candidates=((n_clusters, 0.7),),
         examples=(make_example(partition, 0, 1, 0), make_example(partition, 1, 1, 0)),
         costs=Costs(712.0, 725.0, 1.2, 1.71, 3_214_500, 28_930_500, 128_600_000),

@@ -10,7 +10,8 @@ from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Gate
 from coterie.metrics import Report
 from coterie.partition import Partition
-from coterie.terminal import BarProgress, LineProgress, headline, make_progress, print_report, show_duration
+from coterie.terminal.progress import BarProgress, LineProgress, make_progress, show_duration
+from coterie.terminal.report import headline, print_report
 
 
 @pytest.fixture

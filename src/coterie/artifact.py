@@ -8,6 +8,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from coterie.accounting import account
 from coterie.backbones import Head, build
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
@@ -168,6 +169,9 @@ def _report_content(run: Run, created: str) -> ReportContent:
         similarity_CC=LabelEmbedding(head_weight.double().numpy()).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
+        accounting=account(
+            read_outputs(run, "test"), partition_of(manifest), gate_of(manifest), gate_record(manifest).combiner
+        ),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
         examples=_read_examples(run),
         costs=Costs(**costs, storage_bytes=_weight_bytes(manifest)),

@@ -46,6 +46,7 @@ from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
+from coterie.ranks import Ranks
 from coterie.run_folder import (
     CHECKPOINT_FOLDER,
     Candidate,
@@ -58,8 +59,9 @@ from coterie.run_folder import (
     differences,
 )
 from coterie.specialist import make_specialist
+from coterie.together import RankWatch, leave
 from coterie.training import compute_logits, make_fabric, train
-from coterie.watch import StageWatch
+from coterie.watch import StageWatch, Watch
 
 TIMED_IMAGES = 2048
 # What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
@@ -91,23 +93,53 @@ class Job:
             workers=self.settings.data.workers,
         )
 
+    def train_base(self, network: nn.Module) -> nn.Module:
+        """Train the base, with the help of other ranks where there are any, and keep its weights; or read them."""
+        settings, ranks = self.settings, Ranks.of_environment()
+        training = (self.splits.train, settings.base, settings.seed)
+        if ranks.world == 1:
+            return self.train_stage("base", BASE_FILE, network, *training)
+        ranks.check_batch_size(settings.base.batch_size)
+        fabric = make_fabric(settings.hardware, ranks)
+        needed = not self.run.has(BASE_FILE)
+        fabric.broadcast(needed)
+        if needed:
+            self.progress.note(
+                f"base: {ranks.world} ranks take {settings.base.batch_size // ranks.world} of each batch of "
+                f"{settings.base.batch_size}; the learning rate is {settings.base.learning_rate}, as set"
+            )
+        base = self.train_stage("base", BASE_FILE, network, *training, fabric)
+        leave(fabric)
+        return base
+
     def train_stage(
-        self, title: str, file: str, network: nn.Module, split: Split, training: TrainingSettings, seed: int
+        self,
+        title: str,
+        file: str,
+        network: nn.Module,
+        split: Split,
+        training: TrainingSettings,
+        seed: int,
+        fabric: Fabric | None = None,
     ) -> nn.Module:
-        """Train a network and keep its weights in ``file``; or, if an earlier start did, read them."""
+        """Train a network and keep its weights in ``file``; or, if an earlier start did, read them. With a
+        ``fabric`` of several ranks, these take part.
+        """
+        fabric = fabric or self.fabric
         if self.run.has(file):
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
         batches = self.batches(split, training, seed)
+        batches.share_out(Ranks(fabric.global_rank, fabric.world_size))
         watch = StageWatch(self._checkpoint(file), self.settings.checkpoint_every)
         self.progress.stage(title, training.epochs * len(batches))
         history = train(
-            self.fabric,
+            fabric,
             network,
             batches,
             training,
             self.progress,
-            watch=watch,
+            watch=RankWatch(fabric, watch),
             compile_network=self.settings.hardware.compile,
         )
         self._keep(file, title, Trained(weights_of(network), history, watch.seconds))
@@ -185,6 +217,9 @@ def fit(
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled images to the report.
 
+    Started by torchrun or ``fabric run`` as several ranks, all of them train the base; then rank 0 goes on alone, and
+    the others end here (SystemExit), their devices free for the specialists.
+
     Args:
         settings: of every stage.
         out: the run folder; one that holds an unfinished run with the same settings goes on. None keeps nothing.
@@ -199,8 +234,12 @@ def fit(
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
             return fit(settings, folder, splits=splits, base_run=base_run, progress=progress, engine=engine)
+    if Ranks.of_environment().rank > 0:
+        help_train_base(settings, splits)
+        raise SystemExit(0)
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
+        dismiss_helpers(settings)
         return load_ensemble(run.path)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
     job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine)
@@ -214,7 +253,7 @@ def fit(
     run.update(data=data, head=HeadRecord(**vars(head)))
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
-    base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
+    base = job.train_base(base)
     embedding = LabelEmbedding.from_head(head.of(base))
     base_validation_NC = _logits(job, base, splits.validation)
     partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
@@ -233,6 +272,44 @@ def fit(
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
+
+
+def help_train_base(settings: FitSettings, splits: Splits | None = None) -> None:
+    """What a rank other than 0 does: its part of the training of the base, if rank 0 wants it trained."""
+    ranks = Ranks.of_environment()
+    ranks.check_batch_size(settings.base.batch_size)
+    splits = load_data(settings.data, settings.seed) if splits is None else splits
+    network, _ = prepare_base(settings, splits)
+    batches = training_batches(
+        splits.train,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        batch_size=settings.base.batch_size,
+        seed=settings.seed,
+        workers=settings.data.workers,
+    )
+    batches.share_out(ranks)
+    fabric = make_fabric(settings.hardware, ranks)
+    if fabric.broadcast(True):  # what comes back is what rank 0 says
+        train(
+            fabric,
+            network,
+            batches,
+            settings.base,
+            Progress(),
+            watch=RankWatch(fabric, Watch()),
+            compile_network=settings.hardware.compile,
+        )
+    leave(fabric)
+
+
+def dismiss_helpers(settings: FitSettings) -> None:
+    """Tell other ranks, where there are any, that the base is there already."""
+    ranks = Ranks.of_environment()
+    if ranks.world > 1:
+        fabric = make_fabric(settings.hardware, ranks)
+        fabric.broadcast(False)
+        leave(fabric)
 
 
 def _take_base(run: Run, other: Run) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coterie import figures
+from coterie.accounting import Accounting
 from coterie.labels import LabelSpace
 from coterie.metrics import ClusterRow, Report
+from coterie.page import render_page
 from coterie.partition import Partition
 
 FloatArray = NDArray[np.floating[Any]]
@@ -77,6 +77,7 @@ class ReportContent:
     similarity_CC: FloatArray
     test: Report
     validation: Report
+    accounting: Accounting
     candidates: tuple[tuple[int, float], ...]
     examples: tuple[Example, ...]
     costs: Costs
@@ -88,12 +89,11 @@ class ReportContent:
 
 def render(content: ReportContent) -> str:
     """The page, as HTML text to be written as UTF-8."""
-    source = resources.files("coterie").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     formats = (percent, points, seconds, milliseconds, size, count)
-    environment.filters |= {function.__name__: function for function in formats}
-    environment.globals |= {"symbol": figures.symbol}
-    page = environment.from_string(source).render(
+    return render_page(
+        "report.html.j2",
+        {function.__name__: function for function in formats},
+        symbol=figures.symbol,
         content=content,
         test=content.test,
         validation=content.validation,
@@ -103,7 +103,7 @@ def render(content: ReportContent) -> str:
         digits=_digits(content.test.n_samples),
         validation_digits=_digits(content.validation.n_samples),
         gain_bar=figures.gain_bar(content.test.gain, content.test.gain_low, content.test.gain_high),
-        ladder=_ladder(content.test),
+        ladder=_ladder(content.accounting),
         sizes=figures.cluster_sizes(content.partition.size_S),
         clusters=_clusters(content),
         cluster_digits=min((_digits(row.n_samples) for row in content.test.clusters if row.n_samples), default=2),
@@ -120,8 +120,6 @@ def render(content: ReportContent) -> str:
         trainings=_trainings(content),
         examples=_examples(content),
     )
-    # A folder's name that is not UTF-8 reaches us as lone surrogates, which no file could be written with.
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -216,14 +214,16 @@ def _share(row: ClusterRow) -> float:
     return row.specialist_top1 - row.restricted_top1
 
 
-def _ladder(test: Report) -> list[tuple[str, str, float, str]]:
-    """Name, explanation, share and tone of the bars that show how much there was to win."""
+def _ladder(steps: Accounting) -> list[tuple[str, str, float, str]]:
+    """Name, explanation, share and tone of each step from the base to the ensemble, and of what bounds it."""
     return [
-        ("Base", "", test.base_top1, "second"),
-        ("Ensemble", "", test.ensemble_top1, "first"),
-        ("Base, true cluster known", "restricted to its classes", test.oracle_restricted, "pale"),
-        ("Specialist, true cluster known", "perfect routing", test.oracle_specialist, "pale"),
-        ("Router", "chosen cluster holds the true class", test.router_accuracy, "pale"),
+        ("Base", "over all classes", steps.base, "second"),
+        ("Routing alone", "the base's best class of the chosen cluster", steps.routing, "pale"),
+        ("Base, true cluster known", "restricted to its classes", steps.restricted, "pale"),
+        ("Specialist, true cluster known", "perfect routing", steps.oracle_specialist, "pale"),
+        ("Specialist, chosen cluster", "every image routed", steps.routed, "pale"),
+        ("Ensemble", "with its gate", steps.gated, "first"),
+        ("Best possible gate", "always knows who is right", steps.best_gate, "pale"),
     ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import tyro
 
 import coterie
+from coterie.cli.compare import compare
 from coterie.cli.evaluate import evaluate
 from coterie.cli.fit import make_fit
 from coterie.cli.info import info
@@ -65,6 +66,6 @@ def _settings_file(arguments: Sequence[str]) -> FitSettings:
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, predict, partition, report, info):
+    for command in (make_fit(defaults), evaluate, predict, partition, compare, report, info):
         app.command(command)
     return app

@@ -19,9 +19,10 @@ def evaluate(
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled images."""
-    from coterie import artifact, terminal
+    from coterie import artifact
     from coterie.evaluation import evaluate as judge
     from coterie.run_folder import Run
+    from coterie.terminal.report import print_report
 
     folder = Run.open_complete(run)
     outputs = artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split)
@@ -35,4 +36,4 @@ def evaluate(
     if as_json:
         print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:
-        terminal.print_report(make_console(), result, artifact.labels_of(manifest).names)
+        print_report(make_console(), result, artifact.labels_of(manifest).names)

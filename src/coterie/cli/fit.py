@@ -32,24 +32,33 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
 
 
 def _fit(out: Path, settings: FitSettings, engine: EngineSettings, dry_run: bool) -> None:
-    from coterie import artifact, pipeline, terminal
+    from coterie import artifact, pipeline
     from coterie.data import load
     from coterie.plan import make_plan
+    from coterie.ranks import Ranks
     from coterie.run_folder import Run
+    from coterie.terminal.plan import print_plan
+    from coterie.terminal.progress import make_progress
+    from coterie.terminal.report import print_report
 
+    if Ranks.of_environment().rank > 0:
+        if not dry_run:
+            pipeline.help_train_base(settings)
+        return
     console = make_console()
     run = Run.create_or_resume(out, settings)
     if run.manifest.complete:
         console.print(f"{out} is finished; nothing to do.", highlight=False)
+        pipeline.dismiss_helpers(settings)
     else:
         splits = load(settings.data, settings.seed)
         for name in splits.skipped:
             console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
-        terminal.print_plan(console, make_plan(settings, splits), splits.about)
+        print_plan(console, make_plan(settings, splits), splits.about)
         if dry_run:
             return
-        with terminal.make_progress(console) as progress:
+        with make_progress(console) as progress:
             pipeline.fit(settings, out, splits=splits, progress=progress, engine=engine)
         run = Run.open(out)
-    terminal.print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
+    print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

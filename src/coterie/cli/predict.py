@@ -38,6 +38,6 @@ def predict(
         for name, explanation in rows:
             print(json.dumps({"file": name, **vars(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
     else:
-        from coterie.terminal import print_predictions
+        from coterie.terminal.predictions import print_predictions
 
         print_predictions(make_console(), rows)

@@ -21,6 +21,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from typing_extensions import override
 
 from coterie.data.splits import Images, MemoryImages, Preprocessing, Split
+from coterie.errors import DataError
+from coterie.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,18 @@ class Batches(ABC):
         self.preprocessing = preprocessing
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
+        self.ranks = Ranks()
+
+    def share_out(self, ranks: Ranks) -> None:
+        """Yield one rank's part of each batch. The batches, and what their augmentation is drawn from, stay the same.
+
+        Raises:
+            DataError: there are fewer samples than ranks.
+        """
+        self.ranks = ranks
+        self.batch_size -= self.batch_size % ranks.world
+        if self.batch_size == 0:
+            raise DataError(f"{len(self.split)} training samples cannot be shared out over {ranks.world} ranks")
 
     def __len__(self) -> int:
         """Steps per epoch. What is left after the last full batch comes up in another epoch."""
@@ -80,7 +94,8 @@ class MemoryBatches(Batches):
             pixels = pixels_NHWC[images.rows[rows].to(device)]
             pixels = augment(pixels, self.augmentation, generator)
             pixels = cut_out(pixels, self.augmentation.cutout, self.preprocessing.mean, generator)
-            yield self.preprocessing(pixels), self.split.labels_N[rows].to(device)
+            part = self.ranks.part
+            yield self.preprocessing(pixels[part]), self.split.labels_N[rows[part]].to(device)
 
 
 class StreamedBatches(Batches):
@@ -219,4 +234,4 @@ class _SeededBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for rows, generator in self.batches.draws(self.epoch, self.first):
             seeds = torch.randint(2**62, (len(rows),), generator=generator)
-            yield list(zip(rows.tolist(), seeds.tolist(), strict=True))
+            yield list(zip(rows.tolist(), seeds.tolist(), strict=True))[self.batches.ranks.part]
