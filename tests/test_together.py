@@ -77,7 +77,7 @@ def test_two_ranks_give_the_loss_curve_and_the_weights_of_one_process(one_proces
         assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.006)  # one image of 192
     base = one_process.read_tensors("base.safetensors")
     for name, tensor in two.read_tensors("base.safetensors").items():  # running means and variances among them
-        torch.testing.assert_close(tensor, base[name], rtol=2e-3, atol=2e-4)
+        torch.testing.assert_close(tensor, base[name], rtol=2e-3, atol=1e-3)
     assert not list(two.path.rglob("*.tmp"))
     # Asked again, the finished run trains nothing, and rank 1 is not left waiting.
     again = torchrun(tmp_path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -67,7 +68,7 @@ class RayCluster(Engine):
         with _connected(ray, self.address):
             _check_nodes(ray, demand)
             here = _on_node(ray, ray.get_runtime_context().get_node_id())
-            mailbox = ray.remote(num_cpus=0)(_Mailbox).options(scheduling_strategy=here).remote()
+            mailbox = ray.remote(num_cpus=0)(_mailbox_class()).options(scheduling_strategy=here).remote()
             work = ray.remote(num_cpus=demand.threads, num_gpus=demand.gpus, memory=demand.memory_bytes, max_retries=0)(
                 _work
             )
@@ -87,9 +88,9 @@ class RayCluster(Engine):
                     submit(number)
                 while pending:
                     ready, _ = ray.wait(list(pending), timeout=SECONDS_PER_LOOK)
-                    for (number, attempt), message in ray.get(mailbox.take.remote()):
+                    for number, attempt, message in ray.get(mailbox.take.remote()):
                         if attempt == tries[number]:  # one that was taken for lost may still be talking
-                            message.deliver(desks[number])
+                            pickle.loads(message).deliver(desks[number])
                     for reference in ready:
                         number = pending.pop(reference)
                         title = tasks[number].title
@@ -111,18 +112,23 @@ class RayCluster(Engine):
                 ray.kill(mailbox)
 
 
-class _Mailbox:
-    """The actor that messages go through."""
+def _mailbox_class() -> type:
+    """The actor that messages go through, as bytes. A class in a function travels as code, so that the actor is there at
+    once, without an import of coterie and of torch.
+    """
 
-    def __init__(self) -> None:
-        self.waiting: list[tuple[tuple[int, int], Message]] = []
+    class Mailbox:
+        def __init__(self) -> None:
+            self.waiting: list[tuple[int, int, bytes]] = []
 
-    def put(self, sender: tuple[int, int], message: Message) -> None:
-        self.waiting.append((sender, message))
+        def put(self, number: int, attempt: int, message: bytes) -> None:
+            self.waiting.append((number, attempt, message))
 
-    def take(self) -> list[tuple[tuple[int, int], Message]]:
-        taken, self.waiting = self.waiting, []
-        return taken
+        def take(self) -> list[tuple[int, int, bytes]]:
+            taken, self.waiting = self.waiting, []
+            return taken
+
+    return Mailbox
 
 
 def _work(task: Task[Any, Any], parcel: Parcel, state: bytes | None, mailbox: Any, sender: tuple[int, int]) -> Any:
@@ -131,7 +137,7 @@ def _work(task: Task[Any, Any], parcel: Parcel, state: bytes | None, mailbox: An
     sent: list[Any] = []
 
     def send(message: Message) -> None:
-        sent[:] = [mailbox.put.remote(sender, message)]
+        sent[:] = [mailbox.put.remote(*sender, pickle.dumps(message, protocol=5))]
 
     try:
         answer: object = Result(run_afar(task, parcel.unpack(), state, send))
