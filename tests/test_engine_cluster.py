@@ -21,7 +21,7 @@ from test_pipeline import changed, weights
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as the engine sets it: the loopback address only
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_worker_niceness"] = "0"  # as fast as what it is compared with
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling. As fast as what it is compared with
 
 
 def test_without_ray_the_extra_is_named(monkeypatch) -> None:

@@ -113,8 +113,8 @@ class RayCluster(Engine):
 
 
 def _mailbox_class() -> type:
-    """The actor that messages go through, as bytes. A class in a function travels as code, so that the actor is there at
-    once, without an import of coterie and of torch.
+    """The actor that messages go through, as bytes. A class in a function travels as code, so that the actor is there
+    at once, without an import of coterie and of torch.
     """
 
     class Mailbox:

@@ -25,10 +25,11 @@ def show_duration(seconds: float) -> str:
 
 
 class BarProgress(Progress):
-    """A bar per stage, on a terminal."""
+    """A bar per stage, on a terminal; a lane has one, for the stage that it is at."""
 
     def __init__(self, console: Console, bars: Bars | None = None) -> None:
         self.bars = _make_bars(console) if bars is None else bars
+        self.is_lane = bars is not None
         self.task: TaskID | None = None
         self.rate = _Rate()
 
@@ -41,8 +42,8 @@ class BarProgress(Progress):
 
     @override
     def stage(self, title: str, steps: int) -> None:
-        if self.task is not None and not self.bars.tasks[self.bars.task_ids.index(self.task)].finished:
-            self.bars.remove_task(self.task)  # a task that was lost begins again
+        if self.is_lane and self.task is not None:
+            self.bars.remove_task(self.task)
         finished = [task.id for task in self.bars.tasks if task.finished]
         for task in finished[: max(0, len(self.bars.tasks) + 1 - BARS)]:
             self.bars.remove_task(task)
