@@ -5,17 +5,18 @@ import socket
 import threading
 import warnings
 from contextlib import closing
-from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 import coterie
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
-from coterie.engine import Demand, Desk, Task, cluster
+from coterie.engine import Demand, Desk, cluster
 from coterie.engine.cluster import RayCluster
-from coterie.errors import EngineError
+from coterie.errors import EngineError, PartitionError
 from coterie.progress import Progress
+from coterie.runs import FitTask, fit_all
 from test_engine_local import Recorder, Square
 from test_pipeline import changed, weights
 
@@ -56,7 +57,10 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def three_nodes():
-    with warnings.catch_warnings():
+    # Where workers find the tasks that are made up here.
+    paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
 
@@ -70,27 +74,13 @@ def three_nodes():
             nodes.shutdown()
 
 
-@dataclass(frozen=True)
-class Slow(Task[int, int]):
-    """Waits for a file, once; says where it runs."""
-
-    title: str
-    number: int
-
-    def run(self, shared: int, desk: Desk) -> int:
-        desk.progress.stage(self.title, 1)
-        if desk.checkpoint.load() is None:
-            desk.checkpoint.save({"node": ray_or_skip.get_runtime_context().get_node_id()})
-        return self.number
-
-
 def outcomes(address: str, tasks, desks, demand: Demand = Demand()):  # noqa: B008 - frozen
     engine = RayCluster(address)
     with closing(engine.run(tasks, 1, demand, lambda number: Desk(desks[number], desks[number]))) as found:
         return {outcome.number: outcome for outcome in found}
 
 
-def test_tasks_end_with_results_or_errors_and_one_that_kills_its_workers_is_given_up(three_nodes) -> None:
+def test_tasks_end_with_results_or_errors(three_nodes) -> None:
     tasks = [Square(1), Square(2, "error"), Square(3), Square(4, "fault")]
     desks = [Recorder() for _ in tasks]
     found = outcomes(three_nodes.address, tasks, desks)
@@ -121,6 +111,20 @@ def test_other_versions_are_refused_with_both(three_nodes, monkeypatch) -> None:
 def test_a_demand_that_no_node_meets_is_refused(three_nodes) -> None:
     with pytest.raises(EngineError, match="no node of the cluster is large enough for a task of 1 CPU, 3 GPU"):
         outcomes(three_nodes.address, [Square(1)], [Recorder()], Demand(gpus=3))
+
+
+def test_whole_runs_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
+    coterie.fit(settings, tmp_path / "first", splits=splits)
+    nine = changed(settings, partition={"clusters": [9]})
+    tasks = [
+        FitTask("nine", nine, tmp_path / "study/nine", tmp_path / "first"),
+        FitTask("again", settings, tmp_path / "study/again", tmp_path / "first"),
+    ]
+    engine = EngineSettings(engine="ray", address=three_nodes.address)
+    failed, done = fit_all(tasks, splits, engine)
+    with pytest.raises(PartitionError, match="9 clusters of 8 classes"):
+        failed.unwrap()
+    assert weights(done.unwrap()) == weights(tmp_path / "first")
 
 
 class Killing(Progress):

@@ -168,6 +168,12 @@ class Job:
             for outcome in outcomes:
                 task = todo[outcome.number]
                 self._keep(task.file, task.title, outcome.unwrap())
+        if todo:  # whose results came in any order
+            history = self.run.read_json("history.json")
+            order = [title for title in history if title not in {task.title for task in tasks}]
+            self.run.write_json(
+                "history.json", {title: history[title] for title in [*order, *(t.title for t in tasks)]}
+            )
 
     def _demand(self, base: nn.Module) -> Demand:
         """What a specialist needs, and how long all should take, by what the base took."""

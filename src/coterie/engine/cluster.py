@@ -96,6 +96,8 @@ class RayCluster(Engine):
                         title = tasks[number].title
                         try:
                             said = ray.get(reference)
+                        except ray.exceptions.RayTaskError as error:  # not by the task, whose errors are values
+                            said = EngineError(f"{title}: a node cannot read the task: {str(error).splitlines()[-1]}")
                         except ray.exceptions.RayError as error:
                             loss = f"{title}: its worker was lost ({type(error).__name__})"
                             if tries[number] < TRIES:
