@@ -1,9 +1,9 @@
 """The base trained by two processes instead of one, with the same batches.
 
 Question: is the loss curve of two ranks that of one process with the same effective batch, and how many images do they
-train in a second? A network with batch norms, on the embedded data set, one thread a rank, gloo; one process with one thread
-and with two beside it. Each runs `coterie fit` with as little after the base as there can be; the throughput is that of
-the base's training alone, as the run's manifest has it.
+train in a second? A network with batch norms, on the embedded data set, one thread a rank, gloo; beside it one process
+with one thread and with two. Each runs `coterie fit` with as little after the base as there can be; the throughput is
+that of the base's training alone, as the run's manifest has it.
 """
 
 import os
@@ -58,8 +58,9 @@ def main(rounds: int) -> None:
     record.write(
         __file__,
         f"convnet-32, fp32, batches of 128 in all, {EPOCHS} epochs of {n_images // EPOCHS:,} images; fastest of "
-        f"{rounds} rounds. Load of the machine by this and other work at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} "
-        "cores.\n\n| way | images/s | mean training loss by epoch | largest relative difference |\n|---|---|---|---|\n"
+        f"{rounds} rounds. Load of the machine by this and other work at the end: {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores.\n\n"
+        "| way | images/s | mean training loss by epoch | largest relative difference |\n|---|---|---|---|\n"
         f"{rows}\n\nThe order in which floating-point sums are taken differs between the ways, and nothing else.",
     )
 

@@ -20,6 +20,7 @@ import psutil
 import torch
 
 import record
+from coterie.backbones.parts import WHOLE
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
 from coterie.engine import Demand, Desk, Materials, TrainingTask, make_engine
@@ -71,10 +72,12 @@ def main(rounds: int, per_class: int, epochs: int) -> None:
         }
     )
     splits = load(settings.data, settings.seed)
-    base, head = prepare_base(settings, splits)
+    prepared = prepare_base(settings, splits)
+    base, head = prepared.network, prepared.head
     materials = Materials(
         {"base": base},
         head,
+        WHOLE,
         splits.train,
         splits.preprocessing,
         augmentation_of(settings, splits),

@@ -7,6 +7,7 @@ from coterie.accounting import account
 from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Gate, entropy
 from coterie.partition import Partition
+from coterie.rule import Rule
 
 
 def sample(seed: int, n: int = 60, n_classes: int = 7) -> tuple[Outputs, Partition]:
@@ -48,14 +49,14 @@ def by_hand(outputs: Outputs, partition: Partition, threshold: float) -> dict[st
 @given(st.integers(0, 10_000), st.floats(0, 2))
 def test_each_step_is_what_it_says(seed: int, threshold: float) -> None:
     outputs, partition = sample(seed)
-    found = account(outputs, partition, Gate(threshold), "hard")
+    found = account(outputs, partition, Rule(Gate(threshold)))
     assert vars(found) == pytest.approx(by_hand(outputs, partition, threshold))
 
 
 def test_it_agrees_with_the_report_and_is_bounded_by_the_best_gate() -> None:
     outputs, partition = sample(3)
-    found = account(outputs, partition, Gate(0.9), "hard")
-    report = evaluate(outputs, partition, Gate(0.9), "hard")
+    found = account(outputs, partition, Rule(Gate(0.9)))
+    report = evaluate(outputs, partition, Rule(Gate(0.9)))
     assert (found.base, found.gated) == (report.base_top1, report.ensemble_top1)
     assert (found.restricted, found.oracle_specialist) == pytest.approx(
         (report.oracle_restricted, report.oracle_specialist)

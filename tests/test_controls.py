@@ -61,6 +61,8 @@ def test_each_control_is_there_and_every_row_with_and_without_flips(run: Run, co
         "confusion clusters",
         "superclasses",
         "specialists",
+        "specialists, tuned to 1.5",
+        "specialists, tuned to 2",
         "deep ensemble of 2",
     }
     assert {(row.name, row.flips) for row in comparison.rows} == {(n, flips) for n in names for flips in (False, True)}
@@ -140,7 +142,13 @@ def test_what_is_missing_is_left_out_and_named(tmp_path: Path) -> None:
     splits = make_splits()  # digits and letters: no mirror
     coterie.fit(make_settings(), tmp_path / "run", splits=splits)
     comparison = compare_run(Run.open_complete(tmp_path / "run"), splits, train=False)
-    assert [row.name for row in comparison.rows] == ["base", "base, calibrated", "specialists"]
+    assert [row.name for row in comparison.rows] == [
+        "base",
+        "base, calibrated",
+        "specialists",
+        "specialists, tuned to 1.5",
+        "specialists, tuned to 2",
+    ]
     text = " ".join(comparison.notes)
     assert "Flips are left out" in text
     assert "random clusters: left out, it was not trained" in text

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import coterie
+from coterie.backbones.parts import WHOLE
 from coterie.checkpoint import Checkpoint, State
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
@@ -133,9 +134,18 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
         def advance(self, *_: object) -> None:
             self.threads.add(torch.get_num_threads())
 
-    base, head = prepare_base(settings, splits)
+    prepared = prepare_base(settings, splits)
     augmentation = augmentation_of(settings, splits)
-    materials = Materials({"base": base}, head, splits.train, splits.preprocessing, augmentation, settings.hardware, 0)
+    materials = Materials(
+        {"base": prepared.network},
+        prepared.head,
+        WHOLE,
+        splits.train,
+        splits.preprocessing,
+        augmentation,
+        settings.hardware,
+        0,
+    )
     task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
     torch.set_num_threads(2)
     try:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coterie.combine import Combiner
 from coterie.evaluation import Outputs, Routing
-from coterie.gate import Gate
 from coterie.metrics import FloatArray
 from coterie.partition import Partition
+from coterie.rule import Rule
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class Accounting:
     best_gate: float
 
 
-def account(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combiner) -> Accounting:
+def account(outputs: Outputs, partition: Partition, rule: Rule) -> Accounting:
     """The ladder of an ensemble on labelled samples."""
-    routing, label_N = Routing.of(outputs, partition, combiner), outputs.label_N
+    routing, label_N = Routing.of(outputs, partition, rule), outputs.label_N
     base_N, routed_N = routing.right(label_N)
     true_N = partition.cluster_of_class_C[label_N]
     class_M = partition.packed_class_M
@@ -44,7 +43,7 @@ def account(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combin
         restricted=_right_within(outputs.base_NC[:, class_M], partition, true_N, label_N),
         oracle_specialist=_right_within(outputs.packed_NM, partition, true_N, label_N),
         routed=float(routed_N.mean()),
-        gated=float(np.where(routing.score_N >= gate.threshold, routed_N, base_N).mean()),
+        gated=float(np.where(routing.score_N >= rule.gate.threshold, routed_N, base_N).mean()),
         best_gate=float((base_N | routed_N).mean()),
     )
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
-from coterie.artifact import gate_record, load_ensemble, partition_of, read_outputs
+from coterie.artifact import gate_record, load_ensemble, partition_of, read_outputs, rule_of
 from coterie.calibration import temperature
-from coterie.combine import packed_softmax
 from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
 from coterie.controls import (
@@ -28,12 +27,15 @@ from coterie.controls import (
     read_flipped,
 )
 from coterie.data.splits import Splits
-from coterie.evaluation import Outputs, Routing
+from coterie.evaluation import Outputs
 from coterie.flops import inference_flops, training_flops
-from coterie.gate import sweep_thresholds
+from coterie.gate import Budget
 from coterie.partition import FloatArray, Partition
 from coterie.run_folder import Run
+from coterie.tune import Request, tune
 
+# Mean forward passes for which the rule is chosen anew, beside the run's own.
+TUNED_PASSES = (1.5, 2.0)
 Pair = tuple[FloatArray, FloatArray]  # probabilities on validation and on test
 
 
@@ -66,7 +68,9 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
 
     def add(name: str, about: str, kind: Kind, pair: Pair, cost: Cost, flip: bool) -> None:
         passes = cost.inference * (2 if flip else 1)
-        rows.append(Answer(name, about, kind, *pair, Cost(cost.training, passes, cost.storage), flip))
+        validation_NC, test_NC = pair
+        paid = Cost(cost.training, passes, cost.storage)
+        rows.append(Answer(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip))
 
     for flip in flips:
         kind: Kind = "control" if flip else "base"
@@ -88,7 +92,14 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
             sizes = ", ".join(str(size) for size in partition.size_S.tolist())
             about = f"{partition.n_clusters} specialists for clusters of {sizes} classes"
             for flip in flips:
-                add(title, about, kind, *_routed(found, splits, flip), flip)
+                pair, cost, rule = _routed(found, splits, flip)
+                add(title, f"{about}: {rule}", kind, pair, cost, flip)
+
+    for passes in TUNED_PASSES:
+        for flip in flips:
+            pair, cost, rule = _routed(run, splits, flip, Request(budget=Budget(passes=passes)))
+            about = f"the run's specialists, by the best rule for at most {passes:g} passes: {rule}"
+            add(f"specialists, tuned to {passes:g}", about, "tuned", pair, cost, flip)
 
     copy = _finished(folder / ALL_CLASSES.name, "all-class copy", notes)
     if copy is not None:
@@ -143,22 +154,30 @@ def _copy(run: Run, flip: bool) -> Pair:
     return _pair([softmax(_outputs(run, split, flip).packed_NM, axis=1) for split in SPLITS])
 
 
-def _routed(run: Run, splits: Splits, flip: bool) -> tuple[Pair, Cost]:
-    """The ensemble of a run. Flipped, its threshold is chosen anew on validation."""
-    partition, record = partition_of(run.manifest), gate_record(run.manifest)
-    routings = [Routing.of(_outputs(run, split, flip), partition, record.combiner) for split in SPLITS]
-    threshold = np.inf if record.threshold is None else record.threshold
-    if flip:
-        label_N = read_outputs(run, "validation").label_N
-        curve = sweep_thresholds(routings[0].score_N, *routings[0].right(label_N))
-        threshold = float(curve.threshold_T[curve.best])
-    pair = _pair([np.where((r.score_N >= threshold)[:, None], r.routed_proba_NC, r.base_proba_NC) for r in routings])
-    test = routings[1]
-    return pair, _cost(run, splits, partition, test.cluster_N[test.score_N >= threshold], len(test.score_N))
+def _routed(run: Run, splits: Splits, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
+    """The ensemble of a run by its own rule, or by the best that a request allows, and that rule in words. With flips,
+    what a rule leaves open is chosen anew on validation.
+    """
+    partition, rule = partition_of(run.manifest), rule_of(run.manifest)
+    outputs = [_outputs(run, split, flip) for split in SPLITS]
+    if request is None and flip:
+        limits = Budget(**gate_record(run.manifest).limits)
+        request = Request((rule.combiner.name,), (rule.gate.score,), (rule.combiner.top,), limits)
+    if request is not None:
+        rule = tune(outputs[0], partition, request, FitSettings.from_values(run.manifest.settings).seed).rule
+    questions = [rule.ask(each.base_NC, partition) for each in outputs]
+    asked_NS = [question.asked(question.routed_N) for question in questions]
+    proba = [
+        question.combine(each.packed_NM, asked)
+        for question, each, asked in zip(questions, outputs, asked_NS, strict=True)
+    ]
+    runs_S = (asked_NS[1] & rule.combiner.needs_specialist(partition)).mean(axis=0)
+    title = f"{rule.combiner.name}, the {rule.combiner.top} likeliest cluster(s), gate {rule.gate.score}"
+    return _pair(proba), _cost(run, splits, partition, runs_S), title
 
 
-def _cost(run: Run, splits: Splits, partition: Partition, asked_R: np.ndarray, n_samples: int) -> Cost:
-    """Of an ensemble, of which ``asked_R`` are the clusters that were asked for all of the samples."""
+def _cost(run: Run, splits: Splits, partition: Partition, runs_S: FloatArray) -> Cost:
+    """Of an ensemble whose specialists are run for a share ``runs_S`` of the samples each."""
     settings = FitSettings.from_values(run.manifest.settings)
     ensemble = load_ensemble(run.path)
     form = ensemble.preprocessing
@@ -166,11 +185,11 @@ def _cost(run: Run, splits: Splits, partition: Partition, asked_R: np.ndarray, n
     images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
     base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
     base_pass = inference_flops(ensemble.base, example)
-    training, inference = base_training, float(base_pass)
+    training, inference = base_training, base_pass
     for name, network in ensemble.specialists.items():
         n_images = images_C[partition.classes(int(name))].sum()
         training += training_flops(network, example) * n_images * settings.specialist.epochs
-        inference += inference_flops(network, example) * (asked_R == int(name)).sum() / n_samples
+        inference += inference_flops(network, example) * float(runs_S[int(name)])
     weights = {name: r.bytes for name, r in run.manifest.files.items() if name.startswith(("base.", "specialists/"))}
     return Cost(training / base_training, inference / base_pass, sum(weights.values()) / weights["base.safetensors"])
 
@@ -181,9 +200,16 @@ def _outputs(run: Run, split: str, flip: bool) -> Outputs:
     if not flip:
         return plain
     flipped, partition = read_flipped(run, split), partition_of(run.manifest)
-    base_NC = (softmax(plain.base_NC, axis=1) + softmax(flipped.base_NC, axis=1)) / 2
-    packed_NM = (packed_softmax(plain.packed_NM, partition) + packed_softmax(flipped.packed_NM, partition)) / 2
-    return Outputs(_log(base_NC), _log(packed_NM), plain.label_N)
+    packed_NM = np.empty_like(plain.packed_NM)
+    for cluster in range(partition.n_clusters):
+        columns = partition.columns(cluster)
+        packed_NM[:, columns] = _log_mean(plain.packed_NM[:, columns], flipped.packed_NM[:, columns])
+    return Outputs(_log_mean(plain.base_NC, flipped.base_NC), packed_NM, plain.label_N)
+
+
+def _log_mean(first: FloatArray, second: FloatArray) -> FloatArray:
+    """The logarithm of the mean of two softmaxes, in the place of logits."""
+    return np.logaddexp(log_softmax(first, axis=1), log_softmax(second, axis=1)) - np.log(2).astype(first.dtype)
 
 
 def _stored(run: Run, name: str, flip: bool) -> Pair:

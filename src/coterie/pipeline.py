@@ -6,6 +6,7 @@ goes on from there.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,10 +27,14 @@ from coterie.artifact import (
     specialist_file,
     specialist_folder,
     write_examples,
+    write_head,
     write_outputs,
     write_report,
+    write_rule,
 )
-from coterie.backbones import Head, build, find_head
+from coterie.backbones import Head
+from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
+from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
@@ -40,8 +45,7 @@ from coterie.embedding import LabelEmbedding
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
+from coterie.evaluation import Outputs
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
@@ -52,8 +56,8 @@ from coterie.run_folder import (
     Candidate,
     CostRecord,
     DataRecord,
-    GateRecord,
     HeadRecord,
+    NetworkRecord,
     PartitionRecord,
     Run,
     differences,
@@ -61,6 +65,7 @@ from coterie.run_folder import (
 from coterie.specialist import make_specialist
 from coterie.together import RankWatch, leave
 from coterie.training import compute_logits, make_fabric, train
+from coterie.tune import Request, Tuning, tune
 from coterie.watch import StageWatch, Watch
 
 TIMED_IMAGES = 2048
@@ -68,7 +73,7 @@ TIMED_IMAGES = 2048
 MEMORY_BYTES = 2**30
 MEMORY_PER_PARAMETER_BYTE = 6
 # What a trained base depends on.
-BASE_SETTINGS = {"data", "backbone", "base", "seed"}
+BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +113,7 @@ class Job:
                 f"base: {ranks.world} ranks take {settings.base.batch_size // ranks.world} of each batch of "
                 f"{settings.base.batch_size}; the learning rate is {settings.base.learning_rate}, as set"
             )
-        base = self.train_stage("base", BASE_FILE, network, *training, fabric)
+        base = self.train_stage("base", BASE_FILE, network, *training, fabric=fabric)
         leave(fabric)
         return base
 
@@ -120,10 +125,11 @@ class Job:
         split: Split,
         training: TrainingSettings,
         seed: int,
+        part: TrainedPart = WHOLE,
         fabric: Fabric | None = None,
     ) -> nn.Module:
-        """Train a network and keep its weights in ``file``; or, if an earlier start did, read them. With a
-        ``fabric`` of several ranks, these take part.
+        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
+        With a ``fabric`` of several ranks, these take part.
         """
         fabric = fabric or self.fabric
         if self.run.has(file):
@@ -139,6 +145,7 @@ class Job:
             batches,
             training,
             self.progress,
+            part=part,
             watch=RankWatch(fabric, watch),
             compile_network=self.settings.hardware.compile,
         )
@@ -151,6 +158,7 @@ class Job:
         materials = Materials(
             {BASE_FILE: base},
             head,
+            trained_part(base, head, self.splits.preprocessing.example(), self.settings.specialist.trainable),
             self.splits.train,
             self.splits.preprocessing,
             augmentation_of(self.settings, self.splits),
@@ -170,10 +178,9 @@ class Job:
                 self._keep(task.file, task.title, outcome.unwrap())
         if todo:  # whose results came in any order
             history = self.run.read_json("history.json")
-            order = [title for title in history if title not in {task.title for task in tasks}]
-            self.run.write_json(
-                "history.json", {title: history[title] for title in [*order, *(t.title for t in tasks)]}
-            )
+            titles = [task.title for task in tasks]
+            others = [title for title in history if title not in titles]
+            self.run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
 
     def _demand(self, base: nn.Module) -> Demand:
         """What a specialist needs, and how long all should take, by what the base took."""
@@ -185,7 +192,7 @@ class Job:
             settings.hardware.specialist_threads,
             int(on_gpu),
             MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes,
-            share * self.run.manifest.seconds[BASE_FILE],
+            share * self.run.manifest.seconds[BASE_FILE] or math.inf,  # of a base that came trained, nobody knows
         )
 
     def _checkpoint(self, file: str) -> CheckpointFile:
@@ -202,14 +209,12 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """A partition with its specialists, and what these make of the validation images."""
+    """A partition with its specialists, what these make of the validation images, and the rule chosen for them."""
 
     partition: Partition
     specialists: list[nn.Module | None]
     validation: Outputs
-    routing: Routing
-    gate: Gate
-    accuracy: float
+    tuning: Tuning
 
 
 def fit(
@@ -217,6 +222,7 @@ def fit(
     out: Path | str | None = None,
     *,
     splits: Splits | None = None,
+    base: nn.Module | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
@@ -230,6 +236,8 @@ def fit(
         settings: of every stage.
         out: the run folder; one that holds an unfinished run with the same settings goes on. None keeps nothing.
         splits: data to use instead of ``settings.data.source``.
+        base: a network that is trained already, from inputs (B, channels, H, W) to logits (B, C). It is copied, and
+            stands in for ``settings.backbone``; to load the run, one of its form is needed again.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
         engine: who trains the specialists; it changes nothing in them.
@@ -239,40 +247,47 @@ def fit(
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress, engine=engine)
+            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress, engine=engine)
     if Ranks.of_environment().rank > 0:
-        help_train_base(settings, splits)
+        help_train_base(settings, splits, base, base_run)
         raise SystemExit(0)
+    if base is not None:
+        settings = settings.model_copy(update={"backbone": name_of_module(base)})
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
         dismiss_helpers(settings)
-        return load_ensemble(run.path)
+        return load_ensemble(run.path, base=base, trust=settings.backbone)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
     job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine)
 
-    base, head = prepare_base(settings, splits)
+    prepared = prepare_base(settings, splits, base, base_run)
+    head = prepared.head
     data = _data_record(splits)
     if run.manifest.data not in (None, data):
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    run.update(data=data, head=HeadRecord(**vars(head)))
+    run.update(data=data, head=HeadRecord(**vars(head)), network=prepared.record)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
-    base = job.train_base(base)
-    embedding = LabelEmbedding.from_head(head.of(base))
-    base_validation_NC = _logits(job, base, splits.validation)
+    if prepared.trained and base_run is None:
+        _keep_base(run, prepared.network)
+    network = job.train_base(prepared.network)
+    write_head(run, head.of(network))
+    embedding = LabelEmbedding.from_head(head.of(network))
+    base_validation_NC = _logits(job, network, splits.validation)
+    if prepared.trained:
+        refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
     partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
-    job.train_specialists(specialist_tasks(settings, partitions), base, head)
-    groupings = [_make_grouping(job, base, head, partition, base_validation_NC) for partition in partitions]
-    chosen = max(groupings, key=lambda grouping: grouping.accuracy)
+    job.train_specialists(specialist_tasks(settings, partitions), network, head)
+    groupings = [_make_grouping(job, network, head, partition, base_validation_NC) for partition in partitions]
+    chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
-        base,
+        network,
         chosen.specialists,
         chosen.partition,
         splits.labels,
-        chosen.gate,
-        settings.gate.combiner,
+        chosen.tuning.rule,
         splits.preprocessing,
         settings.hardware,
     )
@@ -280,26 +295,30 @@ def fit(
     return ensemble
 
 
-def help_train_base(settings: FitSettings, splits: Splits | None = None) -> None:
+def help_train_base(
+    settings: FitSettings,
+    splits: Splits | None = None,
+    base: nn.Module | None = None,
+    base_run: Path | str | None = None,
+) -> None:
     """What a rank other than 0 does: its part of the training of the base, if rank 0 wants it trained."""
     ranks = Ranks.of_environment()
     ranks.check_batch_size(settings.base.batch_size)
-    splits = load_data(settings.data, settings.seed) if splits is None else splits
-    network, _ = prepare_base(settings, splits)
-    batches = training_batches(
-        splits.train,
-        splits.preprocessing,
-        augmentation_of(settings, splits),
-        batch_size=settings.base.batch_size,
-        seed=settings.seed,
-        workers=settings.data.workers,
-    )
-    batches.share_out(ranks)
     fabric = make_fabric(settings.hardware, ranks)
     if fabric.broadcast(True):  # what comes back is what rank 0 says
+        splits = load_data(settings.data, settings.seed) if splits is None else splits
+        batches = training_batches(
+            splits.train,
+            splits.preprocessing,
+            augmentation_of(settings, splits),
+            batch_size=settings.base.batch_size,
+            seed=settings.seed,
+            workers=settings.data.workers,
+        )
+        batches.share_out(ranks)
         train(
             fabric,
-            network,
+            prepare_base(settings, splits, base, base_run).network,
             batches,
             settings.base,
             Progress(),
@@ -330,8 +349,25 @@ def _take_base(run: Run, other: Run) -> None:
     changed = differences(theirs.model_dump(include=BASE_SETTINGS), ours.model_dump(include=BASE_SETTINGS))
     if changed:
         raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
-    run.write_json("history.json", {"base": other.read_json("history.json")["base"]})
+    history = other.read_json("history.json")
+    run.write_json("history.json", {title: history[title] for title in ("base",) if title in history})
     run.write(BASE_FILE, other.read(BASE_FILE), seconds={BASE_FILE: other.manifest.seconds[BASE_FILE]})
+
+
+def _keep_base(run: Run, network: nn.Module) -> None:
+    """Keep the weights of a base that came trained, or make sure that they are those that the run began with.
+
+    Raises:
+        ArtifactError: they are others.
+    """
+    if not run.has(BASE_FILE):
+        run.write_json("history.json", {})
+        run.write_weights(BASE_FILE, network, seconds={BASE_FILE: 0.0})
+        return
+    kept = run.read_tensors(BASE_FILE)
+    ours = network.state_dict()
+    if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
+        raise ArtifactError(f"the base has other weights than when {run.path} was begun; choose another --out")
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
@@ -340,11 +376,15 @@ def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
     return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
 
 
-def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head]:
-    """An untrained base and its head, after a check of all that could go wrong later.
+def prepare_base(
+    settings: FitSettings, splits: Splits, given: nn.Module | None = None, base_run: Path | str | None = None
+) -> Base:
+    """The base as it stands before the run, after a check of all that could go wrong later. That of another run has
+    the right form, and not yet its weights.
 
     Raises:
-        BackboneError: no such network, or no linear head.
+        BackboneError: no such network, it has no head, or does not fit the data; or the specialists' trainable part is
+            none of it.
         PartitionError: a number of clusters below 1 or above C.
         DataError: given groups that cannot be read, or are not one for each class.
     """
@@ -352,8 +392,18 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
     form = splits.preprocessing
-    base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
-    return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
+    if base_run is None:
+        base = make_base(settings, splits.labels, form.channels, form.example(), given)
+    else:
+        manifest = Run.open(Path(base_run)).manifest
+        if manifest.head is None:
+            raise ArtifactError(f"{base_run} has no trained base yet")
+        network, head = rebuild_base(
+            settings, manifest.network, manifest.head, len(splits.labels), form.channels, given, settings.backbone
+        )
+        base = Base(network, head, False, manifest.network or NetworkRecord())
+    trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
+    return base
 
 
 def _make_partitions(
@@ -406,8 +456,8 @@ def _make_grouping(
         specialists.append(specialist)
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
     validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
-    routing = Routing.of(validation, partition, settings.gate.combiner)
-    return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
+    tuning = tune(validation, partition, Request.of(settings.gate), settings.seed)
+    return Grouping(partition, specialists, validation, tuning)
 
 
 def numbers_of_clusters(settings: FitSettings, labels: LabelSpace) -> tuple[int, ...]:
@@ -434,45 +484,20 @@ def _wish(settings: FitSettings, n_clusters: int) -> Wish:
     return Wish(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
 
 
-def _choose_gate(settings: FitSettings, validation: Outputs, routing: Routing) -> tuple[Gate, float]:
-    """The gate, and the accuracy on validation by which numbers of clusters are compared: without the optimism of a
-    threshold that was chosen on the same images.
-    """
-    base_N, routed_N = routing.right(validation.label_N)
-    if settings.gate.threshold is not None:
-        gate = Gate(settings.gate.threshold)
-        return gate, float(np.where(routing.score_N >= gate.threshold, routed_N, base_N).mean())
-    curve = sweep_thresholds(routing.score_N, base_N, routed_N)
-    accuracy = cross_fitted_accuracy(routing.score_N, base_N, routed_N, seed=settings.seed)
-    return Gate(float(curve.threshold_T[curve.best])), accuracy
-
-
 def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings: list[Grouping]) -> None:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
-    run, splits, gate = job.run, job.splits, ensemble.gate
+    run, splits, partition = job.run, job.splits, chosen.partition
     job.progress.stage("evaluation", 3)
     test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
     job.progress.advance(1)
-    members = tuple(tuple(chosen.partition.classes(k).tolist()) for k in range(chosen.partition.n_clusters))
-    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.accuracy) for g in groupings)
-    run.update(
-        partition=PartitionRecord(members=members, candidates=candidates),
-        gate=GateRecord(
-            score="entropy",
-            combiner=ensemble.combiner,
-            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
-        ),
-        costs=_measure_costs(job, ensemble),
-    )
+    members = tuple(tuple(partition.classes(k).tolist()) for k in range(partition.n_clusters))
+    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
+    run.update(partition=PartitionRecord(members=members, candidates=candidates), costs=_measure_costs(job, ensemble))
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
     write_outputs(run, "test", test)
-    reports = {
-        name: evaluate(outputs, chosen.partition, gate, ensemble.combiner)
-        for name, outputs in (("validation", chosen.validation), ("test", test))
-    }
-    run.write_json("metrics.json", {name: report.to_values() for name, report in reports.items()})
-    write_examples(run, test, ensemble, splits.test)
+    write_rule(run, chosen.tuning)
+    write_examples(run, test, partition, ensemble.rule, splits.test)
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:

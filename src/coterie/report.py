@@ -20,8 +20,26 @@ from coterie.labels import LabelSpace
 from coterie.metrics import ClusterRow, Report
 from coterie.page import render_page
 from coterie.partition import Partition
+from coterie.run_folder import GateRecord
 
 FloatArray = NDArray[np.floating[Any]]
+SCORE_TITLES = {
+    "entropy": "entropy of the base",
+    "confidence": "1 less the base's largest probability",
+    "margin": "1 less the lead of the base's first class",
+    "energy": "energy of the base's logits",
+    "clusters": "entropy over the clusters",
+    "contested": "what is contested in the likely cluster",
+    "learned": "the gain that a learned gate expects",
+}
+COMBINER_TITLES = {
+    "hard": "the specialist decides alone",
+    "compose": "the cluster keeps the base's mass, the specialist shares it out",
+    "blend": "within the cluster, the geometric mean of base and specialist",
+    "average": "within the cluster, the arithmetic mean of base and specialist",
+    "product": "within the cluster, the product of base and specialist",
+}
+TRIED_SHOWN = 12
 # Below this many samples a second decimal of a percentage is noise.
 FEW_SAMPLES = 500
 
@@ -31,8 +49,7 @@ class Example:
     """One test image on which base and ensemble differ.
 
     ``pixels_HWC``: uint8, 1 or 3 channels; ``cluster``: whose specialist was asked; ``specialist_logits``:
-    over that cluster's classes, ascending, as Partition.classes has them; ``entropy``: of the base's
-    probabilities, in nats.
+    over that cluster's classes, ascending, as Partition.classes has them; ``score``: the gate's.
     """
 
     pixels_HWC: NDArray[np.uint8]
@@ -42,12 +59,12 @@ class Example:
     specialist_logits: FloatArray
     base_class: int
     ensemble_class: int
-    entropy: float
+    score: float
 
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """What base and specialists cost: seconds of training, ms per image, weights, and bytes on disk.
+    """What base and specialists cost: seconds of training, ms per image (None: not timed), weights, bytes on disk.
 
     ``specialist_*`` are sums over all specialists; ``storage_bytes`` is of the whole ensemble, base too.
     """
@@ -55,7 +72,7 @@ class Costs:
     base_seconds: float
     specialist_seconds: float
     base_image_ms: float
-    ensemble_image_ms: float
+    ensemble_image_ms: float | None
     base_parameters: int
     specialist_parameters: int
     storage_bytes: int
@@ -66,8 +83,8 @@ class ReportContent:
     """All that the page shows.
 
     ``about``: a sentence on the data; ``candidates``: number of clusters and cross-fitted validation
-    accuracy, one entry where there was no choice; ``histories``: title, loss and accuracy per epoch of each
-    training, the base first; ``created``: an ISO date.
+    accuracy, one entry where there was no choice; ``gate``: the rule, and what it was chosen from;
+    ``histories``: title, loss and accuracy per epoch of each training, the base first; ``created``: an ISO date.
     """
 
     about: str
@@ -79,6 +96,7 @@ class ReportContent:
     validation: Report
     accounting: Accounting
     candidates: tuple[tuple[int, float], ...]
+    gate: GateRecord
     examples: tuple[Example, ...]
     costs: Costs
     histories: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
@@ -108,6 +126,11 @@ def render(content: ReportContent) -> str:
         clusters=_clusters(content),
         cluster_digits=min((_digits(row.n_samples) for row in content.test.clusters if row.n_samples), default=2),
         cluster_dots=figures.cluster_accuracies(content.test.clusters),
+        gate=content.gate,
+        score=SCORE_TITLES[content.gate.score],
+        combiner=COMBINER_TITLES[content.gate.combiner],
+        fallen_back=_fallen_back(content),
+        tried=content.gate.tried[:TRIED_SHOWN],
         worse=[row.cluster for row in content.test.clusters if _has_specialist(row) and _share(row) < 0],
         specialists=sum(_has_specialist(row) for row in content.test.clusters),
         curve=_curve(content.test, content.validation),
@@ -209,6 +232,12 @@ def _has_specialist(row: ClusterRow) -> bool:
     return len(row.classes) > 1 and row.n_samples > 0
 
 
+def _fallen_back(content: ReportContent) -> list[int]:
+    """Clusters that have a specialist, to which the rule gives no weight."""
+    weight_S = np.broadcast_to(content.gate.weights, content.partition.n_clusters)
+    return np.flatnonzero((weight_S == 0) & (content.partition.size_S > 1)).tolist()
+
+
 def _share(row: ClusterRow) -> float:
     """What the specialist adds to what restriction alone gives."""
     return row.specialist_top1 - row.restricted_top1
@@ -289,7 +318,7 @@ def _example(content: ReportContent, kind: str, example: Example) -> dict[str, A
         "cluster": example.cluster,
         "cluster_size": len(own),
         "inside": bool(partition.member_SC[example.cluster, example.label]),
-        "entropy": example.entropy,
+        "score": example.score,
         "base_svg": _bars(example.base_logits_C[order_C], order_C, content, example),
         "base_top": _top(example.base_logits_C, np.arange(len(names)), content, example),
         "specialist_svg": _bars(example.specialist_logits, own, content, example),

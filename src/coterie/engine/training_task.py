@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from coterie.backbones import Head
+from coterie.backbones.parts import TrainedPart
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Preprocessing, Split
@@ -21,10 +22,13 @@ from coterie.watch import StageWatch
 
 @dataclass(frozen=True, eq=False)
 class Materials:
-    """What the trainings of a run share: networks to start from by name, where their head is, and the images."""
+    """What the trainings of a run share: networks to start from by name, where their head is, what is trained of
+    them, and the images.
+    """
 
     networks: Mapping[str, nn.Module]
     head: Head
+    part: TrainedPart
     train: Split
     preprocessing: Preprocessing
     augmentation: Augmentation
@@ -86,6 +90,7 @@ class TrainingTask(Task[Materials, Trained]):
             batches,
             self.training,
             desk.progress,
+            part=shared.part,
             watch=watch,
             compile_network=shared.hardware.compile,
         )
