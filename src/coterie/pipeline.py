@@ -23,6 +23,7 @@ from torch import nn
 
 from coterie.artifact import (
     BASE_FILE,
+    base_logits_file,
     load_ensemble,
     specialist_file,
     specialist_folder,
@@ -178,7 +179,7 @@ class Job:
                 self._keep(task.file, task.title, outcome.unwrap())
         if todo:  # whose results came in any order
             history = self.run.read_json("history.json")
-            titles = [task.title for task in tasks]
+            titles = [task.title for task in tasks if task.title in history]
             others = [title for title in history if title not in titles]
             self.run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
 
@@ -192,7 +193,8 @@ class Job:
             settings.hardware.specialist_threads,
             int(on_gpu),
             MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes,
-            share * self.run.manifest.seconds[BASE_FILE] or math.inf,  # of a base that came trained, nobody knows
+            share * self.run.manifest.seconds.get(BASE_FILE, 0.0)
+            or math.inf,  # of a base that came trained, nobody knows
         )
 
     def _checkpoint(self, file: str) -> CheckpointFile:
@@ -275,10 +277,18 @@ def fit(
     network = job.train_base(prepared.network)
     write_head(run, head.of(network))
     embedding = LabelEmbedding.from_head(head.of(network))
-    base_validation_NC = _logits(job, network, splits.validation)
+    base_validation_NC = _base_logits(job, network)
     if prepared.trained:
         refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
     partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
+    return complete(job, network, head, partitions, base_validation_NC)
+
+
+def complete(
+    job: Job, network: nn.Module, head: Head, partitions: list[Partition], base_validation_NC: np.ndarray
+) -> SpecialistEnsemble:
+    """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
+    settings, splits = job.settings, job.splits
     job.train_specialists(specialist_tasks(settings, partitions), network, head)
     groupings = [_make_grouping(job, network, head, partition, base_validation_NC) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
@@ -335,6 +345,15 @@ def dismiss_helpers(settings: FitSettings) -> None:
         fabric = make_fabric(settings.hardware, ranks)
         fabric.broadcast(False)
         leave(fabric)
+
+
+def _base_logits(job: Job, base: nn.Module) -> np.ndarray:
+    """The base's logits on validation. They are kept, so that `coterie headroom` need not run the network."""
+    file = base_logits_file("validation")
+    if not job.run.has(file):
+        label_N = job.splits.validation.labels_N.numpy()
+        job.run.write_arrays(file, {"base_NC": _logits(job, base, job.splits.validation), "label_N": label_N})
+    return job.run.read_arrays(file)["base_NC"]
 
 
 def _take_base(run: Run, other: Run) -> None:
@@ -495,6 +514,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     run.update(partition=PartitionRecord(members=members, candidates=candidates), costs=_measure_costs(job, ensemble))
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
+    run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
     write_rule(run, chosen.tuning)
     write_examples(run, test, partition, ensemble.rule, splits.test)
