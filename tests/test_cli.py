@@ -375,7 +375,8 @@ def test_the_options_of_fit_are_these() -> None:
             *("gate.top", "gate.passes", "gate.routed", "gate.risk"),
         ),
         *("hardware.accelerator", "hardware.precision", "hardware.threads"),
-        *("hardware.compile", "hardware.no-compile"),
+        *("hardware.compile", "hardware.no-compile", "hardware.specialist-threads"),
+        *("engine", "address", "workers"),
         *("data.source", "data.image", "data.label", "data.image-size", "data.validation-share", "data.test-share"),
         *(
             "data.skip-broken",
