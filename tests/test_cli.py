@@ -203,9 +203,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["fit", "--out", "x", "--data.source", "imagenet"], "must be glyphs, cifar100"),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--partition.clusters", "900"], "allowed: 1 to "),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--backbone", "vgg"], "unknown backbone 'vgg'"),
-        (["fit", "--out", "x", "--config"], "--config needs a path"),
-        (["fit", "--out", "x", "--base-run", "nowhere"], "nowhere is not a coterie run"),
-        (["fit", "--out", "x", "--base-run", "a", "--config", "b"], "allowed: one of them"),
+        (["fit", "--out", "x", "--config"], "--config needs the path"),
         (["headroom", "nowhere.npz", "--out", "x"], "cannot read nowhere.npz"),
         (["headroom", "nowhere", "--out", "x"], "nowhere is no file of logits; allowed: .npz"),
         (["headroom", "nowhere.npz", "--out", "x", "--gain", "0"], "--gain 0.0: must be above 0"),
@@ -312,7 +310,7 @@ def test_the_options_of_fit_are_these() -> None:
         "clip-norm",
     }
     expected = {
-        *("help", "out", "config", "base-run", "dry-run", "checkpoint-every", "backbone", "seed"),
+        *("help", "out", "config", "dry-run", "checkpoint-every", "backbone", "seed"),
         *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
         *(
             "partition.method",
@@ -344,7 +342,7 @@ def test_the_options_of_fit_are_these() -> None:
     ("command", "expected"),
     [
         ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups"}),
-        ("refit", {"cluster", "source", "out", "further"}),
+        ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
     ],
 )
@@ -367,7 +365,7 @@ def test_headroom_of_a_run_and_the_command_that_follows(run: Path, tmp_path: Pat
 
 def test_the_settings_of_a_base_run_are_the_defaults(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "other"
-    assert main(["fit", "--base-run", str(run), "--partition.clusters", "2", "--out", str(out)]) == 0
+    assert main(["fit", "--base", str(run), "--partition.clusters", "2", "--out", str(out)]) == 0
     ours, theirs = (json.loads((path / "manifest.json").read_text()) for path in (out, run))
     assert (ours["settings"]["partition"]["clusters"], ours["settings"]["backbone"]) == ([2], "convnet-8")
     assert ours["files"]["base.safetensors"] == theirs["files"]["base.safetensors"]

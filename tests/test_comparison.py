@@ -27,7 +27,7 @@ def proba(label_N: np.ndarray, accuracy: float, seed: int) -> np.ndarray:
 
 def answer(name: str, kind: str, accuracy: float, seed: int, cost: Cost | None = None, flips: bool = False) -> Answer:
     validation, test = (proba(labels(k), accuracy, seed + k) for k in (0, 1))
-    return Answer(name, f"{name}, made up", kind, validation, test, cost or Cost(), flips)
+    return Answer(name, f"{name}, made up", kind, validation.argmax(axis=1), test, cost or Cost(), flips)
 
 
 def table(*answers: Answer) -> Comparison:
@@ -53,7 +53,7 @@ def test_a_lead_that_may_be_chance_is_said_to_be() -> None:
 
 def test_the_best_control_is_chosen_on_validation_and_within_the_budget() -> None:
     dear = answer("longer", "control", 0.95, 40, Cost(3.0))
-    flipped = Answer("lucky", "", "control", proba(labels(0), 0.5, 50), proba(labels(1), 0.99, 51), Cost(1.5))
+    flipped = Answer("lucky", "", "control", proba(labels(0), 0.5, 50).argmax(1), proba(labels(1), 0.99, 51), Cost(1.5))
     plain = answer("copy", "control", 0.73, 30, Cost(1.5))
     found = table(answer("specialists", "specialists", 0.72, 20, Cost(1.5)), dear, flipped, plain)
     assert found.best_control[0] == "copy"
@@ -108,7 +108,7 @@ def test_a_row_that_a_seed_lacks_is_left_out_of_the_mean() -> None:
 
 
 def test_answers_of_another_length_are_refused() -> None:
-    short = Answer("short", "", "control", proba(labels(0), 0.5, 1)[:-1], proba(labels(1), 0.5, 1), Cost())
+    short = Answer("short", "", "control", labels(0)[:-1], proba(labels(1), 0.5, 1), Cost())
     with pytest.raises(InputError, match="3999 validation"):
         table(short)
 

@@ -68,7 +68,9 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
 
     def add(name: str, about: str, kind: Kind, pair: Pair, cost: Cost, flip: bool) -> None:
         passes = cost.inference * (2 if flip else 1)
-        rows.append(Answer(name, about, kind, *pair, Cost(cost.training, passes, cost.storage), flip))
+        validation_NC, test_NC = pair
+        paid = Cost(cost.training, passes, cost.storage)
+        rows.append(Answer(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip))
 
     for flip in flips:
         kind: Kind = "control" if flip else "base"

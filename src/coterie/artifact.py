@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
+from torch import nn
 
 from coterie.accounting import account
-from coterie.backbones import Head, build
+from coterie.base import rebuild_base
 from coterie.calibration import Temperatures
 from coterie.combine import Combiner
 from coterie.config import DataSettings, FitSettings, HardwareSettings
@@ -32,6 +32,7 @@ from coterie.specialist import make_specialist
 from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"
+HEAD_FILE = "head.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
 N_EXAMPLES = 12
 
@@ -56,15 +57,25 @@ def base_logits_file(split: str) -> str:
     return f"logits/base-{split}.safetensors"
 
 
-def load_ensemble(path: Path | str, hardware: HardwareSettings | None = None) -> SpecialistEnsemble:
+def load_ensemble(
+    path: Path | str,
+    hardware: HardwareSettings | None = None,
+    *,
+    base: nn.Module | None = None,
+    trust: str | None = None,
+) -> SpecialistEnsemble:
     """The ensemble of a finished run, ready to predict.
 
     Args:
         path: the run folder.
         hardware: device and precision; those that the run was trained with if left out.
+        base: for a run whose base was passed from Python or built by a function: a network of the same form. It is
+            copied, and gets the run's weights.
+        trust: ``module:function``; that function may be called to build the base of a run that names it.
 
     Raises:
-        ArtifactError: there is no finished run, its format is newer, or files are missing or damaged (named).
+        ArtifactError: there is no finished run, its format is newer, files are missing or damaged (named), or its base
+            can only be built by code that nobody said to trust.
     """
     run = Run.open_complete(Path(path))
     manifest = run.manifest
@@ -73,18 +84,19 @@ def load_ensemble(path: Path | str, hardware: HardwareSettings | None = None) ->
     assert manifest.data is not None  # run.open_complete and partition_of checked
     assert manifest.head is not None
     preprocessing = Preprocessing(**manifest.data.model_dump(exclude={"about", "classes"}))
-    base = build(settings.backbone, len(labels), preprocessing.channels, settings.seed)
-    head = Head(**manifest.head.model_dump())
+    network, head = rebuild_base(
+        settings, manifest.network, manifest.head, len(labels), preprocessing.channels, base, trust
+    )
     specialists = []
     for cluster in range(partition.n_clusters):
         classes = partition.classes(cluster)
-        specialist = make_specialist(base, head, classes) if len(classes) > 1 else None
+        specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
         if specialist is not None:
             run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
         specialists.append(specialist)
-    run.read_weights(BASE_FILE, base)
+    run.read_weights(BASE_FILE, network)
     return SpecialistEnsemble(
-        base,
+        network,
         specialists,
         partition,
         labels,
@@ -173,6 +185,20 @@ def write_rule(run: Run, tuning: Tuning, **records: Any) -> None:
     run.write_json("metrics.json", reports, gate=record_of(tuning), **records)
 
 
+def write_head(run: Run, head: nn.Linear) -> None:
+    """Keep the rows of the base's head, whatever kind of layer it is."""
+    bias = {} if head.bias is None else {"bias_C": head.bias.detach().cpu().float().numpy()}
+    run.write_arrays(HEAD_FILE, {"weight_CD": head.weight.detach().cpu().float().numpy(), **bias})
+
+
+def where_rows_are(run: Run) -> tuple[str, str, str]:
+    """The file that holds the label embeddings, and the names there of the head's rows and biases."""
+    if run.has(HEAD_FILE) or run.manifest.head is None:
+        return HEAD_FILE, "weight_CD", "bias_C"
+    # Runs of the first versions kept them only among the base's weights.
+    return BASE_FILE, f"{run.manifest.head.path}.weight", f"{run.manifest.head.path}.bias"
+
+
 def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
     """Keep logits and labels, so that gates can be chosen again without training."""
     run.write_arrays(
@@ -219,7 +245,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
     assert manifest.partition is not None  # partition_of checks
     assert manifest.costs is not None
     settings = FitSettings.from_values(manifest.settings)
-    head_weight = safetensors.torch.load(run.read(BASE_FILE))[f"{manifest.head.path}.weight"]
+    head_file, rows, _ = where_rows_are(run)
     history = run.read_json("history.json")
     costs = manifest.costs.model_dump()
     return ReportContent(
@@ -227,7 +253,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
         backbone=settings.backbone,
         labels=labels_of(manifest),
         partition=partition_of(manifest),
-        similarity_CC=LabelEmbedding(head_weight.double().numpy()).similarity_CC(),
+        similarity_CC=LabelEmbedding(run.read_arrays(head_file)[rows].astype(np.float64)).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
         accounting=account(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
@@ -276,13 +302,13 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
     )
 
 
-def outputs_on(run: Run, source: str, split: str) -> Outputs:
+def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> Outputs:
     """Run base and specialists over other labelled images with the same classes.
 
     Raises:
         DataError: the source is broken, or its classes are not the run's.
     """
-    ensemble = load_ensemble(run.path)
+    ensemble = load_ensemble(run.path, trust=trust)
     settings = FitSettings.from_values(run.manifest.settings)
     form = ensemble.preprocessing
     size = {"image_size": form.height} if form.height == form.width else {}

@@ -18,6 +18,7 @@ from coterie.significance import Interval, mcnemar, over_seeds, paired_bootstrap
 # base: what there was; specialists: the run; tuned: its specialists by another rule; partition: specialists for other
 # clusters; control: the same budget spent without a partition; dearer: a larger budget; other: the user's own.
 Kind = Literal["base", "specialists", "tuned", "partition", "control", "dearer", "other"]
+TEMPERATURE_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class Cost:
 class Answer:
     """What a classifier says of the samples, and its cost.
 
-    ``about``: what it is, in a sentence; ``flips``: each image was seen in a mirror too; ``validation_NC``,
-    ``test_NC``: probabilities.
+    ``about``: what it is, in a sentence; ``flips``: each image was seen in a mirror too; ``validation_N``: its answers
+    on validation; ``test_NC``: its probabilities on test.
     """
 
     name: str
     about: str
     kind: Kind
-    validation_NC: FloatArray
+    validation_N: IntArray
     test_NC: FloatArray
     cost: Cost
     flips: bool = False
@@ -123,13 +124,13 @@ def compare(
         InputError: an answer has another number of samples than there are labels.
     """
     for answer in answers:
-        if len(answer.validation_NC) != len(validation_N) or len(answer.test_NC) != len(test_N):
+        if len(answer.validation_N) != len(validation_N) or len(answer.test_NC) != len(test_N):
             raise InputError(
-                f"{answer.name} answers {len(answer.validation_NC)} validation and {len(answer.test_NC)} test samples; "
+                f"{answer.name} answers {len(answer.validation_N)} validation and {len(answer.test_NC)} test samples; "
                 f"there are {len(validation_N)} and {len(test_N)} labels"
             )
     right = [answer.test_NC.argmax(axis=1) == test_N for answer in answers]
-    validation = [float((answer.validation_NC.argmax(axis=1) == validation_N).mean()) for answer in answers]
+    validation = [float((answer.validation_N == validation_N).mean()) for answer in answers]
     best = [_best_control(answers, validation, flips) for flips in (False, True)]
     rows = []
     for place, answer in enumerate(answers):
@@ -167,16 +168,19 @@ def compare_logits(validation: LabelledLogits, test: LabelledLogits) -> Comparis
         raise InputError(f"classifiers must be given for validation and test both; one has no {', '.join(unpaired)}")
     classifiers = {"base": (validation.logits_NC, test.logits_NC)}
     classifiers |= {name: (logits_NC, test.others_NC[name]) for name, logits_NC in validation.others_NC.items()}
+    # A temperature is one number: more samples than these do not change it.
+    some = slice(None, None, max(1, len(validation.label_N) // TEMPERATURE_SAMPLES))
     answers = []
     for name, (validation_NC, test_NC) in classifiers.items():
-        scale = temperature(validation_NC, validation.label_N)
+        scale = temperature(validation_NC[some], validation.label_N[some])
+        validation_N = validation_NC.argmax(axis=1)
         kinds: tuple[Kind, Kind] = ("base", "control") if name == "base" else ("other", "other")
         for title, about, divisor, kind in (
             (name, "as given", 1.0, kinds[0]),
             (f"{name}, calibrated", f"at temperature {scale:.2f}", scale, kinds[1]),
         ):
-            proba = [softmax(logits_NC / divisor, axis=1) for logits_NC in (validation_NC, test_NC)]
-            answers.append(Answer(title, about, kind, proba[0], proba[1], Cost()))
+            proba_NC = softmax(test_NC / divisor if divisor != 1 else test_NC, axis=1)
+            answers.append(Answer(title, about, kind, validation_N, proba_NC, Cost()))
     return compare(answers, validation.label_N, test.label_N)
 
 

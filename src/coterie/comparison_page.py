@@ -8,6 +8,7 @@ from coterie.comparison import Comparison
 from coterie.figures import Mark, cost_scatter
 from coterie.page import render_page
 from coterie.report import points
+from coterie.significance import show_chance
 
 KINDS = {
     "base": "the base",
@@ -27,11 +28,6 @@ SHAPES = {
 }
 # A snapshot ensemble's passes would push all others to the edge.
 MOST_PASSES_DRAWN = 6.0
-
-
-def chance(p: float | None) -> str:
-    """A p-value with two digits; nothing for None."""
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def render(comparison: Comparison, about: str) -> str:
@@ -59,7 +55,7 @@ def render(comparison: Comparison, about: str) -> str:
 
     return render_page(
         "comparison.html.j2",
-        {"points": points, "chance": chance},
+        {"points": points, "chance": show_chance},
         comparison=comparison,
         about=about,
         rows=numbered,

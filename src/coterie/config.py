@@ -53,6 +53,12 @@ class DataSettings(Settings):
     memory_gib: float = Field(
         2.0, ge=0, description="keep decoded images in memory up to this size; beyond, decode in workers"
     )
+    mean: tuple[float, ...] | None = Field(
+        None, description="per channel, 0 to 1: what a base that was trained elsewhere subtracts; measured if left out"
+    )
+    std: tuple[float, ...] | None = Field(
+        None, validate_default=True, description="per channel, 0 to 1: what it then divides by; with --data.mean"
+    )
     workers: int = Field(2, ge=0, le=256, description="worker processes that decode, where images do not fit in memory")
     crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
     cutout: int = Field(0, ge=0, le=1024, description="side in pixels of a square hole at a random place; 0: none")
@@ -76,6 +82,16 @@ class DataSettings(Settings):
             return source
         raise ValueError("must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME")
 
+    @field_validator("std")
+    @classmethod
+    def _with_mean(cls, std: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        mean = info.data.get("mean")
+        if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
+            raise ValueError("mean and std are given together, one number per channel each")
+        if std is not None and min(std) <= 0:
+            raise ValueError("each must be above 0")
+        return std
+
 
 class TrainingSettings(Settings):
     """How a network is trained."""
@@ -92,6 +108,16 @@ class TrainingSettings(Settings):
     warmup_share: float = Field(0.2, ge=0, lt=1, description="share of the steps in which one-cycle rises")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread over all classes")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
+
+
+class SpecialistSettings(TrainingSettings):
+    """How each specialist is trained, and which part of it."""
+
+    trainable: str = Field(
+        "all",
+        description="all | head | last-N (the last N parts, of which the head is one) | NAME (a module of the network, "
+        "with all that runs after it); the rest stays the base's, running statistics included",
+    )
 
 
 class PartitionSettings(Settings):
@@ -194,12 +220,25 @@ class FitSettings(Settings):
 
     data: DataSettings = Field(DataSettings(), description="labelled images")
     backbone: str = Field(
-        "convnet-64", description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME"
+        "convnet-64",
+        description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        "torchvision:NAME | transformers:DIR-or-NAME | module:function (builds any network)",
     )
+    weights: str | None = Field(
+        None,
+        description="weights of a trained base, which is then not trained: FILE (.safetensors, or a state_dict) | own "
+        "(those with which module:function builds it; transformers' own are taken without asking)",
+    )
+    names: str | None = Field(
+        None,
+        description="what a trained base calls its outputs, in their order: a file of lines, a .json list, or "
+        "FILE.csv:COLUMN",
+    )
+    head: str | None = Field(None, description="path of the base's head; found by running it if left out")
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
-    specialist: TrainingSettings = Field(
-        TrainingSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
+    specialist: SpecialistSettings = Field(
+        SpecialistSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
         description="training of each specialist, from the base's weights, on its own classes",
     )
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")

@@ -201,7 +201,7 @@ def next_command(source: Source, partition: Partition, method: PartitionMethod) 
     if source.run is None:
         return None
     out = source.run.with_name(f"{source.run.name}-{method}-{partition.n_clusters}")
-    words = ["coterie", "fit", "--base-run", str(source.run), "--partition.method", method]
+    words = ["coterie", "fit", "--base", str(source.run), "--partition.method", method]
     words += ["--partition.clusters", str(partition.n_clusters)]
     words += ["--partition.groups", source.groups_place] if method == "given" and source.groups_place else []
     return shlex.join([*words, "--out", str(out)])
@@ -237,7 +237,8 @@ def _read_run(folder: Path, groups: str | None) -> Source:
     manifest = run.manifest
     settings = FitSettings.from_values(manifest.settings)
     validation = _stored(run, "validation") or _computed(run, settings)
-    seconds = manifest.seconds.get(BASE_FILE)
+    # A base that came trained took no seconds here, and nothing is known of its epochs.
+    seconds = manifest.seconds.get(BASE_FILE) or None
     per_epoch = None if seconds is None else seconds / settings.base.epochs
     epochs = settings.specialist.epochs
     return Source(
@@ -285,7 +286,7 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     splits = load(settings.data, settings.seed)
     if splits.labels != labels_of(run.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {run.path} was begun")
-    base, _ = prepare_base(settings, splits)
+    base = prepare_base(settings, splits, None, run.path).network
     run.read_weights(BASE_FILE, base)
     fabric = make_fabric(settings.hardware)
     logits_NC = compute_logits(fabric, base, splits.validation.images, splits.preprocessing)

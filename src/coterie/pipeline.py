@@ -26,11 +26,14 @@ from coterie.artifact import (
     specialist_file,
     specialist_folder,
     write_examples,
+    write_head,
     write_outputs,
     write_report,
     write_rule,
 )
-from coterie.backbones import Head, build, find_head
+from coterie.backbones import Head
+from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
+from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
@@ -51,6 +54,7 @@ from coterie.run_folder import (
     CostRecord,
     DataRecord,
     HeadRecord,
+    NetworkRecord,
     PartitionRecord,
     Run,
     differences,
@@ -62,7 +66,7 @@ from coterie.watch import StageWatch
 
 TIMED_IMAGES = 2048
 # What a trained base depends on.
-BASE_SETTINGS = {"data", "backbone", "base", "seed"}
+BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +91,16 @@ class Job:
         )
 
     def train_stage(
-        self, title: str, file: str, network: nn.Module, split: Split, training: TrainingSettings, seed: int
+        self,
+        title: str,
+        file: str,
+        network: nn.Module,
+        split: Split,
+        training: TrainingSettings,
+        seed: int,
+        part: TrainedPart = WHOLE,
     ) -> nn.Module:
-        """Train a network and keep its weights in ``file``; or, if an earlier start did, read them."""
+        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them."""
         if self.run.has(file):
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
@@ -103,6 +114,7 @@ class Job:
             batches,
             training,
             self.progress,
+            part=part,
             watch=watch,
             compile_network=self.settings.hardware.compile,
         )
@@ -128,6 +140,7 @@ def fit(
     out: Path | str | None = None,
     *,
     splits: Splits | None = None,
+    base: nn.Module | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> SpecialistEnsemble:
@@ -137,6 +150,8 @@ def fit(
         settings: of every stage.
         out: the run folder; one that holds an unfinished run with the same settings goes on. None keeps nothing.
         splits: data to use instead of ``settings.data.source``.
+        base: a network that is trained already, from inputs (B, channels, H, W) to logits (B, C). It is copied, and
+            stands in for ``settings.backbone``; to load the run, one of its form is needed again.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
 
@@ -145,38 +160,47 @@ def fit(
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress)
+            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress)
+    if base is not None:
+        settings = settings.model_copy(update={"backbone": name_of_module(base)})
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
-        return load_ensemble(run.path)
+        return load_ensemble(run.path, base=base, trust=settings.backbone)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
     job = Job(settings, splits, make_fabric(settings.hardware), run, progress)
 
-    base, head = prepare_base(settings, splits)
+    prepared = prepare_base(settings, splits, base, base_run)
+    head = prepared.head
     data = _data_record(splits)
     if run.manifest.data not in (None, data):
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    run.update(data=data, head=HeadRecord(**vars(head)))
+    run.update(data=data, head=HeadRecord(**vars(head)), network=prepared.record)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
-    base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
-    embedding = LabelEmbedding.from_head(head.of(base))
-    base_validation_NC = _base_logits(job, base)
+    if prepared.trained and base_run is None:
+        _keep_base(run, prepared.network)
+    network = job.train_stage("base", BASE_FILE, prepared.network, splits.train, settings.base, settings.seed)
+    write_head(run, head.of(network))
+    embedding = LabelEmbedding.from_head(head.of(network))
+    base_validation_NC = _base_logits(job, network)
+    if prepared.trained:
+        refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
     partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
-    return complete(job, base, head, partitions, base_validation_NC)
+    return complete(job, network, head, partitions, base_validation_NC)
 
 
 def complete(
-    job: Job, base: nn.Module, head: Head, partitions: list[Partition], base_validation_NC: np.ndarray
+    job: Job, network: nn.Module, head: Head, partitions: list[Partition], base_validation_NC: np.ndarray
 ) -> SpecialistEnsemble:
     """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
     settings, splits = job.settings, job.splits
-    groupings = [_make_grouping(job, base, head, partition, base_validation_NC) for partition in partitions]
+    part = trained_part(network, head, splits.preprocessing.example(), settings.specialist.trainable)
+    groupings = [_make_grouping(job, network, head, part, partition, base_validation_NC) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
-        base,
+        network,
         chosen.specialists,
         chosen.partition,
         splits.labels,
@@ -209,8 +233,25 @@ def _take_base(run: Run, other: Run) -> None:
     changed = differences(theirs.model_dump(include=BASE_SETTINGS), ours.model_dump(include=BASE_SETTINGS))
     if changed:
         raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
-    run.write_json("history.json", {"base": other.read_json("history.json")["base"]})
+    history = other.read_json("history.json")
+    run.write_json("history.json", {title: history[title] for title in ("base",) if title in history})
     run.write(BASE_FILE, other.read(BASE_FILE), seconds={BASE_FILE: other.manifest.seconds[BASE_FILE]})
+
+
+def _keep_base(run: Run, network: nn.Module) -> None:
+    """Keep the weights of a base that came trained, or make sure that they are those that the run began with.
+
+    Raises:
+        ArtifactError: they are others.
+    """
+    if not run.has(BASE_FILE):
+        run.write_json("history.json", {})
+        run.write_weights(BASE_FILE, network, seconds={BASE_FILE: 0.0})
+        return
+    kept = run.read_tensors(BASE_FILE)
+    ours = network.state_dict()
+    if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
+        raise ArtifactError(f"the base has other weights than when {run.path} was begun; choose another --out")
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
@@ -219,11 +260,15 @@ def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
     return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
 
 
-def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head]:
-    """An untrained base and its head, after a check of all that could go wrong later.
+def prepare_base(
+    settings: FitSettings, splits: Splits, given: nn.Module | None = None, base_run: Path | str | None = None
+) -> Base:
+    """The base as it stands before the run, after a check of all that could go wrong later. That of another run has
+    the right form, and not yet its weights.
 
     Raises:
-        BackboneError: no such network, or no linear head.
+        BackboneError: no such network, it has no head, or does not fit the data; or the specialists' trainable part is
+            none of it.
         PartitionError: a number of clusters below 1 or above C.
         DataError: given groups that cannot be read, or are not one for each class.
     """
@@ -231,8 +276,18 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
     form = splits.preprocessing
-    base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
-    return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
+    if base_run is None:
+        base = make_base(settings, splits.labels, form.channels, form.example(), given)
+    else:
+        manifest = Run.open(Path(base_run)).manifest
+        if manifest.head is None:
+            raise ArtifactError(f"{base_run} has no trained base yet")
+        network, head = rebuild_base(
+            settings, manifest.network, manifest.head, len(splits.labels), form.channels, given, settings.backbone
+        )
+        base = Base(network, head, False, manifest.network or NetworkRecord())
+    trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
+    return base
 
 
 def _make_partitions(
@@ -251,7 +306,7 @@ def _make_partitions(
 
 
 def _make_grouping(
-    job: Job, base: nn.Module, head: Head, partition: Partition, base_validation_NC: np.ndarray
+    job: Job, base: nn.Module, head: Head, part: TrainedPart, partition: Partition, base_validation_NC: np.ndarray
 ) -> Grouping:
     settings, splits = job.settings, job.splits
     specialists: list[nn.Module | None] = []
@@ -268,6 +323,7 @@ def _make_grouping(
             splits.train.of_classes(classes),
             settings.specialist,
             settings.seed + 1 + cluster,
+            part,
         )
         specialists.append(specialist)
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)

@@ -4,6 +4,7 @@
 
     RUN/manifest.json                     what this is; settings, classes, partition, gate; sha256 of each other file
     RUN/base.safetensors                  weights of the base
+    RUN/head.safetensors                  the rows of the base's head: the label embeddings
     RUN/specialists/S/K.safetensors       weights of the specialist of cluster K of S
     RUN/logits/*.safetensors              logits and labels of validation and test
     RUN/examples.safetensors              test images that the report shows
@@ -21,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -74,6 +76,19 @@ class HeadRecord(_Frozen):
     path: str
     in_features: int
     out_features: int
+    more: tuple[str, ...] = ()
+    unit: bool = False
+
+
+class NetworkRecord(_Frozen):
+    """What it takes, besides its name and weights, to build the base again: the part of its output that are the logits
+    (null: it returns nothing else), whether its head was put into the data's order, and the configuration of a model
+    of transformers.
+    """
+
+    output: str | int | None = None
+    reordered: bool = False
+    transformers: dict[str, Any] | None = None
 
 
 class Candidate(_Frozen):
@@ -160,6 +175,7 @@ class Manifest(_Frozen):
     settings: dict[str, Any]
     data: DataRecord | None = None
     head: HeadRecord | None = None
+    network: NetworkRecord | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None
@@ -323,7 +339,15 @@ class Run:
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], **records: Any) -> None:
         """Named tensors on the CPU, as safetensors."""
-        self.write(name, safetensors.torch.save({key: t.contiguous() for key, t in tensors.items()}), **records)
+        # The format holds no tensor twice: of those that share memory, as tied weights do, each name gets a copy.
+        seen: dict[int, int] = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+        whole = {
+            key: tensor.clone(memory_format=torch.contiguous_format)
+            if seen[tensor.untyped_storage().data_ptr()] > 1
+            else tensor.contiguous()
+            for key, tensor in tensors.items()
+        }
+        self.write(name, safetensors.torch.save(whole), **records)
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """The inverse of ``write_tensors``.

@@ -4,6 +4,7 @@ it is used.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import tyro
 import coterie
 from coterie.cli.compare import compare
 from coterie.cli.evaluate import evaluate
-from coterie.cli.fit import make_fit
+from coterie.cli.fit import is_run, make_fit
 from coterie.cli.headroom import headroom
 from coterie.cli.info import info
 from coterie.cli.partition import partition
@@ -57,26 +58,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _defaults(arguments: Sequence[str]) -> FitSettings:
-    """The options' defaults: the settings in the file that --config names, or of the run that --base-run names."""
-    config, base_run = _value_of("--config", arguments), _value_of("--base-run", arguments)
-    if config is not None and base_run is not None:
-        raise SettingsError("--config and --base-run both give settings; allowed: one of them")
-    if base_run is not None:
-        from coterie.run_folder import Run
-
-        return FitSettings.from_values(Run.open(Path(base_run)).manifest.settings)
-    return FitSettings() if config is None else FitSettings.from_yaml(Path(config))
+def _settings_file(arguments: Sequence[str]) -> FitSettings:
+    """The settings in the file that --config names, or of the run that --base names: the options' defaults."""
+    config, base = _value_of("--config", arguments), _value_of("--base", arguments)
+    if config == "":
+        raise SettingsError("--config needs the path of a YAML file")
+    if config is not None:
+        return FitSettings.from_yaml(Path(config))
+    if base is not None and is_run(base):
+        return FitSettings.from_values(json.loads((Path(base) / "manifest.json").read_text())["settings"])
+    return FitSettings()
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """What an option is given, before the options are read."""
-    for position, argument in enumerate(arguments):
+    """What an option is given; empty where it is given nothing, None where it is not there."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, _, value = argument.partition("=")
         if name == option:
-            if not value and position + 1 == len(arguments):
-                raise SettingsError(f"{option} needs a path")
-            return value or arguments[position + 1]
+            return value or following
     return None
 
 

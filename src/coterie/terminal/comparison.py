@@ -9,9 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from coterie.comparison import Comparison, Cost, SeedsRow
-from coterie.comparison_page import chance
 from coterie.metrics import Scores
-from coterie.significance import Interval
+from coterie.significance import Interval, show_chance
 
 # Narrower terminals get the columns that decide; the page and --json have all.
 WIDE = 140
@@ -36,9 +35,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             _name(row.name, row.flips, row.kind == "specialists", star),
             f"{100 * row.scores.top1:.2f}",
             "" if row.p_base is None else show_interval(row.gain),
-            chance(row.p_base),
+            show_chance(row.p_base),
             *_costs(row.cost),
-            *((chance(row.p_control), *_more(row.scores, row.cost)) if wide else ()),
+            *((show_chance(row.p_control), *_more(row.scores, row.cost)) if wide else ()),
         )
     console.print(table)
     console.print(LEGEND, highlight=False)
