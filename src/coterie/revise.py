@@ -175,7 +175,7 @@ def fit_row(
 
 
 def _refuse_narrow(old: Run) -> None:
-    """Raises BackboneError unless the base can be built by its name with one class more, and ends in one linear layer."""
+    """Raises BackboneError unless the base can be built with one class more, and ends in one linear layer."""
     settings, record, head = FitSettings.from_values(old.manifest.settings), old.manifest.network, _head(old)
     name = settings.backbone
     if name.startswith("python:") or is_function(name) or (record is not None and record.transformers is not None):

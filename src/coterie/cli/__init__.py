@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"coterie {coterie.__version__}")  # noqa: T201 - the answer
         return 0
     try:
-        _commands(_defaults(arguments)).cli(
+        _commands(_settings_file(arguments)).cli(
             prog="coterie",
             description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
             "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
