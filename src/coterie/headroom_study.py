@@ -286,7 +286,7 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     splits = load(settings.data, settings.seed)
     if splits.labels != labels_of(run.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {run.path} was begun")
-    base = prepare_base(settings, splits, None, run.path).network
+    base = prepare_base(settings, splits, base_run=run.path).network
     run.read_weights(BASE_FILE, base)
     fabric = make_fabric(settings.hardware)
     logits_NC = compute_logits(fabric, base, splits.validation.images, splits.preprocessing)

@@ -134,7 +134,6 @@ def add_class(
     splits = _with_images(old, source, labels, allowed=(name,), where=f"class {name!r}", leave_others=True)
     job = _job(old, run, change, splits, progress)
     base, head = _wider_base(job, old)
-    write_head(run, head.of(base))
     cluster = nearest_cluster(LabelEmbedding.from_head(head.of(base)), old_partition)
     members = [old_partition.classes(k).tolist() for k in range(old_partition.n_clusters)]
     members[cluster].append(len(labels) - 1)
@@ -284,6 +283,7 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
 
 def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
     splits = job.splits
+    write_head(job.run, head.of(base))
     base_validation_NC = compute_logits(job.fabric, base, splits.validation.images, splits.preprocessing)
     return complete(job, base, head, [partition], base_validation_NC)
 
@@ -292,5 +292,5 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
     """What the stages need, after the new run has been told what it holds."""
     settings = FitSettings.from_values(old.manifest.settings)
     data = DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
-    run.update(changes=(*old.manifest.changes, change), data=data, head=old.manifest.head)
+    run.update(changes=(*old.manifest.changes, change), data=data, head=old.manifest.head, network=old.manifest.network)
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)
