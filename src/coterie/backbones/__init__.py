@@ -11,10 +11,23 @@ from coterie.backbones.convnet import ConvNet
 from coterie.backbones.head import Head, find_head, replace_head
 from coterie.backbones.libraries import build_torchvision, call_function, is_function, load_transformers
 from coterie.backbones.output import LogitsOf, logit_parts
+from coterie.backbones.parts import TrainedPart, cut_points, trained_part
 from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import BackboneError
 
-__all__ = ["ConvNet", "Head", "LogitsOf", "WideResNet", "build", "find_head", "logit_parts", "replace_head"]
+__all__ = [
+    "ConvNet",
+    "Head",
+    "LogitsOf",
+    "TrainedPart",
+    "WideResNet",
+    "build",
+    "cut_points",
+    "find_head",
+    "logit_parts",
+    "replace_head",
+    "trained_part",
+]
 
 
 def build(name: str, n_classes: int, channels: int, seed: int) -> nn.Module:
