@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import record
-from coterie.forecast import gain_forecast
+from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Wish, confusion_counts, make_partition
 from coterie.partition.quality import agreement, confusion_kept, router_accuracy
 from coterie.partition_study import read_labels
@@ -29,6 +29,7 @@ def main(run: str) -> None:
     first_N = np.random.default_rng(0).permutation(len(data.label_N)) < len(data.label_N) // 2
     seen_CC = confusion_counts(data.proba_NC[first_N], data.label_N[first_N], soft=True)
     judge = replace(data, proba_NC=data.proba_NC[~first_N], label_N=data.label_N[~first_N])
+    answers = BaseAnswers(np.log(judge.proba_NC), judge.label_N)
     lines = [
         "| method | S | confusion kept | by chance, same sizes | router | gain forecast | largest | ARI, spectral |",
         "|---|---|---|---|---|---|---|---|",
@@ -40,12 +41,12 @@ def main(run: str) -> None:
             partition = make_partition(Wish(method, n_clusters), data.vectors_CD, seen_CC)
             kept, chance = confusion_kept(judge.confusion_CC, partition) or (0.0, 0.0)
             routed = router_accuracy(judge.proba_NC, judge.label_N, partition)
-            forecast = gain_forecast(judge.proba_NC, judge.label_N, partition)
+            gain = forecast(answers, Outlook.of(answers, partition)).gain
             kept_all.append(kept)
-            forecast_all.append(forecast)
+            forecast_all.append(gain)
             rand, _ = agreement(partition, paper.cluster_of_class_C)
             lines.append(
-                f"| {method} | {n_clusters} | {kept:.1%} | {chance:.1%} | {routed:.1%} | {forecast:+.2%} "
+                f"| {method} | {n_clusters} | {kept:.1%} | {chance:.1%} | {routed:.1%} | {gain:+.2%} "
                 f"| {partition.size_S.max()} | {rand:.2f} |"
             )
     rank = spearmanr(kept_all, forecast_all).statistic

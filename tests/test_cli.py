@@ -241,6 +241,11 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["fit", "--out", "x", "--data.train-per-class", "2", "--base", "vgg"], "unknown backbone 'vgg'"),
         (["fit", "--out", "x", "--data.mean", "0.5"], "mean and std are given together"),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--specialist.trainable", "layer9"], "no part 'layer9'"),
+        (["headroom", "nowhere.npz", "--out", "x"], "cannot read nowhere.npz"),
+        (["headroom", "nowhere", "--out", "x"], "nowhere is no file of logits; allowed: .npz"),
+        (["headroom", "nowhere.npz", "--out", "x", "--gain", "0"], "--gain 0.0: must be above 0"),
+        (["refit", "nowhere", "--cluster", "0", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
+        (["add-class", "nowhere", "zebra", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
     ],
 )
 def test_bad_input_is_one_clear_message_and_no_traceback(
@@ -311,7 +316,18 @@ def test_help_names_every_command_and_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("fit", "evaluate", "tune", "predict", "partition", "report", "info"):
+    for command in (
+        "fit",
+        "evaluate",
+        "tune",
+        "predict",
+        "headroom",
+        "partition",
+        "refit",
+        "add-class",
+        "report",
+        "info",
+    ):
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
@@ -372,6 +388,39 @@ def test_the_options_of_fit_are_these() -> None:
         *("data.flip", "data.train-per-class", "data.split-seed"),
     }
     assert options == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups"}),
+        ("refit", {"cluster", "source", "out", "further"}),
+        ("add-class", {"source", "out"}),
+    ],
+)
+def test_the_options_of_other_commands_are_these(command: str, expected: set[str]) -> None:
+    listed = coterie(command, "--help").stdout
+    options = set(re.findall(r"^│ +(?:-h, )?--([a-z-]*[a-z])", listed, flags=re.MULTILINE))
+    assert options == {"help", *expected}
+
+
+def test_headroom_of_a_run_and_the_command_that_follows(run: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "headroom"
+    arguments = ["headroom", str(run), "--out", str(out), "--clusters", "3", "--methods", "average", "--gain", "0.01"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    values = json.loads((out / "headroom.json").read_text())
+    assert ("Train them" in printed) == values["advice"]["train"]
+    assert (f"next: {values['next_command']}" in printed) == values["advice"]["train"]
+    assert "still learning" in " ".join(printed.split())  # two epochs are no training
+
+
+def test_the_settings_of_a_base_run_are_the_defaults(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "other"
+    assert main(["fit", "--base-run", str(run), "--partition.clusters", "2", "--out", str(out)]) == 0
+    ours, theirs = (json.loads((path / "manifest.json").read_text()) for path in (out, run))
+    assert (ours["settings"]["partition"]["clusters"], ours["settings"]["backbone"]) == ([2], "convnet-8")
+    assert ours["files"]["base.safetensors"] == theirs["files"]["base.safetensors"]
 
 
 def test_the_version_is_printed(capsys) -> None:
