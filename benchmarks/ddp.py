@@ -15,7 +15,7 @@ from pathlib import Path
 import record
 from coterie.run_folder import Run
 
-EPOCHS = 4
+EPOCHS = 3
 OPTIONS = [
     "--data.train-per-class=24",
     "--backbone=convnet-32",
