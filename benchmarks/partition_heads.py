@@ -2,7 +2,7 @@
 
 Question: of a trained base's errors, what share falls inside clusters, for each method and S, how well is the cluster
 chosen by the base's mass, and what gain is forecast? Of a finished run, half of the validation samples make the
-partitions that look at confusion, the other half judges all; of CLINC150 with the base of benchmarks/clinc150.py, the
+partitions that look at confusion, the other half judges all; of CLINC150 with the base of benchmarks/intents.py, the
 validation samples make them and the test samples judge.
 
     python benchmarks/partition_heads.py RUN|clinc150:FOLDER ...
@@ -17,9 +17,9 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-import clinc150
+import intents
 import record
-from coterie.forecast import gain_forecast
+from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Wish, confusion_counts, make_partition
 from coterie.partition.quality import agreement, confusion_kept, router_accuracy
 from coterie.partition_study import LabelData, read_labels
@@ -39,21 +39,22 @@ def of_run(folder: Path) -> tuple[LabelData, Any]:
 
 def of_intents(folder: Path) -> tuple[LabelData, Any]:
     """The same of CLINC150."""
-    intents = clinc150.load_intents(folder)
-    base = clinc150.train_base(intents, 0)
+    data = intents.load_intents(folder)
+    base = intents.train_base(data, 0)
     seen, judge = (
-        (softmax(clinc150.logits(base, split).astype(np.float64), axis=1), split.label_N.numpy())
-        for split in (intents.validation, intents.test)
+        (softmax(intents.logits(base, split).astype(np.float64), axis=1), split.label_N.numpy())
+        for split in (data.validation, data.test)
     )
-    about = f"{len(intents.names)} intents of CLINC150, by head."
+    about = f"{len(data.names)} intents of CLINC150, by head."
     vectors_CD = base[3].weight.detach().numpy()
-    return LabelData(about, vectors_CD, intents.names, None, *judge), confusion_counts(*seen, soft=True)
+    return LabelData(about, vectors_CD, data.names, None, *judge), confusion_counts(*seen, soft=True)
 
 
 def judged(judge: LabelData, seen_CC: Any) -> str:
     """The table of a base."""
     assert judge.proba_NC is not None
     assert judge.label_N is not None
+    answers = BaseAnswers(np.log(judge.proba_NC), judge.label_N)
     lines = [
         "| method | S | confusion kept | by chance, same sizes | router | gain forecast | largest | ARI, spectral |",
         "|---|---|---|---|---|---|---|---|",
@@ -65,12 +66,12 @@ def judged(judge: LabelData, seen_CC: Any) -> str:
             partition = make_partition(Wish(method, n_clusters), judge.vectors_CD, seen_CC)
             kept, chance = confusion_kept(judge.confusion_CC, partition) or (0.0, 0.0)
             routed = router_accuracy(judge.proba_NC, judge.label_N, partition)
-            forecast = gain_forecast(judge.proba_NC, judge.label_N, partition)
+            gain = forecast(answers, Outlook.of(answers, partition)).gain
             kept_all.append(kept)
-            forecast_all.append(forecast)
+            forecast_all.append(gain)
             rand, _ = agreement(partition, paper.cluster_of_class_C)
             lines.append(
-                f"| {method} | {n_clusters} | {kept:.1%} | {chance:.1%} | {routed:.1%} | {forecast:+.2%} "
+                f"| {method} | {n_clusters} | {kept:.1%} | {chance:.1%} | {routed:.1%} | {gain:+.2%} "
                 f"| {partition.size_S.max()} | {rand:.2f} |"
             )
     rank = spearmanr(kept_all, forecast_all).statistic

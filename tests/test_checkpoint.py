@@ -1,9 +1,11 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
 from torch import nn
 
-from coterie.checkpoint import Checkpoint, capture, restore
+from coterie.checkpoint import CheckpointFile, capture, restore
 from coterie.config import TrainingSettings
 from coterie.training import make_optimizer, make_schedule
 
@@ -30,20 +32,36 @@ def step(objects, numbers: range) -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
-def test_a_restored_training_takes_the_same_steps_bit_for_bit(optimizer: str, schedule: str) -> None:
+def test_a_restored_training_takes_the_same_steps_bit_for_bit(optimizer: str, schedule: str, tmp_path: Path) -> None:
     whole = trained(9, optimizer, schedule)
     cut = trained(4, optimizer, schedule)
     # Through a file, which knows one memory order only.
-    state = load(save({name: tensor.contiguous() for name, tensor in capture(*cut, [(1.5, 0.25)]).items()}))
+    file = CheckpointFile(tmp_path / "checkpoint" / "base.safetensors")
+    file.save(capture(*cut, [(1.5, 0.25)], np.full((3, 2), 0.1, dtype=np.float32)))
     resumed = trained(0, optimizer, schedule)
-    assert restore(state, *resumed) == [(1.5, 0.25)]
+    history, steps_K2 = restore(file.load(), *resumed)
+    assert history == [(1.5, 0.25)]
+    np.testing.assert_array_equal(steps_K2, np.full((3, 2), 0.1, dtype=np.float32))
     step(resumed, range(4, 9))
     for mine, theirs in zip(resumed[0].state_dict().values(), whole[0].state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
     assert resumed[2].get_last_lr() == whole[2].get_last_lr()
 
 
-def test_by_default_nothing_is_kept() -> None:
-    checkpoint = Checkpoint()
-    checkpoint.save({"a": torch.ones(1)})
-    assert checkpoint.load() is None
+def test_a_state_replaces_the_one_before_and_goes_when_the_training_is_done(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "base.safetensors")
+    assert file.load() is None
+    for value in (1.0, 2.0):
+        file.save({"a": torch.full((3,), value)})
+        assert torch.equal(file.load()["a"], torch.full((3,), value))
+    assert [path.name for path in tmp_path.iterdir()] == ["base.safetensors"]
+    file.delete()
+    assert file.load() is None
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:10], lambda b: b"", lambda b: b[:-1] + b"x"])
+def test_a_damaged_state_counts_as_none(damage, tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "base.safetensors")
+    file.save({"a": torch.ones(3)})
+    file.path.write_bytes(damage(file.path.read_bytes()))
+    assert file.load() is None

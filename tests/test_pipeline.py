@@ -9,14 +9,17 @@ import torch
 import coterie
 from conftest import make_split, make_splits
 from coterie import artifact, pipeline
-from coterie.config import FitSettings
+from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, TrainingError
 from coterie.evaluation import evaluate
+from coterie.gate import Gate
 from coterie.partition import Partition
 from coterie.plan import make_plan
 from coterie.progress import Progress
+from coterie.rule import Rule
 from coterie.run_folder import Run
+from coterie.tune import Request
 
 
 class Interrupting(Progress):
@@ -73,12 +76,12 @@ def test_a_loaded_ensemble_predicts_what_the_fitted_one_did_bit_for_bit(
 ) -> None:
     fitted = coterie.fit(settings, tmp_path / "run", splits=splits)
     loaded = coterie.load(tmp_path / "run")
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 def test_the_reported_accuracy_is_that_of_predict(run: Run, splits: Splits) -> None:
     ensemble = coterie.load(run.path)
-    right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
     report = artifact.read_reports(run)["test"]
     assert report.ensemble_top1 == pytest.approx(right.mean())
     assert report.base_top1 > 0.4  # of 8 classes
@@ -88,7 +91,8 @@ def test_stored_logits_give_the_stored_figures_again(run: Run) -> None:
     for split, report in artifact.read_reports(run).items():
         outputs = artifact.read_outputs(run, split)
         manifest = run.manifest
-        again = evaluate(outputs, artifact.partition_of(manifest), artifact.gate_of(manifest), manifest.gate.combiner)
+        counts = artifact.train_counts_of(manifest)
+        again = evaluate(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest), counts)
         assert again == report
 
 
@@ -125,16 +129,16 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_stage_and_ends_the_s
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
-def test_a_training_cut_between_epochs_ends_with_the_same_bits(
-    optimizer: str, schedule: str, tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch
+@pytest.mark.parametrize("every", [None, 1, 4])
+def test_a_training_that_is_cut_ends_with_the_same_bits(
+    optimizer: str, schedule: str, every: int | None, tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:
-    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", 0.0)
     base = {**settings.base.model_dump(), "optimizer": optimizer, "schedule": schedule}
-    ours = changed(settings, base=base, backbone="timm:test_resnet")
+    ours = changed(settings, base=base, backbone="timm:test_resnet", checkpoint_every=every)
     coterie.fit(ours, tmp_path / "whole", splits=splits)
     with pytest.raises(KeyboardInterrupt):
         coterie.fit(ours, tmp_path / "cut", splits=splits, progress=Interrupting("base", after=2 * 6))
-    assert Run.open(tmp_path / "cut").has("checkpoint/base.safetensors")
+    assert (tmp_path / "cut" / "checkpoint" / "base.safetensors").exists()
     again = Interrupting("none")
     coterie.fit(ours, tmp_path / "cut", splits=splits, progress=again)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
@@ -198,7 +202,7 @@ def test_numbers_of_clusters_that_come_to_the_same_are_trained_once(
     assert progress.stages == ["base", "specialist 0 of 2", "specialist 1 of 2", "evaluation"]
     loaded = coterie.load(tmp_path / "run")
     assert loaded.partition.classes(0).tolist() == [0, 2, 4, 6]
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 @pytest.mark.parametrize("n_clusters", [1, 8])
@@ -227,11 +231,45 @@ def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings
     assert artifact.read_reports(other)["test"] != artifact.read_reports(run)["test"]
 
 
+def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> None:
+    gate = GateSettings(combiner="average", score="contested", top=2)
+    tuning = artifact.retune(run, Request.of(gate))
+    ensemble = coterie.load(run.path)
+    assert ensemble.rule == tuning.rule
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
+    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert run.manifest.gate.accuracy == tuning.accuracy
+    assert run.manifest.costs.ensemble_image_ms is None
+    assert Run.open_complete(run.path).manifest.gate == run.manifest.gate
+
+
+def test_tuning_reads_no_test_image(run: Run) -> None:
+    request = Request.of(GateSettings(combiner="blend"))
+    first = artifact.retune(run, request)
+    test = artifact.read_outputs(run, "test")
+    artifact.write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
+    assert artifact.retune(run, request).rule == first.rule
+
+
+def test_a_run_of_an_earlier_version_has_the_papers_rule(run: Run, splits: Splits) -> None:
+    file = run.path / "manifest.json"
+    values = json.loads(file.read_text())
+    values["gate"] = {"score": "entropy", "combiner": "hard", "threshold": 1.1}
+    values["settings"]["gate"] = dict(values["gate"])
+    file.write_text(json.dumps(values))
+    ensemble = coterie.load(run.path)
+    assert ensemble.rule == Rule(Gate(1.1))
+    artifact.write_report(Run.open_complete(run.path), "2026-01-01")
+    assert ensemble.decide(splits.test.samples).proba_NC.shape == (64, 8)
+
+
 def test_a_given_threshold_is_kept_and_nothing_routed_gives_the_base(
     tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:
-    ensemble = coterie.fit(changed(settings, gate={"threshold": 1e6}), tmp_path / "run", splits=splits)
-    decision = ensemble.decide(splits.test.images)
+    ensemble = coterie.fit(
+        changed(settings, gate={"score": "entropy", "threshold": 1e6}), tmp_path / "run", splits=splits
+    )
+    decision = ensemble.decide(splits.test.samples)
     assert not decision.routed_N.any()
     logits = torch.from_numpy(decision.base_logits_NC)
     np.testing.assert_allclose(decision.proba_NC, logits.softmax(1).numpy(), rtol=1e-5)
@@ -257,7 +295,7 @@ def test_a_loss_that_explodes_in_a_specialist_keeps_the_base(
 
 
 def test_without_a_folder_nothing_is_kept(settings: FitSettings, splits: Splits) -> None:
-    assert coterie.fit(settings, splits=splits).predict(splits.test.images).shape == (64,)
+    assert coterie.fit(settings, splits=splits).predict(splits.test.samples).shape == (64,)
 
 
 def test_the_plan_counts_the_steps_that_are_taken(settings: FitSettings, splits: Splits) -> None:

@@ -9,6 +9,7 @@ from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import SettingsError, TrainingError
 from coterie.progress import Progress
 from coterie.training import compute_logits, make_fabric, make_optimizer, make_schedule, train
+from coterie.watch import Watch
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 
@@ -119,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step() -> None:
 
 def test_bf16_gives_about_the_logits_of_fp32() -> None:
     splits, network = make_splits(), small_network().eval()
-    images, form = splits.test.images, splits.preprocessing
+    images, form = splits.test.samples, splits.preprocessing
     exact = compute_logits(make_fabric(CPU), network, images, form, batch_size=13)
     rough = compute_logits(make_fabric(HardwareSettings(accelerator="cpu", precision="bf16")), network, images, form)
     assert exact.dtype == rough.dtype == np.float32
@@ -137,3 +138,45 @@ def test_defaults_train_the_base_and_decay_gently_for_specialists() -> None:
     settings = FitSettings()
     assert settings.specialist.epochs == 15
     assert settings.specialist.learning_rate < settings.base.learning_rate
+
+
+class Cutting(Watch):
+    """Ends the training after so many steps, or epochs, and starts the next one from the state it kept."""
+
+    def __init__(self, after: int, unit: str = "step") -> None:
+        self.after, self.unit, self.state = after, unit, None
+
+    def load(self):
+        return self.state
+
+    def step(self, capture) -> None:
+        self._count("step", capture)
+
+    def epoch(self, history, capture) -> None:
+        self._count("epoch", capture)
+
+    def _count(self, unit: str, capture) -> None:
+        if unit != self.unit:
+            return
+        self.after -= 1
+        if self.after == 0:
+            self.state = {name: tensor.clone() for name, tensor in capture().items()}
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("after", "unit"), [(1, "step"), (6, "step"), (8, "step"), (18, "step"), (1, "epoch")])
+def test_a_training_cut_at_any_step_ends_with_the_same_bits_dropout_included(after: int, unit: str) -> None:
+    networks = [small_network().append(nn.Dropout(0.3)) for _ in range(2)]
+    settings, histories = TrainingSettings(epochs=3), []
+    histories.append(train(make_fabric(CPU), networks[0], batches(), settings, Progress()))
+    watch, recorder = Cutting(after, unit), Progress()
+    with pytest.raises(KeyboardInterrupt):
+        train(make_fabric(CPU), small_network().append(nn.Dropout(0.3)), batches(), settings, Progress(), watch=watch)
+    steps = []
+    recorder.advance = lambda n, *_: steps.append(n)
+    histories.append(train(make_fabric(CPU), networks[1], batches(), settings, recorder, watch=watch))
+    assert sum(steps) == 3 * 6
+    assert steps[0] == (after if unit == "step" else 6)
+    assert histories[0] == histories[1]
+    for first, second in zip(*(n.state_dict().values() for n in networks), strict=True):
+        assert torch.equal(first, second)

@@ -1,37 +1,70 @@
-"""The state of a training between two epochs, as named tensors: what it takes to go on as if nothing had happened.
+"""The state of a training between two steps, as named tensors: what it takes to go on as if nothing had happened.
 
-Batches and dropout depend on the seed and the epoch's number alone, so no random state needs keeping.
+Batches and dropout depend on the seed and the step's number alone, so no random state needs keeping.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from coterie.files import write_whole
+
 State = dict[str, Tensor]
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-class Checkpoint:
-    """Where a training keeps its state between epochs. This one keeps none."""
+class CheckpointFile:
+    """One state on disk. The file begins with the sha256 of the rest, so that it needs no other file to vouch for it:
+    a state replaces the one before in a single rename, and one of the two is always there, whole.
+    """
 
-    def load(self) -> State | None:
-        """The state that was saved last, if there is one."""
-        return None
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def save(self, state: State) -> None:
-        """Keep a state instead of the one before."""
+        """Keep a state instead of the one before.
+
+        Raises:
+            ArtifactError: the disk is full or cannot be written; the state before is intact.
+        """
+        content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in state.items()})
+        write_whole(self.path, hashlib.sha256(content).digest() + content)
+
+    def load(self) -> State | None:
+        """The state that was saved last; None where there is none, or it is damaged."""
+        if not self.path.exists():
+            return None
+        stored = self.path.read_bytes()
+        digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        return safetensors.torch.load(content) if hashlib.sha256(content).digest() == digest else None
+
+    def delete(self) -> None:
+        """The training is done."""
+        self.path.unlink(missing_ok=True)
 
 
 def capture(
-    network: nn.Module, optimizer: Optimizer, schedule: LRScheduler, history: list[tuple[float, float]]
+    network: nn.Module,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    history: list[tuple[float, float]],
+    steps_K2: NDArray[np.float32],
 ) -> State:
-    """Everything that the next epoch depends on, and the history so far, one row an epoch."""
+    """Everything that the next step depends on; the history so far, one row an epoch; and loss and accuracy of the
+    steps of the epoch under way.
+    """
     optimizer_state = optimizer.state_dict()
     plain = {"groups": optimizer_state["param_groups"], "schedule": schedule.state_dict(), "history": history}
     return {
@@ -42,13 +75,16 @@ def capture(
             for name, value in values.items()
         },
         "plain": torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8),
+        "steps": torch.from_numpy(steps_K2),
     }
 
 
 def restore(
     state: Mapping[str, Tensor], network: nn.Module, optimizer: Optimizer, schedule: LRScheduler
-) -> list[tuple[float, float]]:
-    """Put a captured state back into fresh objects of the same kinds, in place; returns the history."""
+) -> tuple[list[tuple[float, float]], NDArray[np.float32]]:
+    """Put a captured state back into fresh objects of the same kinds, in place; returns the history, and loss and
+    accuracy of the steps of the epoch that was under way.
+    """
     plain: dict[str, Any] = json.loads(bytes(state["plain"].tolist()))
     network.load_state_dict({name: state[f"network.{name}"] for name in network.state_dict()})
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -63,4 +99,4 @@ def restore(
             moments.setdefault(int(index), {})[name] = ordered
     optimizer.load_state_dict({"state": moments, "param_groups": plain["groups"]})
     schedule.load_state_dict(plain["schedule"])
-    return [(loss, accuracy) for loss, accuracy in plain["history"]]
+    return [(loss, accuracy) for loss, accuracy in plain["history"]], state["steps"].numpy()

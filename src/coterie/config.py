@@ -15,8 +15,12 @@ from coterie.errors import SettingsError
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 
+# Kinds of sources, and what stands behind the colon.
+PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hub": "NAME", "features": "FILE"}
 # Groups that begin so are a column of the data, and not a file.
 GROUPS_COLUMN = "column:"
+ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
+CombinerName = Literal["hard", "compose", "blend", "average", "product"]
 
 
 class Settings(BaseModel):
@@ -32,14 +36,31 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Where labelled images come from."""
+    """Where labelled samples come from: images, texts, rows of tables, or features."""
 
     source: str = Field(
         "glyphs",
-        description="glyphs (embedded, generated) | parquet:DIR | folder:DIR | hub:NAME | cifar100 (a download)",
+        description="glyphs (embedded, generated) | parquet:DIR | csv:FILE | jsonl:FILE | folder:DIR | hub:NAME | "
+        "features:FILE (.npz or .parquet) | cifar100 (a download)",
+    )
+    configuration: str | None = Field(None, description="hub only: which of a data set's configurations")
+    modality: Literal["image", "text", "table", "features"] | None = Field(
+        None, description="what the columns hold; found by their types if left out"
     )
     image: str | None = Field(None, description="image column; found by its type if left out")
+    text: str | None = Field(None, description="text column; found by its type if left out")
     label: str | None = Field(None, description="label column; found by its type if left out")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="tables: columns to use, all if left out; features: the column of vectors"
+    )
+    categorical: tuple[str, ...] = Field((), description="tables: columns of numbers that are names of categories")
+    text_as: Literal["ngrams", "minilm"] = Field(
+        "ngrams",
+        description="texts as ngrams (hashed words and parts of words, for ngram-WIDTH) | minilm (sentence embeddings, "
+        "for linear and mlp-WIDTH)",
+    )
+    buckets: int = Field(2**15, ge=16, le=2**24, description="n-grams are hashed to so many numbers, half for words")
+    longest: int = Field(1024, ge=1, description="n-grams that are kept of a text")
     image_size: int | None = Field(
         None, ge=8, le=1024, description="side in pixels that images are resized to; their own if left out"
     )
@@ -47,9 +68,25 @@ class DataSettings(Settings):
         0.2, gt=0, lt=1, description="share cut from train, stratified, where there is no validation split"
     )
     test_share: float = Field(0.2, gt=0, lt=1, description="the same for test, cut before validation")
-    skip_broken: bool = Field(False, description="leave out images that cannot be decoded, naming them")
+    imbalance: float | None = Field(
+        None,
+        ge=1,
+        description="thin train to a long tail: the first class has this many times what the last one has",
+    )
+    sampling: Literal["natural", "balanced"] = Field(
+        "natural", description="training batches as the data comes | of classes drawn alike often"
+    )
+    skip_broken: bool = Field(
+        False, description="leave out images that cannot be decoded, and empty texts, naming them"
+    )
     memory_gib: float = Field(
         2.0, ge=0, description="keep decoded images in memory up to this size; beyond, decode in workers"
+    )
+    mean: tuple[float, ...] | None = Field(
+        None, description="per channel, 0 to 1: what a base that was trained elsewhere subtracts; measured if left out"
+    )
+    std: tuple[float, ...] | None = Field(
+        None, validate_default=True, description="per channel, 0 to 1: what it then divides by; with --data.mean"
     )
     workers: int = Field(2, ge=0, le=256, description="worker processes that decode, where images do not fit in memory")
     crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
@@ -62,13 +99,40 @@ class DataSettings(Settings):
         None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"
     )
 
+    def with_source(self, source: str) -> DataSettings:
+        """The same with another source, checked as any."""
+        return DataSettings(**{**self.model_dump(), "source": source})
+
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
         kind, _, rest = source.partition(":")
-        if (kind in {"glyphs", "cifar100"} and not rest) or (kind in {"parquet", "folder", "hub"} and rest):
+        if (kind in {"glyphs", "cifar100"} and not rest) or (kind in PLACES and rest):
             return source
-        raise ValueError("must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME")
+        *some, last = (f"{kind}:{place}" for kind, place in PLACES.items())
+        raise ValueError(f"must be glyphs, cifar100, {', '.join(some)} or {last}")
+
+    @field_validator("configuration")
+    @classmethod
+    def _configuration_of_the_hub(cls, configuration: str | None, info: ValidationInfo) -> str | None:
+        if configuration is not None and not str(info.data.get("source")).startswith("hub:"):
+            raise ValueError("only a data set of the hub has configurations: source must be hub:NAME")
+        return configuration
+
+    @field_validator("columns", "categorical", mode="before")
+    @classmethod
+    def _one_or_many(cls, columns: Any) -> Any:
+        return (columns,) if isinstance(columns, str) else columns
+
+    @field_validator("std")
+    @classmethod
+    def _with_mean(cls, std: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        mean = info.data.get("mean")
+        if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
+            raise ValueError("mean and std are given together, one number per channel each")
+        if std is not None and min(std) <= 0:
+            raise ValueError("each must be above 0")
+        return std
 
 
 class TrainingSettings(Settings):
@@ -86,6 +150,16 @@ class TrainingSettings(Settings):
     warmup_share: float = Field(0.2, ge=0, lt=1, description="share of the steps in which one-cycle rises")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread over all classes")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
+
+
+class SpecialistSettings(TrainingSettings):
+    """How each specialist is trained, and which part of it."""
+
+    trainable: str = Field(
+        "all",
+        description="all | head | last-N (the last N parts, of which the head is one) | NAME (a module of the network, "
+        "with all that runs after it); the rest stays the base's, running statistics included",
+    )
 
 
 class PartitionSettings(Settings):
@@ -135,17 +209,41 @@ class PartitionSettings(Settings):
 
 
 class GateSettings(Settings):
-    """When a specialist is asked, and how its answer is used."""
+    """When specialists are asked, and how their answers are used. What is `auto` is chosen on validation."""
 
-    score: Literal["entropy"] = Field("entropy", description="the base's uncertainty: entropy of its softmax, in nats")
-    combiner: Literal["hard", "compose"] = Field(
-        "hard",
-        description="hard: the specialist decides (the paper's rule); "
-        "compose: P_base(cluster) x P_specialist(class | cluster)",
+    score: Literal["auto", ScoreName] = Field(
+        "auto",
+        description="what is routed: entropy (the paper's, in nats) | confidence (1 - largest probability) | margin | "
+        "energy | clusters (entropy over clusters) | contested (what is at stake in the likely cluster) | learned",
     )
+    combiner: Literal["auto", CombinerName] = Field(
+        "auto",
+        description="hard: the specialist decides (the paper's rule); compose: P_base(cluster) x P_specialist(class | "
+        "cluster); blend, average, product: base and specialist mixed within the cluster",
+    )
+    top: int | None = Field(None, ge=1, description="likely clusters whose specialists are asked; 1 or 2 if left out")
     threshold: float | None = Field(
-        None, ge=0, description="route at this score and above; chosen on validation if left out"
+        None, description="route at this score and above; chosen on validation if left out", validate_default=True
     )
+    passes: float | None = Field(None, ge=1, description="limit: forward passes per image on average, the base's too")
+    routed: float | None = Field(None, ge=0, le=1, description="limit: share of images that are routed")
+    risk: float | None = Field(
+        None, ge=0, le=1, description="bound the error rate by this (confidence 95 %) at the least cost"
+    )
+
+    @field_validator("threshold")
+    @classmethod
+    def _threshold_of_a_score(cls, threshold: float | None, info: ValidationInfo) -> float | None:
+        if threshold is not None and info.data.get("score") == "auto":
+            raise ValueError("a threshold needs a score by name: each has a scale of its own")
+        return threshold
+
+    @field_validator("passes", "routed", "risk")
+    @classmethod
+    def _nothing_beside_a_threshold(cls, limit: float | None, info: ValidationInfo) -> float | None:
+        if limit is not None and info.data.get("threshold") is not None:
+            raise ValueError("a threshold leaves nothing to choose: give one or the other")
+        return limit
 
 
 class HardwareSettings(Settings):
@@ -162,18 +260,35 @@ class HardwareSettings(Settings):
 class FitSettings(Settings):
     """All settings of a run."""
 
-    data: DataSettings = Field(DataSettings(), description="labelled images")
+    data: DataSettings = Field(DataSettings(), description="labelled samples")
     backbone: str = Field(
-        "convnet-64", description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME"
+        "convnet-64",
+        description="images: convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        "torchvision:NAME | transformers:DIR-or-NAME; texts: ngram-WIDTH; tables: table-mlp-WIDTH; features and "
+        "sentence embeddings: linear | mlp-WIDTH; any: module:function (builds any network)",
     )
+    weights: str | None = Field(
+        None,
+        description="weights of a trained base, which is then not trained: FILE (.safetensors, or a state_dict) | own "
+        "(those with which module:function builds it; transformers' own are taken without asking)",
+    )
+    names: str | None = Field(
+        None,
+        description="what a trained base calls its outputs, in their order: a file of lines, a .json list, or "
+        "FILE.csv:COLUMN",
+    )
+    head: str | None = Field(None, description="path of the base's head; found by running it if left out")
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
-    specialist: TrainingSettings = Field(
-        TrainingSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
+    specialist: SpecialistSettings = Field(
+        SpecialistSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
         description="training of each specialist, from the base's weights, on its own classes",
     )
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
     hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between two states of a training that are kept; one an epoch if left out"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
 
     @classmethod

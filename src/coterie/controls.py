@@ -19,17 +19,18 @@ from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from coterie.artifact import BASE_FILE, load_ensemble, outputs_file, partition_of, read_outputs
+from coterie.artifact import BASE_FILE, load_ensemble, partition_of, read_outputs
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
+from coterie.files import write_whole
 from coterie.partition import FloatArray, random_partition
 from coterie.pipeline import Job, fit
 from coterie.progress import Progress
-from coterie.run_folder import Run, write_whole
+from coterie.run_folder import Run
 from coterie.training import compute_logits, make_fabric
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
@@ -114,9 +115,12 @@ def train_member(run: Run, place: Path, number: int, splits: Splits, progress: P
         }
     )
     job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
-    network = build(changed.backbone, len(splits.labels), splits.preprocessing.channels, changed.seed)
+    if job.run.manifest.complete:
+        return
+    network = build(changed.backbone, len(splits.labels), splits.preprocessing, changed.seed)
     job.train_stage("another base", BASE_FILE, network, splits.train, changed.base, changed.seed)
     _write_logits(job, lambda images: _logits(job, network, images))
+    job.run.update(complete=True)
 
 
 def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progress) -> None:
@@ -126,7 +130,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     """
     settings = FitSettings.from_values(run.manifest.settings)
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
-    if all(job.run.has(outputs_file(split)) for split in SPLITS):
+    if job.run.manifest.complete:
         return
     network = load_ensemble(run.path).base
     cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
@@ -152,6 +156,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
 
     _write_logits(job, lambda split: _logits(job, average, split), cycles=cycles)
     job.run.forget(files)
+    job.run.update(complete=True)
 
 
 def add_flipped(run: Run, splits: Splits) -> None:
@@ -161,7 +166,7 @@ def add_flipped(run: Run, splits: Splits) -> None:
     ensemble = load_ensemble(run.path)
     for split in SPLITS:
         data: Split = getattr(splits, split)
-        outputs = ensemble.outputs(FlippedImages(data.images), data.labels_N.numpy())
+        outputs = ensemble.outputs(FlippedImages(data.samples), data.labels_N.numpy())
         run.write_arrays(flipped_file(split), {"base_NC": outputs.base_NC, "packed_NM": outputs.packed_NM})
 
 
@@ -187,14 +192,14 @@ def _write_logits(job: Job, logits: Callable[[Split], FloatArray], **others: Cal
         data: Split = getattr(job.splits, split)
         views = {"": data}
         if job.splits.flip:
-            views["-flipped"] = Split(FlippedImages(data.images), data.labels_N)
+            views["-flipped"] = Split(FlippedImages(data.samples), data.labels_N)
         for suffix, view in views.items():
             arrays = {name: values(view) for name, values in {"logits": logits, **others}.items()}
             job.run.write_arrays(f"logits/{split}{suffix}.safetensors", arrays)
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> FloatArray:
-    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

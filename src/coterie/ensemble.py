@@ -13,30 +13,30 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from coterie.combine import Combiner, combine, packed_softmax, route
 from coterie.config import HardwareSettings
-from coterie.data.splits import Images, MemoryImages, Preprocessing
 from coterie.errors import InputError
 from coterie.evaluation import Outputs
-from coterie.gate import Gate, entropy
+from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
+from coterie.rule import Rule
 from coterie.training import compute_logits, make_fabric
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
-# Rows wait until a specialist has a full batch: images of one chunk are sorted by cluster before specialists see them.
+# Rows wait until a specialist has a full batch: samples of one chunk are sorted by cluster before specialists see them.
 CHUNK = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What was decided for N images: probabilities, and how they came about.
+    """What was decided for N samples: probabilities, and how they came about.
 
-    ``base_logits_NC``; ``score_N``: the gate's, in nats; ``routed_N``; ``cluster_N``: whose specialist was or would be
-    asked; ``packed_logits_NM``: the specialists' logits (see Partition), NaN where nobody was asked.
+    ``base_logits_NC``: as the network gave them; ``score_N``: the gate's; ``routed_N``; ``cluster_N``: the most likely
+    cluster; ``asked_NS``: the clusters whose answer was taken in; ``packed_logits_NM``: the specialists' logits (see
+    Partition), NaN where nobody was asked.
     """
 
     proba_NC: FloatArray
@@ -44,44 +44,57 @@ class Decision:
     score_N: FloatArray
     routed_N: BoolArray
     cluster_N: IntArray
+    asked_NS: BoolArray
     packed_logits_NM: FloatArray
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Why an image got its class: the top classes with their probabilities, of the base and of the specialist.
+class SpecialistAnswer:
+    """What one specialist said: its cluster, the weight that its word has beside the base's, and its top classes with
+    their probabilities within the cluster.
+    """
 
-    ``specialist_top`` is empty where the base was sure and nobody was asked. ``score`` is the base's entropy in nats;
-    a ``threshold`` of None routes nothing.
+    cluster: int
+    weight: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an image got its class: the top classes with their probabilities, of the base and of the specialists.
+
+    ``specialists`` holds those that were asked, of the most likely cluster first: none where the base was sure, or
+    where the specialists of the likely clusters have no weight. ``score`` is the gate's, named ``score_name``; a
+    ``threshold`` of None routes nothing. ``cluster`` is the most likely one.
     """
 
     predicted: str
     probability: float
     routed: bool
+    score_name: str
     score: float
     threshold: float | None
     cluster: int
     cluster_classes: tuple[str, ...]
     base_top: tuple[tuple[str, float], ...]
-    specialist_top: tuple[tuple[str, float], ...]
+    specialists: tuple[SpecialistAnswer, ...]
 
 
 class SpecialistEnsemble(nn.Module):
     """A base and one specialist per cluster; a module that goes where the base went.
 
     ``forward`` takes what the base takes and returns what the base returns: (B, C) values whose softmax are the
-    ensemble's probabilities; where the base was sure they are its logits, unchanged. The other methods take images:
-    uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the networks were trained on, or a data source's
-    ``Images``; ``coterie.data.read_images`` makes such of files.
+    ensemble's probabilities; where the base was sure they are its logits, divided by its temperature. The other methods
+    take what its ``preprocessing.samples`` takes: images uint8 of shape (N, H, W) or (N, H, W, channels), of the size
+    that the networks were trained on; or a data source's ``Samples``, which ``coterie.data.read_new`` makes of files.
 
     Args:
         base: the base network, trained.
         specialists: one network per cluster, or None for a cluster of one class.
         partition: the clusters.
         labels: names of the classes.
-        gate: who is routed.
-        combiner: how answers are combined.
-        preprocessing: from image to input.
+        rule: who is routed, and how answers are combined.
+        preprocessing: from sample to input.
         hardware: device and precision.
     """
 
@@ -91,8 +104,7 @@ class SpecialistEnsemble(nn.Module):
         specialists: list[nn.Module | None],
         partition: Partition,
         labels: LabelSpace,
-        gate: Gate,
-        combiner: Combiner,
+        rule: Rule,
         preprocessing: Preprocessing,
         hardware: HardwareSettings = HardwareSettings(),  # noqa: B008 - frozen
     ) -> None:
@@ -105,8 +117,7 @@ class SpecialistEnsemble(nn.Module):
         )
         self.partition = partition
         self.labels = labels
-        self.gate = gate
-        self.combiner: Combiner = combiner
+        self.rule = rule
         self.preprocessing = preprocessing
         self.hardware = hardware
         self.fabric: Fabric = make_fabric(hardware)
@@ -114,7 +125,7 @@ class SpecialistEnsemble(nn.Module):
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, channels, H, W), normalised as for the base, to values (B, C)."""
+        """Inputs as the base takes them, such as (B, channels, H, W), to values (B, C)."""
         inputs = inputs.to(self.fabric.device)
         with self.fabric.autocast():
             base_logits = self.base(inputs).float()
@@ -125,110 +136,103 @@ class SpecialistEnsemble(nn.Module):
             return answer
 
         decision = self._decide(base_logits.cpu().numpy(), ask)
-        values = np.where(decision.routed_N[:, None], _log(decision.proba_NC), decision.base_logits_NC)
+        base_NC = self.rule.base_logits(decision.base_logits_NC)
+        values = np.where(decision.routed_N[:, None], _log(decision.proba_NC), base_NC)
         return torch.from_numpy(values).to(inputs.device)
 
-    def decide(self, images: Images | NDArray[np.uint8] | Tensor) -> Decision:
+    def decide(self, raw: Any) -> Decision:
         """Probabilities and all that led to them.
 
         Raises:
-            InputError: the images have another form than the networks take.
+            InputError: the samples have another form than the networks take.
         """
-        images = self._check(images)
-        chunks = [self._decide_chunk(images.take(rows)) for rows in torch.arange(len(images)).split(CHUNK)]
+        samples = self.preprocessing.check(raw)
+        chunks = [self._decide_chunk(samples.take(rows)) for rows in torch.arange(len(samples)).split(CHUNK)]
         return Decision(*(np.concatenate(parts) for parts in zip(*(vars(c).values() for c in chunks), strict=True)))
 
-    def predict_proba(self, images: Images | NDArray[np.uint8] | Tensor) -> FloatArray:
+    def predict_proba(self, raw: Any) -> FloatArray:
         """Probabilities, float32 of shape (N, C); rows sum to 1."""
-        return self.decide(images).proba_NC
+        return self.decide(raw).proba_NC
 
-    def predict(self, images: Images | NDArray[np.uint8] | Tensor) -> IntArray:
+    def predict(self, raw: Any) -> IntArray:
         """Class indices of shape (N,): the argmax of ``predict_proba``."""
-        return self.predict_proba(images).argmax(axis=1)
+        return self.predict_proba(raw).argmax(axis=1)
 
-    def explain(self, images: Images | NDArray[np.uint8] | Tensor, top: int = 5) -> list[Explanation]:
-        """One explanation per image."""
-        decision = self.decide(images)
+    def explain(self, raw: Any, top: int = 5) -> list[Explanation]:
+        """One explanation per sample."""
+        decision = self.decide(raw)
         return [self._explain(decision, row, top) for row in range(len(decision.proba_NC))]
 
-    def outputs(self, images: Images, label_N: IntArray) -> Outputs:
-        """What base and *all* specialists say of labelled images, asked or not: S + 1 passes."""
-        images = self._check(images)
-        packed_NM = np.zeros((len(images), int(self.partition.size_S.sum())), dtype=np.float32)
+    def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
+        """What base and *all* specialists say of labelled samples, asked or not: S + 1 passes."""
+        samples = self.preprocessing.check(samples)
+        packed_NM = np.zeros((len(samples), int(self.partition.size_S.sum())), dtype=np.float32)
         for name, network in self.specialists.items():
             columns = self.partition.columns(int(name))
-            packed_NM[:, columns] = compute_logits(self.fabric, network, images, self.preprocessing)
-        return Outputs(compute_logits(self.fabric, self.base, images, self.preprocessing), packed_NM, label_N)
+            packed_NM[:, columns] = compute_logits(self.fabric, network, samples, self.preprocessing)
+        return Outputs(compute_logits(self.fabric, self.base, samples, self.preprocessing), packed_NM, label_N)
 
-    def _decide_chunk(self, images: Images) -> Decision:
-        base_logits_NC = compute_logits(self.fabric, self.base, images, self.preprocessing)
+    def _decide_chunk(self, samples: Samples) -> Decision:
+        base_logits_NC = compute_logits(self.fabric, self.base, samples, self.preprocessing)
 
         def ask(cluster: int, rows: IntArray) -> FloatArray:
-            some = images.take(torch.from_numpy(rows))
+            some = samples.take(torch.from_numpy(rows))
             return compute_logits(self.fabric, self.specialists[str(cluster)], some, self.preprocessing)
 
         return self._decide(base_logits_NC, ask)
 
     def _decide(self, base_logits_NC: FloatArray, ask: Callable[[int, IntArray], FloatArray]) -> Decision:
         """``ask(cluster, rows)`` gives the logits of a cluster's specialist for some rows."""
-        base_proba_NC = softmax(base_logits_NC, axis=1)
-        score_N = entropy(base_proba_NC)
-        routed_N = score_N >= self.gate.threshold
-        cluster_N = route(base_proba_NC, self.partition)
-        packed_NM = np.full((len(base_proba_NC), int(self.partition.size_S.sum())), np.nan, dtype=np.float32)
-        for cluster in range(self.partition.n_clusters):
-            rows = np.flatnonzero(routed_N & (cluster_N == cluster))
-            if rows.size:
-                lone = str(cluster) not in self.specialists
-                packed_NM[rows, self.partition.columns(cluster)] = 0.0 if lone else ask(cluster, rows)
-        proba_NC = combine(
-            self.combiner,
-            base_proba_NC,
-            packed_softmax(packed_NM, self.partition),
-            self.partition,
-            cluster_N,
-            routed_N,
+        partition = self.partition
+        question = self.rule.ask(base_logits_NC, partition)
+        asked_NS = question.asked(question.routed_N)
+        run_NS = asked_NS & self.rule.combiner.needs_specialist(partition)
+        packed_NM = np.full((len(base_logits_NC), len(partition.packed_class_M)), np.nan, dtype=np.float32)
+        for cluster in np.flatnonzero(run_NS.any(axis=0)).tolist():
+            row_R = np.flatnonzero(run_NS[:, cluster])
+            packed_NM[row_R, partition.columns(cluster)] = ask(cluster, row_R)
+        return Decision(
+            question.combine(packed_NM, asked_NS),
+            base_logits_NC,
+            question.score_N,
+            question.routed_N,
+            question.answer.cluster_N,
+            asked_NS,
+            packed_NM,
         )
-        return Decision(proba_NC, base_logits_NC, score_N, routed_N, cluster_N, packed_NM)
 
     def _explain(self, decision: Decision, row: int, top: int) -> Explanation:
         proba_C = decision.proba_NC[row]
-        cluster = int(decision.cluster_N[row])
-        routed = bool(decision.routed_N[row])
-        classes = self.partition.classes(cluster)
-        conditional = softmax(decision.packed_logits_NM[row, self.partition.columns(cluster)])
-        best = int(proba_C.argmax())
+        cluster, best = int(decision.cluster_N[row]), int(proba_C.argmax())
+        base_C = softmax(self.rule.base_logits(decision.base_logits_NC[row]))
+        mass_S = self.partition.mass_NS(base_C[None])[0]
+        heard = np.flatnonzero(decision.asked_NS[row] & self.rule.combiner.needs_specialist(self.partition))
+        gate = self.rule.gate
         return Explanation(
             predicted=self.labels.names[best],
             probability=float(proba_C[best]),
-            routed=routed,
+            routed=bool(decision.routed_N[row]),
+            score_name=gate.score,
             score=float(decision.score_N[row]),
-            threshold=self.gate.threshold if np.isfinite(self.gate.threshold) else None,
+            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
             cluster=cluster,
-            cluster_classes=self.labels.of(classes.tolist()),
-            base_top=self._top(softmax(decision.base_logits_NC[row]), np.arange(len(self.labels)), top),
-            specialist_top=self._top(conditional, classes, top) if routed else (),
+            cluster_classes=self.labels.of(self.partition.classes(cluster).tolist()),
+            base_top=self._top(base_C, np.arange(len(self.labels)), top),
+            specialists=tuple(
+                self._specialist_answer(decision, row, k, top) for k in sorted(heard.tolist(), key=lambda k: -mass_S[k])
+            ),
         )
+
+    def _specialist_answer(self, decision: Decision, row: int, cluster: int, top: int) -> SpecialistAnswer:
+        columns = self.partition.columns(cluster)
+        temperature_K = self.rule.temperatures.of_columns(self.partition)[columns]
+        conditional = softmax(decision.packed_logits_NM[row, columns] / temperature_K)
+        weight = float(self.rule.combiner.weights(self.partition)[cluster])
+        return SpecialistAnswer(cluster, weight, self._top(conditional, self.partition.classes(cluster), top))
 
     def _top(self, proba: FloatArray, classes: IntArray, top: int) -> tuple[tuple[str, float], ...]:
         order = np.argsort(-proba, kind="stable")[:top]
         return tuple((self.labels.names[classes[i]], float(proba[i])) for i in order)
-
-    def _check(self, images: Images | NDArray[np.uint8] | Tensor) -> Images:
-        expected = (self.preprocessing.height, self.preprocessing.width, self.preprocessing.channels)
-        if not isinstance(images, Images):
-            pixels = torch.as_tensor(images)
-            if pixels.ndim == 3 and expected[2] == 1:
-                pixels = pixels.unsqueeze(3)
-            if pixels.ndim != 4 or pixels.dtype != torch.uint8 or len(pixels) == 0:
-                raise InputError(
-                    f"images must be uint8 of shape (N, {expected[0]}, {expected[1]}, {expected[2]}), N at least 1; "
-                    f"got {pixels.dtype} of shape {tuple(pixels.shape)}"
-                )
-            images = MemoryImages(pixels)
-        if images.shape != expected:
-            raise InputError(f"the networks take images of (height, width, channels) {expected}; got {images.shape}")
-        return images
 
 
 def _log(proba_NC: FloatArray) -> FloatArray:

@@ -94,7 +94,7 @@ def threshold_curves(test: Curve, validation: Curve, chosen: Sequence[tuple[floa
     parts = list(_grid(ticks, y, 84, "{:.2f}" if ticks[1] - ticks[0] < 0.001 else "{:.1f}", factor=100))
     parts += [_text(x(share / 100), height - 34, str(share), "middle") for share in (0, 25, 50, 75, 100)]
     parts += [
-        _text((x(0) + x(1)) / 2, height - 8, "% of images routed to a specialist", "middle"),
+        _text((x(0) + x(1)) / 2, height - 8, "% of samples routed to a specialist", "middle"),
         _line(x(0), y(base), x(1), y(base), "level"),
         _polyline(validation.routed, validation.accuracy, x, y, "second line"),
         _polyline(test.routed, test.accuracy, x, y, "first line"),
@@ -104,7 +104,34 @@ def threshold_curves(test: Curve, validation: Curve, chosen: Sequence[tuple[floa
         _marker("diamond", x(validation_routed), y(validation_accuracy), "chosen second", "chosen, validation"),
         _marker("dot", x(test_routed), y(test_accuracy), "chosen first", "chosen, test"),
     ]
-    return _svg(WIDTH, height, "Accuracy in % against share of images routed", parts)
+    return _svg(WIDTH, height, "Accuracy in % against share of samples routed", parts)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A labelled point: cost across, accuracy (a share of 1) up. ``css``: shape and tone; ``title``: on hovering."""
+
+    cost: float
+    accuracy: float
+    css: str
+    label: str
+    title: str
+
+
+def cost_scatter(marks: Sequence[Mark], axis: str) -> Markup:
+    """Accuracy in % against a cost."""
+    height = 380
+    ticks = nice_ticks(min(mark.accuracy for mark in marks), max(mark.accuracy for mark in marks))
+    costs = nice_ticks(min(mark.cost for mark in marks), max(mark.cost for mark in marks))
+    x, y = Scale(costs[0], costs[-1], 92, WIDTH - 24), Scale(ticks[0], ticks[-1], height - 56, 14)
+    parts = list(_grid(ticks, y, 84, "{:.1f}", factor=100))
+    parts += [_text(x(cost), height - 34, f"{cost:g}", "middle") for cost in costs]
+    parts.append(_text((x.start + x.stop) / 2, height - 8, axis, "middle"))
+    for mark in marks:
+        shape, _, tone = mark.css.partition(" ")
+        parts.append(_marker(shape, x(mark.cost), y(mark.accuracy), tone or "second", mark.title))
+        parts.append(_text(x(mark.cost) + 8, y(mark.accuracy) - 6, mark.label, "halo", mark.title))
+    return _svg(WIDTH, height, f"Accuracy in % against {axis}", parts)
 
 
 def cluster_accuracies(rows: Sequence[ClusterRow]) -> Markup:

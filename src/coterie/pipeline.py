@@ -18,50 +18,56 @@ import torch
 from lightning_fabric import Fabric
 from scipy.special import softmax
 from torch import nn
-from typing_extensions import override
 
 from coterie.artifact import (
     BASE_FILE,
+    base_logits_file,
     load_ensemble,
     specialist_file,
     specialist_folder,
     write_examples,
+    write_head,
     write_outputs,
     write_report,
+    write_rule,
 )
-from coterie.backbones import Head, build, find_head
-from coterie.checkpoint import Checkpoint, State
+from coterie.backbones import Head
+from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
+from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
+from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
-from coterie.data.batches import Augmentation, Batches, training_batches
+from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
+from coterie.evaluation import Outputs
+from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import (
+    CHECKPOINT_FOLDER,
     Candidate,
     CostRecord,
     DataRecord,
-    GateRecord,
     HeadRecord,
+    NetworkRecord,
     PartitionRecord,
     Run,
     differences,
 )
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric, train
+from coterie.tune import Request, Tuning, tune
+from coterie.watch import StageWatch
 
 TIMED_IMAGES = 2048
-CHECKPOINT_SECONDS = 15.0
 # What a trained base depends on.
-BASE_SETTINGS = {"data", "backbone", "base", "seed"}
+BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,70 +89,52 @@ class Job:
             batch_size=training.batch_size,
             seed=seed,
             workers=self.settings.data.workers,
+            balanced=self.settings.data.sampling == "balanced",
         )
 
     def train_stage(
-        self, title: str, file: str, network: nn.Module, split: Split, training: TrainingSettings, seed: int
+        self,
+        title: str,
+        file: str,
+        network: nn.Module,
+        split: Split,
+        training: TrainingSettings,
+        seed: int,
+        part: TrainedPart = WHOLE,
     ) -> nn.Module:
-        """Train a network and keep its weights in ``file``; or, if an earlier start did, read them."""
+        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them."""
         if self.run.has(file):
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
         batches = self.batches(split, training, seed)
-        checkpoint = StageCheckpoint(self.run, file)
+        checkpoint = CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+        watch = StageWatch(checkpoint, self.settings.checkpoint_every)
         self.progress.stage(title, training.epochs * len(batches))
-        started = time.perf_counter()
         history = train(
             self.fabric,
             network,
             batches,
             training,
             self.progress,
-            checkpoint=checkpoint,
+            part=part,
+            watch=watch,
             compile_network=self.settings.hardware.compile,
         )
-        seconds = checkpoint.seconds_before + time.perf_counter() - started
         known = self.run.read_json("history.json") if self.run.has("history.json") else {}
         self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
-        times = {name: spent for name, spent in self.run.manifest.seconds.items() if name != checkpoint.file}
-        self.run.write_weights(file, network, seconds={**times, file: seconds})
-        self.run.forget([checkpoint.file])
+        self.run.write_weights(file, network, seconds={**self.run.manifest.seconds, file: watch.seconds})
+        checkpoint.delete()
         return network
-
-
-class StageCheckpoint(Checkpoint):
-    """Keeps the state of one stage's training in the run folder, until the stage is done."""
-
-    def __init__(self, run: Run, stage_file: str) -> None:
-        self.run = run
-        self.file = f"checkpoint/{stage_file}"
-        self.seconds_before = run.manifest.seconds.get(self.file, 0.0)
-        self.started = self.saved = time.perf_counter()
-
-    @override
-    def load(self) -> State | None:
-        return self.run.read_tensors(self.file) if self.run.has(self.file) else None
-
-    @override
-    def save(self, state: State) -> None:
-        now = time.perf_counter()
-        # Short epochs are not worth a write each.
-        if now - self.saved >= CHECKPOINT_SECONDS:
-            self.saved = now
-            spent = self.seconds_before + now - self.started
-            self.run.write_tensors(self.file, state, seconds={**self.run.manifest.seconds, self.file: spent})
 
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """A partition with its specialists, and what these make of the validation images."""
+    """A partition with its specialists, what these make of the validation images, and the rule chosen for them."""
 
     partition: Partition
     specialists: list[nn.Module | None]
     validation: Outputs
-    routing: Routing
-    gate: Gate
-    accuracy: float
+    tuning: Tuning
 
 
 def fit(
@@ -154,6 +142,7 @@ def fit(
     out: Path | str | None = None,
     *,
     splits: Splits | None = None,
+    base: nn.Module | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> SpecialistEnsemble:
@@ -163,6 +152,8 @@ def fit(
         settings: of every stage.
         out: the run folder; one that holds an unfinished run with the same settings goes on. None keeps nothing.
         splits: data to use instead of ``settings.data.source``.
+        base: a network that is trained already, from inputs (B, channels, H, W) to logits (B, C). It is copied, and
+            stands in for ``settings.backbone``; to load the run, one of its form is needed again.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
 
@@ -171,42 +162,66 @@ def fit(
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress)
+            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress)
+    if base is not None:
+        settings = settings.model_copy(update={"backbone": name_of_module(base)})
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
-        return load_ensemble(run.path)
+        return load_ensemble(run.path, base=base, trust=settings.backbone)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
     job = Job(settings, splits, make_fabric(settings.hardware), run, progress)
 
-    base, head = prepare_base(settings, splits)
+    prepared = prepare_base(settings, splits, base, base_run)
+    head = prepared.head
     data = _data_record(splits)
     if run.manifest.data not in (None, data):
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    run.update(data=data, head=HeadRecord(**vars(head)))
+    train_counts = tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist())
+    run.update(data=data, train_counts=train_counts, head=HeadRecord(**vars(head)), network=prepared.record)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
-    base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
-    embedding = LabelEmbedding.from_head(head.of(base))
-    base_validation_NC = _logits(job, base, splits.validation)
-    groupings = [
-        _make_grouping(job, base, head, partition, base_validation_NC)
-        for partition in _make_partitions(settings, splits, embedding, base_validation_NC)
-    ]
-    chosen = max(groupings, key=lambda grouping: grouping.accuracy)
+    if prepared.trained and base_run is None:
+        _keep_base(run, prepared.network)
+    network = job.train_stage("base", BASE_FILE, prepared.network, splits.train, settings.base, settings.seed)
+    write_head(run, head.of(network))
+    embedding = LabelEmbedding.from_head(head.of(network))
+    base_validation_NC = _base_logits(job, network)
+    if prepared.trained:
+        refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
+    partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
+    return complete(job, network, head, partitions, base_validation_NC)
+
+
+def complete(
+    job: Job, network: nn.Module, head: Head, partitions: list[Partition], base_validation_NC: np.ndarray
+) -> SpecialistEnsemble:
+    """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
+    settings, splits = job.settings, job.splits
+    part = trained_part(network, head, splits.preprocessing.example(), settings.specialist.trainable)
+    groupings = [_make_grouping(job, network, head, part, partition, base_validation_NC) for partition in partitions]
+    chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
-        base,
+        network,
         chosen.specialists,
         chosen.partition,
         splits.labels,
-        chosen.gate,
-        settings.gate.combiner,
+        chosen.tuning.rule,
         splits.preprocessing,
         settings.hardware,
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
+
+
+def _base_logits(job: Job, base: nn.Module) -> np.ndarray:
+    """The base's logits on validation. They are kept, so that `coterie headroom` need not run the network."""
+    file = base_logits_file("validation")
+    if not job.run.has(file):
+        label_N = job.splits.validation.labels_N.numpy()
+        job.run.write_arrays(file, {"base_NC": _logits(job, base, job.splits.validation), "label_N": label_N})
+    return job.run.read_arrays(file)["base_NC"]
 
 
 def _take_base(run: Run, other: Run) -> None:
@@ -221,21 +236,44 @@ def _take_base(run: Run, other: Run) -> None:
     changed = differences(theirs.model_dump(include=BASE_SETTINGS), ours.model_dump(include=BASE_SETTINGS))
     if changed:
         raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
-    run.write_json("history.json", {"base": other.read_json("history.json")["base"]})
+    history = other.read_json("history.json")
+    run.write_json("history.json", {title: history[title] for title in ("base",) if title in history})
     run.write(BASE_FILE, other.read(BASE_FILE), seconds={BASE_FILE: other.manifest.seconds[BASE_FILE]})
 
 
-def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
-    """The augmentation that was asked for, or that suits the data."""
-    flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
-
-
-def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head]:
-    """An untrained base and its head, after a check of all that could go wrong later.
+def _keep_base(run: Run, network: nn.Module) -> None:
+    """Keep the weights of a base that came trained, or make sure that they are those that the run began with.
 
     Raises:
-        BackboneError: no such network, or no linear head.
+        ArtifactError: they are others.
+    """
+    if not run.has(BASE_FILE):
+        run.write_json("history.json", {})
+        run.write_weights(BASE_FILE, network, seconds={BASE_FILE: 0.0})
+        return
+    kept = run.read_tensors(BASE_FILE)
+    ours = network.state_dict()
+    if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
+        raise ArtifactError(f"the base has other weights than when {run.path} was begun; choose another --out")
+
+
+def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
+    """The augmentation that was asked for, or that suits the data; none but for images."""
+    if not isinstance(splits.preprocessing, ImagePreprocessing):
+        return NO_AUGMENTATION
+    flip = splits.flip if settings.data.flip is None else settings.data.flip
+    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout, splits.preprocessing.mean)
+
+
+def prepare_base(
+    settings: FitSettings, splits: Splits, given: nn.Module | None = None, base_run: Path | str | None = None
+) -> Base:
+    """The base as it stands before the run, after a check of all that could go wrong later. That of another run has
+    the right form, and not yet its weights.
+
+    Raises:
+        BackboneError: no such network, it has no head, or does not fit the data; or the specialists' trainable part is
+            none of it.
         PartitionError: a number of clusters below 1 or above C.
         DataError: given groups that cannot be read, or are not one for each class.
     """
@@ -243,8 +281,18 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
     form = splits.preprocessing
-    base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
-    return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
+    if base_run is None:
+        base = make_base(settings, splits.labels, form, given)
+    else:
+        manifest = Run.open(Path(base_run)).manifest
+        if manifest.head is None:
+            raise ArtifactError(f"{base_run} has no trained base yet")
+        network, head = rebuild_base(
+            settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
+        )
+        base = Base(network, head, False, manifest.network or NetworkRecord())
+    trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
+    return base
 
 
 def _make_partitions(
@@ -263,7 +311,7 @@ def _make_partitions(
 
 
 def _make_grouping(
-    job: Job, base: nn.Module, head: Head, partition: Partition, base_validation_NC: np.ndarray
+    job: Job, base: nn.Module, head: Head, part: TrainedPart, partition: Partition, base_validation_NC: np.ndarray
 ) -> Grouping:
     settings, splits = job.settings, job.splits
     specialists: list[nn.Module | None] = []
@@ -280,12 +328,13 @@ def _make_grouping(
             splits.train.of_classes(classes),
             settings.specialist,
             settings.seed + 1 + cluster,
+            part,
         )
         specialists.append(specialist)
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
     validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
-    routing = Routing.of(validation, partition, settings.gate.combiner)
-    return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
+    tuning = tune(validation, partition, Request.of(settings.gate), settings.seed)
+    return Grouping(partition, specialists, validation, tuning)
 
 
 def numbers_of_clusters(settings: FitSettings, labels: LabelSpace) -> tuple[int, ...]:
@@ -312,45 +361,21 @@ def _wish(settings: FitSettings, n_clusters: int) -> Wish:
     return Wish(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
 
 
-def _choose_gate(settings: FitSettings, validation: Outputs, routing: Routing) -> tuple[Gate, float]:
-    """The gate, and the accuracy on validation by which numbers of clusters are compared: without the optimism of a
-    threshold that was chosen on the same images.
-    """
-    base_N, routed_N = routing.right(validation.label_N)
-    if settings.gate.threshold is not None:
-        gate = Gate(settings.gate.threshold)
-        return gate, float(np.where(routing.score_N >= gate.threshold, routed_N, base_N).mean())
-    curve = sweep_thresholds(routing.score_N, base_N, routed_N)
-    accuracy = cross_fitted_accuracy(routing.score_N, base_N, routed_N, seed=settings.seed)
-    return Gate(float(curve.threshold_T[curve.best])), accuracy
-
-
 def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings: list[Grouping]) -> None:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
-    run, splits, gate = job.run, job.splits, ensemble.gate
+    run, splits, partition = job.run, job.splits, chosen.partition
     job.progress.stage("evaluation", 3)
-    test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
+    test = ensemble.outputs(splits.test.samples, splits.test.labels_N.numpy())
     job.progress.advance(1)
-    members = tuple(tuple(chosen.partition.classes(k).tolist()) for k in range(chosen.partition.n_clusters))
-    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.accuracy) for g in groupings)
-    run.update(
-        partition=PartitionRecord(members=members, candidates=candidates),
-        gate=GateRecord(
-            score="entropy",
-            combiner=ensemble.combiner,
-            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
-        ),
-        costs=_measure_costs(job, ensemble),
-    )
+    members = tuple(tuple(partition.classes(k).tolist()) for k in range(partition.n_clusters))
+    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
+    run.update(partition=PartitionRecord(members=members, candidates=candidates), costs=_measure_costs(job, ensemble))
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
+    run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
-    reports = {
-        name: evaluate(outputs, chosen.partition, gate, ensemble.combiner)
-        for name, outputs in (("validation", chosen.validation), ("test", test))
-    }
-    run.write_json("metrics.json", {name: report.to_values() for name, report in reports.items()})
-    write_examples(run, test, ensemble, splits.test)
+    write_rule(run, chosen.tuning)
+    write_examples(run, test, partition, ensemble.rule, splits)
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:
@@ -361,7 +386,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
 
 
 def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
-    images = job.splits.test.images
+    images = job.splits.test.samples
     images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
     form = job.splits.preprocessing
     seconds = job.run.manifest.seconds
@@ -386,8 +411,8 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> np.ndarray:
-    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
 
 
 def _data_record(splits: Splits) -> DataRecord:
-    return DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
+    return DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)

@@ -4,6 +4,7 @@
 
     RUN/manifest.json                     what this is; settings, classes, partition, gate; sha256 of each other file
     RUN/base.safetensors                  weights of the base
+    RUN/head.safetensors                  the rows of the base's head: the label embeddings
     RUN/specialists/S/K.safetensors       weights of the specialist of cluster K of S
     RUN/logits/*.safetensors              logits and labels of validation and test
     RUN/examples.safetensors              test images that the report shows
@@ -18,11 +19,10 @@ in a run is code, and loading runs none.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -32,17 +32,20 @@ from typing import Any, Literal
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import coterie
-from coterie.config import FitSettings
+from coterie.config import CombinerName, FitSettings, ScoreName
 from coterie.errors import ArtifactError
+from coterie.files import write_whole
+from coterie.inputs import AnyPreprocessing
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"
 REPORT = "report.html"
+CHECKPOINT_FOLDER = "checkpoint"
 
 
 class _Frozen(BaseModel):
@@ -57,15 +60,11 @@ class FileRecord(_Frozen):
 
 
 class DataRecord(_Frozen):
-    """What an ensemble must know of its data to take new images."""
+    """What an ensemble must know of its data to take new samples."""
 
     about: str
     classes: tuple[str, ...]
-    height: int
-    width: int
-    channels: Literal[1, 3]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    input: AnyPreprocessing
 
 
 class HeadRecord(_Frozen):
@@ -74,6 +73,19 @@ class HeadRecord(_Frozen):
     path: str
     in_features: int
     out_features: int
+    more: tuple[str, ...] = ()
+    unit: bool = False
+
+
+class NetworkRecord(_Frozen):
+    """What it takes, besides its name and weights, to build the base again: the part of its output that are the logits
+    (null: it returns nothing else), whether its head was put into the data's order, and the configuration of a model
+    of transformers.
+    """
+
+    output: str | int | None = None
+    reordered: bool = False
+    transformers: dict[str, Any] | None = None
 
 
 class Candidate(_Frozen):
@@ -90,39 +102,96 @@ class PartitionRecord(_Frozen):
     candidates: tuple[Candidate, ...]
 
 
-class GateRecord(_Frozen):
-    """How rows are routed; a threshold of null routes nothing."""
+class GainRecord(_Frozen):
+    """A learned gate: a linear estimate of the gain."""
 
-    score: Literal["entropy"]
-    combiner: Literal["hard", "compose"]
+    intercept: float
+    coefficients: tuple[float, ...]
+
+
+class TriedRecord(_Frozen):
+    """One rule that was tried, on validation: cross-fitted accuracy and gain over the base, shares of 1."""
+
+    combiner: str
+    score: str
+    accuracy: float
+    gain: float
+    passes: float
+    routed: float
+
+
+class GateRecord(_Frozen):
+    """How rows are routed and answers combined, and what that was chosen from; a threshold of null routes nothing.
+
+    Runs of earlier versions lack all after the threshold: what is left out is the paper's rule.
+    """
+
+    score: ScoreName
+    combiner: CombinerName
     threshold: float | None
+    weights: tuple[float, ...] = (1.0,)
+    top: int = 1
+    base_temperature: float = 1.0
+    specialist_temperatures: tuple[float, ...] = (1.0,)
+    gain: GainRecord | None = None
+    limits: dict[str, float] = {}
+    accuracy: float | None = None
+    note: str = ""
+    tried: tuple[TriedRecord, ...] = ()
 
 
 class CostRecord(_Frozen):
-    """Seconds of training, milliseconds per image, numbers of weights."""
+    """Seconds of training, milliseconds per image (null where the rule has changed since), numbers of weights."""
 
     base_seconds: float
     specialist_seconds: float
     base_image_ms: float
-    ensemble_image_ms: float
+    ensemble_image_ms: float | None
     base_parameters: int
     specialist_parameters: int
 
 
-class Manifest(_Frozen):
-    """All that a run says of itself. Records are filled in as stages finish."""
+class ChangeRecord(_Frozen):
+    """One change in part that made this run of another: ``run``, as it was called; the source of the images; and the
+    cluster trained again, or the class added.
+    """
 
-    format: Literal[1] = FORMAT
+    kind: Literal["refit", "add-class"]
+    run: str
+    source: str
+    cluster: int | None = None
+    class_name: str | None = None
+
+
+class Manifest(_Frozen):
+    """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class."""
+
+    format: Literal[2] = FORMAT
     complete: bool = False
     versions: dict[str, str] = Field(default_factory=lambda: installed_versions())
     settings: dict[str, Any]
     data: DataRecord | None = None
+    train_counts: tuple[int, ...] = ()
     head: HeadRecord | None = None
+    network: NetworkRecord | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None
     costs: CostRecord | None = None
+    changes: tuple[ChangeRecord, ...] = ()
     files: dict[str, FileRecord] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, values: Any) -> Any:
+        """Format 1 knew images only, and held their form among the data's other values."""
+        if not isinstance(values, dict) or values.get("format") != 1:
+            return values
+        data = values.get("data")
+        if isinstance(data, dict):
+            form = {name: value for name, value in data.items() if name not in ("about", "classes")}
+            data = {"about": data.get("about"), "classes": data.get("classes"), "input": {"kind": "image", **form}}
+        return {**values, "format": FORMAT, "data": data}
 
 
 def installed_versions() -> dict[str, str]:
@@ -280,7 +349,15 @@ class Run:
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], **records: Any) -> None:
         """Named tensors on the CPU, as safetensors."""
-        self.write(name, safetensors.torch.save({key: t.contiguous() for key, t in tensors.items()}), **records)
+        # The format holds no tensor twice: of those that share memory, as tied weights do, each name gets a copy.
+        seen: dict[int, int] = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+        whole = {
+            key: tensor.clone(memory_format=torch.contiguous_format)
+            if seen[tensor.untyped_storage().data_ptr()] > 1
+            else tensor.contiguous()
+            for key, tensor in tensors.items()
+        }
+        self.write(name, safetensors.torch.save(whole), **records)
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """The inverse of ``write_tensors``.
@@ -310,36 +387,6 @@ class Run:
 
     def _write_manifest(self) -> None:
         write_whole(self.path / MANIFEST, _to_json(self.manifest.model_dump(mode="json")))
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, even if the power fails.
-
-    Raises:
-        ArtifactError: the disk is full, or the folder cannot be written.
-    """
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        _discard(temporary)
-        raise ArtifactError(
-            f"cannot write {file} ({len(content):,} bytes): {error.strerror}. What was written before is intact; "
-            "make room and start the same command again"
-        ) from None
-    except BaseException:  # Ctrl-C between the lines: leave no half file behind
-        _discard(temporary)
-        raise
-
-
-def _discard(temporary: Path) -> None:
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
 
 
 def _to_json(value: Any) -> bytes:

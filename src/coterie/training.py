@@ -17,18 +17,23 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from coterie.checkpoint import Checkpoint, capture, restore
+from coterie.backbones.parts import WHOLE, TrainedPart
+from coterie.checkpoint import State, capture, restore
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Batches, plain_batches
-from coterie.data.splits import Images, Preprocessing
 from coterie.errors import SettingsError, TrainingError
+from coterie.inputs import Preprocessing, Samples
 from coterie.progress import Progress
+from coterie.watch import Watch
 
 # Fabric announces its precision each time; the plan says it once.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 # Losses are read back from the device in blocks: reading each one would stall a GPU.
 STEPS_PER_READ = 10
+NO_STEPS = np.zeros((0, 2), dtype=np.float32)
+# Trainings of neighbouring seeds draw their dropout from streams this far apart.
+SEED_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -114,36 +119,40 @@ def train(
     settings: TrainingSettings,
     progress: Progress,
     *,
-    checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 - this one has no state
+    part: TrainedPart = WHOLE,
+    watch: Watch = Watch(),  # noqa: B008 - this one has no state
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:
-    """Train ``network`` in place; leaves it on the fabric's device, in evaluation mode.
+    """Train ``network``, or a ``part`` of it, in place; leaves it on the fabric's device, in evaluation mode.
 
-    After each epoch the state goes to ``checkpoint``; where that holds one already, training goes on from it, and on
-    a CPU ends with the same bits as if it had never stopped.
+    ``watch`` is told after each step and each epoch, and may keep the state; where it has one already, training goes on
+    from that, and on a CPU ends with the same bits as if it had never stopped.
 
     Raises:
         TrainingError: the loss is NaN or infinite; says at which step.
     """
     network.train().to(memory_format=torch.channels_last)
+    part.freeze(network)
     runner: Any = torch.compile(network) if compile_network else network
     plain_optimizer = make_optimizer(network, settings)
     model, optimizer = fabric.setup(runner, plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
-    state = checkpoint.load()
-    history = [] if state is None else restore(state, network, plain_optimizer, schedule)
-    if history:
-        progress.advance(len(history) * len(batches))
+    state = watch.load()
+    history, steps_K2 = ([], NO_STEPS) if state is None else restore(state, network, plain_optimizer, schedule)
+    meter = _Meter(progress, batches, len(history), steps_K2)
+
+    def captured() -> State:
+        return capture(network, plain_optimizer, schedule, history, meter.steps_K2())
+
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         for epoch in range(len(history), settings.epochs):
-            torch.manual_seed(batches.seed + epoch)  # of dropout and the like; batches have a generator of their own
-            meter = _Meter(progress, first_step=epoch * len(batches), batch_size=batches.batch_size)
-            for inputs, labels in batches.epoch(epoch, fabric.device):
+            for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
+                torch.manual_seed(batches.seed * SEED_STRIDE + meter.step)  # of dropout and the like
                 meter.add(*training_step(fabric, model, optimizer, settings, inputs, labels))
                 schedule.step()
+                watch.step(captured)
             history.append(meter.close())
-            if epoch + 1 < settings.epochs:
-                checkpoint.save(capture(network, plain_optimizer, schedule, history))
+            watch.epoch(history, captured)
     network.eval()
     return tuple(EpochRecord(loss, accuracy) for loss, accuracy in history)
 
@@ -163,50 +172,61 @@ def training_step(
 
 
 class _Meter:
-    """Gathers loss and accuracy on the device and reads them in blocks."""
+    """Counts steps; gathers their loss and accuracy on the device and reads them in blocks."""
 
-    def __init__(self, progress: Progress, first_step: int, batch_size: int) -> None:
+    def __init__(
+        self, progress: Progress, batches: Batches, epochs_done: int, steps_K2: NDArray[np.float32] = NO_STEPS
+    ) -> None:
         self.progress = progress
-        self.batch_size = batch_size
-        self.next_step = first_step
+        self.batch_size = batches.batch_size
+        self.step = epochs_done * len(batches) + len(steps_K2)
         self.unread: list[Tensor] = []
-        self.read: list[NDArray[np.float32]] = []
+        self.read = [steps_K2]
+        if self.step:
+            progress.advance(self.step)
 
     def add(self, loss: Tensor, accuracy: Tensor) -> None:
+        self.step += 1
         self.unread.append(torch.stack((loss.float(), accuracy)))
         if len(self.unread) == STEPS_PER_READ:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def steps_K2(self) -> NDArray[np.float32]:
+        """Loss and accuracy of the epoch's steps so far."""
+        self._flush()
+        return np.concatenate(self.read)
+
+    def close(self) -> tuple[float, float]:
+        """Their means; the next epoch begins."""
+        loss, accuracy = self.steps_K2().mean(axis=0, dtype=np.float64)
+        self.read = [NO_STEPS]
+        return float(loss), float(accuracy)
+
+    def _flush(self) -> None:
         if not self.unread:
             return
         block = torch.stack(self.unread).cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(block[:, 0]))
         if bad.size:
+            step = self.step - len(block) + int(bad[0]) + 1
             raise TrainingError(
-                f"the loss became {block[bad[0], 0]} at step {self.next_step + int(bad[0]) + 1}. Try a lower "
+                f"the loss became {block[bad[0], 0]} at step {step}. Try a lower "
                 "learning_rate, clip_norm = 1, a longer warmup_share, or precision = fp32"
             )
         self.read.append(block)
-        self.next_step += len(block)
         loss, accuracy = block.mean(axis=0)
         self.progress.advance(len(block), len(block) * self.batch_size, float(loss), float(accuracy))
         self.unread.clear()
 
-    def close(self) -> tuple[float, float]:
-        self.flush()
-        loss, accuracy = np.concatenate(self.read).mean(axis=0, dtype=np.float64)
-        return float(loss), float(accuracy)
-
 
 @torch.inference_mode()
 def compute_logits(
-    fabric: Fabric, network: nn.Module, images: Images, preprocessing: Preprocessing, batch_size: int = 500
+    fabric: Fabric, network: nn.Module, samples: Samples, preprocessing: Preprocessing, batch_size: int = 500
 ) -> NDArray[np.float32]:
-    """Logits of all images, in order, not augmented: float32 of shape (N, width of the head)."""
+    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
     network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with fabric.autocast():
         batches = [
-            network(inputs).float().cpu() for inputs in plain_batches(images, preprocessing, batch_size, fabric.device)
+            network(inputs).float().cpu() for inputs in plain_batches(samples, preprocessing, batch_size, fabric.device)
         ]
     return torch.cat(batches).numpy()

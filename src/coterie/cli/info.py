@@ -8,7 +8,7 @@ from coterie.cli.arguments import RunFolder, make_console
 def info(run: RunFolder) -> None:
     """Say what a run folder holds, finished or not."""
     from coterie.run_folder import Run
-    from coterie.terminal import print_info
+    from coterie.terminal.info import print_info
 
     folder = Run.open(run)
     print_info(

@@ -1,0 +1,64 @@
+"""What stands beside a training: it gives the state to start from, is told after each step and each epoch, and may end
+the training there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from typing_extensions import override
+
+from coterie.checkpoint import CheckpointFile, State
+
+
+class Watch:
+    """Sees nothing, keeps nothing."""
+
+    def load(self) -> State | None:
+        """The state that the training starts from; None for its beginning."""
+        return None
+
+    def step(self, capture: Callable[[], State]) -> None:
+        """A step is done; ``capture`` makes the state it leaves. Whatever this raises ends the training."""
+
+    def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None:
+        """An epoch is done; ``history`` holds mean loss and accuracy of each so far."""
+
+
+class StageWatch(Watch):
+    """Keeps the state of a stage in a file, at the end of each epoch or every ``every`` steps."""
+
+    def __init__(self, file: CheckpointFile, every: int | None) -> None:
+        self.file = file
+        self.every = every
+        self.steps = 0
+        self.seconds_before = 0.0
+        self.started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """What the training took so far, over all starts; steps that were lost count for nothing."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    @override
+    def load(self) -> State | None:
+        state = self.file.load()
+        if state is not None:
+            self.seconds_before = state["seconds"].item()
+        return state
+
+    @override
+    def step(self, capture: Callable[[], State]) -> None:
+        self.steps += 1
+        if self.every is not None and self.steps % self.every == 0:
+            self._save(capture)
+
+    @override
+    def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None:
+        if self.every is None:
+            self._save(capture)
+
+    def _save(self, capture: Callable[[], State]) -> None:
+        self.file.save({**capture(), "seconds": torch.tensor(self.seconds, dtype=torch.float64)})
