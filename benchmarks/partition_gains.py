@@ -31,14 +31,14 @@ from torch import nn
 import clinc150
 import record
 from coterie.artifact import BASE_FILE, partition_of, read_outputs
-from coterie.config import FitSettings
-from coterie.evaluation import Outputs, Routing, evaluate
+from coterie.config import CombinerName, FitSettings
+from coterie.evaluation import Outputs, evaluate
 from coterie.forecast import BaseAnswers, Outlook, forecast
-from coterie.gate import Gate, sweep_thresholds
 from coterie.partition import METHODS, Partition, Wish, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
 from coterie.pipeline import fit
 from coterie.run_folder import Run
+from coterie.tune import Request, tune
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")
 CLINC_SIZES = (3, 8, 15, 30)
@@ -52,7 +52,7 @@ GLYPHS = {
     "hardware": {"threads": 1},
 }
 PREDICTORS = ("kept", "kept over chance", "router", "forecast")
-GAINS = ("hard", "compose")
+GAINS: tuple[CombinerName, ...] = ("hard", "compose")
 DRAWS = 4000
 Row = dict[str, Any]
 
@@ -70,10 +70,9 @@ def figures(validation: Outputs, test: Outputs, partition: Partition) -> dict[st
         "forecast": forecast(answers, Outlook.of(answers, partition)).gain,
         "largest": int(partition.size_S.max()),
     }
-    for combiner in ("hard", "compose"):
-        routing = Routing.of(validation, partition, combiner)
-        curve = sweep_thresholds(routing.score_N, *routing.right(label_N))
-        report = evaluate(test, partition, Gate(float(curve.threshold_T[curve.best])), combiner)
+    for combiner in GAINS:
+        request = Request((combiner,), ("entropy",), (1,))
+        report = evaluate(test, partition, tune(validation, partition, request).rule)
         found[combiner], found["base"] = report.gain, report.base_top1
     return found
 
