@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import coterie
@@ -23,7 +22,7 @@ from coterie.artifact import partition_of, read_outputs, read_reports
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.evaluation import evaluate
-from coterie.forecast import gain_forecast
+from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.run_folder import Run
 from coterie.tune import Request, tune
 
@@ -88,7 +87,7 @@ def main(folder: str, runs: str) -> None:
     record.write(
         __file__,
         "15,000 training, 3,000 validation and 4,500 test texts, S = 10; gains in points. Ensemble and gain: the "
-        "paper's rule, its threshold chosen on validation. Forecast: `coterie.forecast.gain_forecast` on validation, "
+        "paper's rule, its threshold chosen on validation. Forecast: by `coterie headroom` on validation, "
         "of that rule. Tuned rule: gain of the one that `coterie tune` chooses on validation.\n\n"
         + "\n".join(lines)
         + f"\n\n{len(texts):,} texts of no intent against the test texts, means over seeds. AUROC: the chance that a "
@@ -110,6 +109,7 @@ def measure(folder: str, runs: Path, changes: dict[str, Any], seed: int, texts: 
     run = Run.open_complete(out)
     report, partition = read_reports(run)["test"], partition_of(run.manifest)
     validation, test = (read_outputs(run, split) for split in ("validation", "test"))
+    answers = BaseAnswers(validation.base_NC, validation.label_N)
     tuned = evaluate(test, partition, tune(validation, partition, Request(), seed).rule)
     inside, outside = ensemble.decide(load(settings.data, seed).test.samples), ensemble.decide(texts)
     is_outside_N = np.repeat([0, 1], [len(inside.score_N), len(texts)])
@@ -117,7 +117,7 @@ def measure(folder: str, runs: Path, changes: dict[str, Any], seed: int, texts: 
     scores.append(1 - np.concatenate([inside.proba_NC.max(axis=1), outside.proba_NC.max(axis=1)]))
     return Result(
         base=report.base_top1,
-        forecast=gain_forecast(softmax(validation.base_NC, axis=1), validation.label_N, partition),
+        forecast=forecast(answers, Outlook.of(answers, partition)).gain,
         paper=report.ensemble_top1,
         low=report.gain_low,
         high=report.gain_high,

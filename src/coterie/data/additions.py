@@ -22,8 +22,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FEWEST = 3
 
 
-class JoinedImages(Samples):
-    """The images of ``first``, then those of ``second``; ``rows`` picks and orders some of them."""
+class JoinedSamples(Samples):
+    """The samples of ``first``, then those of ``second``; ``rows`` picks and orders some of them."""
 
     def __init__(self, first: Samples, second: Samples, rows: Tensor | None = None) -> None:
         self.first, self.second = first, second
@@ -42,20 +42,20 @@ class JoinedImages(Samples):
     def read(self, rows_B: Tensor) -> Tensor:
         places = self.rows[rows_B]
         later = places >= len(self.first)
-        pixels = torch.empty((len(places), *self.shape), dtype=torch.uint8)
-        if not later.all():
-            pixels[~later] = self.first.read(places[~later])
-        if later.any():
-            pixels[later] = self.second.read(places[later] - len(self.first))
-        return pixels
+        values = torch.cat([self.first.read(places[~later]), self.second.read(places[later] - len(self.first))])
+        # Those of the first came first: back to the order that was asked for.
+        order = torch.cat([torch.nonzero(~later), torch.nonzero(later)]).squeeze(1)
+        return values[torch.argsort(order)]
 
     @override
-    def take(self, rows: Tensor) -> JoinedImages:
-        return JoinedImages(self.first, self.second, self.rows[rows])
+    def take(self, rows: Tensor) -> JoinedSamples:
+        return JoinedSamples(self.first, self.second, self.rows[rows])
 
     @override
     def show(self, row: int) -> str:
-        return ""
+        place = int(self.rows[row])
+        n_first = len(self.first)
+        return self.first.show(place) if place < n_first else self.second.show(place - n_first)
 
 
 def read_additions(source: str, preprocessing: Preprocessing, settings: DataSettings) -> dict[str, Samples]:
@@ -64,14 +64,15 @@ def read_additions(source: str, preprocessing: Preprocessing, settings: DataSett
     Args:
         source: ``folder:DIR`` with a folder per class, one being enough; or ``parquet:DIR`` with an image and a label
             column.
-        preprocessing: of the run.
+        preprocessing: of the run, which must be of images.
         settings: of the run's data, for the names of the columns.
 
     Raises:
-        DataError: the source cannot be read, holds no image, or one that cannot be decoded; named.
+        DataError: the run is of something else; the source cannot be read, holds no image, or one that cannot be
+            decoded; named.
     """
     if not isinstance(preprocessing, ImagePreprocessing):
-        raise DataError("further samples can be given to runs of images only, as yet")
+        raise DataError("further samples can be added to a run of images only; this run is not")
     kind, _, place = source.partition(":")
     if kind == "folder" and place:
         return _read_folder(Path(place), preprocessing, skip_broken=settings.skip_broken)
@@ -115,7 +116,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
 
 
 def _joined(one: Split, other: Split) -> Split:
-    return Split(JoinedImages(one.samples, other.samples), torch.cat([one.labels_N, other.labels_N]))
+    return Split(JoinedSamples(one.samples, other.samples), torch.cat([one.labels_N, other.labels_N]))
 
 
 def _read_folder(root: Path, preprocessing: ImagePreprocessing, *, skip_broken: bool) -> dict[str, Samples]:
