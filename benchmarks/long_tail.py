@@ -49,8 +49,8 @@ def main(source: str, out: str, *samplings: str) -> None:
         )
     record.write(
         __file__,
-        "convnet-32, 24 epochs of the base, 12 of each of 9 specialists, the paper's rule, seed 0; imbalance 100. Validation images keep "
-        "the balance of the original, so the gate's threshold is chosen for it.\n\n"
+        "convnet-32, 24 epochs of the base, 12 of each of 9 specialists, the paper's rule, seed 0; imbalance 100. "
+        "Validation images keep the balance of the original, so the gate's threshold is chosen for it.\n\n"
         + "\n".join(lines)
         + "\n\n"
         + "\n".join(f"- {line}" for line in more),
