@@ -1,18 +1,11 @@
-from pathlib import Path
-
 import dataclasses
 
-import numpy as np
 import pytest
 
 import coterie
 from conftest import make_settings, make_splits
-from coterie.config import FitSettings
-from coterie.controls import ALL_CLASSES, RANDOM, add_flipped, controls_folder, read_flipped, train_controls
-from coterie.data.flipped import FlippedImages
+from coterie.controls import controls_folder, train_controls
 from coterie.data.splits import Splits
-from coterie.errors import ArtifactError
-from coterie.artifact import partition_of, read_outputs
 from coterie.progress import Progress
 from coterie.run_folder import Run
 

@@ -26,6 +26,7 @@ from coterie.specialist import make_specialist
 
 BASE_FILE = "base.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
+STAGE_LOGITS = "logits/stages/"
 N_EXAMPLES = 12
 
 
@@ -42,6 +43,11 @@ def specialist_file(n_clusters: int, cluster: int) -> str:
 def outputs_file(split: str) -> str:
     """Where the logits of a split are."""
     return f"logits/{split}.safetensors"
+
+
+def stage_logits_folder(split: str) -> str:
+    """Where the logits of each network on a split are kept until they are put together."""
+    return f"{STAGE_LOGITS}{split}/"
 
 
 def load_ensemble(path: Path | str, hardware: HardwareSettings | None = None) -> SpecialistEnsemble:
@@ -142,6 +148,25 @@ def _choose_examples(outputs: Outputs, ensemble: SpecialistEnsemble) -> IntArray
 def read_reports(run: Run) -> dict[str, Report]:
     """The figures of a finished run, by split."""
     return {name: Report.from_values(values) for name, values in run.read_json("metrics.json").items()}
+
+
+def tracked_figures(run: Run) -> dict[str, float]:
+    """What a tracker shows of a finished run: figures by name."""
+    test, manifest = read_reports(run)["test"], run.manifest
+    threshold = gate_record(manifest).threshold
+    return {
+        "test/base": test.base_top1,
+        "test/ensemble": test.ensemble_top1,
+        "test/gain": test.gain,
+        "router/accuracy": test.router_accuracy,
+        "gate/routed": test.routed_fraction,
+        "gate/mean passes": test.mean_passes,
+        **({} if threshold is None else {"gate/threshold": threshold}),
+        **{f"cluster {row.cluster}/base": row.base_top1 for row in test.clusters},
+        **{f"cluster {row.cluster}/restricted base": row.restricted_top1 for row in test.clusters},
+        **{f"cluster {row.cluster}/specialist": row.specialist_top1 for row in test.clusters},
+        **{f"seconds/{name}": seconds for name, seconds in manifest.seconds.items()},
+    }
 
 
 def write_report(run: Run, created: str) -> None:

@@ -1,17 +1,19 @@
 """The stages in order: Splits -> Base -> LabelEmbedding -> Partition -> Specialists -> Gate -> Ensemble -> Report.
 
-Each stage leaves its result in the run folder, and a training its state between epochs; a run that is started again
-goes on from there.
+Each stage leaves its result in the run folder, and a training its state; a run that is started again goes on from
+there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,9 +23,12 @@ from torch import nn
 
 from coterie.artifact import (
     BASE_FILE,
+    STAGE_LOGITS,
     load_ensemble,
     specialist_file,
     specialist_folder,
+    stage_logits_folder,
+    tracked_figures,
     write_examples,
     write_outputs,
     write_report,
@@ -38,14 +43,17 @@ from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.evaluation import Outputs, Routing, evaluate
+from coterie.evaluation import FloatArray, Outputs, Routing, evaluate
 from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
+from coterie.limits import Limits
+from coterie.lock import hold, refuse_if_held
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.run_folder import (
     CHECKPOINT_FOLDER,
+    MANIFEST,
     Candidate,
     CostRecord,
     DataRecord,
@@ -56,10 +64,14 @@ from coterie.run_folder import (
     differences,
 )
 from coterie.specialist import make_specialist
+from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train
 from coterie.watch import StageWatch
 
+SplitName = Literal["validation", "test"]
 TIMED_IMAGES = 2048
+# Report, examples, figures, manifest and logs.
+OTHER_BYTES = 64 * 2**20
 # What a trained base depends on.
 BASE_SETTINGS = {"data", "backbone", "base", "seed"}
 
@@ -73,6 +85,8 @@ class Job:
     fabric: Fabric
     run: Run
     progress: Progress
+    limits: Limits = field(default_factory=Limits)
+    trackers: Trackers = field(default_factory=Trackers)
 
     def batches(self, split: Split, training: TrainingSettings, seed: int) -> Batches:
         """Training batches of a split."""
@@ -92,9 +106,10 @@ class Job:
         if self.run.has(file):
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
+        self.limits.check()
         batches = self.batches(split, training, seed)
         checkpoint = CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
-        watch = StageWatch(checkpoint, self.settings.checkpoint_every)
+        watch = StageWatch(title, checkpoint, self.settings.checkpoint_every, self.limits, self.trackers)
         self.progress.stage(title, training.epochs * len(batches))
         history = train(
             self.fabric,
@@ -110,6 +125,29 @@ class Job:
         self.run.write_weights(file, network, seconds={**self.run.manifest.seconds, file: watch.seconds})
         checkpoint.delete()
         return network
+
+    def logits(self, file: str, network: nn.Module, split: SplitName) -> FloatArray:
+        """What the network whose weights are in ``file`` says of a split; or, if an earlier start asked it, said."""
+        kept = f"{stage_logits_folder(split)}{file}"
+        if self.run.has(kept):
+            return self.run.read_arrays(kept)["logits"]
+        images = getattr(self.splits, split).images
+        logits = compute_logits(self.fabric, network, images, self.splits.preprocessing)
+        self.run.write_arrays(kept, {"logits": logits})
+        self.limits.check()
+        return logits
+
+    def outputs(
+        self, split: SplitName, base: nn.Module, partition: Partition, specialists: list[nn.Module | None]
+    ) -> Outputs:
+        """What base and all specialists say of a split."""
+        label_N = getattr(self.splits, split).labels_N.numpy()
+        packed_NM = np.zeros((len(label_N), int(partition.size_S.sum())), dtype=np.float32)
+        for cluster, specialist in enumerate(specialists):
+            if specialist is not None:
+                file = specialist_file(partition.n_clusters, cluster)
+                packed_NM[:, partition.columns(cluster)] = self.logits(file, specialist, split)
+        return Outputs(self.logits(BASE_FILE, base, split), packed_NM, label_N)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +169,7 @@ def fit(
     splits: Splits | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
+    limits: Limits | None = None,
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled images to the report.
 
@@ -140,35 +179,52 @@ def fit(
         splits: data to use instead of ``settings.data.source``.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
+        limits: when to stop; those of the settings, with the time counted from now, if left out.
 
     Raises:
+        LimitError: a limit is reached; the same call goes on.
         CoterieError: see coterie.errors for what can be wrong.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress)
+            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress, limits=limits)
+    limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
         return load_ensemble(run.path)
+    refuse_if_held(run.path)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
-    job = Job(settings, splits, make_fabric(settings.hardware), run, progress)
-
     base, head = prepare_base(settings, splits)
+    with hold(run.path):
+        run = Run.create_or_resume(run.path, settings)  # another process may have written since
+        if run.manifest.complete:
+            return load_ensemble(run.path)
+        trackers = make_trackers(settings, run.path, progress)
+        with contextlib.closing(trackers):
+            job = Job(settings, splits, make_fabric(settings.hardware), run, progress, limits, trackers)
+            return _fit(job, base, head, base_run)
+
+
+def _fit(job: Job, base: nn.Module, head: Head, base_run: Path | str | None) -> SpecialistEnsemble:
+    settings, splits, run = job.settings, job.splits, job.run
     data = _data_record(splits)
     if run.manifest.data not in (None, data):
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    run.update(data=data, head=HeadRecord(**vars(head)))
+    run.sweep()
+    run.update(
+        settings=settings.to_values(),
+        data=data,
+        head=HeadRecord(**vars(head)),
+        disk_bytes=disk_bound(settings, splits, base),
+    )
+    if note := run.note_versions():
+        job.progress.note(note)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
     base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
-    embedding = LabelEmbedding.from_head(head.of(base))
-    base_validation_NC = _logits(job, base, splits.validation)
-    groupings = [
-        _make_grouping(job, base, head, partition, base_validation_NC)
-        for partition in _make_partitions(settings, splits, embedding, base_validation_NC)
-    ]
+    groupings = [_make_grouping(job, base, head, partition) for partition in _partitions(job, base, head)]
     chosen = max(groupings, key=lambda grouping: grouping.accuracy)
     ensemble = SpecialistEnsemble(
         base,
@@ -222,8 +278,46 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
     return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
 
 
+def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
+    """Bytes that a run takes on disk at most: weights; the state of one training, twice while it is replaced; logits,
+    twice while they are put together; and the rest.
+    """
+    n_classes = len(splits.labels)
+    numbers = numbers_of_clusters(settings, splits.labels)
+    weights = sum(value.numel() * value.element_size() for value in base.state_dict().values())
+    moments = max(2 if training.optimizer == "adamw" else 1 for training in (settings.base, settings.specialist))
+    logits = 4 * (len(splits.validation) + len(splits.test)) * n_classes * (1 + len(numbers))
+    return weights * (1 + sum(numbers) + 2 * (1 + moments)) + 2 * logits + OTHER_BYTES
+
+
+def _partitions(job: Job, base: nn.Module, head: Head) -> list[Partition]:
+    """The partitions whose specialists are trained: those that an earlier start made, if one did.
+
+    Raises:
+        ArtifactError: the given groups have changed since.
+    """
+    n_classes, known = len(job.splits.labels), job.run.manifest.groupings
+    if known and job.settings.partition.method != "given":
+        return [Partition.from_members(members, n_classes) for members in known]
+    embedding = LabelEmbedding.from_head(head.of(base))
+    base_validation_NC = job.logits(BASE_FILE, base, "validation")
+    partitions = _make_partitions(job.settings, job.splits, embedding, base_validation_NC)
+    made = tuple(_members(partition) for partition in partitions)
+    if known not in ((), made):
+        raise ArtifactError(
+            f"the groups of {job.settings.partition.groups} have changed since {job.run.path} was begun; choose "
+            "another --out"
+        )
+    job.run.update(groupings=made)
+    return partitions
+
+
+def _members(partition: Partition) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(partition.classes(cluster).tolist()) for cluster in range(partition.n_clusters))
+
+
 def _make_partitions(
-    settings: FitSettings, splits: Splits, embedding: LabelEmbedding, base_validation_NC: np.ndarray
+    settings: FitSettings, splits: Splits, embedding: LabelEmbedding, base_validation_NC: FloatArray
 ) -> list[Partition]:
     """One partition per number of clusters. Given groups and limits of size may give another number than was asked
     for; where two come to the same, the first is kept.
@@ -237,12 +331,9 @@ def _make_partitions(
     return list(by_number.values())
 
 
-def _make_grouping(
-    job: Job, base: nn.Module, head: Head, partition: Partition, base_validation_NC: np.ndarray
-) -> Grouping:
+def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) -> Grouping:
     settings, splits = job.settings, job.splits
     specialists: list[nn.Module | None] = []
-    packed_NM = np.zeros((len(splits.validation), int(partition.size_S.sum())), dtype=np.float32)
     for cluster in range(partition.n_clusters):
         classes = partition.classes(cluster)
         if len(classes) == 1:
@@ -257,8 +348,7 @@ def _make_grouping(
             settings.seed + 1 + cluster,
         )
         specialists.append(specialist)
-        packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
-    validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
+    validation = job.outputs("validation", base, partition, specialists)
     routing = Routing.of(validation, partition, settings.gate.combiner)
     return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
 
@@ -304,12 +394,11 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
     run, splits, gate = job.run, job.splits, ensemble.gate
     job.progress.stage("evaluation", 3)
-    test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
+    test = job.outputs("test", ensemble.base, chosen.partition, chosen.specialists)
     job.progress.advance(1)
-    members = tuple(tuple(chosen.partition.classes(k).tolist()) for k in range(chosen.partition.n_clusters))
     candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.accuracy) for g in groupings)
     run.update(
-        partition=PartitionRecord(members=members, candidates=candidates),
+        partition=PartitionRecord(members=_members(chosen.partition), candidates=candidates),
         gate=GateRecord(
             score="entropy",
             combiner=ensemble.combiner,
@@ -331,7 +420,9 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
         if grouping is not chosen:
             folder = specialist_folder(grouping.partition.n_clusters)
             run.forget([name for name in run.manifest.files if name.startswith(folder)])
+    run.forget([name for name in run.manifest.files if name.startswith(STAGE_LOGITS)])
     run.update(complete=True)
+    job.trackers.finish(tracked_figures(run), [run.path / name for name in (MANIFEST, *run.manifest.files)])
     job.progress.advance(1)
 
 
@@ -358,10 +449,6 @@ def _milliseconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - started)
-
-
-def _logits(job: Job, network: nn.Module, split: Split) -> np.ndarray:
-    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
 
 
 def _data_record(splits: Splits) -> DataRecord:

@@ -13,7 +13,7 @@ from torch import nn
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
-from coterie.pipeline import augmentation_of, numbers_of_clusters, prepare_base
+from coterie.pipeline import augmentation_of, disk_bound, numbers_of_clusters, prepare_base
 from coterie.training import compute_logits, make_fabric, make_optimizer, training_step
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
@@ -35,12 +35,15 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages of a run. ``parameters``: of the base; ``device``, ``precision``: where and how it computes."""
+    """All stages of a run. ``parameters``: of the base; ``device``, ``precision``: where and how it computes;
+    ``disk_bytes``: what the run folder takes at most.
+    """
 
     stages: tuple[PlannedStage, ...]
     parameters: int
     device: str
     precision: str
+    disk_bytes: int
 
     @property
     def seconds(self) -> float:
@@ -80,6 +83,7 @@ def make_plan(settings: FitSettings, splits: Splits) -> Plan:
         sum(parameter.numel() for parameter in network.parameters()),
         str(fabric.device),
         fabric._precision.precision,
+        disk_bound(settings, splits, network),
     )
 
 

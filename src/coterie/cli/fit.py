@@ -33,14 +33,17 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
 def _fit(out: Path, settings: FitSettings, dry_run: bool) -> None:
     from coterie import artifact, pipeline, terminal
     from coterie.data import load
+    from coterie.limits import Limits
+    from coterie.lock import refuse_if_held
     from coterie.plan import make_plan
     from coterie.run_folder import Run
 
-    console = make_console()
+    console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
     run = Run.create_or_resume(out, settings)
     if run.manifest.complete:
         console.print(f"{out} is finished; nothing to do.", highlight=False)
     else:
+        refuse_if_held(out)
         splits = load(settings.data, settings.seed)
         for name in splits.skipped:
             console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
@@ -48,7 +51,7 @@ def _fit(out: Path, settings: FitSettings, dry_run: bool) -> None:
         if dry_run:
             return
         with terminal.make_progress(console) as progress:
-            pipeline.fit(settings, out, splits=splits, progress=progress)
+            pipeline.fit(settings, out, splits=splits, progress=progress, limits=limits)
         run = Run.open(out)
     terminal.print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
