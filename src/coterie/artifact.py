@@ -160,11 +160,11 @@ def tracked_figures(run: Run) -> dict[str, float]:
         "test/gain": test.gain,
         "router/accuracy": test.router_accuracy,
         "gate/routed": test.routed_fraction,
-        "gate/mean passes": test.mean_passes,
+        "gate/mean-passes": test.mean_passes,
         **({} if threshold is None else {"gate/threshold": threshold}),
-        **{f"cluster {row.cluster}/base": row.base_top1 for row in test.clusters},
-        **{f"cluster {row.cluster}/restricted base": row.restricted_top1 for row in test.clusters},
-        **{f"cluster {row.cluster}/specialist": row.specialist_top1 for row in test.clusters},
+        **{f"cluster-{row.cluster}/base": row.base_top1 for row in test.clusters},
+        **{f"cluster-{row.cluster}/restricted-base": row.restricted_top1 for row in test.clusters},
+        **{f"cluster-{row.cluster}/specialist": row.specialist_top1 for row in test.clusters},
         **{f"seconds/{name}": seconds for name, seconds in manifest.seconds.items()},
     }
 
