@@ -29,7 +29,7 @@ def main(source: str) -> None:
                     "base": {"epochs": 8},
                     "specialist": {"epochs": 1},
                     "partition": {"clusters": [1]},
-                    "gate": {"threshold": 100.0},
+                    "gate": {"score": "entropy", "threshold": 100.0},
                     "seed": seed,
                 }
             )

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from coterie.cli import main
+from coterie.run_folder import Run
 
 TINY = """
 data: {train_per_class: 4}
@@ -103,6 +105,83 @@ def test_report_and_info(run: Path, capsys) -> None:
     assert "finished" in capsys.readouterr().out
 
 
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def test_tune_chooses_anew_and_everything_follows(copied: Path, pictures: list[str], capsys) -> None:
+    wish = ["--combiner", "blend", "--top", "2", "--score", "margin", "--threshold", "0.2"]
+    assert main(["tune", str(copied), *wish]) == 0
+    printed = capsys.readouterr().out
+    assert "blend" in printed
+    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", printed)
+    gate = json.loads((copied / "manifest.json").read_text())["gate"]
+    assert (gate["score"], gate["top"], gate["threshold"]) == ("margin", 2, 0.2)
+    assert gate["limits"] == {"threshold": 0.2}
+    assert {row["combiner"] for row in gate["tried"]} == {"blend, top 2", "blend, weights by cluster, top 2"}
+    assert main(["evaluate", str(copied), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((copied / "metrics.json").read_text())["test"]
+    assert main(["evaluate", str(copied), "--source", "glyphs", "--json"]) == 0
+    fresh = json.loads(capsys.readouterr().out)
+    assert fresh["ensemble_top1"] == pytest.approx(report["ensemble_top1"], abs=0.01)
+    assert main(["predict", str(copied), *pictures, "--format", "jsonl"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        answer = json.loads(line)
+        assert answer["score_name"] == "margin"
+        assert len(answer["specialists"]) == (2 if answer["routed"] else 0)
+    assert main(["predict", str(copied), *pictures]) == 0
+    assert "probability" in capsys.readouterr().out
+    assert main(["info", str(copied)]) == 0
+    assert "margin at 0.2" in capsys.readouterr().out
+    assert "has changed since it was timed" in (copied / "report.html").read_text()
+
+
+def test_tune_takes_a_budget(copied: Path, capsys) -> None:
+    assert main(["tune", str(copied), "--combiner", "blend", "--passes", "1"]) == 0
+    assert "so 1.00 forward passes on average" in capsys.readouterr().out
+
+
+def test_tuning_back_to_the_papers_rule_gives_the_papers_figures(tiny_yaml: Path, copied: Path, tmp_path: Path) -> None:
+    rule = ["--gate.score", "entropy", "--gate.combiner", "hard"]
+    assert main(["fit", "--config", str(tiny_yaml), "--out", str(tmp_path / "paper"), *rule]) == 0
+    for arguments in (["--combiner", "average"], ["--combiner", "hard", "--score", "entropy"]):
+        assert main(["tune", str(copied), *arguments]) == 0
+    tuned, paper = (json.loads((path / "metrics.json").read_text()) for path in (copied, tmp_path / "paper"))
+    assert tuned == paper
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--passes", "0.5"], "passes = 0.5"),
+        (["--risk", "0"], "no rule bounds the error rate by it"),
+        (["--threshold", "0.3"], "a threshold needs a score by name"),
+        (["--score", "margin", "--threshold", "0.3", "--routed", "0.5"], "a threshold leaves nothing to choose"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_leaves_the_run_as_it_was(copied: Path, arguments, message, capsys) -> None:
+    before = (copied / "manifest.json").read_bytes()
+    assert main(["tune", str(copied), *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert (copied / "manifest.json").read_bytes() == before
+
+
+def test_infinite_logits_are_refused(copied: Path, capsys) -> None:
+    folder = Run.open(copied)
+    logits = folder.read_arrays("logits/validation.safetensors")
+    logits["packed_NM"][0, 0] = np.inf
+    folder.write_arrays("logits/validation.safetensors", logits)
+    assert main(["tune", str(copied)]) == 1
+    assert "logits must be finite" in capsys.readouterr().err
+
+
+def test_the_options_of_tune_are_these() -> None:
+    options = set(re.findall(r"--([a-z][a-z.-]*[a-z])", coterie("tune", "--help").stdout))
+    assert options == {"help", "score", "combiner", "top", "threshold", "passes", "routed", "risk"}
+
+
 def test_a_finished_run_is_not_done_again(tiny_yaml: Path, run: Path, capsys) -> None:
     assert main(["fit", "--config", str(tiny_yaml), "--out", str(run)]) == 0
     assert "nothing to do" in capsys.readouterr().out
@@ -160,8 +239,6 @@ def test_pictures_that_are_none_are_named_and_left_out_only_if_asked(
 
 
 def test_a_flipped_byte_in_the_weights_is_named(run: Path, tmp_path: Path, pictures: list[str], capsys) -> None:
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     weights = bytearray((copy / "base.safetensors").read_bytes())
@@ -221,7 +298,7 @@ def test_help_names_every_command_and_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("fit", "evaluate", "predict", "partition", "report", "info"):
+    for command in ("fit", "evaluate", "tune", "predict", "partition", "report", "info"):
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
@@ -253,6 +330,7 @@ def test_the_options_of_fit_are_these() -> None:
             "gate.score",
             "gate.combiner",
             "gate.threshold",
+            *("gate.top", "gate.passes", "gate.routed", "gate.risk"),
         ),
         *("hardware.accelerator", "hardware.precision", "hardware.threads"),
         *("hardware.compile", "hardware.no-compile"),

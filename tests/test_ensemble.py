@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from coterie.backbones import build, find_head
+from coterie.calibration import Temperatures
+from coterie.combine import Combiner
 from coterie.config import HardwareSettings
 from coterie.data.splits import Preprocessing
 from coterie.ensemble import SpecialistEnsemble
@@ -11,6 +15,7 @@ from coterie.errors import InputError
 from coterie.gate import Gate
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
+from coterie.rule import Rule
 from coterie.specialist import make_specialist
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
@@ -23,7 +28,15 @@ def base() -> nn.Module:
     return build("convnet-8", 6, 1, seed=3).eval()
 
 
-def ensemble(base: nn.Module, threshold: float, combiner="hard", shift: float = 0.0) -> SpecialistEnsemble:
+RULES = {
+    "hard": Rule(Gate(0.0)),
+    "compose": Rule(Gate(0.0), Combiner.named("compose")),
+    "blend": Rule(Gate(0.0), Combiner.named("blend", (0.6, 0.4, 1.0), top=2), Temperatures(1.5, (2.0, 1.2, 1.0))),
+    "contested": Rule(Gate(0.0, "contested"), Combiner.named("average", (0.5,))),
+}
+
+
+def ensemble(base: nn.Module, threshold: float, rule: str = "hard", shift: float = 0.0) -> SpecialistEnsemble:
     """Untrained specialists; ``shift`` moves their weights away from the base's."""
     head = find_head(base, 6, (1, 12, 12))
     specialists = []
@@ -35,7 +48,8 @@ def ensemble(base: nn.Module, threshold: float, combiner="hard", shift: float = 
                 parameter.data += shift * torch.randn(parameter.shape, generator=generator)
         specialists.append(network)
     names = LabelSpace(tuple("abcdef"))
-    return SpecialistEnsemble(base, specialists, PARTITION, names, Gate(threshold), combiner, FORM, CPU)
+    chosen = replace(RULES[rule], gate=replace(RULES[rule].gate, threshold=threshold))
+    return SpecialistEnsemble(base, specialists, PARTITION, names, chosen, FORM, CPU)
 
 
 @pytest.fixture
@@ -53,23 +67,30 @@ def test_a_gate_that_routes_nothing_returns_the_bases_probabilities_bit_for_bit(
     decision = ensemble(base, np.inf, shift=0.5).decide(images)
     shifted = decision.base_logits_NC - decision.base_logits_NC.max(axis=1, keepdims=True)
     np.testing.assert_allclose(decision.proba_NC, np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True), rtol=1e-5)
-    other = ensemble(base, np.inf, combiner="compose").decide(images)
+    other = ensemble(base, np.inf, rule="compose").decide(images)
     np.testing.assert_array_equal(decision.proba_NC, other.proba_NC)
     with torch.inference_mode():
         logits = base(FORM(torch.from_numpy(images))).numpy()
     np.testing.assert_array_equal(decision.base_logits_NC, logits)
 
 
-@pytest.mark.parametrize("combiner", ["hard", "compose"])
-def test_rows_sum_to_one_predict_is_the_argmax_and_sure_rows_are_untouched(base, images, middle, combiner) -> None:
-    both = ensemble(base, middle, combiner, shift=0.5)
+def half(base, images, rule: str) -> float:
+    """The threshold at which the rule's gate routes about half of the images."""
+    return float(np.median(ensemble(base, 0.0, rule).decide(images).score_N))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rows_sum_to_one_predict_is_the_argmax_and_sure_rows_are_untouched(base, images, rule) -> None:
+    both = ensemble(base, half(base, images, rule), rule, shift=0.5)
     decision = both.decide(images)
     assert 10 < decision.routed_N.sum() < 30
     np.testing.assert_allclose(decision.proba_NC.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(both.predict(images), both.predict_proba(images).argmax(axis=1))
-    alone = ensemble(base, np.inf).predict_proba(images)
+    alone = ensemble(base, np.inf, rule).predict_proba(images)
     np.testing.assert_array_equal(decision.proba_NC[~decision.routed_N], alone[~decision.routed_N])
-    assert (decision.proba_NC[decision.routed_N] != alone[decision.routed_N]).any(axis=1).all()
+    changed_N = decision.asked_NS[:, :2].any(axis=1)  # the third cluster has one class, and nobody to ask
+    assert (decision.proba_NC[changed_N] != alone[changed_N]).any(axis=1).all()
+    assert not changed_N[~decision.routed_N].any()
 
 
 def test_shuffling_a_batch_changes_nothing(base, images, middle) -> None:
@@ -84,39 +105,71 @@ def test_an_untrained_specialist_is_the_base_restricted_to_its_cluster(base, ima
     np.testing.assert_allclose(decision.proba_NC, ensemble(base, np.inf).predict_proba(images), atol=1e-6)
 
 
-def test_the_module_goes_where_the_base_went(base, images, middle) -> None:
-    both = ensemble(base, middle, shift=0.5)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_module_goes_where_the_base_went(base, images, rule) -> None:
+    both = ensemble(base, half(base, images, rule), rule, shift=0.5)
     inputs = FORM(torch.from_numpy(images))
     values = both(inputs)
     assert values.shape == (40, 6)
     np.testing.assert_allclose(values.softmax(1).numpy(), both.predict_proba(images), atol=1e-5)
     sure = ~torch.from_numpy(both.decide(images).routed_N)
     with torch.inference_mode():
-        torch.testing.assert_close(values[sure], base(inputs)[sure], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            values[sure], base(inputs)[sure] / both.rule.temperatures.base, rtol=0, atol=1e-5, check_dtype=False
+        )
     assert torch.isfinite(nn.functional.cross_entropy(values, values.argmin(1)))
 
 
-def test_only_the_chosen_specialist_is_asked_and_only_for_routed_images(base, images, middle) -> None:
-    decision = ensemble(base, middle, shift=0.5).decide(images)
+@pytest.mark.parametrize(("rule", "top"), [("hard", 1), ("contested", 1), ("blend", 2)])
+def test_only_the_likely_clusters_specialists_are_asked_and_only_for_routed_images(base, images, rule, top) -> None:
+    both = ensemble(base, half(base, images, rule), rule, shift=0.5)
+    seen: dict[str, int] = {}
+    for name, network in both.specialists.items():
+        network.register_forward_hook(lambda _, inputs, __, name=name: seen.update({name: len(inputs[0])}))
+    decision = both.decide(images)
+    mass_NS = PARTITION.mass_NS(np.exp(decision.base_logits_NC / np.float32(both.rule.temperatures.base)))
     for row in range(len(images)):
         asked = {s for s in range(3) if not np.isnan(decision.packed_logits_NM[row, PARTITION.columns(s)]).any()}
-        assert asked == ({decision.cluster_N[row]} if decision.routed_N[row] else set())
+        likely = set(np.argsort(-mass_NS[row])[:top].tolist()) - {2}
+        assert asked == (likely if decision.routed_N[row] else set())
+    # The networks saw these rows and no others.
+    assert seen == {str(s): int(decision.asked_NS[:, s].sum()) for s in range(2) if decision.asked_NS[:, s].any()}
 
 
-def test_an_explanation_tells_what_happened(base, images, middle) -> None:
-    both = ensemble(base, middle, shift=0.5)
+@pytest.mark.parametrize("rule", RULES)
+def test_an_explanation_tells_what_happened(base, images, rule) -> None:
+    both = ensemble(base, half(base, images, rule), rule, shift=0.5)
     decision = both.decide(images)
     for row, explanation in enumerate(both.explain(images, top=2)):
         assert explanation.predicted == "abcdef"[decision.proba_NC[row].argmax()]
         assert explanation.probability == pytest.approx(decision.proba_NC[row].max())
         assert explanation.routed == decision.routed_N[row] == (explanation.score >= explanation.threshold)
+        assert explanation.score_name == both.rule.gate.score
         assert explanation.base_top[0][0] == "abcdef"[decision.base_logits_NC[row].argmax()]
         assert len(explanation.base_top) == 2
-        if explanation.routed:
-            assert explanation.predicted == explanation.specialist_top[0][0]
-            assert {name for name, _ in explanation.specialist_top} <= set(explanation.cluster_classes)
-        else:
-            assert explanation.specialist_top == ()
+        heard = [answer.cluster for answer in explanation.specialists]
+        assert sorted(heard) == [s for s in range(2) if decision.asked_NS[row, s]]
+        for answer in explanation.specialists:
+            names = {"abcdef"[k] for k in PARTITION.classes(answer.cluster)}
+            assert {name for name, _ in answer.top} <= names
+            assert answer.weight == both.rule.combiner.weights(PARTITION)[answer.cluster]
+        if rule == "hard" and heard:
+            assert explanation.predicted == explanation.specialists[0].top[0][0]
+        if len(heard) == 2:
+            assert heard[0] == explanation.cluster
+
+
+def test_a_specialist_without_weight_is_never_run(base, images) -> None:
+    both = ensemble(base, 0.0, "compose", shift=0.5)
+    likely = int(both.decide(images[:1]).cluster_N[0])
+    both.rule = replace(both.rule, combiner=Combiner.named("compose", tuple(float(k != likely) for k in range(3))))
+    both.specialists[str(likely)].register_forward_hook(lambda *_: pytest.fail("it was run"))
+    decision = both.decide(images)
+    assert decision.routed_N.all()
+    assert not decision.asked_NS[:, likely].any()
+    explanation = both.explain(images[:1])[0]
+    assert explanation.routed
+    assert explanation.specialists == ()
 
 
 def test_a_long_list_is_worked_off_in_chunks(base, images, middle, monkeypatch) -> None:
@@ -149,4 +202,4 @@ def test_images_of_another_form_are_refused(base, bad, message) -> None:
 
 def test_a_specialist_for_each_cluster_is_needed(base) -> None:
     with pytest.raises(InputError, match="3 clusters need as many specialists; got 1"):
-        SpecialistEnsemble(base, [None], PARTITION, LabelSpace(tuple("abcdef")), Gate(0.0), "hard", FORM, CPU)
+        SpecialistEnsemble(base, [None], PARTITION, LabelSpace(tuple("abcdef")), Rule(Gate(0.0)), FORM, CPU)

@@ -13,6 +13,7 @@ from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Gate
 from coterie.metrics import Report, calibration_error, gain_interval, in_top_k, risk_coverage_area, score
 from coterie.partition import Partition
+from coterie.rule import Rule
 
 
 @given(st.integers(3, 9), st.integers(1, 3), st.integers(0, 1000))
@@ -94,5 +95,5 @@ def test_perfect_confidence_has_no_calibration_error() -> None:
 def test_a_report_survives_json() -> None:
     rng = np.random.default_rng(0)
     outputs = Outputs(rng.normal(size=(30, 4)), rng.normal(size=(30, 4)), rng.integers(4, size=30))
-    report = evaluate(outputs, Partition.from_assignment([0, 1, 0, 1]), Gate(0.9), "hard")
+    report = evaluate(outputs, Partition.from_assignment([0, 1, 0, 1]), Rule(Gate(0.9)))
     assert Report.from_values(json.loads(json.dumps(report.to_values(), allow_nan=False))) == report

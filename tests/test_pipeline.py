@@ -9,14 +9,17 @@ import torch
 import coterie
 from conftest import make_split, make_splits
 from coterie import artifact, pipeline
-from coterie.config import FitSettings
+from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, TrainingError
 from coterie.evaluation import evaluate
+from coterie.gate import Gate
 from coterie.partition import Partition
 from coterie.plan import make_plan
 from coterie.progress import Progress
+from coterie.rule import Rule
 from coterie.run_folder import Run
+from coterie.tune import Request
 
 
 class Interrupting(Progress):
@@ -88,7 +91,7 @@ def test_stored_logits_give_the_stored_figures_again(run: Run) -> None:
     for split, report in artifact.read_reports(run).items():
         outputs = artifact.read_outputs(run, split)
         manifest = run.manifest
-        again = evaluate(outputs, artifact.partition_of(manifest), artifact.gate_of(manifest), manifest.gate.combiner)
+        again = evaluate(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest))
         assert again == report
 
 
@@ -229,10 +232,44 @@ def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings
     assert artifact.read_reports(other)["test"] != artifact.read_reports(run)["test"]
 
 
+def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> None:
+    gate = GateSettings(combiner="average", score="contested", top=2)
+    tuning = artifact.retune(run, Request.of(gate))
+    ensemble = coterie.load(run.path)
+    assert ensemble.rule == tuning.rule
+    right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert run.manifest.gate.accuracy == tuning.accuracy
+    assert run.manifest.costs.ensemble_image_ms is None
+    assert Run.open_complete(run.path).manifest.gate == run.manifest.gate
+
+
+def test_tuning_reads_no_test_image(run: Run) -> None:
+    request = Request.of(GateSettings(combiner="blend"))
+    first = artifact.retune(run, request)
+    test = artifact.read_outputs(run, "test")
+    artifact.write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
+    assert artifact.retune(run, request).rule == first.rule
+
+
+def test_a_run_of_an_earlier_version_has_the_papers_rule(run: Run, splits: Splits) -> None:
+    file = run.path / "manifest.json"
+    values = json.loads(file.read_text())
+    values["gate"] = {"score": "entropy", "combiner": "hard", "threshold": 1.1}
+    values["settings"]["gate"] = dict(values["gate"])
+    file.write_text(json.dumps(values))
+    ensemble = coterie.load(run.path)
+    assert ensemble.rule == Rule(Gate(1.1))
+    artifact.write_report(Run.open_complete(run.path), "2026-01-01")
+    assert ensemble.decide(splits.test.images).proba_NC.shape == (64, 8)
+
+
 def test_a_given_threshold_is_kept_and_nothing_routed_gives_the_base(
     tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:
-    ensemble = coterie.fit(changed(settings, gate={"threshold": 1e6}), tmp_path / "run", splits=splits)
+    ensemble = coterie.fit(
+        changed(settings, gate={"score": "entropy", "threshold": 1e6}), tmp_path / "run", splits=splits
+    )
     decision = ensemble.decide(splits.test.images)
     assert not decision.routed_N.any()
     logits = torch.from_numpy(decision.base_logits_NC)

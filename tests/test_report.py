@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coterie import figures
+from coterie.accounting import account
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, sweep_thresholds
 from coterie.labels import LabelSpace
@@ -26,6 +27,8 @@ from coterie.report import (
     size,
     verdict,
 )
+from coterie.rule import Rule
+from coterie.run_folder import GateRecord, TriedRecord
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = ("<script>alert(1)</script>", '" onload="x', "a & b", "Ελληνικά", "Кириллица " * 12, "{{ 7 * 7 }}")
@@ -73,7 +76,7 @@ def make_example(partition: Partition, label: int, base: int, ensemble: int, cha
         specialist_logits=rng.normal(size=len(partition.classes(cluster))),
         base_class=base,
         ensemble_class=ensemble,
-        entropy=1.25,
+        score=1.25,
     )
 
 
@@ -87,9 +90,9 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         return Outputs(base_NC, base_NC[:, partition.packed_class_M] + rng.normal(size=base_NC.shape), label_N)
 
     validation, test = outputs(), outputs()
-    routing = Routing.of(validation, partition, "hard")
+    routing = Routing.of(validation, partition, Rule(Gate(0.0)))
     curve = sweep_thresholds(routing.score_N, *routing.right(validation.label_N))
-    gate = Gate(float(curve.threshold_T[curve.best]))
+    rule = Rule(Gate(float(curve.threshold_T[curve.best])))
     vectors = rng.normal(size=(n_classes, 16))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return ReportContent(
@@ -98,9 +101,11 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         labels=LabelSpace(names or tuple(f"class-{k}" for k in range(n_classes))),
         partition=partition,
         similarity_CC=vectors @ vectors.T,
-        test=evaluate(test, partition, gate, "hard"),
-        validation=evaluate(validation, partition, gate, "hard"),
+        test=evaluate(test, partition, rule),
+        validation=evaluate(validation, partition, rule),
+        accounting=account(test, partition, rule),
         candidates=((n_clusters, 0.7),),
+        gate=GateRecord(score="entropy", combiner="hard", threshold=rule.gate.threshold),
         examples=(make_example(partition, 0, 1, 0), make_example(partition, 1, 1, 0)),
         costs=Costs(712.0, 725.0, 1.2, 1.71, 3_214_500, 28_930_500, 128_600_000),
         histories=(("base", (2.0, 1.0), (0.3, 0.6)), ("specialist 0", (0.9,), (0.8,))),
@@ -202,6 +207,35 @@ def test_a_curve_of_one_point_and_no_threshold_render():
     page = Page(render(replace(content, test=flat, validation=flat)))
     assert "no threshold pays" in page.text
     assert page.count("polyline", "first line") == 1  # the base's training; the curve is a dot
+
+
+def test_the_rule_is_told_with_the_table_that_it_was_chosen_from():
+    content = make_content(6, 3)
+    tried = tuple(
+        TriedRecord(combiner=f"blend {k}", score="margin", accuracy=0.7 - k / 100, gain=0.02, passes=1.4, routed=0.4)
+        for k in range(20)
+    )
+    gate = GateRecord(
+        score="contested",
+        combiner="blend",
+        threshold=0.2,
+        weights=(0.65, 0.0, 0.65),
+        top=2,
+        base_temperature=0.83,
+        specialist_temperatures=(0.7, 1.0, 1.5),
+        note="Chosen <for> a reason.",
+        tried=tried,
+    )
+    page = Page(render(replace(content, gate=gate, costs=replace(content.costs, ensemble_image_ms=None))))
+    assert "contested" in page.text
+    assert "The specialists of the 2 most likely clusters are asked" in page.text
+    assert "Weight of a specialist's word: 0.0, 0.65." in page.text
+    assert "divided by 0.83, those of the specialists by 0.70 to 1.50" in page.text
+    assert "In 1 of 3 clusters the specialist was no better than the restricted base on validation" in page.text
+    assert "Chosen <for> a reason." in page.text
+    assert re.search(r"blend 0\s*margin\s*70\.", page.text)
+    assert "The best 12 of 20 that were tried" in page.text
+    assert "the ensemble's rule has changed since it was timed" in page.text
 
 
 def test_nothing_to_show_is_said():

@@ -10,7 +10,9 @@ from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Gate
 from coterie.metrics import Report
 from coterie.partition import Partition
-from coterie.terminal import BarProgress, LineProgress, headline, make_progress, print_report, show_duration
+from coterie.rule import Rule
+from coterie.terminal.progress import BarProgress, LineProgress, make_progress, show_duration
+from coterie.terminal.report import headline, print_report
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def report() -> Report:
     rng = np.random.default_rng(0)
     label_N = rng.integers(6, size=300)
     logits = rng.normal(size=(300, 6)) + np.eye(6)[label_N]
-    return evaluate(Outputs(logits, logits, label_N), Partition.from_assignment([0, 0, 1, 1, 2, 2]), Gate(1.0), "hard")
+    return evaluate(Outputs(logits, logits, label_N), Partition.from_assignment([0, 0, 1, 1, 2, 2]), Rule(Gate(1.0)))
 
 
 def console(**options) -> Console:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
+from torch import nn
 
-from coterie.backbones import Head, build
+from coterie.accounting import account
+from coterie.base import rebuild_base
+from coterie.calibration import Temperatures
+from coterie.combine import Combiner
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
 from coterie.data.splits import Preprocessing, Split
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError
-from coterie.evaluation import Outputs, Routing
-from coterie.gate import Gate
+from coterie.evaluation import Outputs, Routing, evaluate
+from coterie.gate import GainModel, Gate
 from coterie.labels import LabelSpace
 from coterie.metrics import Report
 from coterie.partition import IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
-from coterie.run_folder import REPORT, GateRecord, Manifest, Run
+from coterie.rule import Rule
+from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
 from coterie.specialist import make_specialist
+from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"
+HEAD_FILE = "head.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
 STAGE_LOGITS = "logits/stages/"
 N_EXAMPLES = 12
@@ -50,15 +58,25 @@ def stage_logits_folder(split: str) -> str:
     return f"{STAGE_LOGITS}{split}/"
 
 
-def load_ensemble(path: Path | str, hardware: HardwareSettings | None = None) -> SpecialistEnsemble:
+def load_ensemble(
+    path: Path | str,
+    hardware: HardwareSettings | None = None,
+    *,
+    base: nn.Module | None = None,
+    trust: str | None = None,
+) -> SpecialistEnsemble:
     """The ensemble of a finished run, ready to predict.
 
     Args:
         path: the run folder.
         hardware: device and precision; those that the run was trained with if left out.
+        base: for a run whose base was passed from Python or built by a function: a network of the same form. It is
+            copied, and gets the run's weights.
+        trust: ``module:function``; that function may be called to build the base of a run that names it.
 
     Raises:
-        ArtifactError: there is no finished run, its format is newer, or files are missing or damaged (named).
+        ArtifactError: there is no finished run, its format is newer, files are missing or damaged (named), or its base
+            can only be built by code that nobody said to trust.
     """
     run = Run.open_complete(Path(path))
     manifest = run.manifest
@@ -67,23 +85,23 @@ def load_ensemble(path: Path | str, hardware: HardwareSettings | None = None) ->
     assert manifest.data is not None  # run.open_complete and partition_of checked
     assert manifest.head is not None
     preprocessing = Preprocessing(**manifest.data.model_dump(exclude={"about", "classes"}))
-    base = build(settings.backbone, len(labels), preprocessing.channels, settings.seed)
-    head = Head(**manifest.head.model_dump())
+    network, head = rebuild_base(
+        settings, manifest.network, manifest.head, len(labels), preprocessing.channels, base, trust
+    )
     specialists = []
     for cluster in range(partition.n_clusters):
         classes = partition.classes(cluster)
-        specialist = make_specialist(base, head, classes) if len(classes) > 1 else None
+        specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
         if specialist is not None:
             run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
         specialists.append(specialist)
-    run.read_weights(BASE_FILE, base)
+    run.read_weights(BASE_FILE, network)
     return SpecialistEnsemble(
-        base,
+        network,
         specialists,
         partition,
         labels,
-        gate_of(manifest),
-        gate_record(manifest).combiner,
+        rule_of(manifest),
         preprocessing,
         hardware or settings.hardware,
     )
@@ -104,16 +122,82 @@ def partition_of(manifest: Manifest) -> Partition:
 
 
 def gate_record(manifest: Manifest) -> GateRecord:
-    """How a run routes."""
+    """How a run routes and combines, and what that was chosen from."""
     if manifest.gate is None:
         raise ArtifactError("the run has no gate yet: it was cut short")
     return manifest.gate
 
 
-def gate_of(manifest: Manifest) -> Gate:
-    """The gate of a run."""
-    threshold = gate_record(manifest).threshold
-    return Gate(np.inf if threshold is None else threshold)
+def rule_of(manifest: Manifest) -> Rule:
+    """The rule of a run."""
+    record = gate_record(manifest)
+    model = None if record.gain is None else GainModel(**record.gain.model_dump())
+    return Rule(
+        Gate(np.inf if record.threshold is None else record.threshold, record.score, model),
+        Combiner.named(record.combiner, record.weights, record.top),
+        Temperatures(record.base_temperature, record.specialist_temperatures),
+    )
+
+
+def record_of(tuning: Tuning) -> GateRecord:
+    """A rule as the manifest holds it, with the table that it was chosen from."""
+    rule, model = tuning.rule, tuning.rule.gate.model
+    return GateRecord(
+        score=rule.gate.score,
+        combiner=rule.combiner.name,
+        threshold=rule.gate.threshold if np.isfinite(rule.gate.threshold) else None,
+        weights=rule.combiner.weight_S,
+        top=rule.combiner.top,
+        base_temperature=rule.temperatures.base,
+        specialist_temperatures=rule.temperatures.specialist_S,
+        gain=None if model is None else GainRecord(**vars(model)),
+        limits={name: limit for name, limit in vars(tuning.budget).items() if limit is not None},
+        accuracy=tuning.accuracy,
+        note=tuning.note,
+        tried=tuple(
+            TriedRecord(combiner=row.combination.title, **{k: v for k, v in vars(row).items() if k != "combination"})
+            for row in tuning.candidates
+        ),
+    )
+
+
+def retune(run: Run, request: Request) -> Tuning:
+    """Choose the rule of a finished run anew from its validation logits, and write it with all that follows from it:
+    figures, report. Nothing is trained, and no test image has a say. How long an image takes is no longer known.
+
+    Raises:
+        InputError: no candidate meets the budget.
+    """
+    manifest, partition = run.manifest, partition_of(run.manifest)
+    seed = FitSettings.from_values(manifest.settings).seed
+    tuning = tune(read_outputs(run, "validation"), partition, request, seed)
+    costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
+    write_rule(run, tuning, costs=costs)
+    write_report(run, datetime.now(UTC).date().isoformat())
+    return tuning
+
+
+def write_rule(run: Run, tuning: Tuning, **records: Any) -> None:
+    """Put a rule into the manifest, together with its figures on the stored logits of validation and test."""
+    partition = partition_of(run.manifest)
+    reports = {
+        name: evaluate(read_outputs(run, name), partition, tuning.rule).to_values() for name in ("validation", "test")
+    }
+    run.write_json("metrics.json", reports, gate=record_of(tuning), **records)
+
+
+def write_head(run: Run, head: nn.Linear) -> None:
+    """Keep the rows of the base's head, whatever kind of layer it is."""
+    bias = {} if head.bias is None else {"bias_C": head.bias.detach().cpu().float().numpy()}
+    run.write_arrays(HEAD_FILE, {"weight_CD": head.weight.detach().cpu().float().numpy(), **bias})
+
+
+def where_rows_are(run: Run) -> tuple[str, str, str]:
+    """The file that holds the label embeddings, and the names there of the head's rows and biases."""
+    if run.has(HEAD_FILE) or run.manifest.head is None:
+        return HEAD_FILE, "weight_CD", "bias_C"
+    # Runs of the first versions kept them only among the base's weights.
+    return BASE_FILE, f"{run.manifest.head.path}.weight", f"{run.manifest.head.path}.bias"
 
 
 def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
@@ -129,19 +213,18 @@ def read_outputs(run: Run, split: str) -> Outputs:
     return Outputs(**run.read_arrays(outputs_file(split)))
 
 
-def write_examples(run: Run, outputs: Outputs, ensemble: SpecialistEnsemble, split: Split) -> None:
+def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule, split: Split) -> None:
     """Keep the pixels of a dozen images on which base and ensemble differ, for the report."""
-    row_E = _choose_examples(outputs, ensemble)
+    row_E = _choose_examples(outputs, partition, rule)
     run.write_arrays(EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": split.images.read(torch.from_numpy(row_E)).numpy()})
 
 
-def _choose_examples(outputs: Outputs, ensemble: SpecialistEnsemble) -> IntArray:
+def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntArray:
     """At random, with a fixed seed: half of those that the ensemble corrected, half of those that it spoiled."""
-    routing = Routing.of(outputs, ensemble.partition, ensemble.combiner)
-    routed_N = routing.score_N >= ensemble.gate.threshold
-    base_N, routed_right_N = routing.right(outputs.label_N)
+    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers(rule)
+    right_N, was_right_N = ensemble_N == outputs.label_N, base_N == outputs.label_N
     rng = np.random.default_rng(0)
-    kinds = (routed_N & routed_right_N & ~base_N, routed_N & base_N & ~routed_right_N)
+    kinds = (right_N & ~was_right_N, was_right_N & ~right_N)
     return np.concatenate([rng.permutation(np.flatnonzero(kind))[: N_EXAMPLES // 2] for kind in kinds])
 
 
@@ -182,7 +265,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
     assert manifest.partition is not None  # partition_of checks
     assert manifest.costs is not None
     settings = FitSettings.from_values(manifest.settings)
-    head_weight = safetensors.torch.load(run.read(BASE_FILE))[f"{manifest.head.path}.weight"]
+    head_file, rows, _ = where_rows_are(run)
     history = run.read_json("history.json")
     costs = manifest.costs.model_dump()
     return ReportContent(
@@ -190,10 +273,12 @@ def _report_content(run: Run, created: str) -> ReportContent:
         backbone=settings.backbone,
         labels=labels_of(manifest),
         partition=partition_of(manifest),
-        similarity_CC=LabelEmbedding(head_weight.double().numpy()).similarity_CC(),
+        similarity_CC=LabelEmbedding(run.read_arrays(head_file)[rows].astype(np.float64)).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
+        accounting=account(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
+        gate=gate_record(manifest),
         examples=_read_examples(run),
         costs=Costs(**costs, storage_bytes=_weight_bytes(manifest)),
         histories=tuple(
@@ -213,35 +298,37 @@ def _weight_bytes(manifest: Manifest) -> int:
 
 
 def _read_examples(run: Run) -> tuple[Example, ...]:
+    """The kept images on which base and ensemble differ: fewer than were kept if the rule has changed since."""
     manifest = run.manifest
-    outputs, partition = read_outputs(run, "test"), partition_of(manifest)
-    routing = Routing.of(outputs, partition, gate_record(manifest).combiner)
+    outputs, partition, rule = read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)
     stored = run.read_arrays(EXAMPLES_FILE)
-    examples = []
-    for row, pixels_HWC in zip(stored["row_E"].tolist(), stored["pixels_EHWC"], strict=True):
-        cluster = int(routing.cluster_N[row])
-        examples.append(
-            Example(
-                pixels_HWC=pixels_HWC,
-                label=int(outputs.label_N[row]),
-                base_logits_C=outputs.base_NC[row],
-                cluster=cluster,
-                specialist_logits=outputs.packed_NM[row, partition.columns(cluster)],
-                base_class=int(routing.base_proba_NC[row].argmax()),
-                ensemble_class=int(routing.routed_proba_NC[row].argmax()),
-                entropy=float(routing.score_N[row]),
-            )
+    if not len(stored["row_E"]):  # base and ensemble gave the same answers
+        return ()
+    kept = outputs.take(stored["row_E"])
+    routing = Routing.of(kept, partition, rule)
+    base_E, ensemble_E = routing.answers(rule)
+    return tuple(
+        Example(
+            pixels_HWC=stored["pixels_EHWC"][place],
+            label=int(kept.label_N[place]),
+            base_logits_C=kept.base_NC[place],
+            cluster=(cluster := int(routing.cluster_N[place])),
+            specialist_logits=kept.packed_NM[place, partition.columns(cluster)],
+            base_class=int(base_E[place]),
+            ensemble_class=int(ensemble_E[place]),
+            score=float(routing.score_N[place]),
         )
-    return tuple(examples)
+        for place in np.flatnonzero(base_E != ensemble_E).tolist()
+    )
 
 
-def outputs_on(run: Run, source: str, split: str) -> Outputs:
+def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> Outputs:
     """Run base and specialists over other labelled images with the same classes.
 
     Raises:
         DataError: the source is broken, or its classes are not the run's.
     """
-    ensemble = load_ensemble(run.path)
+    ensemble = load_ensemble(run.path, trust=trust)
     settings = FitSettings.from_values(run.manifest.settings)
     form = ensemble.preprocessing
     size = {"image_size": form.height} if form.height == form.width else {}

@@ -1,23 +1,96 @@
-"""Base and specialist probabilities -> one distribution. Arrays only.
+"""Base and specialist answers -> one distribution. Arrays only.
+
+One machine for every rule. Each sample asks some clusters. Inside an asked cluster, P(class | cluster) is a mixture of
+the base's and the specialist's; the cluster keeps the mass that the base gave it; and the classes of clusters that
+are not asked either keep the base's values, or are dropped. The paper's rule asks one cluster, gives the specialist all
+the weight, and drops the rest.
 
 Specialist values are packed: one column per class of each cluster (see Partition.packed_class_M).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
+from coterie.config import CombinerName
 from coterie.errors import InputError
 from coterie.partition import Partition
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
-Combiner = Literal["hard", "compose"]
+Mixture = Literal["geometric", "arithmetic", "product"]
+
+
+@dataclass(frozen=True)
+class Combiner:
+    """How the answers of base and specialists become one.
+
+    ``mixture``: of P_base(class | cluster) = p and P_specialist(class | cluster) = q with weight w: ``geometric``
+    p^(1-w) q^w, ``arithmetic`` (1-w) p + w q, ``product`` p q^w, each normalised; 0 is the base in all three.
+    ``weight_S``: w of each cluster, or one for all. ``top``: how many clusters are asked, the most likely first; in a
+    cover of several layers, of each layer. ``keeps_rest``: classes that are in no asked cluster keep the base's values;
+    otherwise they get 0, and the asked clusters share their mass.
+
+    Raises:
+        InputError: a weight outside 0 to 1, fewer than one cluster, or an unknown mixture.
+    """
+
+    mixture: Mixture = "geometric"
+    weight_S: tuple[float, ...] = (1.0,)
+    top: int = 1
+    keeps_rest: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mixture not in get_args(Mixture):
+            raise InputError(f"mixture {self.mixture!r}: must be one of {', '.join(get_args(Mixture))}")
+        if not self.weight_S or not all(0 <= weight <= 1 for weight in self.weight_S):
+            raise InputError(f"weights on the specialists must be from 0 to 1; got {self.weight_S}")
+        if self.top < 1:
+            raise InputError(f"at least one cluster must be asked; got top = {self.top}")
+
+    @classmethod
+    def named(cls, name: CombinerName, weight_S: tuple[float, ...] = (1.0,), top: int = 1) -> Self:
+        """``hard`` (the paper's) and ``compose`` give specialists all the weight, or none; ``blend`` is the geometric
+        mixture, ``average`` the arithmetic one, ``product`` the product.
+        """
+        mixtures: dict[CombinerName, Mixture] = {"average": "arithmetic", "product": "product"}
+        return cls(mixtures.get(name, "geometric"), weight_S, top, keeps_rest=name != "hard")
+
+    @property
+    def name(self) -> CombinerName:
+        """The name that gives this combiner with its weights."""
+        if not self.keeps_rest:
+            return "hard"
+        names: dict[Mixture, CombinerName] = {"arithmetic": "average", "product": "product"}
+        return names.get(self.mixture, "compose" if set(self.weight_S) <= {0, 1} else "blend")
+
+    def weights(self, partition: Partition) -> FloatArray:
+        """The weight of each cluster, of shape (S,).
+
+        Raises:
+            InputError: there are neither one weight nor as many as clusters.
+        """
+        if len(self.weight_S) not in (1, partition.n_clusters):
+            raise InputError(f"{partition.n_clusters} clusters need as many weights, or one; got {len(self.weight_S)}")
+        return np.broadcast_to(np.asarray(self.weight_S), partition.n_clusters)
+
+    def needs_specialist(self, partition: Partition) -> BoolArray:
+        """The clusters whose specialist is run when they are asked: they have one, and it has a weight. Shape (S,)."""
+        return (partition.size_S > 1) & (self.weights(partition) > 0)
+
+    def asked(self, answer: BaseAnswer, routed_N: BoolArray) -> BoolArray:
+        """Which clusters each sample asks, of shape (N, S): none where it is not routed, and none whose answer would
+        change nothing.
+        """
+        asked_NS = answer.most_likely(self.top) & routed_N[:, None]
+        return asked_NS & self.needs_specialist(answer.partition) if self.keeps_rest else asked_NS
 
 
 def route(base_proba_NC: FloatArray, partition: Partition) -> IntArray:
@@ -25,46 +98,101 @@ def route(base_proba_NC: FloatArray, partition: Partition) -> IntArray:
     return partition.mass_NS(base_proba_NC).argmax(axis=1)
 
 
-def packed_softmax(packed_logits_NM: FloatArray, partition: Partition) -> FloatArray:
-    """P_specialist(class | cluster): each cluster's columns sum to 1. Shape (N, M)."""
-    proba_NM = np.empty_like(packed_logits_NM)
-    for cluster in range(partition.n_clusters):
-        columns = partition.columns(cluster)
-        proba_NM[:, columns] = softmax(packed_logits_NM[:, columns], axis=1)
-    return proba_NM
+@dataclass(frozen=True, eq=False)
+class BaseAnswer:
+    """What the base says of N samples: its logits, and what follows from them and a partition.
+
+    Raises:
+        InputError: the partition is of another number of classes.
+    """
+
+    logits_NC: FloatArray
+    partition: Partition
+
+    def __post_init__(self) -> None:
+        if self.logits_NC.ndim != 2 or self.logits_NC.shape[1] != self.partition.n_classes:
+            raise InputError(
+                f"base logits {self.logits_NC.shape} do not fit a partition of {self.partition.n_classes} classes"
+            )
+
+    @cached_property
+    def proba_NC(self) -> FloatArray:
+        """Softmax of the logits."""
+        return softmax(self.logits_NC, axis=1)
+
+    @cached_property
+    def mass_NS(self) -> FloatArray:
+        """Probability of each cluster."""
+        return self.partition.mass_NS(self.proba_NC)
+
+    @cached_property
+    def cluster_N(self) -> IntArray:
+        """The cluster with the largest mass."""
+        return self.mass_NS.argmax(axis=1)
+
+    def most_likely(self, top: int) -> BoolArray:
+        """Whether each cluster is among the ``top`` most likely of its sample, of shape (N, S)."""
+        asked_NS = np.zeros(self.mass_NS.shape, dtype=bool)
+        order_NT = np.argsort(-self.mass_NS, axis=1, kind="stable")[:, :top] if top > 1 else self.cluster_N[:, None]
+        np.put_along_axis(asked_NS, order_NT, True, axis=1)
+        return asked_NS
 
 
-def combine(
-    combiner: Combiner,
-    base_proba_NC: FloatArray,
-    packed_proba_NM: FloatArray,
-    partition: Partition,
-    cluster_N: IntArray,
-    routed_N: BoolArray,
-) -> FloatArray:
-    """The ensemble's probabilities, of shape (N, C), rows summing to 1. Rows that are not routed are the base's.
+def mix(mixture: Mixture, base_RK: FloatArray, specialist_RK: FloatArray, weight: float) -> FloatArray:
+    """The mixture of two conditional distributions over the K classes of a cluster; all are logarithms, (R, K)."""
+    if mixture == "arithmetic":
+        if weight in (0, 1):  # log 0 is none of logaddexp's business
+            return specialist_RK if weight else base_RK
+        return np.logaddexp(base_RK + np.log1p(-weight), specialist_RK + np.log(weight)).astype(base_RK.dtype)
+    base_power = 1.0 if mixture == "product" else 1 - weight
+    return log_softmax(base_power * base_RK + weight * specialist_RK, axis=1)
 
-    ``hard``: the specialist of ``cluster_N`` decides alone; classes outside its cluster get 0 (the paper's rule).
-    ``compose``: within the cluster, P_base(cluster) * P_specialist(class | cluster); outside it, the base's values.
-    Only the columns of each row's cluster are read from ``packed_proba_NM``.
+
+def combine(combiner: Combiner, answer: BaseAnswer, packed_logits_NM: FloatArray, asked_NS: BoolArray) -> FloatArray:
+    """The ensemble's probabilities, of shape (N, C), rows summing to 1. A row that asks nobody is the base's.
+
+    A class that is in several asked clusters (of a cover) gets the geometric mean of what these give it, before the row
+    is normalised. Only the columns of asked clusters are read from ``packed_logits_NM``; those of a cluster with one
+    class, or without weight, are not read at all.
 
     Raises:
         InputError: shapes disagree.
     """
-    n = len(base_proba_NC)
-    if packed_proba_NM.shape != (n, int(partition.size_S.sum())) or base_proba_NC.shape[1] != partition.n_classes:
+    partition, n = answer.partition, len(answer.logits_NC)
+    if packed_logits_NM.shape != (n, len(partition.packed_class_M)) or asked_NS.shape != (n, partition.n_clusters):
         raise InputError(
-            f"base {base_proba_NC.shape} and specialists {packed_proba_NM.shape} do not fit a partition of "
-            f"{partition.n_classes} classes into sizes {partition.size_S.tolist()}"
+            f"specialists' logits {packed_logits_NM.shape} and asked clusters {asked_NS.shape} do not fit {n} samples "
+            f"and a partition of {partition.n_classes} classes into sizes {partition.size_S.tolist()}"
         )
-    proba_NC = base_proba_NC.copy()
-    for cluster in range(partition.n_clusters):
-        rows = np.flatnonzero(routed_N & (cluster_N == cluster))
-        classes = partition.classes(cluster)
-        conditional = packed_proba_NM[rows, partition.columns(cluster)]
-        if combiner == "compose":
-            conditional = conditional * proba_NC[np.ix_(rows, classes)].sum(axis=1, keepdims=True)
-        else:
-            proba_NC[rows] = 0.0
-        proba_NC[np.ix_(rows, classes)] = conditional
+    proba_NC = answer.proba_NC.copy()
+    row_R = np.flatnonzero(asked_NS.any(axis=1))
+    if row_R.size:
+        proba_NC[row_R] = _combine_rows(combiner, answer, packed_logits_NM, asked_NS, row_R)
     return proba_NC
+
+
+def _combine_rows(
+    combiner: Combiner, answer: BaseAnswer, packed_logits_NM: FloatArray, asked_NS: BoolArray, row_R: IntArray
+) -> FloatArray:
+    """The rows that ask somebody, of shape (R, C)."""
+    partition, weight_S = answer.partition, combiner.weights(answer.partition)
+    runs_S = combiner.needs_specialist(partition)
+    base_RC = log_softmax(answer.logits_NC[row_R], axis=1)
+    log_RC = base_RC.copy() if combiner.keeps_rest else np.full_like(base_RC, -np.inf)
+    times_RC = np.zeros(base_RC.shape, dtype=np.int16) if partition.overlaps else None
+    for cluster in np.flatnonzero(asked_NS[row_R].any(axis=0)).tolist():
+        place_A = np.flatnonzero(asked_NS[row_R, cluster])
+        block = np.ix_(place_A, partition.classes(cluster))
+        mass_A1 = logsumexp(base_RC[block], axis=1, keepdims=True)
+        value = base_RC[block] - mass_A1
+        if runs_S[cluster]:
+            specialist = log_softmax(packed_logits_NM[row_R[place_A], partition.columns(cluster)], axis=1)
+            value = mix(combiner.mixture, value, specialist, float(weight_S[cluster]))
+        value += mass_A1
+        if times_RC is not None:  # the running mean of what the clusters asked so far give these classes
+            times_RC[block] += 1
+            before = np.where(times_RC[block] > 1, log_RC[block], value)
+            value = before + (value - before) / times_RC[block]
+        log_RC[block] = value
+    proba_RC = np.exp(log_RC)
+    return proba_RC / proba_RC.sum(axis=1, keepdims=True)

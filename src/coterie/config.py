@@ -18,6 +18,8 @@ PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "ba
 
 # Groups that begin so are a column of the data, and not a file.
 GROUPS_COLUMN = "column:"
+ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
+CombinerName = Literal["hard", "compose", "blend", "average", "product"]
 
 
 # What may change when a run goes on: how it goes, and not what comes out. (Threads, compilation and where images are
@@ -66,6 +68,12 @@ class DataSettings(Settings):
     memory_gib: float = Field(
         2.0, ge=0, description="keep decoded images in memory up to this size; beyond, decode in workers"
     )
+    mean: tuple[float, ...] | None = Field(
+        None, description="per channel, 0 to 1: what a base that was trained elsewhere subtracts; measured if left out"
+    )
+    std: tuple[float, ...] | None = Field(
+        None, validate_default=True, description="per channel, 0 to 1: what it then divides by; with --data.mean"
+    )
     workers: int = Field(2, ge=0, le=256, description="worker processes that decode, where images do not fit in memory")
     crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
     cutout: int = Field(0, ge=0, le=1024, description="side in pixels of a square hole at a random place; 0: none")
@@ -77,6 +85,10 @@ class DataSettings(Settings):
         None, ge=1, description="glyphs only: training images per class (validation and test get a quarter each)"
     )
 
+    def with_source(self, source: str) -> DataSettings:
+        """The same with another source, checked as any."""
+        return DataSettings(**{**self.model_dump(), "source": source})
+
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
@@ -84,6 +96,16 @@ class DataSettings(Settings):
         if (kind in {"glyphs", "cifar100"} and not rest) or (kind in {"parquet", "folder", "hub"} and rest):
             return source
         raise ValueError("must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME")
+
+    @field_validator("std")
+    @classmethod
+    def _with_mean(cls, std: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        mean = info.data.get("mean")
+        if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
+            raise ValueError("mean and std are given together, one number per channel each")
+        if std is not None and min(std) <= 0:
+            raise ValueError("each must be above 0")
+        return std
 
 
 class TrainingSettings(Settings):
@@ -101,6 +123,16 @@ class TrainingSettings(Settings):
     warmup_share: float = Field(0.2, ge=0, lt=1, description="share of the steps in which one-cycle rises")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread over all classes")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
+
+
+class SpecialistSettings(TrainingSettings):
+    """How each specialist is trained, and which part of it."""
+
+    trainable: str = Field(
+        "all",
+        description="all | head | last-N (the last N parts, of which the head is one) | NAME (a module of the network, "
+        "with all that runs after it); the rest stays the base's, running statistics included",
+    )
 
 
 class PartitionSettings(Settings):
@@ -150,17 +182,41 @@ class PartitionSettings(Settings):
 
 
 class GateSettings(Settings):
-    """When a specialist is asked, and how its answer is used."""
+    """When specialists are asked, and how their answers are used. What is `auto` is chosen on validation."""
 
-    score: Literal["entropy"] = Field("entropy", description="the base's uncertainty: entropy of its softmax, in nats")
-    combiner: Literal["hard", "compose"] = Field(
-        "hard",
-        description="hard: the specialist decides (the paper's rule); "
-        "compose: P_base(cluster) x P_specialist(class | cluster)",
+    score: Literal["auto", ScoreName] = Field(
+        "auto",
+        description="what is routed: entropy (the paper's, in nats) | confidence (1 - largest probability) | margin | "
+        "energy | clusters (entropy over clusters) | contested (what is at stake in the likely cluster) | learned",
     )
+    combiner: Literal["auto", CombinerName] = Field(
+        "auto",
+        description="hard: the specialist decides (the paper's rule); compose: P_base(cluster) x P_specialist(class | "
+        "cluster); blend, average, product: base and specialist mixed within the cluster",
+    )
+    top: int | None = Field(None, ge=1, description="likely clusters whose specialists are asked; 1 or 2 if left out")
     threshold: float | None = Field(
-        None, ge=0, description="route at this score and above; chosen on validation if left out"
+        None, description="route at this score and above; chosen on validation if left out", validate_default=True
     )
+    passes: float | None = Field(None, ge=1, description="limit: forward passes per image on average, the base's too")
+    routed: float | None = Field(None, ge=0, le=1, description="limit: share of images that are routed")
+    risk: float | None = Field(
+        None, ge=0, le=1, description="bound the error rate by this (confidence 95 %) at the least cost"
+    )
+
+    @field_validator("threshold")
+    @classmethod
+    def _threshold_of_a_score(cls, threshold: float | None, info: ValidationInfo) -> float | None:
+        if threshold is not None and info.data.get("score") == "auto":
+            raise ValueError("a threshold needs a score by name: each has a scale of its own")
+        return threshold
+
+    @field_validator("passes", "routed", "risk")
+    @classmethod
+    def _nothing_beside_a_threshold(cls, limit: float | None, info: ValidationInfo) -> float | None:
+        if limit is not None and info.data.get("threshold") is not None:
+            raise ValueError("a threshold leaves nothing to choose: give one or the other")
+        return limit
 
 
 class HardwareSettings(Settings):
@@ -186,12 +242,25 @@ class FitSettings(Settings):
 
     data: DataSettings = Field(DataSettings(), description="labelled images")
     backbone: str = Field(
-        "convnet-64", description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME"
+        "convnet-64",
+        description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        "torchvision:NAME | transformers:DIR-or-NAME | module:function (builds any network)",
     )
+    weights: str | None = Field(
+        None,
+        description="weights of a trained base, which is then not trained: FILE (.safetensors, or a state_dict) | own "
+        "(those with which module:function builds it; transformers' own are taken without asking)",
+    )
+    names: str | None = Field(
+        None,
+        description="what a trained base calls its outputs, in their order: a file of lines, a .json list, or "
+        "FILE.csv:COLUMN",
+    )
+    head: str | None = Field(None, description="path of the base's head; found by running it if left out")
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
-    specialist: TrainingSettings = Field(
-        TrainingSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
+    specialist: SpecialistSettings = Field(
+        SpecialistSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
         description="training of each specialist, from the base's weights, on its own classes",
     )
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")

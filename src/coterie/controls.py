@@ -19,7 +19,7 @@ from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from coterie.artifact import BASE_FILE, load_ensemble, outputs_file, partition_of, read_outputs
+from coterie.artifact import BASE_FILE, load_ensemble, partition_of, read_outputs
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
@@ -115,9 +115,12 @@ def train_member(run: Run, place: Path, number: int, splits: Splits, progress: P
         }
     )
     job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
+    if job.run.manifest.complete:
+        return
     network = build(changed.backbone, len(splits.labels), splits.preprocessing.channels, changed.seed)
     job.train_stage("another base", BASE_FILE, network, splits.train, changed.base, changed.seed)
     _write_logits(job, lambda images: _logits(job, network, images))
+    job.run.update(complete=True)
 
 
 def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progress) -> None:
@@ -127,7 +130,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     """
     settings = FitSettings.from_values(run.manifest.settings)
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
-    if all(job.run.has(outputs_file(split)) for split in SPLITS):
+    if job.run.manifest.complete:
         return
     network = load_ensemble(run.path).base
     cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
@@ -153,6 +156,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
 
     _write_logits(job, lambda split: _logits(job, average, split), cycles=cycles)
     job.run.forget(files)
+    job.run.update(complete=True)
 
 
 def add_flipped(run: Run, splits: Splits) -> None:

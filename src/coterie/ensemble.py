@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from coterie.combine import Combiner, combine, packed_softmax, route
 from coterie.config import HardwareSettings
 from coterie.data.splits import Images, MemoryImages, Preprocessing
 from coterie.errors import InputError
 from coterie.evaluation import Outputs
-from coterie.gate import Gate, entropy
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
+from coterie.rule import Rule
 from coterie.training import compute_logits, make_fabric
 
 FloatArray = NDArray[np.floating[Any]]
@@ -35,8 +34,9 @@ CHUNK = 8192
 class Decision:
     """What was decided for N images: probabilities, and how they came about.
 
-    ``base_logits_NC``; ``score_N``: the gate's, in nats; ``routed_N``; ``cluster_N``: whose specialist was or would be
-    asked; ``packed_logits_NM``: the specialists' logits (see Partition), NaN where nobody was asked.
+    ``base_logits_NC``: as the network gave them; ``score_N``: the gate's; ``routed_N``; ``cluster_N``: the most likely
+    cluster; ``asked_NS``: the clusters whose answer was taken in; ``packed_logits_NM``: the specialists' logits (see
+    Partition), NaN where nobody was asked.
     """
 
     proba_NC: FloatArray
@@ -44,43 +44,56 @@ class Decision:
     score_N: FloatArray
     routed_N: BoolArray
     cluster_N: IntArray
+    asked_NS: BoolArray
     packed_logits_NM: FloatArray
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Why an image got its class: the top classes with their probabilities, of the base and of the specialist.
+class SpecialistAnswer:
+    """What one specialist said: its cluster, the weight that its word has beside the base's, and its top classes with
+    their probabilities within the cluster.
+    """
 
-    ``specialist_top`` is empty where the base was sure and nobody was asked. ``score`` is the base's entropy in nats;
-    a ``threshold`` of None routes nothing.
+    cluster: int
+    weight: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an image got its class: the top classes with their probabilities, of the base and of the specialists.
+
+    ``specialists`` holds those that were asked, of the most likely cluster first: none where the base was sure, or
+    where the specialists of the likely clusters have no weight. ``score`` is the gate's, named ``score_name``; a
+    ``threshold`` of None routes nothing. ``cluster`` is the most likely one.
     """
 
     predicted: str
     probability: float
     routed: bool
+    score_name: str
     score: float
     threshold: float | None
     cluster: int
     cluster_classes: tuple[str, ...]
     base_top: tuple[tuple[str, float], ...]
-    specialist_top: tuple[tuple[str, float], ...]
+    specialists: tuple[SpecialistAnswer, ...]
 
 
 class SpecialistEnsemble(nn.Module):
     """A base and one specialist per cluster; a module that goes where the base went.
 
     ``forward`` takes what the base takes and returns what the base returns: (B, C) values whose softmax are the
-    ensemble's probabilities; where the base was sure they are its logits, unchanged. The other methods take images:
-    uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the networks were trained on, or a data source's
-    ``Images``; ``coterie.data.read_images`` makes such of files.
+    ensemble's probabilities; where the base was sure they are its logits, divided by its temperature. The other methods
+    take images: uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the networks were trained on, or a
+    data source's ``Images``; ``coterie.data.read_images`` makes such of files.
 
     Args:
         base: the base network, trained.
         specialists: one network per cluster, or None for a cluster of one class.
         partition: the clusters.
         labels: names of the classes.
-        gate: who is routed.
-        combiner: how answers are combined.
+        rule: who is routed, and how answers are combined.
         preprocessing: from image to input.
         hardware: device and precision.
     """
@@ -91,8 +104,7 @@ class SpecialistEnsemble(nn.Module):
         specialists: list[nn.Module | None],
         partition: Partition,
         labels: LabelSpace,
-        gate: Gate,
-        combiner: Combiner,
+        rule: Rule,
         preprocessing: Preprocessing,
         hardware: HardwareSettings = HardwareSettings(),  # noqa: B008 - frozen
     ) -> None:
@@ -105,8 +117,7 @@ class SpecialistEnsemble(nn.Module):
         )
         self.partition = partition
         self.labels = labels
-        self.gate = gate
-        self.combiner: Combiner = combiner
+        self.rule = rule
         self.preprocessing = preprocessing
         self.hardware = hardware
         self.fabric: Fabric = make_fabric(hardware)
@@ -125,7 +136,8 @@ class SpecialistEnsemble(nn.Module):
             return answer
 
         decision = self._decide(base_logits.cpu().numpy(), ask)
-        values = np.where(decision.routed_N[:, None], _log(decision.proba_NC), decision.base_logits_NC)
+        base_NC = self.rule.base_logits(decision.base_logits_NC)
+        values = np.where(decision.routed_N[:, None], _log(decision.proba_NC), base_NC)
         return torch.from_numpy(values).to(inputs.device)
 
     def decide(self, images: Images | NDArray[np.uint8] | Tensor) -> Decision:
@@ -171,44 +183,52 @@ class SpecialistEnsemble(nn.Module):
 
     def _decide(self, base_logits_NC: FloatArray, ask: Callable[[int, IntArray], FloatArray]) -> Decision:
         """``ask(cluster, rows)`` gives the logits of a cluster's specialist for some rows."""
-        base_proba_NC = softmax(base_logits_NC, axis=1)
-        score_N = entropy(base_proba_NC)
-        routed_N = score_N >= self.gate.threshold
-        cluster_N = route(base_proba_NC, self.partition)
-        packed_NM = np.full((len(base_proba_NC), int(self.partition.size_S.sum())), np.nan, dtype=np.float32)
-        for cluster in range(self.partition.n_clusters):
-            rows = np.flatnonzero(routed_N & (cluster_N == cluster))
-            if rows.size:
-                lone = str(cluster) not in self.specialists
-                packed_NM[rows, self.partition.columns(cluster)] = 0.0 if lone else ask(cluster, rows)
-        proba_NC = combine(
-            self.combiner,
-            base_proba_NC,
-            packed_softmax(packed_NM, self.partition),
-            self.partition,
-            cluster_N,
-            routed_N,
+        partition = self.partition
+        question = self.rule.ask(base_logits_NC, partition)
+        asked_NS = question.asked(question.routed_N)
+        run_NS = asked_NS & self.rule.combiner.needs_specialist(partition)
+        packed_NM = np.full((len(base_logits_NC), len(partition.packed_class_M)), np.nan, dtype=np.float32)
+        for cluster in np.flatnonzero(run_NS.any(axis=0)).tolist():
+            row_R = np.flatnonzero(run_NS[:, cluster])
+            packed_NM[row_R, partition.columns(cluster)] = ask(cluster, row_R)
+        return Decision(
+            question.combine(packed_NM, asked_NS),
+            base_logits_NC,
+            question.score_N,
+            question.routed_N,
+            question.answer.cluster_N,
+            asked_NS,
+            packed_NM,
         )
-        return Decision(proba_NC, base_logits_NC, score_N, routed_N, cluster_N, packed_NM)
 
     def _explain(self, decision: Decision, row: int, top: int) -> Explanation:
         proba_C = decision.proba_NC[row]
-        cluster = int(decision.cluster_N[row])
-        routed = bool(decision.routed_N[row])
-        classes = self.partition.classes(cluster)
-        conditional = softmax(decision.packed_logits_NM[row, self.partition.columns(cluster)])
-        best = int(proba_C.argmax())
+        cluster, best = int(decision.cluster_N[row]), int(proba_C.argmax())
+        base_C = softmax(self.rule.base_logits(decision.base_logits_NC[row]))
+        mass_S = self.partition.mass_NS(base_C[None])[0]
+        heard = np.flatnonzero(decision.asked_NS[row] & self.rule.combiner.needs_specialist(self.partition))
+        gate = self.rule.gate
         return Explanation(
             predicted=self.labels.names[best],
             probability=float(proba_C[best]),
-            routed=routed,
+            routed=bool(decision.routed_N[row]),
+            score_name=gate.score,
             score=float(decision.score_N[row]),
-            threshold=self.gate.threshold if np.isfinite(self.gate.threshold) else None,
+            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
             cluster=cluster,
-            cluster_classes=self.labels.of(classes.tolist()),
-            base_top=self._top(softmax(decision.base_logits_NC[row]), np.arange(len(self.labels)), top),
-            specialist_top=self._top(conditional, classes, top) if routed else (),
+            cluster_classes=self.labels.of(self.partition.classes(cluster).tolist()),
+            base_top=self._top(base_C, np.arange(len(self.labels)), top),
+            specialists=tuple(
+                self._specialist_answer(decision, row, k, top) for k in sorted(heard.tolist(), key=lambda k: -mass_S[k])
+            ),
         )
+
+    def _specialist_answer(self, decision: Decision, row: int, cluster: int, top: int) -> SpecialistAnswer:
+        columns = self.partition.columns(cluster)
+        temperature_K = self.rule.temperatures.of_columns(self.partition)[columns]
+        conditional = softmax(decision.packed_logits_NM[row, columns] / temperature_K)
+        weight = float(self.rule.combiner.weights(self.partition)[cluster])
+        return SpecialistAnswer(cluster, weight, self._top(conditional, self.partition.classes(cluster), top))
 
     def _top(self, proba: FloatArray, classes: IntArray, top: int) -> tuple[tuple[str, float], ...]:
         order = np.argsort(-proba, kind="stable")[:top]

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from coterie.combine import Combiner, combine, packed_softmax, route
 from coterie.errors import InputError
-from coterie.gate import Gate, GateCurve, entropy, sweep_thresholds
+from coterie.gate import GateCurve, sweep_thresholds
 from coterie.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
 from coterie.partition import Partition
+from coterie.rule import Rule
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
@@ -46,52 +45,58 @@ class Outputs:
         if not (np.isfinite(self.base_NC).all() and np.isfinite(self.packed_NM).all()):
             raise InputError("logits must be finite; some are NaN or infinite")
 
+    def take(self, row_R: IntArray | BoolArray) -> Outputs:
+        """Some of the samples."""
+        return Outputs(self.base_NC[row_R], self.packed_NM[row_R], self.label_N[row_R])
+
 
 @dataclass(frozen=True, eq=False)
 class Routing:
-    """Each sample's answer if it is not routed (``base_proba_NC``) and if it is (``routed_proba_NC``), the gate's
-    score, and the cluster whose specialist would be asked.
+    """Each sample's answer if it is not routed (``base_proba_NC``) and if it is (``routed_proba_NC``); the gate's
+    score; the most likely cluster; and the forward passes beyond the base's that routing costs.
     """
 
     base_proba_NC: FloatArray
     routed_proba_NC: FloatArray
     score_N: FloatArray
     cluster_N: IntArray
+    extra_N: IntArray
 
     @classmethod
-    def of(cls, outputs: Outputs, partition: Partition, combiner: Combiner) -> Routing:
+    def of(cls, outputs: Outputs, partition: Partition, rule: Rule) -> Routing:
         """From the outputs of base and specialists."""
-        base_proba_NC = softmax(outputs.base_NC, axis=1)
-        cluster_N = route(base_proba_NC, partition)
-        routed_proba_NC = combine(
-            combiner,
-            base_proba_NC,
-            packed_softmax(outputs.packed_NM, partition),
-            partition,
-            cluster_N,
-            np.ones(len(cluster_N), dtype=bool),
+        question = rule.ask(outputs.base_NC, partition)
+        asked_NS = question.asked(np.ones(len(outputs.label_N), dtype=bool))
+        return cls(
+            question.answer.proba_NC,
+            question.combine(outputs.packed_NM, asked_NS),
+            question.score_N,
+            question.answer.cluster_N,
+            question.extra_passes(asked_NS),
         )
-        return cls(base_proba_NC, routed_proba_NC, entropy(base_proba_NC), cluster_N)
 
     def right(self, label_N: IntArray) -> tuple[BoolArray, BoolArray]:
         """Whether each sample's answer is right if it is not routed, and if it is."""
         return self.base_proba_NC.argmax(axis=1) == label_N, self.routed_proba_NC.argmax(axis=1) == label_N
 
+    def answers(self, rule: Rule) -> tuple[IntArray, IntArray]:
+        """The class that base and ensemble give each sample."""
+        base_N = self.base_proba_NC.argmax(axis=1)
+        return base_N, np.where(self.score_N >= rule.gate.threshold, self.routed_proba_NC.argmax(axis=1), base_N)
 
-def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combiner) -> Report:
+
+def evaluate(outputs: Outputs, partition: Partition, rule: Rule) -> Report:
     """Everything that the report tells of a data split."""
-    routing = Routing.of(outputs, partition, combiner)
+    routing = Routing.of(outputs, partition, rule)
     label_N = outputs.label_N
-    routed_N = routing.score_N >= gate.threshold
+    routed_N = routing.score_N >= rule.gate.threshold
     proba_NC = np.where(routed_N[:, None], routing.routed_proba_NC, routing.base_proba_NC)
     base_N = in_top_k(routing.base_proba_NC, label_N, 1)
     ensemble_N = in_top_k(proba_NC, label_N, 1)
     low, high = gain_interval(base_N, ensemble_N)
-    true_cluster_N = partition.cluster_of_class_C[label_N]
-    rows = tuple(_cluster_row(outputs, partition, cluster, true_cluster_N) for cluster in range(partition.n_clusters))
+    rows = tuple(_cluster_row(outputs, partition, cluster) for cluster in range(partition.n_clusters))
     n = len(label_N)
-    # A one-class cluster has no specialist to run: its answer costs nothing.
-    asked_N = routed_N & (partition.size_S[routing.cluster_N] > 1)
+    n_held = sum(row.n_samples for row in rows)  # more than n where clusters overlap
     return Report(
         n_samples=n,
         base_top1=float(base_N.mean()),
@@ -102,11 +107,11 @@ def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combi
         gain_low=low,
         gain_high=high,
         routed_fraction=float(routed_N.mean()),
-        mean_passes=1.0 + float(asked_N.mean()),
+        mean_passes=1.0 + float((routing.extra_N * routed_N).mean()),
         router_accuracy=float(partition.holds(routing.cluster_N, label_N).mean()),
-        oracle_restricted=sum(row.restricted_top1 * row.n_samples for row in rows) / n,
-        oracle_specialist=sum(row.specialist_top1 * row.n_samples for row in rows) / n,
-        threshold=gate.threshold if np.isfinite(gate.threshold) else None,
+        oracle_restricted=sum(row.restricted_top1 * row.n_samples for row in rows) / n_held,
+        oracle_specialist=sum(row.specialist_top1 * row.n_samples for row in rows) / n_held,
+        threshold=rule.gate.threshold if np.isfinite(rule.gate.threshold) else None,
         corrected=int((ensemble_N & ~base_N).sum()),
         spoiled=int((base_N & ~ensemble_N).sum()),
         clusters=rows,
@@ -114,9 +119,9 @@ def evaluate(outputs: Outputs, partition: Partition, gate: Gate, combiner: Combi
     )
 
 
-def _cluster_row(outputs: Outputs, partition: Partition, cluster: int, true_cluster_N: IntArray) -> ClusterRow:
+def _cluster_row(outputs: Outputs, partition: Partition, cluster: int) -> ClusterRow:
     classes = partition.classes(cluster)
-    rows = np.flatnonzero(true_cluster_N == cluster)
+    rows = np.flatnonzero(partition.holds(np.full(len(outputs.label_N), cluster), outputs.label_N))
     label = outputs.label_N[rows]
     local = np.searchsorted(classes, label)
     scores = {

@@ -107,6 +107,33 @@ def threshold_curves(test: Curve, validation: Curve, chosen: Sequence[tuple[floa
     return _svg(WIDTH, height, "Accuracy in % against share of images routed", parts)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A labelled point: cost across, accuracy (a share of 1) up. ``css``: shape and tone; ``title``: on hovering."""
+
+    cost: float
+    accuracy: float
+    css: str
+    label: str
+    title: str
+
+
+def cost_scatter(marks: Sequence[Mark], axis: str) -> Markup:
+    """Accuracy in % against a cost."""
+    height = 380
+    ticks = nice_ticks(min(mark.accuracy for mark in marks), max(mark.accuracy for mark in marks))
+    costs = nice_ticks(min(mark.cost for mark in marks), max(mark.cost for mark in marks))
+    x, y = Scale(costs[0], costs[-1], 92, WIDTH - 24), Scale(ticks[0], ticks[-1], height - 56, 14)
+    parts = list(_grid(ticks, y, 84, "{:.1f}", factor=100))
+    parts += [_text(x(cost), height - 34, f"{cost:g}", "middle") for cost in costs]
+    parts.append(_text((x.start + x.stop) / 2, height - 8, axis, "middle"))
+    for mark in marks:
+        shape, _, tone = mark.css.partition(" ")
+        parts.append(_marker(shape, x(mark.cost), y(mark.accuracy), tone or "second", mark.title))
+        parts.append(_text(x(mark.cost) + 8, y(mark.accuracy) - 6, mark.label, "halo", mark.title))
+    return _svg(WIDTH, height, f"Accuracy in % against {axis}", parts)
+
+
 def cluster_accuracies(rows: Sequence[ClusterRow]) -> Markup:
     """Top-1 of base, restricted base and specialist, one line per cluster; empty where these are too many."""
     rows = [row for row in rows if row.n_samples]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coterie import partition_figures as draw
 from coterie.figures import cluster_sizes, shorten
+from coterie.page import render_page
 from coterie.partition import Partition
 from coterie.partition.choose import Choice
 from coterie.partition.quality import Quality
@@ -45,13 +44,12 @@ class PageContent:
 
 def render(content: PageContent) -> str:
     """The page, as HTML text."""
-    source = resources.files("coterie").joinpath("templates/partition.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     partition = content.partition
     member_SC = partition.membership_SC.astype(np.float32)
     mean_SD = (member_SC @ content.unit_CD) / partition.size_S[:, None].astype(np.float32)
     order_S = draw.cluster_order(mean_SD)
-    return environment.from_string(source).render(
+    return render_page(
+        "partition.html.j2",
         content=content,
         quality=content.quality,
         partition=partition,

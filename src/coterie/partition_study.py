@@ -310,7 +310,7 @@ def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
 
 
 def _read_run(folder: Path, embedding: EmbeddingKind) -> LabelData:
-    from coterie.artifact import BASE_FILE, labels_of, outputs_file
+    from coterie.artifact import BASE_FILE, labels_of, outputs_file, where_rows_are
     from coterie.run_folder import Run
 
     run = Run.open(folder)
@@ -321,10 +321,10 @@ def _read_run(folder: Path, embedding: EmbeddingKind) -> LabelData:
     if run.has(outputs_file("validation")):
         arrays = run.read_arrays(outputs_file("validation"))
         proba_NC, label_N = softmax(arrays["base_NC"].astype(np.float64), axis=1), arrays["label_N"]
-    head = run.manifest.head.path
-    vectors = LabelEmbedding(read_vectors(folder / BASE_FILE, f"{head}.weight").astype(np.float64))
+    file, rows, biases = where_rows_are(run)
+    vectors = LabelEmbedding(read_vectors(folder / file, rows).astype(np.float64))
     if embedding == "head+bias":
-        bias_C = read_vectors(folder / BASE_FILE, f"{head}.bias").astype(np.float64)
+        bias_C = read_vectors(folder / file, biases).astype(np.float64)
         vectors = LabelEmbedding(np.column_stack([vectors.vectors_CD, bias_C]))
     elif embedding != "head":
         if proba_NC is None or label_N is None:

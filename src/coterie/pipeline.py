@@ -30,10 +30,14 @@ from coterie.artifact import (
     stage_logits_folder,
     tracked_figures,
     write_examples,
+    write_head,
     write_outputs,
     write_report,
+    write_rule,
 )
-from coterie.backbones import Head, build, find_head
+from coterie.backbones import Head
+from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
+from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
@@ -43,8 +47,7 @@ from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.evaluation import FloatArray, Outputs, Routing, evaluate
-from coterie.gate import Gate, cross_fitted_accuracy, sweep_thresholds
+from coterie.evaluation import FloatArray, Outputs
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.limits import Limits
@@ -57,8 +60,8 @@ from coterie.run_folder import (
     Candidate,
     CostRecord,
     DataRecord,
-    GateRecord,
     HeadRecord,
+    NetworkRecord,
     PartitionRecord,
     Run,
     differences,
@@ -66,6 +69,7 @@ from coterie.run_folder import (
 from coterie.specialist import make_specialist
 from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train
+from coterie.tune import Request, Tuning, tune
 from coterie.watch import StageWatch
 
 SplitName = Literal["validation", "test"]
@@ -73,7 +77,7 @@ TIMED_IMAGES = 2048
 # Report, examples, figures, manifest and logs.
 OTHER_BYTES = 64 * 2**20
 # What a trained base depends on.
-BASE_SETTINGS = {"data", "backbone", "base", "seed"}
+BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +104,16 @@ class Job:
         )
 
     def train_stage(
-        self, title: str, file: str, network: nn.Module, split: Split, training: TrainingSettings, seed: int
+        self,
+        title: str,
+        file: str,
+        network: nn.Module,
+        split: Split,
+        training: TrainingSettings,
+        seed: int,
+        part: TrainedPart = WHOLE,
     ) -> nn.Module:
-        """Train a network and keep its weights in ``file``; or, if an earlier start did, read them."""
+        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them."""
         if self.run.has(file):
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
@@ -117,6 +128,7 @@ class Job:
             batches,
             training,
             self.progress,
+            part=part,
             watch=watch,
             compile_network=self.settings.hardware.compile,
         )
@@ -152,14 +164,12 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """A partition with its specialists, and what these make of the validation images."""
+    """A partition with its specialists, what these make of the validation images, and the rule chosen for them."""
 
     partition: Partition
     specialists: list[nn.Module | None]
     validation: Outputs
-    routing: Routing
-    gate: Gate
-    accuracy: float
+    tuning: Tuning
 
 
 def fit(
@@ -167,6 +177,7 @@ def fit(
     out: Path | str | None = None,
     *,
     splits: Splits | None = None,
+    base: nn.Module | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
     limits: Limits | None = None,
@@ -177,6 +188,8 @@ def fit(
         settings: of every stage.
         out: the run folder; one that holds an unfinished run with the same settings goes on. None keeps nothing.
         splits: data to use instead of ``settings.data.source``.
+        base: a network that is trained already, from inputs (B, channels, H, W) to logits (B, C). It is copied, and
+            stands in for ``settings.backbone``; to load the run, one of its form is needed again.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
         limits: when to stop; those of the settings, with the time counted from now, if left out.
@@ -187,26 +200,28 @@ def fit(
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base_run=base_run, progress=progress, limits=limits)
+            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress, limits=limits)
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
+    if base is not None:
+        settings = settings.model_copy(update={"backbone": name_of_module(base)})
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
-        return load_ensemble(run.path)
+        return load_ensemble(run.path, base=base, trust=settings.backbone)
     refuse_if_held(run.path)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
-    base, head = prepare_base(settings, splits)
+    prepared = prepare_base(settings, splits, base, base_run)
     with hold(run.path):
         run = Run.create_or_resume(run.path, settings)  # another process may have written since
         if run.manifest.complete:
-            return load_ensemble(run.path)
+            return load_ensemble(run.path, base=base, trust=settings.backbone)
         trackers = make_trackers(settings, run.path, progress)
         with contextlib.closing(trackers):
             job = Job(settings, splits, make_fabric(settings.hardware), run, progress, limits, trackers)
-            return _fit(job, base, head, base_run)
+            return _fit(job, prepared, base_run)
 
 
-def _fit(job: Job, base: nn.Module, head: Head, base_run: Path | str | None) -> SpecialistEnsemble:
-    settings, splits, run = job.settings, job.splits, job.run
+def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEnsemble:
+    settings, splits, run, head = job.settings, job.splits, job.run, prepared.head
     data = _data_record(splits)
     if run.manifest.data not in (None, data):
         raise ArtifactError(
@@ -217,22 +232,32 @@ def _fit(job: Job, base: nn.Module, head: Head, base_run: Path | str | None) -> 
         settings=settings.to_values(),
         data=data,
         head=HeadRecord(**vars(head)),
-        disk_bytes=disk_bound(settings, splits, base),
+        network=prepared.record,
+        disk_bytes=disk_bound(settings, splits, prepared.network),
     )
     if note := run.note_versions():
         job.progress.note(note)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
-    base = job.train_stage("base", BASE_FILE, base, splits.train, settings.base, settings.seed)
-    groupings = [_make_grouping(job, base, head, partition) for partition in _partitions(job, base, head)]
-    chosen = max(groupings, key=lambda grouping: grouping.accuracy)
+    if prepared.trained and base_run is None:
+        _keep_base(run, prepared.network)
+    network = job.train_stage("base", BASE_FILE, prepared.network, splits.train, settings.base, settings.seed)
+    write_head(run, head.of(network))
+    base_validation_NC = job.logits(BASE_FILE, network, "validation")
+    if prepared.trained:
+        refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
+    part = trained_part(network, head, splits.preprocessing.example(), settings.specialist.trainable)
+    groupings = [
+        _make_grouping(job, network, head, part, partition)
+        for partition in _partitions(job, LabelEmbedding.from_head(head.of(network)), base_validation_NC)
+    ]
+    chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
-        base,
+        network,
         chosen.specialists,
         chosen.partition,
         splits.labels,
-        chosen.gate,
-        settings.gate.combiner,
+        chosen.tuning.rule,
         splits.preprocessing,
         settings.hardware,
     )
@@ -252,8 +277,25 @@ def _take_base(run: Run, other: Run) -> None:
     changed = differences(theirs.model_dump(include=BASE_SETTINGS), ours.model_dump(include=BASE_SETTINGS))
     if changed:
         raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
-    run.write_json("history.json", {"base": other.read_json("history.json")["base"]})
+    history = other.read_json("history.json")
+    run.write_json("history.json", {title: history[title] for title in ("base",) if title in history})
     run.write(BASE_FILE, other.read(BASE_FILE), seconds={BASE_FILE: other.manifest.seconds[BASE_FILE]})
+
+
+def _keep_base(run: Run, network: nn.Module) -> None:
+    """Keep the weights of a base that came trained, or make sure that they are those that the run began with.
+
+    Raises:
+        ArtifactError: they are others.
+    """
+    if not run.has(BASE_FILE):
+        run.write_json("history.json", {})
+        run.write_weights(BASE_FILE, network, seconds={BASE_FILE: 0.0})
+        return
+    kept = run.read_tensors(BASE_FILE)
+    ours = network.state_dict()
+    if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
+        raise ArtifactError(f"the base has other weights than when {run.path} was begun; choose another --out")
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
@@ -262,11 +304,15 @@ def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
     return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
 
 
-def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head]:
-    """An untrained base and its head, after a check of all that could go wrong later.
+def prepare_base(
+    settings: FitSettings, splits: Splits, given: nn.Module | None = None, base_run: Path | str | None = None
+) -> Base:
+    """The base as it stands before the run, after a check of all that could go wrong later. That of another run has
+    the right form, and not yet its weights.
 
     Raises:
-        BackboneError: no such network, or no linear head.
+        BackboneError: no such network, it has no head, or does not fit the data; or the specialists' trainable part is
+            none of it.
         PartitionError: a number of clusters below 1 or above C.
         DataError: given groups that cannot be read, or are not one for each class.
     """
@@ -274,8 +320,18 @@ def prepare_base(settings: FitSettings, splits: Splits) -> tuple[nn.Module, Head
         check_n_clusters(n_clusters, len(splits.labels))
         _wish(settings, n_clusters)
     form = splits.preprocessing
-    base = build(settings.backbone, len(splits.labels), form.channels, settings.seed)
-    return base, find_head(base, len(splits.labels), (form.channels, form.height, form.width))
+    if base_run is None:
+        base = make_base(settings, splits.labels, form.channels, form.example(), given)
+    else:
+        manifest = Run.open(Path(base_run)).manifest
+        if manifest.head is None:
+            raise ArtifactError(f"{base_run} has no trained base yet")
+        network, head = rebuild_base(
+            settings, manifest.network, manifest.head, len(splits.labels), form.channels, given, settings.backbone
+        )
+        base = Base(network, head, False, manifest.network or NetworkRecord())
+    trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
+    return base
 
 
 def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
@@ -290,7 +346,7 @@ def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
     return weights * (1 + sum(numbers) + 2 * (1 + moments)) + 2 * logits + OTHER_BYTES
 
 
-def _partitions(job: Job, base: nn.Module, head: Head) -> list[Partition]:
+def _partitions(job: Job, embedding: LabelEmbedding, base_validation_NC: FloatArray) -> list[Partition]:
     """The partitions whose specialists are trained: those that an earlier start made, if one did.
 
     Raises:
@@ -299,8 +355,6 @@ def _partitions(job: Job, base: nn.Module, head: Head) -> list[Partition]:
     n_classes, known = len(job.splits.labels), job.run.manifest.groupings
     if known and job.settings.partition.method != "given":
         return [Partition.from_members(members, n_classes) for members in known]
-    embedding = LabelEmbedding.from_head(head.of(base))
-    base_validation_NC = job.logits(BASE_FILE, base, "validation")
     partitions = _make_partitions(job.settings, job.splits, embedding, base_validation_NC)
     made = tuple(_members(partition) for partition in partitions)
     if known not in ((), made):
@@ -331,7 +385,7 @@ def _make_partitions(
     return list(by_number.values())
 
 
-def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) -> Grouping:
+def _make_grouping(job: Job, base: nn.Module, head: Head, part: TrainedPart, partition: Partition) -> Grouping:
     settings, splits = job.settings, job.splits
     specialists: list[nn.Module | None] = []
     for cluster in range(partition.n_clusters):
@@ -346,11 +400,12 @@ def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) 
             splits.train.of_classes(classes),
             settings.specialist,
             settings.seed + 1 + cluster,
+            part,
         )
         specialists.append(specialist)
     validation = job.outputs("validation", base, partition, specialists)
-    routing = Routing.of(validation, partition, settings.gate.combiner)
-    return Grouping(partition, specialists, validation, routing, *_choose_gate(settings, validation, routing))
+    tuning = tune(validation, partition, Request.of(settings.gate), settings.seed)
+    return Grouping(partition, specialists, validation, tuning)
 
 
 def numbers_of_clusters(settings: FitSettings, labels: LabelSpace) -> tuple[int, ...]:
@@ -377,44 +432,22 @@ def _wish(settings: FitSettings, n_clusters: int) -> Wish:
     return Wish(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
 
 
-def _choose_gate(settings: FitSettings, validation: Outputs, routing: Routing) -> tuple[Gate, float]:
-    """The gate, and the accuracy on validation by which numbers of clusters are compared: without the optimism of a
-    threshold that was chosen on the same images.
-    """
-    base_N, routed_N = routing.right(validation.label_N)
-    if settings.gate.threshold is not None:
-        gate = Gate(settings.gate.threshold)
-        return gate, float(np.where(routing.score_N >= gate.threshold, routed_N, base_N).mean())
-    curve = sweep_thresholds(routing.score_N, base_N, routed_N)
-    accuracy = cross_fitted_accuracy(routing.score_N, base_N, routed_N, seed=settings.seed)
-    return Gate(float(curve.threshold_T[curve.best])), accuracy
-
-
 def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings: list[Grouping]) -> None:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
-    run, splits, gate = job.run, job.splits, ensemble.gate
+    run, splits, partition = job.run, job.splits, chosen.partition
     job.progress.stage("evaluation", 3)
-    test = job.outputs("test", ensemble.base, chosen.partition, chosen.specialists)
+    test = job.outputs("test", ensemble.base, partition, chosen.specialists)
     job.progress.advance(1)
-    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.accuracy) for g in groupings)
+    candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
     run.update(
-        partition=PartitionRecord(members=_members(chosen.partition), candidates=candidates),
-        gate=GateRecord(
-            score="entropy",
-            combiner=ensemble.combiner,
-            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
-        ),
+        partition=PartitionRecord(members=_members(partition), candidates=candidates),
         costs=_measure_costs(job, ensemble),
     )
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
     write_outputs(run, "test", test)
-    reports = {
-        name: evaluate(outputs, chosen.partition, gate, ensemble.combiner)
-        for name, outputs in (("validation", chosen.validation), ("test", test))
-    }
-    run.write_json("metrics.json", {name: report.to_values() for name, report in reports.items()})
-    write_examples(run, test, ensemble, splits.test)
+    write_rule(run, chosen.tuning)
+    write_examples(run, test, partition, ensemble.rule, splits.test)
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
@@ -51,14 +53,20 @@ class Plan:
         return sum(stage.seconds for stage in self.stages)
 
 
-def make_plan(settings: FitSettings, splits: Splits) -> Plan:
+def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None = None) -> Plan:
     """Time a few real training steps and forward passes, and count what the run consists of.
+
+    Args:
+        settings: of the run.
+        splits: its data.
+        base_run: the run whose trained base is taken.
 
     Raises:
         CoterieError: whatever would stop the run as soon as it starts.
     """
     fabric = make_fabric(settings.hardware)
-    network, _ = prepare_base(settings, splits)
+    base = prepare_base(settings, splits, base_run=base_run)
+    network = base.network
     batches = training_batches(
         splits.train,
         splits.preprocessing,
@@ -67,14 +75,19 @@ def make_plan(settings: FitSettings, splits: Splits) -> Plan:
         seed=settings.seed,
         workers=0,
     )
-    step_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base)
+    part = trained_part(network, base.head, splits.preprocessing.example(), settings.specialist.trainable)
+    step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
+    if part is not WHOLE:
+        part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, part)
     image_seconds = _time_inference(fabric, network, splits)
-    stages = [_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size)]
+    stages = []
+    if not base.trained and base_run is None:
+        stages.append(_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size))
     tried = numbers_of_clusters(settings, splits.labels)
     for n_clusters in tried:
         title = f"{n_clusters} specialists"
         stages.append(
-            _training_stage(title, settings.specialist, len(splits.train), step_seconds, settings.base.batch_size)
+            _training_stage(title, settings.specialist, len(splits.train), part_seconds, settings.base.batch_size)
         )
     n_passes = (sum(tried) + 1) * len(splits.validation) + (max(tried) + 1) * len(splits.test)
     stages.append(PlannedStage("validation and test", n_passes, 1, 0, n_passes * image_seconds))
@@ -95,9 +108,12 @@ def _training_stage(
     return PlannedStage(title, n_images, training.epochs, steps, seconds)
 
 
-def _time_training(fabric: Fabric, network: nn.Module, batches: Batches, training: TrainingSettings) -> float:
+def _time_training(
+    fabric: Fabric, network: nn.Module, batches: Batches, training: TrainingSettings, part: TrainedPart
+) -> float:
     """Seconds per step."""
     network.train().to(memory_format=torch.channels_last)
+    part.freeze(network)
     model, optimizer = fabric.setup(network, make_optimizer(network, training))
     started, n_timed = 0.0, 0
     for step, (inputs, labels) in enumerate(batches.epoch(0, fabric.device)):

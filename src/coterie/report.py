@@ -8,20 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coterie import figures
+from coterie.accounting import Accounting
 from coterie.labels import LabelSpace
 from coterie.metrics import ClusterRow, Report
+from coterie.page import render_page
 from coterie.partition import Partition
+from coterie.run_folder import GateRecord
 
 FloatArray = NDArray[np.floating[Any]]
+SCORE_TITLES = {
+    "entropy": "entropy of the base",
+    "confidence": "1 less the base's largest probability",
+    "margin": "1 less the lead of the base's first class",
+    "energy": "energy of the base's logits",
+    "clusters": "entropy over the clusters",
+    "contested": "what is contested in the likely cluster",
+    "learned": "the gain that a learned gate expects",
+}
+COMBINER_TITLES = {
+    "hard": "the specialist decides alone",
+    "compose": "the cluster keeps the base's mass, the specialist shares it out",
+    "blend": "within the cluster, the geometric mean of base and specialist",
+    "average": "within the cluster, the arithmetic mean of base and specialist",
+    "product": "within the cluster, the product of base and specialist",
+}
+TRIED_SHOWN = 12
 # Below this many samples a second decimal of a percentage is noise.
 FEW_SAMPLES = 500
 
@@ -31,8 +49,7 @@ class Example:
     """One test image on which base and ensemble differ.
 
     ``pixels_HWC``: uint8, 1 or 3 channels; ``cluster``: whose specialist was asked; ``specialist_logits``:
-    over that cluster's classes, ascending, as Partition.classes has them; ``entropy``: of the base's
-    probabilities, in nats.
+    over that cluster's classes, ascending, as Partition.classes has them; ``score``: the gate's.
     """
 
     pixels_HWC: NDArray[np.uint8]
@@ -42,12 +59,12 @@ class Example:
     specialist_logits: FloatArray
     base_class: int
     ensemble_class: int
-    entropy: float
+    score: float
 
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """What base and specialists cost: seconds of training, ms per image, weights, and bytes on disk.
+    """What base and specialists cost: seconds of training, ms per image (None: not timed), weights, bytes on disk.
 
     ``specialist_*`` are sums over all specialists; ``storage_bytes`` is of the whole ensemble, base too.
     """
@@ -55,7 +72,7 @@ class Costs:
     base_seconds: float
     specialist_seconds: float
     base_image_ms: float
-    ensemble_image_ms: float
+    ensemble_image_ms: float | None
     base_parameters: int
     specialist_parameters: int
     storage_bytes: int
@@ -66,8 +83,8 @@ class ReportContent:
     """All that the page shows.
 
     ``about``: a sentence on the data; ``candidates``: number of clusters and cross-fitted validation
-    accuracy, one entry where there was no choice; ``histories``: title, loss and accuracy per epoch of each
-    training, the base first; ``created``: an ISO date.
+    accuracy, one entry where there was no choice; ``gate``: the rule, and what it was chosen from;
+    ``histories``: title, loss and accuracy per epoch of each training, the base first; ``created``: an ISO date.
     """
 
     about: str
@@ -77,7 +94,9 @@ class ReportContent:
     similarity_CC: FloatArray
     test: Report
     validation: Report
+    accounting: Accounting
     candidates: tuple[tuple[int, float], ...]
+    gate: GateRecord
     examples: tuple[Example, ...]
     costs: Costs
     histories: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
@@ -88,12 +107,11 @@ class ReportContent:
 
 def render(content: ReportContent) -> str:
     """The page, as HTML text to be written as UTF-8."""
-    source = resources.files("coterie").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     formats = (percent, points, seconds, milliseconds, size, count)
-    environment.filters |= {function.__name__: function for function in formats}
-    environment.globals |= {"symbol": figures.symbol}
-    page = environment.from_string(source).render(
+    return render_page(
+        "report.html.j2",
+        {function.__name__: function for function in formats},
+        symbol=figures.symbol,
         content=content,
         test=content.test,
         validation=content.validation,
@@ -103,11 +121,16 @@ def render(content: ReportContent) -> str:
         digits=_digits(content.test.n_samples),
         validation_digits=_digits(content.validation.n_samples),
         gain_bar=figures.gain_bar(content.test.gain, content.test.gain_low, content.test.gain_high),
-        ladder=_ladder(content.test),
+        ladder=_ladder(content.accounting),
         sizes=figures.cluster_sizes(content.partition.size_S),
         clusters=_clusters(content),
         cluster_digits=min((_digits(row.n_samples) for row in content.test.clusters if row.n_samples), default=2),
         cluster_dots=figures.cluster_accuracies(content.test.clusters),
+        gate=content.gate,
+        score=SCORE_TITLES[content.gate.score],
+        combiner=COMBINER_TITLES[content.gate.combiner],
+        fallen_back=_fallen_back(content),
+        tried=content.gate.tried[:TRIED_SHOWN],
         worse=[row.cluster for row in content.test.clusters if _has_specialist(row) and _share(row) < 0],
         specialists=sum(_has_specialist(row) for row in content.test.clusters),
         curve=_curve(content.test, content.validation),
@@ -120,8 +143,6 @@ def render(content: ReportContent) -> str:
         trainings=_trainings(content),
         examples=_examples(content),
     )
-    # A folder's name that is not UTF-8 reaches us as lone surrogates, which no file could be written with.
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -211,19 +232,27 @@ def _has_specialist(row: ClusterRow) -> bool:
     return len(row.classes) > 1 and row.n_samples > 0
 
 
+def _fallen_back(content: ReportContent) -> list[int]:
+    """Clusters that have a specialist, to which the rule gives no weight."""
+    weight_S = np.broadcast_to(content.gate.weights, content.partition.n_clusters)
+    return np.flatnonzero((weight_S == 0) & (content.partition.size_S > 1)).tolist()
+
+
 def _share(row: ClusterRow) -> float:
     """What the specialist adds to what restriction alone gives."""
     return row.specialist_top1 - row.restricted_top1
 
 
-def _ladder(test: Report) -> list[tuple[str, str, float, str]]:
-    """Name, explanation, share and tone of the bars that show how much there was to win."""
+def _ladder(steps: Accounting) -> list[tuple[str, str, float, str]]:
+    """Name, explanation, share and tone of each step from the base to the ensemble, and of what bounds it."""
     return [
-        ("Base", "", test.base_top1, "second"),
-        ("Ensemble", "", test.ensemble_top1, "first"),
-        ("Base, true cluster known", "restricted to its classes", test.oracle_restricted, "pale"),
-        ("Specialist, true cluster known", "perfect routing", test.oracle_specialist, "pale"),
-        ("Router", "chosen cluster holds the true class", test.router_accuracy, "pale"),
+        ("Base", "over all classes", steps.base, "second"),
+        ("Routing alone", "the base's best class of the chosen cluster", steps.routing, "pale"),
+        ("Base, true cluster known", "restricted to its classes", steps.restricted, "pale"),
+        ("Specialist, true cluster known", "perfect routing", steps.oracle_specialist, "pale"),
+        ("Specialist, chosen cluster", "every image routed", steps.routed, "pale"),
+        ("Ensemble", "with its gate", steps.gated, "first"),
+        ("Best possible gate", "always knows who is right", steps.best_gate, "pale"),
     ]
 
 
@@ -289,7 +318,7 @@ def _example(content: ReportContent, kind: str, example: Example) -> dict[str, A
         "cluster": example.cluster,
         "cluster_size": len(own),
         "inside": bool(partition.member_SC[example.cluster, example.label]),
-        "entropy": example.entropy,
+        "score": example.score,
         "base_svg": _bars(example.base_logits_C[order_C], order_C, content, example),
         "base_top": _top(example.base_logits_C, np.arange(len(names)), content, example),
         "specialist_svg": _bars(example.specialist_logits, own, content, example),

@@ -6,7 +6,7 @@ controls, the others take the base from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -14,14 +14,21 @@ from pathlib import Path
 
 import yaml
 
+from coterie.artifact import read_reports
+from coterie.compare import compare_run
 from coterie.config import FitSettings
 from coterie.controls import add_flipped, train_controls
+from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
-from coterie.errors import SettingsError
+from coterie.errors import ArtifactError, SettingsError, TrainingError
+from coterie.files import write_whole
 from coterie.pipeline import fit
 from coterie.progress import Progress
-from coterie.run_folder import Run
+from coterie.reproduction import PaperFigures, Reproduction, summarise
+from coterie.reproduction_page import render
+from coterie.run_folder import MANIFEST, Run
 
+PAGE = "reproduction.html"
 RECIPES = ("cpu", "paper")
 # The paper's, the one that holds the controls first.
 NUMBERS_OF_CLUSTERS = (9, 8, 3)
@@ -35,46 +42,122 @@ def recipe(name: str) -> FitSettings:
     """
     if name not in RECIPES:
         raise SettingsError(f"recipe {name!r}: unknown; allowed: {', '.join(RECIPES)}")
-    text = resources.files("coterie").joinpath(f"recipes/{name}.yaml").read_text(encoding="utf-8")
-    return FitSettings.from_values(yaml.safe_load(text))
-
-
-def run_of(out: Path, seed: int, n_clusters: int) -> Path:
-    """Where a run of the study is."""
-    return out / f"seed-{seed}" / f"{n_clusters}-clusters"
+    return FitSettings.from_values(yaml.safe_load(_resource(name)))
 
 
 @dataclass(frozen=True)
-class Part:
-    """A piece of the study that resumes by itself: its title, and what does it."""
+class Study:
+    """What is to be run: ``settings`` are a recipe's, ``seeds`` which runs, ``superclasses`` as
+    ``partition.groups``, None for no such control.
+    """
 
-    title: str
-    do: Callable[[], object]
+    settings: FitSettings
+    out: Path
+    seeds: tuple[int, ...]
+    superclasses: str | None
+
+    def run_of(self, seed: int, n_clusters: int) -> Path:
+        """Where a run of the study is."""
+        return self.out / f"seed-{seed}" / f"{n_clusters}-clusters"
+
+
+def reproduce(study: Study, splits: Splits, progress: Progress) -> Reproduction:
+    """Do what is left of a study, and draw its tables. A seed that fails is named, and loses none of the others.
+
+    Raises:
+        TrainingError: every seed failed.
+        CoterieError: what would stop every seed.
+    """
+    # Such samples are known in the paper's data set; the paper has the same.
+    notes = refuse_shared(splits, allowed=True)
+    failed: dict[int, str] = {}
+    for seed in study.seeds:
+        try:
+            for title, do in parts_of_seed(study, seed, splits, progress):
+                progress.note(f"seed {seed}: {title}")
+                do()
+        except (TrainingError, ArtifactError) as error:
+            failed[seed] = f"seed {seed} failed and is left out: {error}"
+            progress.note(failed[seed])
+    if len(failed) == len(study.seeds):
+        raise TrainingError("; ".join(failed.values()))
+    return gather(study, splits, (*notes, *failed.values()))
 
 
 def parts_of_seed(
-    settings: FitSettings, out: Path, seed: int, splits: Splits, superclasses: str | None, progress: Progress
-) -> Iterator[Part]:
-    """All that one seed asks for, in the order in which it can be done. The number of clusters in ``settings`` does
-    not matter.
-    """
-    settings = settings.model_copy(update={"seed": seed})
+    study: Study, seed: int, splits: Splits, progress: Progress
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """All that one seed asks for, in the order in which it can be done; each part resumes by itself."""
+    settings = study.settings.model_copy(update={"seed": seed})
+    first, *others = NUMBERS_OF_CLUSTERS
 
     def partition_run(n_clusters: int) -> None:
-        chosen = settings.model_copy(
-            update={"partition": settings.partition.model_copy(update={"clusters": (n_clusters,)})}
-        )
-        place = run_of(out, seed, n_clusters)
-        base_run = None if n_clusters == NUMBERS_OF_CLUSTERS[0] else run_of(out, seed, NUMBERS_OF_CLUSTERS[0])
+        partition = settings.partition.model_copy(update={"clusters": (n_clusters,)})
+        base_run = None if n_clusters == first else study.run_of(seed, first)
+        chosen = settings.model_copy(update={"partition": partition})
+        place = study.run_of(seed, n_clusters)
         fit(chosen, place, splits=splits, base_run=base_run, progress=progress)
         add_flipped(Run.open_complete(place), splits)
 
-    first, *others = NUMBERS_OF_CLUSTERS
-    yield Part(f"seed {seed}, {first} clusters", partial(partition_run, first))
-    controls = train_controls(Run.open_complete(run_of(out, seed, first)), splits, superclasses, 0, progress)
-    control, train = next(iter(controls))
-    yield Part(f"seed {seed}, control {control.name}", train)
+    yield f"{first} clusters", partial(partition_run, first)
+    first_run = Run.open_complete(study.run_of(seed, first))
+    controls = [
+        (f"control {control.name}", train)
+        for control, train in train_controls(first_run, splits, study.superclasses, 0, progress)
+    ]
+    yield controls[0]
     for n_clusters in others:
-        yield Part(f"seed {seed}, {n_clusters} clusters", partial(partition_run, n_clusters))
-    for control, train in controls:
-        yield Part(f"seed {seed}, control {control.name}", train)
+        yield f"{n_clusters} clusters", partial(partition_run, n_clusters)
+    yield from controls[1:]
+
+
+def trainings_of_seed(study: Study) -> int:
+    """How often a seed trains for the specialists' epochs: each number of clusters, and each control."""
+    return len(NUMBERS_OF_CLUSTERS) + (5 if study.superclasses else 4)
+
+
+def gather(study: Study, splits: Splits, notes: Sequence[str] = ()) -> Reproduction:
+    """The tables of what is finished.
+
+    Raises:
+        ArtifactError: no seed has finished its runs.
+    """
+    notes = list(notes)
+    done = [seed for seed in study.seeds if all(_finished(study.run_of(seed, s)) for s in NUMBERS_OF_CLUSTERS)]
+    notes += [f"seed {seed} is unfinished and left out" for seed in study.seeds if seed not in done]
+    if not done:
+        raise ArtifactError(f"no seed of {study.out} has finished its runs; the same command goes on with them")
+    runs = {seed: Run.open_complete(study.run_of(seed, NUMBERS_OF_CLUSTERS[0])) for seed in done}
+    reports = {
+        s: [read_reports(Run.open_complete(study.run_of(seed, s)))["test"] for seed in done]
+        for s in NUMBERS_OF_CLUSTERS
+    }
+    comparisons = []
+    for seed, run in runs.items():
+        # The next seed's base is the other member of a deep ensemble.
+        siblings = [runs[done[(done.index(seed) + step) % len(done)]] for step in range(1, len(done))]
+        comparisons.append(
+            compare_run(run, splits, superclasses=study.superclasses, siblings=siblings, train=False, allow_shared=True)
+        )
+        notes += [f"seed {seed}: {note}" for note in comparisons[-1].notes]
+    result = summarise(reports, comparisons, done, paper_figures(), notes)
+    write_whole(study.out / PAGE, render(result, splits.about.rstrip(".") + ".").encode())
+    return result
+
+
+def _finished(place: Path) -> bool:
+    return (place / MANIFEST).exists() and Run.open(place).manifest.complete
+
+
+def paper_figures() -> PaperFigures:
+    """What the paper reports."""
+    values = yaml.safe_load(_resource("figures"))
+    return PaperFigures(
+        values["base"] / 100,
+        values["ensemble"] / 100,
+        {s: tuple(tuple(v / 100 for v in row) for row in rows) for s, rows in values["clusters"].items()},
+    )
+
+
+def _resource(name: str) -> str:
+    return resources.files("coterie").joinpath(f"recipes/{name}.yaml").read_text(encoding="utf-8")

@@ -4,12 +4,14 @@
 
     RUN/manifest.json                     what this is; settings, classes, partition, gate; sha256 of each other file
     RUN/base.safetensors                  weights of the base
+    RUN/head.safetensors                  the rows of the base's head: the label embeddings
     RUN/specialists/S/K.safetensors       weights of the specialist of cluster K of S
     RUN/logits/*.safetensors              logits and labels of validation and test
     RUN/examples.safetensors              test images that the report shows
     RUN/history.json, RUN/metrics.json    training curves; figures on validation and test
     RUN/report.html                       to look at
-    RUN/checkpoint/                       state of the training that is under way; gone when it is done
+    RUN/checkpoint/, RUN/logits/stages/   state of the training under way, logits not yet put together; gone at the end
+    RUN/logs/                             event files for TensorBoard
     RUN/.lock, RUN/.lock.json             held by the process that writes; who that is
 
 A file appears whole or not at all: it is written under a temporary name, synced, and renamed; then the manifest that
@@ -23,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -37,7 +40,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import coterie
-from coterie.config import FREE_SETTINGS, FitSettings
+from coterie.config import FREE_SETTINGS, CombinerName, FitSettings, ScoreName
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
 from coterie.lock import HOLDER, LOCK
@@ -81,6 +84,19 @@ class HeadRecord(_Frozen):
     path: str
     in_features: int
     out_features: int
+    more: tuple[str, ...] = ()
+    unit: bool = False
+
+
+class NetworkRecord(_Frozen):
+    """What it takes, besides its name and weights, to build the base again: the part of its output that are the logits
+    (null: it returns nothing else), whether its head was put into the data's order, and the configuration of a model
+    of transformers.
+    """
+
+    output: str | int | None = None
+    reordered: bool = False
+    transformers: dict[str, Any] | None = None
 
 
 class Candidate(_Frozen):
@@ -97,21 +113,51 @@ class PartitionRecord(_Frozen):
     candidates: tuple[Candidate, ...]
 
 
-class GateRecord(_Frozen):
-    """How rows are routed; a threshold of null routes nothing."""
+class GainRecord(_Frozen):
+    """A learned gate: a linear estimate of the gain."""
 
-    score: Literal["entropy"]
-    combiner: Literal["hard", "compose"]
+    intercept: float
+    coefficients: tuple[float, ...]
+
+
+class TriedRecord(_Frozen):
+    """One rule that was tried, on validation: cross-fitted accuracy and gain over the base, shares of 1."""
+
+    combiner: str
+    score: str
+    accuracy: float
+    gain: float
+    passes: float
+    routed: float
+
+
+class GateRecord(_Frozen):
+    """How rows are routed and answers combined, and what that was chosen from; a threshold of null routes nothing.
+
+    Runs of earlier versions lack all after the threshold: what is left out is the paper's rule.
+    """
+
+    score: ScoreName
+    combiner: CombinerName
     threshold: float | None
+    weights: tuple[float, ...] = (1.0,)
+    top: int = 1
+    base_temperature: float = 1.0
+    specialist_temperatures: tuple[float, ...] = (1.0,)
+    gain: GainRecord | None = None
+    limits: dict[str, float] = {}
+    accuracy: float | None = None
+    note: str = ""
+    tried: tuple[TriedRecord, ...] = ()
 
 
 class CostRecord(_Frozen):
-    """Seconds of training, milliseconds per image, numbers of weights."""
+    """Seconds of training, milliseconds per image (null where the rule has changed since), numbers of weights."""
 
     base_seconds: float
     specialist_seconds: float
     base_image_ms: float
-    ensemble_image_ms: float
+    ensemble_image_ms: float | None
     base_parameters: int
     specialist_parameters: int
 
@@ -125,6 +171,7 @@ class Manifest(_Frozen):
     settings: dict[str, Any]
     data: DataRecord | None = None
     head: HeadRecord | None = None
+    network: NetworkRecord | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None
@@ -321,7 +368,15 @@ class Run:
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], **records: Any) -> None:
         """Named tensors on the CPU, as safetensors."""
-        self.write(name, safetensors.torch.save({key: t.contiguous() for key, t in tensors.items()}), **records)
+        # The format holds no tensor twice: of those that share memory, as tied weights do, each name gets a copy.
+        seen: dict[int, int] = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+        whole = {
+            key: tensor.clone(memory_format=torch.contiguous_format)
+            if seen[tensor.untyped_storage().data_ptr()] > 1
+            else tensor.contiguous()
+            for key, tensor in tensors.items()
+        }
+        self.write(name, safetensors.torch.save(whole), **records)
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """The inverse of ``write_tensors``.

@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.checkpoint import State, capture, restore
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Batches, plain_batches
@@ -118,10 +119,11 @@ def train(
     settings: TrainingSettings,
     progress: Progress,
     *,
+    part: TrainedPart = WHOLE,
     watch: Watch = Watch(),  # noqa: B008 - this one has no state
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:
-    """Train ``network`` in place; leaves it on the fabric's device, in evaluation mode.
+    """Train ``network``, or a ``part`` of it, in place; leaves it on the fabric's device, in evaluation mode.
 
     ``watch`` is told after each step and each epoch, and may keep the state; where it has one already, training goes on
     from that, and on a CPU ends with the same bits as if it had never stopped.
@@ -130,6 +132,7 @@ def train(
         TrainingError: the loss is NaN or infinite; says at which step.
     """
     network.train().to(memory_format=torch.channels_last)
+    part.freeze(network)
     runner: Any = torch.compile(network) if compile_network else network
     plain_optimizer = make_optimizer(network, settings)
     model, optimizer = fabric.setup(runner, plain_optimizer)

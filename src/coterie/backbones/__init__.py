@@ -9,17 +9,20 @@ from torch import nn
 
 from coterie.backbones.convnet import ConvNet
 from coterie.backbones.head import Head, find_head, replace_head
+from coterie.backbones.libraries import build_torchvision, call_function, is_function, load_transformers
+from coterie.backbones.output import LogitsOf, logit_parts
 from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import BackboneError
 
-__all__ = ["ConvNet", "Head", "WideResNet", "build", "find_head", "replace_head"]
+__all__ = ["ConvNet", "Head", "LogitsOf", "WideResNet", "build", "find_head", "logit_parts", "replace_head"]
 
 
 def build(name: str, n_classes: int, channels: int, seed: int) -> nn.Module:
     """A network with fresh weights, by name.
 
     Args:
-        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH`` or ``timm:NAME``.
+        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH``, ``timm:NAME``, ``torchvision:NAME``, ``transformers:DIR``, whose
+            configuration says all, or ``module:function``, which is called.
         n_classes: C, the width of its output.
         channels: of the images: 1 grey, 3 RGB.
         seed: of the weights; the global generator is left as it was.
@@ -35,8 +38,17 @@ def build(name: str, n_classes: int, channels: int, seed: int) -> nn.Module:
             return WideResNet(int(match[1]), int(match[2]), n_classes, channels)
         if name.startswith("timm:"):
             return _build_timm(name.removeprefix("timm:"), n_classes, channels)
+        if name.startswith("torchvision:"):
+            return build_torchvision(name.removeprefix("torchvision:"), n_classes, channels)
+        if name.startswith("transformers:"):
+            return load_transformers(name.removeprefix("transformers:"))[0]
+        if is_function(name):
+            return call_function(name)
+    if name.startswith("python:"):
+        raise BackboneError(f"{name} was passed from Python, and is needed again: coterie.fit(..., base=network)")
     raise BackboneError(
-        f"unknown backbone {name!r}; allowed: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), timm:NAME"
+        f"unknown backbone {name!r}; allowed: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), timm:NAME, "
+        "torchvision:NAME, transformers:DIR, module:function"
     )
 
 

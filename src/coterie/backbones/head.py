@@ -1,104 +1,304 @@
-"""The linear head of a network: found by running it, not by its name."""
+"""The head of a network: what holds one row per class. Found by running the network, not by its name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn.modules.conv import _ConvNd
 
+from coterie.backbones.linear import as_linear, cut_layer, is_linear, is_plain, linear_of
+from coterie.backbones.probe import Hook, evaluating, fitting, hooked, run
 from coterie.errors import BackboneError
+
+# Heads that are added or averaged, as those of distilled vision transformers, are looked for among the last layers.
+LAST_LAYERS = 4
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where a network's linear head is: ``path`` as in ``nn.Module.get_submodule``, its D inputs and C outputs."""
+    """Where a network's head is: D inputs, C rows.
+
+    ``path`` is that of a layer, as in ``nn.Module.get_submodule``, or of a parameter that the network computes with by
+    itself, as a cosine classifier does. ``more``: what is cut along with it, further layers whose outputs are added to
+    the first's, or biases beside the parameter. ``unit``: the rows' lengths do not matter.
+    """
 
     path: str
     in_features: int
     out_features: int
+    more: tuple[str, ...] = ()
+    unit: bool = False
 
     def of(self, network: nn.Module) -> nn.Linear:
-        """The head itself."""
-        module = network.get_submodule(self.path)
-        assert isinstance(module, nn.Linear)  # find_head saw it
-        return module
+        """The head as one linear layer: itself where it is one; else one with the same C rows.
+
+        The rows of heads that are added to each other stand side by side; those of a cosine classifier have length 1.
+        """
+        if isinstance(_at(network, self.path), nn.Parameter):
+            rows_CD = _as_rows(_at(network, self.path), self.out_features)
+            return linear_of(F.normalize(rows_CD, dim=1) if self.unit else rows_CD, None)
+        layers = [as_linear(_at(network, path)) for path in (self.path, *self.more)]
+        if len(layers) == 1:
+            return layers[0]
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+        return linear_of(
+            torch.cat([layer.weight for layer in layers], dim=1), torch.stack(biases).sum(dim=0) if biases else None
+        )
 
 
-def find_head(network: nn.Module, n_classes: int, input_shape: tuple[int, int, int]) -> Head:
-    """Find the linear layer whose output *is* the network's output.
+def find_head(network: nn.Module, n_classes: int, example: Tensor, name: str | None = None) -> Head:
+    """Find the layer that holds one row per class: to cut it to some classes is to cut the logits to these.
 
-    The network is run on noise, in evaluation mode. A linear layer is its head if the network returns whatever that
-    layer is made to return: so nothing, not even a ReLU, comes after it.
+    The network is run on an example, in evaluation mode, with the layer's output made up: once whole, once with some
+    classes only, in another order. It is the head if the second answer is the first's columns of these classes. So
+    nothing that mixes classes comes after it; flattening, pooling, or a function of each logit by itself may.
 
     Args:
-        network: any module from (B, channels, H, W) to logits (B, C).
+        network: any module from inputs (B, ...) to logits (B, C).
         n_classes: C.
-        input_shape: channels, height, width.
+        example: two inputs or more, such as a Preprocessing's ``example()``.
+        name: path of the head, where several layers could be it.
 
     Raises:
-        BackboneError: the network cannot run on this shape, does not give one logit per class, or has no such layer.
+        BackboneError: the network cannot run on such inputs, gives another number of logits than the data has
+            classes, gives probabilities, has no head, or several that could be it, which are named.
     """
-    output = _run_once(network, input_shape)
+    output = run(network, example)
+    title = type(network).__name__
+    if not isinstance(output, Tensor):
+        raise BackboneError(f"{title} returns a {type(output).__name__}; a tensor of logits is needed")
     if output.ndim != 2 or output.shape[1] != n_classes:
+        width = f"{output.shape[-1]} classes" if output.ndim == 2 else f"outputs of shape {tuple(output.shape)}"
         raise BackboneError(
-            f"{type(network).__name__} gives an output of shape {tuple(output.shape)} for 2 images; "
-            f"the data has {n_classes} classes, so (2, {n_classes}) is needed"
+            f"{title} gives {width}, an output of shape {tuple(output.shape)} for {len(output)} samples; the data has "
+            f"{n_classes} classes, so ({len(output)}, {n_classes}) is needed"
         )
-    linears = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    for path, layer in reversed(linears):
-        if layer.out_features == n_classes and _is_last(network, layer, input_shape):
-            return Head(path, layer.in_features, layer.out_features)
-    names = ", ".join(f"{path} ({layer})" for path, layer in linears[-3:]) or "none"
-    raise BackboneError(
-        f"{type(network).__name__} does not end in a linear layer: label embeddings are the weight rows of one. "
-        f"Its last linear layers: {names}"
-    )
-
-
-def _is_last(network: nn.Module, layer: nn.Linear, input_shape: tuple[int, int, int]) -> bool:
-    """Whether the network returns what the layer returns, made up for the purpose."""
-    made_up: list[Tensor] = []
-
-    def replace(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        made_up.append(torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output))
-        return made_up[-1]
-
-    handle = layer.register_forward_hook(replace)
-    try:
-        output = _run_once(network, input_shape)
-    finally:
-        handle.remove()
-    return bool(made_up) and torch.equal(output, made_up[-1])
+    _refuse_probabilities(network, output, example)
+    found = list(_heads(network, n_classes, example))
+    if name is not None:
+        found = [head for head in found if name in (head.path, *head.more)]
+    if len(found) == 1:
+        _refuse_squashed(network, found[0], example)
+        return found[0]
+    if found:
+        listed = ", ".join(_describe(network, head.path) for head in found)
+        raise BackboneError(
+            f"{title} has {len(found)} layers that could be its head: {listed}. Pick one by --head PATH"
+        )
+    raise BackboneError(_no_head(network, n_classes, example, name))
 
 
 def replace_head(network: nn.Module, head: Head, classes: Tensor) -> None:
-    """Cut the head of ``network`` down, in place, to the rows of some classes, in that order."""
-    old = head.of(network)
-    new = nn.Linear(old.in_features, len(classes), bias=old.bias is not None, dtype=old.weight.dtype)
-    new.to(old.weight.device)
-    with torch.no_grad():
-        new.weight.copy_(old.weight[classes])
-        if old.bias is not None:
-            new.bias.copy_(old.bias[classes])
-    network.set_submodule(head.path, new)
+    """Cut the head of ``network`` down, in place, to the rows of some classes, in that order.
+
+    Layers that are linear in another guise, such as adapted ones, become plain linear layers.
+    """
+    for path in (head.path, *head.more):
+        old = _at(network, path)
+        if isinstance(old, nn.Module):
+            network.set_submodule(path, cut_layer(old, classes))
+        else:
+            _set(network, path, _cut_tensor(old, classes, head.out_features))
 
 
-def _run_once(network: nn.Module, input_shape: tuple[int, int, int]) -> Tensor:
-    was_training = network.training
-    parameter = next(network.parameters(), torch.empty(0))
-    noise = torch.randn((2, *input_shape), generator=torch.Generator().manual_seed(0))
-    network.eval()
-    try:
-        with torch.no_grad():
-            output = network(noise.to(parameter.device, parameter.dtype))
-    except Exception as error:  # whatever a foreign network raises on a shape it does not take
+def _heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head]:
+    """Layers first; parameters only where no layer is a head."""
+    layers = _layers_of_width(network, n_classes, example)
+    single = [path for path in layers if _cuts(network, n_classes, example, _some(layers, (path,)))]
+    innermost = [path for path in single if not any(other.startswith(f"{path}.") for other in single)]
+    found = [_layer_head(network, (path,)) for path in innermost if is_linear(layers[path])]
+    if not found:
+        plain = [path for path, layer in layers.items() if is_plain(layer)][-LAST_LAYERS:]
+        pairs = combinations(plain, 2)
+        found = [
+            _layer_head(network, pair) for pair in pairs if _cuts(network, n_classes, example, _some(layers, pair))
+        ]
+    yield from found or _parameter_heads(network, n_classes, example)
+
+
+def _some(layers: dict[str, nn.Module], paths: Sequence[str]) -> dict[str, nn.Module]:
+    return {path: layers[path] for path in paths}
+
+
+def _layers_of_width(network: nn.Module, n_classes: int, example: Tensor) -> dict[str, nn.Module]:
+    """Layers that run and have weights for, and outputs of, C classes, in the order in which they end."""
+    names = {
+        module: path
+        for path, module in network.named_modules()
+        if path and any(p.ndim > 1 and n_classes in p.shape for p in module.parameters())
+    }
+    ended: dict[str, nn.Module] = {}
+
+    def note(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim > 1 and output.shape[_class_axis(module)] == n_classes:
+            ended[names[module]] = module
+
+    with hooked(dict.fromkeys(names, note)):
+        run(network, example)
+    return ended
+
+
+def _class_axis(layer: nn.Module) -> int:
+    return 1 if isinstance(layer, _ConvNd) else -1
+
+
+def _cuts(network: nn.Module, n_classes: int, example: Tensor, layers: dict[str, nn.Module]) -> bool:
+    """Whether to cut what these layers return is to cut what the network returns."""
+    classes = _some_classes(n_classes)
+    whole = _run_made_up(network, example, layers, None)
+    cut = _run_made_up(network, example, layers, classes)
+    return whole is not None and cut is not None and _is_cut(whole, cut, classes)
+
+
+def _is_cut(whole: Tensor, cut: Tensor, classes: Tensor) -> bool:
+    columns = whole[:, classes]
+    if cut.shape != columns.shape or not torch.isfinite(whole).all():
+        return False
+    spread = float(whole.max() - whole.min())
+    return spread > 0 and torch.allclose(cut, columns, rtol=1e-4, atol=1e-5 * spread)
+
+
+def _some_classes(n_classes: int) -> Tensor:
+    """Half of the classes, in another order; two at least, for a network may squeeze its output."""
+    if n_classes == 2:
+        return torch.tensor([1, 0])
+    return torch.randperm(n_classes, generator=torch.Generator().manual_seed(2))[: max(2, n_classes // 2)]
+
+
+def _run_made_up(
+    network: nn.Module, example: Tensor, layers: dict[str, nn.Module], classes: Tensor | None
+) -> Tensor | None:
+    """The network's output if these layers return noise, for all or some classes; None where that breaks it."""
+    generator = torch.Generator().manual_seed(1)
+
+    def replace(layer: nn.Module, _: object, output: Tensor) -> Tensor:
+        noise = 10 * torch.randn(output.shape, generator=generator)
+        return (noise if classes is None else noise.index_select(_class_axis(layer), classes)).to(output)
+
+    hooks: dict[nn.Module, Hook] = dict.fromkeys(layers.values(), replace)
+    with hooked(hooks), evaluating(network):
+        try:
+            output = network(fitting(example, network))
+        except Exception:  # an output of another width breaks what comes after a layer that is no head
+            return None
+    return output if isinstance(output, Tensor) and output.ndim == 2 else None
+
+
+def _layer_head(network: nn.Module, paths: Sequence[str]) -> Head:
+    linears = [as_linear(network.get_submodule(path)) for path in paths]
+    return Head(paths[0], sum(linear.in_features for linear in linears), linears[0].out_features, tuple(paths[1:]))
+
+
+def _parameter_heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head]:
+    """Matrices that the network itself, or a layer of its own kind, multiplies with: cosine classifiers."""
+    classes = _some_classes(n_classes)
+    for path, matrix in network.named_parameters(remove_duplicate=False):
+        if matrix.ndim != 2 or n_classes not in matrix.shape:
+            continue
+        made_up = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(3)).to(matrix)
+        beside = _beside(network, path, n_classes)
+        values = {path: made_up, **{name: _at(network, name).detach() for name in beside}}
+        cut = {name: _cut_tensor(value, classes, n_classes) for name, value in values.items()}
+        whole_NC, cut_NC = (_run_with(network, example, tensors) for tensors in (values, cut))
+        if whole_NC is None or cut_NC is None or not _is_cut(whole_NC, cut_NC, classes):
+            continue
+        longer = _run_with(network, example, {**values, path: 2 * made_up})
+        unit = longer is not None and torch.allclose(longer, whole_NC, rtol=1e-4, atol=1e-6)
+        yield Head(path, matrix.numel() // n_classes, n_classes, beside, unit)
+
+
+def _run_with(network: nn.Module, example: Tensor, tensors: dict[str, Tensor]) -> Tensor | None:
+    """The network's output with other values for some parameters; None where they break it."""
+    with evaluating(network):
+        try:
+            # A matrix that is tied to another stays what it is there.
+            output = functional_call(network, tensors, (fitting(example, network),), tie_weights=False)
+        except Exception:
+            return None
+    return output if isinstance(output, Tensor) and output.ndim == 2 else None
+
+
+def _beside(network: nn.Module, path: str, n_classes: int) -> tuple[str, ...]:
+    """Parameters and buffers of the same module with one number per class."""
+    parent, _, _ = path.rpartition(".")
+    owner = network.get_submodule(parent)
+    own = (*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False))
+    return tuple(f"{parent}.{name}".lstrip(".") for name, tensor in own if tuple(tensor.shape) == (n_classes,))
+
+
+def _at(network: nn.Module, path: str) -> Any:
+    """The module, parameter or buffer of that path."""
+    parent, _, name = path.rpartition(".")
+    return getattr(network.get_submodule(parent), name)
+
+
+def _set(network: nn.Module, path: str, value: Tensor) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, value)
+
+
+def _as_rows(matrix: Tensor, n_classes: int) -> Tensor:
+    return matrix.detach() if len(matrix) == n_classes else matrix.detach().T
+
+
+def _cut_tensor(tensor: Tensor, classes: Tensor, n_classes: int) -> Tensor:
+    axis = 0 if len(tensor) == n_classes else 1
+    cut = tensor.detach().index_select(axis, classes.to(tensor.device))
+    return nn.Parameter(cut) if isinstance(tensor, nn.Parameter) else cut
+
+
+def _refuse_probabilities(network: nn.Module, output: Tensor, example: Tensor) -> None:
+    for kind, values in (("probabilities", output), ("log-probabilities", output.exp())):
+        sums = values.sum(dim=1)
+        if bool((values >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+            raise BackboneError(
+                f"{type(network).__name__} gives {kind}, not logits, whose rows sum to 1. The last layer that runs is "
+                f"{_last_layer(network, example)}. Return what goes into the softmax"
+            )
+
+
+def _refuse_squashed(network: nn.Module, head: Head, example: Tensor) -> None:
+    """A sigmoid leaves classes apart, as logits are, and shows only where the head gives large values."""
+    layers = {path: _at(network, path) for path in (head.path, *head.more)}
+    modules = {path: layer for path, layer in layers.items() if isinstance(layer, nn.Module)}
+    whole = _run_made_up(network, example, modules, None)
+    if modules and whole is not None and bool((whole >= 0).all()) and bool((whole <= 1).all()):
         raise BackboneError(
-            f"{type(network).__name__} cannot run on images of {input_shape[1]} x {input_shape[2]} pixels with "
-            f"{input_shape[0]} channel(s): {error}"
-        ) from error
-    finally:
-        network.train(was_training)
-    if not isinstance(output, Tensor):
-        raise BackboneError(f"{type(network).__name__} returns a {type(output).__name__}; a tensor of logits is needed")
-    return output
+            f"{type(network).__name__} gives probabilities, not logits: all are within 0 and 1. The last layer that "
+            f"runs is {_last_layer(network, example)}. Return what goes into the sigmoid"
+        )
+
+
+def _last_layer(network: nn.Module, example: Tensor) -> str:
+    ended: list[str] = []
+    names = {module: path for path, module in network.named_modules() if path and not list(module.children())}
+    with hooked({module: lambda module, *_: ended.append(names[module]) for module in names}):
+        run(network, example)
+    return _describe(network, ended[-1]) if ended else type(network).__name__
+
+
+def _no_head(network: nn.Module, n_classes: int, example: Tensor, name: str | None) -> str:
+    title = type(network).__name__
+    if name is not None and name not in dict(network.named_modules()):
+        last = ", ".join(list(_layers_of_width(network, n_classes, example))[-LAST_LAYERS:]) or "none"
+        return f"{title} has no layer {name!r}; its last layers of {n_classes} outputs: {last}"
+    layers = [path for path, layer in network.named_modules() if isinstance(layer, nn.Linear | _ConvNd)]
+    wide = list(_layers_of_width(network, n_classes, example)) or layers
+    listed = ", ".join(_describe(network, path) for path in wide[-LAST_LAYERS:]) or "none"
+    fault = f"does not have its head at {name}" if name else "does not end in a linear layer"
+    return (
+        f"{title} {fault}: label embeddings are the weight rows of one, and to cut it to some classes must cut the "
+        f"logits to these, so that nothing after it may mix or count classes. Its last layers of that kind: {listed}"
+    )
+
+
+def _describe(network: nn.Module, path: str) -> str:
+    part = _at(network, path)
+    return f"{path} ({type(part).__name__} {tuple(part.shape)})" if isinstance(part, Tensor) else f"{path} ({part})"

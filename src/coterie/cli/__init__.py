@@ -4,6 +4,7 @@ it is used.
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,15 @@ from pathlib import Path
 import tyro
 
 import coterie
+from coterie.cli.compare import compare
 from coterie.cli.evaluate import evaluate
-from coterie.cli.fit import make_fit
+from coterie.cli.fit import is_run, make_fit
 from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
 from coterie.cli.report import report
+from coterie.cli.reproduce import reproduce
+from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, LimitError, SettingsError
 
@@ -76,18 +80,28 @@ def _terminate(_signal: int, _frame: object) -> None:
 
 
 def _settings_file(arguments: Sequence[str]) -> FitSettings:
-    """The settings in the file that --config names: the options' defaults."""
-    for position, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--config":
-            if not value and position + 1 == len(arguments):
-                raise SettingsError("--config needs the path of a YAML file")
-            return FitSettings.from_yaml(Path(value or arguments[position + 1]))
+    """The settings in the file that --config names, or of the run that --base names: the options' defaults."""
+    config, base = _value_of("--config", arguments), _value_of("--base", arguments)
+    if config == "":
+        raise SettingsError("--config needs the path of a YAML file")
+    if config is not None:
+        return FitSettings.from_yaml(Path(config))
+    if base is not None and is_run(base):
+        return FitSettings.from_values(json.loads((Path(base) / "manifest.json").read_text())["settings"])
     return FitSettings()
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """What an option is given; empty where it is given nothing, None where it is not there."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = argument.partition("=")
+        if name == option:
+            return value or following
+    return None
 
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, predict, partition, report, info):
+    for command in (make_fit(defaults), evaluate, tune, predict, partition, compare, reproduce, report, info):
         app.command(command)
     return app

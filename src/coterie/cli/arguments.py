@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import tyro
 
+TRUST = "the function that builds the run's base: without this, no code is run that a run folder names"
+
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the folder of a run")]
 
 

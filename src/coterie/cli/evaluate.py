@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from coterie.cli.arguments import RunFolder, make_console
+from coterie.cli.arguments import TRUST, RunFolder, make_console
 
 
 def evaluate(
@@ -15,24 +15,23 @@ def evaluate(
     source: Annotated[
         str | None, tyro.conf.arg(help="labelled images to judge on, as fit's --data.source; the run's own if left out")
     ] = None,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
     split: Annotated[Literal["validation", "test"], tyro.conf.arg(help="which split")] = "test",
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled images."""
-    from coterie import artifact, terminal
+    from coterie import artifact
     from coterie.evaluation import evaluate as judge
     from coterie.run_folder import Run
+    from coterie.terminal.report import print_report
 
     folder = Run.open_complete(run)
-    outputs = artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split)
-    manifest = folder.manifest
-    result = judge(
-        outputs,
-        artifact.partition_of(manifest),
-        artifact.gate_of(manifest),
-        artifact.gate_record(manifest).combiner,
+    outputs = (
+        artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split, trust)
     )
+    manifest = folder.manifest
+    result = judge(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest))
     if as_json:
         print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:
-        terminal.print_report(make_console(), result, artifact.labels_of(manifest).names)
+        print_report(make_console(), result, artifact.labels_of(manifest).names)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from coterie.cli.arguments import make_console
+from coterie.cli.arguments import TRUST, make_console
 from coterie.config import FitSettings
 
 
@@ -21,37 +21,61 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
         config: Annotated[
             Path | None, tyro.conf.arg(metavar="FILE", help="YAML file of settings; options go over it")
         ] = None,
+        base: Annotated[
+            str | None,
+            tyro.conf.arg(
+                metavar="RUN|BACKBONE",
+                help="the classifier to start from: a RUN folder, whose trained base and settings are taken (options "
+                "go over them), or a name as --backbone takes",
+            ),
+        ] = None,
+        trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
         dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="print the plan and stop")] = False,
     ) -> None:
         """Train base and specialists, judge them on test data, and write a report."""
-        del config  # read before the options were: it gives their defaults
-        _fit(out, settings, dry_run)
+        del config  # read before the options were, as a run's settings: it gives their defaults
+        base_run = Path(base) if base is not None and is_run(base) else None
+        if base is not None and base_run is None:
+            settings = settings.model_copy(update={"backbone": base})
+        _fit(out, settings, base_run, trust, dry_run)
 
     return fit
 
 
-def _fit(out: Path, settings: FitSettings, dry_run: bool) -> None:
-    from coterie import artifact, pipeline, terminal
+def is_run(place: str) -> bool:
+    """Whether there is a run folder, not the name of a backbone."""
+    return (Path(place) / "manifest.json").is_file()
+
+
+def _fit(out: Path, settings: FitSettings, base_run: Path | None, trust: str | None, dry_run: bool) -> None:
+    from coterie import artifact, pipeline
+    from coterie.base import refuse_untrusted
     from coterie.data import load
     from coterie.limits import Limits
     from coterie.lock import refuse_if_held
     from coterie.plan import make_plan
     from coterie.run_folder import Run
+    from coterie.terminal.plan import print_plan
+    from coterie.terminal.progress import make_progress
+    from coterie.terminal.report import print_report
 
     console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
+    if base_run is not None:
+        refuse_untrusted(settings.backbone, trust)
     run = Run.create_or_resume(out, settings)
     if run.manifest.complete:
         console.print(f"{out} is finished; nothing to do.", highlight=False)
     else:
-        refuse_if_held(out)
+        if not dry_run:
+            refuse_if_held(out)
         splits = load(settings.data, settings.seed)
         for name in splits.skipped:
             console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
-        terminal.print_plan(console, make_plan(settings, splits), splits.about)
+        print_plan(console, make_plan(settings, splits, base_run), splits.about)
         if dry_run:
             return
-        with terminal.make_progress(console) as progress:
-            pipeline.fit(settings, out, splits=splits, progress=progress, limits=limits)
+        with make_progress(console) as progress:
+            pipeline.fit(settings, out, splits=splits, base_run=base_run, progress=progress, limits=limits)
         run = Run.open(out)
-    terminal.print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
+    print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

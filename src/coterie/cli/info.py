@@ -9,6 +9,6 @@ def info(run: RunFolder) -> None:
     """Say what a run folder holds, finished or not."""
     from coterie.files import bytes_below
     from coterie.run_folder import Run
-    from coterie.terminal import print_info
+    from coterie.terminal.info import print_info
 
     print_info(make_console(), str(run), Run.open(run).manifest, bytes_below(run))

@@ -51,14 +51,15 @@ def partition(
     seed: Annotated[int, tyro.conf.arg(help="the same seed gives the same partition")] = 0,
 ) -> None:
     """Group classes by their label embeddings, say how good the groups are, and draw them."""
-    from coterie import terminal
     from coterie.partition_study import StudySettings, read_labels, study, write_study
+    from coterie.terminal.partition import print_partition
+    from coterie.terminal.progress import make_progress
 
     console = make_console()
     data = read_labels(source, array=array, embedding=embedding, names=names, groups=groups)
     settings = StudySettings(method, clusters, max_size, seed, map, stability)
-    with terminal.make_progress(console) as progress:
+    with make_progress(console) as progress:
         result = study(data, settings, progress)
         write_study(result, out, progress)
-    terminal.print_partition(console, result)
+    print_partition(console, result)
     console.print(f"page: {out / 'partition.html'}", highlight=False, soft_wrap=True)

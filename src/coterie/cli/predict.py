@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from coterie.cli.arguments import RunFolder, make_console
+from coterie.cli.arguments import TRUST, RunFolder, make_console
 from coterie.errors import SettingsError
 
 
@@ -18,6 +18,7 @@ def predict(
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="image files")],
     format: Annotated[Literal["table", "jsonl"], tyro.conf.arg(help="a table, or a JSON object a line")] = "table",  # noqa: A002 - an option's name
     top: Annotated[int, tyro.conf.arg(help="classes listed for base and specialist")] = 3,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
     skip_broken: Annotated[
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="leave out files that are not images, naming them")
     ] = False,
@@ -28,7 +29,7 @@ def predict(
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
-    ensemble = artifact.load_ensemble(run)
+    ensemble = artifact.load_ensemble(run, trust=trust)
     images, kept, skipped = read_images(files, ensemble.preprocessing, skip_broken=skip_broken)
     for name in skipped:
         print(f"skipped: {name}", file=sys.stderr)  # noqa: T201
@@ -38,6 +39,6 @@ def predict(
         for name, explanation in rows:
             print(json.dumps({"file": name, **vars(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
     else:
-        from coterie.terminal import print_predictions
+        from coterie.terminal.predictions import print_predictions
 
         print_predictions(make_console(), rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from coterie.config import DataSettings
 from coterie.data.decode import read_images
 from coterie.data.splits import Splits
@@ -21,7 +23,17 @@ def load(settings: DataSettings, seed: int) -> Splits:
     Raises:
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
-    seed = seed if settings.split_seed is None else settings.split_seed
+    splits = _load(settings, seed if settings.split_seed is None else settings.split_seed)
+    if settings.mean is None or settings.std is None:
+        return splits
+    form = splits.preprocessing
+    if len(settings.mean) != form.channels:
+        raise DataError(f"data.mean has {len(settings.mean)} numbers; the images have {form.channels} channel(s)")
+    mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
+    return replace(splits, preprocessing=replace(form, mean=mean, std=std))
+
+
+def _load(settings: DataSettings, seed: int) -> Splits:
     # A source is imported when it is asked for: glyphs needs no `datasets`, parquet no fonts.
     kind, _, place = settings.source.partition(":")
     if kind == "glyphs":

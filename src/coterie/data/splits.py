@@ -128,6 +128,10 @@ class Preprocessing:
         std = torch.where(std > 0, std, torch.ones_like(std))
         return cls(height, width, channels, tuple(mean.tolist()), tuple(std.tolist()))
 
+    def example(self) -> Tensor:
+        """Two made-up inputs of a network, always the same."""
+        return torch.randn((2, self.channels, self.height, self.width), generator=torch.Generator().manual_seed(0))
+
     def __call__(self, pixels_BHWC: Tensor) -> Tensor:
         """uint8 (B, H, W, channels) to normalised float32 (B, channels, H, W), in channels_last memory order."""
         mean = torch.tensor(self.mean, device=pixels_BHWC.device)

@@ -86,6 +86,11 @@ class Partition:
         """C."""
         return int(self.membership_SC.shape[1])
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether a class is in several clusters: a cover rather than a partition."""
+        return len(self.packed_class_M) > self.n_classes
+
     @cached_property
     def member_SC(self) -> NDArray[np.bool_]:
         """The membership as a dense matrix: S x C bytes, so for small partitions."""
@@ -120,7 +125,7 @@ class Partition:
 
     def holds(self, cluster_N: ArrayLike, class_N: ArrayLike) -> NDArray[np.bool_]:
         """Whether each cluster holds the class beside it, of shape (N,)."""
-        if len(self.packed_class_M) == self.n_classes:
+        if not self.overlaps:
             return self.cluster_of_class_C[np.asarray(class_N)] == np.asarray(cluster_N)
         return self.member_SC[np.asarray(cluster_N), np.asarray(class_N)]
 

@@ -26,7 +26,7 @@ def print_info(console: Console, path: str, manifest: Manifest, size: int) -> No
         "clusters": ", ".join(str(len(m)) for m in manifest.partition.members) + " classes"
         if manifest.partition
         else "",
-        "gate": f"{manifest.gate.score} at {manifest.gate.threshold} nats, {manifest.gate.combiner}"
+        "gate": f"{manifest.gate.score} at {manifest.gate.threshold}, {manifest.gate.combiner}, top {manifest.gate.top}"
         if manifest.gate
         else "",
         "trained": "; ".join(f"{name} {show_duration(seconds)}" for name, seconds in manifest.seconds.items()),

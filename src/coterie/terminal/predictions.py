@@ -19,13 +19,21 @@ def print_predictions(console: Console, rows: Sequence[tuple[str, Explanation]])
         table.add_column(heading)
     for name, explanation in rows:
         base = ", ".join(f"{label} {probability:.1%}" for label, probability in explanation.base_top)
-        names = ", ".join(explanation.cluster_classes)
-        where = f"{explanation.cluster}: {names if len(names) < 40 else names[:36] + ' ...'}"
         table.add_row(
             Text(name, overflow="fold"),
             Text(explanation.predicted),
             f"{explanation.probability:.1%}",
-            Text(where if explanation.routed else "-", overflow="fold"),
+            Text(_where(explanation), overflow="fold"),
             Text(base, overflow="fold"),
         )
     console.print(table)
+
+
+def _where(explanation: Explanation) -> str:
+    """The cluster that was asked, by its classes; of others, the numbers."""
+    if not explanation.routed:
+        return "-"
+    names = ", ".join(explanation.cluster_classes)
+    asked = [answer.cluster for answer in explanation.specialists]
+    others = "".join(f", {cluster}" for cluster in asked if cluster != explanation.cluster)
+    return f"{explanation.cluster}{others}: {names if len(names) < 40 else names[:36] + ' ...'}"

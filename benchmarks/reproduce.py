@@ -1,0 +1,64 @@
+"""Do the paper's claims hold on CIFAR-100, and do its specialists beat the same budget spent otherwise?
+
+The study itself takes hours: `coterie reproduce --out runs/reproduce-cpu --seeds 3 --source parquet:DIR`. This script
+writes the tables of what is finished.
+"""
+
+import argparse
+from pathlib import Path
+
+import record
+from coterie.data import load
+from coterie.reproduce import Study, gather, recipe
+from coterie.reproduction import Reproduction
+from coterie.reproduction_page import show_gain, show_share
+
+
+def markdown(result: Reproduction) -> str:
+    """The tables as text."""
+    paper = result.paper
+    gain = f"{100 * (paper.ensemble - paper.base):+.2f}"
+    heading = [f"S = {column.n_clusters}" for column in result.columns]
+    rows = [
+        ("base", [show_share(c.base_within) for c in result.columns], f"{100 * paper.base:.2f}"),
+        ("ensemble, the paper's rule", [show_share(c.ensemble) for c in result.columns], f"{100 * paper.ensemble:.2f}"),
+        ("gain, points", [show_gain(c.gain) for c in result.columns], gain),
+        ("router: the chosen cluster holds the class", [show_share(c.router) for c in result.columns], ""),
+        ("base restricted to the true cluster", [show_share(c.restricted) for c in result.columns], ""),
+        ("specialist of the true cluster", [show_share(c.specialist) for c in result.columns], ""),
+        ("forward passes", [f"{c.passes.mean:.2f}" for c in result.columns], ""),
+    ]
+    lines = [
+        f"Seeds {', '.join(map(str, result.seeds))}; means in % of the test images, ± half of Student's 95 % interval.",
+        "",
+        "| | " + " | ".join(heading) + " | paper, S = 9 |",
+        "|---" * (len(heading) + 2) + "|",
+        *(f"| {title} | " + " | ".join(values) + f" | {last} |" for title, values, last in rows),
+        "",
+        "| classifier | top-1 | gain | lead over the best control | nll | ece | training | passes | size |",
+        "|---" * 9 + "|",
+    ]
+    for row in result.table:
+        name = row.name + (" + flips" if row.flips else "")
+        lead = "" if row.lead is None else show_gain(row.lead)
+        figures = (row.scores.nll, row.scores.ece)
+        costs = (row.cost.training, row.cost.inference, row.cost.storage)
+        cells = [name, show_share(row.top1), show_gain(row.gain), lead]
+        cells += [f"{value:.3f}" for value in figures] + [f"{value:.2f}" for value in costs]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "Which claims hold:", ""]
+    lines += [f"- *{claim}.* {found}" for claim, found in result.claims]
+    lines += ["", "Notes:", ""]
+    lines += [f"- {note}" for note in result.notes]
+    return "\n".join(lines)
+
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("study", type=Path, help="folder of the study")
+parser.add_argument("source", help="where CIFAR-100 is")
+parser.add_argument("--seeds", type=int, default=3)
+arguments = parser.parse_args()
+settings = recipe("cpu")
+settings = settings.model_copy(update={"data": settings.data.with_source(arguments.source)})
+study = Study(settings, arguments.study, tuple(range(arguments.seeds)), "column:coarse_label")
+record.write(__file__, markdown(gather(study, load(settings.data, 0))))

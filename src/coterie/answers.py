@@ -1,0 +1,248 @@
+"""What a run and its controls answer, and what each costs: the rows of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import log_softmax, softmax
+
+from coterie.artifact import gate_record, load_ensemble, partition_of, read_outputs, rule_of
+from coterie.calibration import temperature
+from coterie.comparison import Answer, Cost, Kind
+from coterie.config import FitSettings
+from coterie.controls import (
+    ALL_CLASSES,
+    CONFUSION,
+    MEMBER,
+    RANDOM,
+    SPLITS,
+    SUPERCLASSES,
+    WEIGHT_AVERAGE,
+    controls_folder,
+    flipped_file,
+    read_flipped,
+)
+from coterie.data.splits import Splits
+from coterie.evaluation import Outputs
+from coterie.flops import inference_flops, training_flops
+from coterie.gate import Budget
+from coterie.partition import FloatArray, Partition
+from coterie.run_folder import Run
+from coterie.tune import Request, tune
+
+# Mean forward passes for which the rule is chosen anew, beside the run's own.
+TUNED_PASSES = (1.5, 2.0)
+Pair = tuple[FloatArray, FloatArray]  # probabilities on validation and on test
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Rows of a comparison, the base first; labels of both splits; what was left out, and why."""
+
+    answers: tuple[Answer, ...]
+    validation_N: np.ndarray
+    test_N: np.ndarray
+    notes: tuple[str, ...]
+
+
+def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answers:
+    """All that a finished run and its controls answer.
+
+    Args:
+        run: a finished run.
+        splits: its data.
+        siblings: finished runs on the same splits with other seeds, whose bases make deep ensembles with this one.
+    """
+    settings = FitSettings.from_values(run.manifest.settings)
+    folder = controls_folder(run.path)
+    validation, test = read_outputs(run, "validation"), read_outputs(run, "test")
+    flips = (False, True) if run.has(flipped_file("test")) else (False,)
+    base = {flip: _base(run, flip) for flip in flips}
+    copies = settings.specialist.epochs / settings.base.epochs
+    rows: list[Answer] = []
+    notes: list[str] = [] if splits.flip else ["Flips are left out: a mirrored image of this data is another class."]
+
+    def add(name: str, about: str, kind: Kind, pair: Pair, cost: Cost, flip: bool) -> None:
+        passes = cost.inference * (2 if flip else 1)
+        validation_NC, test_NC = pair
+        paid = Cost(cost.training, passes, cost.storage)
+        rows.append(Answer(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip))
+
+    for flip in flips:
+        kind: Kind = "control" if flip else "base"
+        add("base", "the base as it stands", kind, base[flip], Cost(), flip)
+        scale = temperature(_log(base[flip][0]), validation.label_N)
+        scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in base[flip]])
+        add("base, calibrated", f"the base at temperature {scale:.2f}", "control", scaled, Cost(), flip)
+
+    for name, title, kind in (
+        ("", "specialists", "specialists"),
+        (CONFUSION.name, "confusion clusters", "partition"),
+        (SUPERCLASSES.name, "superclasses", "partition"),
+        (RANDOM.name, "random clusters", "control"),
+    ):
+        place = folder / name if name else run.path
+        found = _finished(place, title, notes)
+        if found is not None:
+            partition = partition_of(found.manifest)
+            sizes = ", ".join(str(size) for size in partition.size_S.tolist())
+            about = f"{partition.n_clusters} specialists for clusters of {sizes} classes"
+            for flip in flips:
+                pair, cost, rule = _routed(found, splits, flip)
+                add(title, f"{about}: {rule}", kind, pair, cost, flip)
+
+    for passes in TUNED_PASSES:
+        for flip in flips:
+            pair, cost, rule = _routed(run, splits, flip, Request(budget=Budget(passes=passes)))
+            about = f"the run's specialists, by the best rule for at most {passes:g} passes: {rule}"
+            add(f"specialists, tuned to {passes:g}", about, "tuned", pair, cost, flip)
+
+    copy = _finished(folder / ALL_CLASSES.name, "all-class copy", notes)
+    if copy is not None:
+        for flip in flips:
+            alone = _copy(copy, flip)
+            cost = Cost(1 + copies, 1.0, 1.0)
+            add(
+                "base, trained on",
+                "the base after the specialists' epochs over all classes",
+                "control",
+                alone,
+                cost,
+                flip,
+            )
+            about = "the mean of the base and of one copy of it, trained on for the specialists' epochs (S = 1)"
+            add("all-class copy", about, "control", _average([base[flip], alone]), Cost(1 + copies, 2.0, 2.0), flip)
+
+    average = _finished(folder / WEIGHT_AVERAGE.name, "weight average", notes)
+    if average is not None:
+        for flip in flips:
+            n_cycles = settings.specialist.epochs
+            about = f"the mean of the weights at the end of {n_cycles} cycles of one epoch"
+            add("weight average", about, "control", _stored(average, "logits", flip), Cost(1 + copies), flip)
+            about = f"the mean of the probabilities at the end of the same {n_cycles} cycles"
+            cost = Cost(1 + copies, n_cycles, n_cycles)
+            add("snapshots", about, "control", _stored(average, "cycles", flip), cost, flip)
+
+    members = [{flip: _base(sibling, flip) for flip in flips} for sibling in siblings]
+    for place in sorted(folder.glob(f"{MEMBER.name}-*")):
+        member = _finished(place, "deep ensemble", notes)
+        if member is not None:
+            members.append({flip: _stored(member, "logits", flip) for flip in flips})
+    for size in (2, 4):
+        if len(members) + 1 < size:
+            notes.append(
+                f"The deep ensemble of {size} is left out: there are {len(members) + 1} bases on these splits."
+            )
+            continue
+        for flip in flips:
+            pair = _average([base[flip], *(member[flip] for member in members[: size - 1])])
+            about = f"the mean of {size} bases from different seeds"
+            add(f"deep ensemble of {size}", about, "dearer", pair, Cost(size, size, size), flip)
+    return Answers(tuple(rows), validation.label_N, test.label_N, tuple(notes))
+
+
+def _base(run: Run, flip: bool) -> Pair:
+    return _pair([softmax(_outputs(run, split, flip).base_NC, axis=1) for split in SPLITS])
+
+
+def _copy(run: Run, flip: bool) -> Pair:
+    """The only specialist of a partition with one cluster: its columns are all classes, in their order."""
+    return _pair([softmax(_outputs(run, split, flip).packed_NM, axis=1) for split in SPLITS])
+
+
+def _routed(run: Run, splits: Splits, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
+    """The ensemble of a run by its own rule, or by the best that a request allows, and that rule in words. With flips,
+    what a rule leaves open is chosen anew on validation.
+    """
+    partition, rule = partition_of(run.manifest), rule_of(run.manifest)
+    outputs = [_outputs(run, split, flip) for split in SPLITS]
+    if request is None and flip:
+        limits = Budget(**gate_record(run.manifest).limits)
+        request = Request((rule.combiner.name,), (rule.gate.score,), (rule.combiner.top,), limits)
+    if request is not None:
+        rule = tune(outputs[0], partition, request, FitSettings.from_values(run.manifest.settings).seed).rule
+    questions = [rule.ask(each.base_NC, partition) for each in outputs]
+    asked_NS = [question.asked(question.routed_N) for question in questions]
+    proba = [
+        question.combine(each.packed_NM, asked)
+        for question, each, asked in zip(questions, outputs, asked_NS, strict=True)
+    ]
+    runs_S = (asked_NS[1] & rule.combiner.needs_specialist(partition)).mean(axis=0)
+    title = f"{rule.combiner.name}, the {rule.combiner.top} likeliest cluster(s), gate {rule.gate.score}"
+    return _pair(proba), _cost(run, splits, partition, runs_S), title
+
+
+def _cost(run: Run, splits: Splits, partition: Partition, runs_S: FloatArray) -> Cost:
+    """Of an ensemble whose specialists are run for a share ``runs_S`` of the samples each."""
+    settings = FitSettings.from_values(run.manifest.settings)
+    ensemble = load_ensemble(run.path)
+    form = ensemble.preprocessing
+    example = torch.zeros(1, form.channels, form.height, form.width)
+    images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
+    base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
+    base_pass = inference_flops(ensemble.base, example)
+    training, inference = base_training, base_pass
+    for name, network in ensemble.specialists.items():
+        n_images = images_C[partition.classes(int(name))].sum()
+        training += training_flops(network, example) * n_images * settings.specialist.epochs
+        inference += inference_flops(network, example) * float(runs_S[int(name)])
+    weights = {name: r.bytes for name, r in run.manifest.files.items() if name.startswith(("base.", "specialists/"))}
+    return Cost(training / base_training, inference / base_pass, sum(weights.values()) / weights["base.safetensors"])
+
+
+def _outputs(run: Run, split: str, flip: bool) -> Outputs:
+    """What base and specialists say; with flips, the log of the mean probabilities of an image and its mirror."""
+    plain = read_outputs(run, split)
+    if not flip:
+        return plain
+    flipped, partition = read_flipped(run, split), partition_of(run.manifest)
+    packed_NM = np.empty_like(plain.packed_NM)
+    for cluster in range(partition.n_clusters):
+        columns = partition.columns(cluster)
+        packed_NM[:, columns] = _log_mean(plain.packed_NM[:, columns], flipped.packed_NM[:, columns])
+    return Outputs(_log_mean(plain.base_NC, flipped.base_NC), packed_NM, plain.label_N)
+
+
+def _log_mean(first: FloatArray, second: FloatArray) -> FloatArray:
+    """The logarithm of the mean of two softmaxes, in the place of logits."""
+    return np.logaddexp(log_softmax(first, axis=1), log_softmax(second, axis=1)) - np.log(2).astype(first.dtype)
+
+
+def _stored(run: Run, name: str, flip: bool) -> Pair:
+    views = ("", "-flipped") if flip else ("",)
+    return _pair(
+        [
+            np.mean(
+                [softmax(run.read_arrays(f"logits/{split}{view}.safetensors")[name], axis=1) for view in views], axis=0
+            )
+            for split in SPLITS
+        ]
+    )
+
+
+def _finished(place: Path, title: str, notes: list[str]) -> Run | None:
+    """A finished run or control, or None with a note on why it is left out."""
+    if not (place / "manifest.json").exists():
+        notes.append(f"{title}: left out, it was not trained.")
+        return None
+    run = Run.open(place)
+    if not run.manifest.complete:
+        notes.append(f"{title}: left out, its training was cut short; `coterie compare` goes on with it.")
+        return None
+    return run
+
+
+def _average(pairs: Sequence[Pair]) -> Pair:
+    return _pair([np.mean([pair[place] for pair in pairs], axis=0) for place in (0, 1)])
+
+
+def _pair(arrays: Sequence[FloatArray]) -> Pair:
+    return arrays[0], arrays[1]
+
+
+def _log(proba: FloatArray) -> FloatArray:
+    return np.log(np.maximum(proba, np.finfo(proba.dtype).tiny))

@@ -1,0 +1,230 @@
+"""The parts of a network in the order in which they run: where it can be cut, and which of them are trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from coterie.backbones.head import Head
+from coterie.backbones.probe import evaluating, fitting, hooked, run
+from coterie.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """Which part of a network is trained; the rest stays as it is, running statistics and dropout included.
+
+    ``parameters``: names of those trained, besides the head's own at the paths ``head``; None for all that the network
+    itself leaves trainable. ``still``: paths of the modules that run before the trained part.
+    """
+
+    parameters: frozenset[str] | None = None
+    head: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
+
+    def trains(self, name: str) -> bool:
+        """Whether a parameter is trained."""
+        if self.parameters is None or name in self.parameters:
+            return True
+        return any(name == path or name.startswith(f"{path}.") for path in self.head)
+
+    def freeze(self, network: nn.Module) -> None:
+        """Put a network that was set to training in order: what is not trained has no gradient, and what runs before
+        the trained part is in evaluation mode. Nothing is thawed that was frozen already.
+        """
+        if self.parameters is None:
+            return
+        for name, parameter in network.named_parameters():
+            if not self.trains(name):
+                parameter.requires_grad_(False)
+        for path in self.still:
+            network.get_submodule(path).eval()
+
+
+WHOLE = TrainedPart()
+
+
+def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -> TrainedPart:
+    """The part that a choice stands for, in any architecture.
+
+    Args:
+        network: the base.
+        head: of the base.
+        example: inputs, as for ``find_head``.
+        choice: ``all``; ``head``; ``last-N``, the last N parts of ``parts``, of which the head is one; or the path of a
+            module, which is trained with all that runs after it.
+
+    Raises:
+        BackboneError: no such part.
+    """
+    if choice == "all":
+        return WHOLE
+    heads = (head.path, *head.more)
+    order = _Order.of(network, example)
+    if choice in {"head", "last-1"}:
+        return TrainedPart(frozenset(), heads, tuple(path for path in order.ended if not _holds(path, heads)))
+    if match := re.fullmatch(r"last-(\d+)", choice):
+        starts = _part_starts(network, head, example, order)
+        wanted = int(match[1]) - 1
+        if not 1 <= wanted <= len(starts):
+            raise BackboneError(
+                f"{choice}: {type(network).__name__} has {len(starts)} parts and a head; allowed: last-1 (the head) to "
+                f"last-{len(starts) + 1}"
+            )
+        begin = starts[-wanted]
+    elif choice in order.started and choice:
+        begin = order.started[choice]
+    else:
+        names = ", ".join(cut_points(network, head, example)[-12:]) or "none"
+        raise BackboneError(
+            f"{type(network).__name__} has no part {choice!r} that runs; allowed: all, head, last-N, or the path of a "
+            f"module, such as {names}"
+        )
+    trained = {name for name, time in order.first_use(network).items() if time >= begin}
+    return TrainedPart(frozenset(trained), heads, tuple(p for p, time in order.ended.items() if time < begin))
+
+
+def cut_points(network: nn.Module, head: Head, example: Tensor) -> tuple[str, ...]:
+    """Modules, in the order in which they run, whose output is all that the rest of the network knows of its input:
+    between any of these and what follows the network can be cut in two.
+
+    Found by running it: a module is one if the head, with that module's output held, does not see another input. Only
+    modules with weights come into question, and of those with the same output the outermost.
+    """
+    return tuple(path for path, _ in _cuts(network, head, example, _Order.of(network, example)))
+
+
+@dataclass(frozen=True)
+class _Order:
+    """When each module that runs starts and ends, counted in starts and ends; and how often it runs."""
+
+    started: dict[str, int]
+    ended: dict[str, int]
+    runs: dict[str, int]
+
+    @classmethod
+    def of(cls, network: nn.Module, example: Tensor) -> _Order:
+        names = {module: path for path, module in network.named_modules()}
+        started: dict[str, int] = {}
+        ended: dict[str, int] = {}
+        runs: dict[str, int] = {}
+        clock = iter(range(1 << 62))
+
+        def start(module: nn.Module, _: object) -> None:
+            started.setdefault(names[module], next(clock))
+
+        def end(module: nn.Module, *_: object) -> None:
+            ended[names[module]] = next(clock)
+            runs[names[module]] = runs.get(names[module], 0) + 1
+
+        handles = [module.register_forward_pre_hook(start) for module in names]
+        try:
+            with hooked(dict.fromkeys(names, end)):
+                run(network, example)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return cls(started, ended, runs)
+
+    def start_of(self, path: str) -> int:
+        """Of a module that is not called, such as a projection inside fused attention, that of what it is part of."""
+        while path not in self.started:
+            path = path.rpartition(".")[0]
+        return self.started[path]
+
+    def first_use(self, network: nn.Module) -> dict[str, int]:
+        """When the first module that holds a parameter starts, by the parameter's name. Shared ones have one time."""
+        earliest: dict[Tensor, int] = {}
+        named = list(network.named_parameters(remove_duplicate=False))
+        for name, parameter in named:
+            time = self.start_of(name.rpartition(".")[0])
+            earliest[parameter] = min(time, earliest.get(parameter, time))
+        return {name: earliest[parameter] for name, parameter in named}
+
+
+def _part_starts(network: nn.Module, head: Head, example: Tensor, order: _Order) -> list[int]:
+    """When each part starts. A part has weights of two dimensions at least, and ends at the last cut point before the
+    next such weights: so that a norm behind a convolution belongs to it, and one inside a residual block to the block.
+    """
+    matrices = {name for name, parameter in network.named_parameters(remove_duplicate=False) if parameter.ndim > 1}
+    first_use = order.first_use(network)
+    times = sorted(first_use[name] for name in matrices if first_use[name] > order.started[""])
+    starts: list[int] = []
+    last_end = order.started[""]
+    for _, end in _cuts(network, head, example, order):
+        if any(last_end < time < end for time in times):
+            starts.append(last_end)
+        last_end = end if starts else last_end
+    return starts
+
+
+def _cuts(network: nn.Module, head: Head, example: Tensor, order: _Order) -> list[tuple[str, int]]:
+    """Cut points with the times at which they end."""
+    heads = (head.path, *head.more)
+    first_head = min((order.start_of(path) for path in heads if path in order.started), default=1 << 62)
+    candidates = {
+        path: network.get_submodule(path)
+        for path, end in sorted(order.ended.items(), key=lambda item: item[1])
+        if path
+        and end < first_head
+        and order.runs[path] == 1
+        and not _holds(path, heads)
+        and any(True for _ in network.get_submodule(path).parameters())
+    }
+    outputs: dict[str, Tensor] = {}
+    same_as: dict[int, str] = {}
+    names = {module: path for path, module in candidates.items()}
+
+    def keep(module: nn.Module, _: object, output: Any) -> None:
+        if isinstance(output, Tensor):
+            inner = same_as.pop(id(output), None)
+            outputs.pop(inner or "", None)
+            outputs[names[module]] = output.clone()  # what follows may work in place
+            same_as[id(output)] = names[module]
+            kept.append(output)  # alive, so that no other gets its address
+
+    kept: list[Tensor] = []
+    with hooked(dict.fromkeys(names, keep)):
+        seen = _what_the_head_sees(network, heads, example)
+    kept.clear()
+    other = example.flip(0)
+    found = []
+    for path, held in outputs.items():
+        with hooked({candidates[path]: lambda *_, held=held: held.clone()}):
+            again = _what_the_head_sees(network, heads, other)
+        if len(again) == len(seen) and all(map(torch.equal, seen, again)):
+            found.append((path, order.ended[path]))
+    return found
+
+
+def _what_the_head_sees(network: nn.Module, heads: Sequence[str], example: Tensor) -> list[Tensor]:
+    """The inputs of the head's layers; of a head that is a parameter, what the network makes of them.
+
+    Weights that are all zero, as those that end fresh residual branches often are, would hide what they multiply: they
+    are made up.
+    """
+    silent = {name: torch.ones_like(p) for name, p in network.named_parameters() if not p.detach().any()}
+    modules = dict(network.named_modules())
+    inputs: list[Tensor] = []
+    handles = [
+        modules[path].register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0].clone()))
+        for path in heads
+        if path in modules
+    ]
+    try:
+        with evaluating(network):
+            output = functional_call(network, silent, (fitting(example, network),))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs or [output]
+
+
+def _holds(path: str, heads: Sequence[str]) -> bool:
+    return path == "" or any(f"{head}.".startswith(f"{path}.") for head in heads)

@@ -1,0 +1,243 @@
+"""The base: built by name, or brought by the user; with its head found, and its classes in the data's order."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
+from coterie.backbones.libraries import build_transformers, is_function, load_transformers
+from coterie.backbones.output import Part
+from coterie.backbones.weights import load_weights
+from coterie.config import FitSettings
+from coterie.errors import ArtifactError, BackboneError
+from coterie.label_file import read_column
+from coterie.labels import LabelSpace
+from coterie.run_folder import HeadRecord, NetworkRecord
+
+# A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
+CLEARLY = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A network from inputs (B, ...) to logits (B, C), its head, and whether it came trained.
+
+    ``record``: what it takes, besides its name and weights, to build it again.
+    """
+
+    network: nn.Module
+    head: Head
+    trained: bool
+    record: NetworkRecord
+
+
+def name_of_module(network: nn.Module) -> str:
+    """How a network that was passed from Python stands in settings."""
+    return f"python:{type(network).__module__}.{type(network).__qualname__}"
+
+
+def make_base(
+    settings: FitSettings, labels: LabelSpace, channels: int, example: Tensor, given: nn.Module | None = None
+) -> Base:
+    """Build the base that the settings name, or take the one given, and make sure that it fits.
+
+    Args:
+        settings: ``backbone``, ``weights``, ``names``, ``head`` and ``seed``.
+        labels: the classes of the data.
+        channels: of the images.
+        example: inputs, as for ``find_head``.
+        given: a network passed from Python; it comes trained, and is copied.
+
+    Raises:
+        BackboneError: there is no such network, its weights do not fit, it does not give one logit per class, it has
+            no head or several, or its classes are not the data's.
+    """
+    network, trained, config = _build(settings, len(labels), channels, given)
+    names = _class_names(settings, network, len(labels)) if trained else None
+    part, network, head = _find(network, len(labels), example, settings.head)
+    order = _order(names, labels, trained)
+    if order is not None:
+        replace_head(network, head, torch.tensor(order))
+        head = find_head(network, len(labels), example, head.path)
+    return Base(network, head, trained, NetworkRecord(output=part, reordered=order is not None, transformers=config))
+
+
+def rebuild_base(
+    settings: FitSettings,
+    record: NetworkRecord | None,
+    head_record: HeadRecord,
+    n_classes: int,
+    channels: int,
+    given: nn.Module | None,
+    trust: str | None,
+) -> tuple[nn.Module, Head]:
+    """The base of a run, of the right form but without its weights yet.
+
+    Args:
+        settings: of the run.
+        record: of the run; None in runs of the first versions, whose networks needed none.
+        head_record: of the run.
+        n_classes: C.
+        channels: of the images.
+        given: a network of the same form, for runs whose base was passed from Python or built by a function.
+        trust: ``module:function``, to call that function.
+
+    Raises:
+        ArtifactError: the base can only be built by code that nobody said to trust.
+    """
+    name = settings.backbone
+    if given is not None:
+        network = copy.deepcopy(given).float()
+    elif name.startswith("python:"):
+        raise ArtifactError(
+            f"the base of this run, a {name.removeprefix('python:')}, was passed from Python: pass one of the same "
+            "form (its weights are in the run): coterie.load(RUN, base=network)"
+        )
+    elif record is not None and record.transformers is not None:
+        network = build_transformers(record.transformers)
+    else:
+        refuse_untrusted(name, trust)
+        network = build(name, n_classes, channels, settings.seed)
+    if record is not None and record.output is not None:
+        network = LogitsOf(network, record.output)
+    head = Head(**head_record.model_dump())
+    try:
+        head.of(network)
+    except AttributeError:
+        raise ArtifactError(
+            f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
+        ) from None
+    if record is not None and record.reordered:
+        replace_head(network, head, torch.arange(n_classes))
+    return network, head
+
+
+def refuse_untrusted(backbone: str, trust: str | None) -> None:
+    """Refuse to call a function because a run folder names it.
+
+    Raises:
+        ArtifactError: the backbone is a function, and not the one that the user trusts.
+    """
+    if is_function(backbone) and trust != backbone:
+        raise ArtifactError(
+            f"the base of this run is built by the function {backbone}, and loading runs no code unasked. If you trust "
+            f"it: --trust {backbone}, or coterie.load(RUN, trust={backbone!r}), or coterie.load(RUN, base=network)"
+        )
+
+
+def refuse_other_order(logits_NC: NDArray[np.floating[Any]], label_N: NDArray[np.integer[Any]]) -> None:
+    """Refuse a trained base that is far better if its classes are renamed.
+
+    Half of the samples say how classes would be renamed (the assignment that gets most of them right), the others
+    judge it.
+
+    Raises:
+        BackboneError: its classes are in another order than the data's.
+    """
+    n_classes = logits_NC.shape[1]
+    predicted_N = logits_NC.argmax(axis=1)
+    first_N = np.arange(len(label_N)) % 2 == 0
+    count_CC = np.zeros((n_classes, n_classes))
+    np.add.at(count_CC, (predicted_N[first_N], label_N[first_N]), 1)
+    renamed_C = linear_sum_assignment(count_CC, maximize=True)[1]
+    plain = float((predicted_N == label_N)[~first_N].mean())
+    renamed = float((renamed_C[predicted_N] == label_N)[~first_N].mean())
+    if renamed > 2 * plain + CLEARLY:
+        raise BackboneError(
+            f"the base gets {plain:.1%} of the validation samples right, but {renamed:.1%} if its classes are renamed: "
+            "they are in another order than the data's. Say by --names FILE what its outputs stand for, a name a line"
+        )
+
+
+def _build(
+    settings: FitSettings, n_classes: int, channels: int, given: nn.Module | None
+) -> tuple[nn.Module, bool, dict[str, Any] | None]:
+    """The network, whether it is trained, and its configuration if it is one of transformers'."""
+    name, weights = settings.backbone, settings.weights
+    config = None
+    if given is not None:
+        network, trained = copy.deepcopy(given).float(), True
+    elif name.startswith("transformers:"):
+        network, trained = load_transformers(name.removeprefix("transformers:"))
+        config = _plain_config(network)
+    else:
+        network, trained = build(name, n_classes, channels, settings.seed), False
+    if weights == "own":
+        if not trained and not is_function(name):
+            raise BackboneError(f"--weights own: {name} comes without weights; give a file of them")
+        return network, True, config
+    if weights is not None:
+        load_weights(Path(weights), network)
+    return network, trained or weights is not None, config
+
+
+def _plain_config(network: Any) -> dict[str, Any]:
+    config: dict[str, Any] = network.config.to_dict()
+    return {name: value for name, value in config.items() if name not in ("_name_or_path", "auto_map")}
+
+
+def _find(network: nn.Module, n_classes: int, example: Tensor, name: str | None) -> tuple[Part | None, nn.Module, Head]:
+    """The logits among what the network returns, and the head that they come from."""
+    found: list[tuple[Part | None, nn.Module, Head]] = []
+    faults: list[BackboneError] = []
+    for part in logit_parts(network, n_classes, example):
+        whole = network if part is None else LogitsOf(network, part)
+        wanted = name if part is None or name is None else f"network.{name}"
+        try:
+            found.append((part, whole, find_head(whole, n_classes, example, wanted)))
+        except BackboneError as error:
+            faults.append(error)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise faults[0]
+    listed = ", ".join(f"{part} (head {head.path.removeprefix('network.')})" for part, _, head in found)
+    raise BackboneError(
+        f"{type(network).__name__} returns {len(found)} parts that could be its logits: {listed}. Pick one by "
+        "--head PATH, the path of its head"
+    )
+
+
+def _class_names(settings: FitSettings, network: nn.Module, n_classes: int) -> tuple[str, ...] | None:
+    """What a trained network calls its classes: as the user says, or as models of transformers say themselves."""
+    if settings.names is not None:
+        return read_column(settings.names, n_classes, "names")
+    names = getattr(getattr(network, "config", None), "id2label", None)
+    if not isinstance(names, dict) or all(str(name) == f"LABEL_{k}" for k, name in names.items()):
+        return None
+    return tuple(str(names[k]) for k in sorted(names))
+
+
+def _order(names: tuple[str, ...] | None, labels: LabelSpace, trained: bool) -> list[int] | None:
+    """For each class of the data, its row in the network's head; None where the orders agree, or only one has names.
+
+    Raises:
+        BackboneError: both have names, and not the same.
+    """
+    numbers = [str(k) for k in range(len(labels))]
+    data_has_numbers = sorted(labels.names) == sorted(numbers)
+    if not trained or (names is None and not data_has_numbers):
+        return None
+    if names is None or (data_has_numbers and sorted(names) != sorted(numbers)):
+        names = tuple(numbers)  # data whose classes are numbers counts them as the network does
+    if sorted(names) != sorted(labels.names):
+        raise BackboneError(
+            "the network's classes are not the data's: only the network has "
+            f"{_some(set(names) - set(labels.names))}; only the data has {_some(set(labels.names) - set(names))}"
+        )
+    order = [names.index(name) for name in labels.names]
+    return None if order == list(range(len(order))) else order
+
+
+def _some(names: Sequence[str] | set[str]) -> str:
+    return ", ".join(sorted(names)[:8]) or "none"

@@ -1,0 +1,81 @@
+"""Temperatures from held-out logits. Arrays only.
+
+Dividing logits by a temperature changes no answer of a single network, but decides how much each counts when several
+are combined (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from coterie.errors import InputError
+from coterie.partition import Partition
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+LOWEST, HIGHEST = 0.05, 20.0
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """What the logits of the base and of each specialist are divided by; 1 leaves them as they are.
+
+    ``specialist_S`` holds one number per cluster, or a single one for all.
+
+    Raises:
+        InputError: a temperature is not a positive, finite number.
+    """
+
+    base: float = 1.0
+    specialist_S: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not all(0 < t < np.inf for t in (self.base, *self.specialist_S)) or not self.specialist_S:
+            raise InputError(f"temperatures must be positive and finite; got {self.base} and {self.specialist_S}")
+
+    def of_columns(self, partition: Partition) -> FloatArray:
+        """The temperature of each packed column, of shape (M,)."""
+        return np.repeat(np.broadcast_to(self.specialist_S, partition.n_clusters), partition.size_S)
+
+
+def temperature(logits_NC: FloatArray, label_N: IntArray) -> float:
+    """The temperature under which the labels are most likely.
+
+    A weak prior, a normal one of width 1 on the temperature's logarithm, keeps a handful of samples from asking for an
+    extreme one: no sample gives 1.
+
+    Raises:
+        InputError: a logit is not finite.
+    """
+    if not np.isfinite(logits_NC).all():
+        raise InputError("a temperature needs finite logits; some are NaN or infinite")
+    if len(label_N) == 0:
+        return 1.0
+    shifted_NC = logits_NC - logits_NC.max(axis=1, keepdims=True)
+    own_sum = float(np.take_along_axis(shifted_NC, label_N[:, None], axis=1).sum(dtype=np.float64))
+
+    def loss(log_temperature: float) -> float:
+        inverse = np.exp(-log_temperature)
+        normaliser_N = np.log(np.exp(shifted_NC * shifted_NC.dtype.type(inverse)).sum(axis=1))
+        return float(normaliser_N.sum(dtype=np.float64)) - inverse * own_sum + log_temperature**2 / 2
+
+    bounds = (float(np.log(LOWEST)), float(np.log(HIGHEST)))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-3}).x))
+
+
+def fit_temperatures(
+    base_NC: FloatArray, packed_NM: FloatArray, label_N: IntArray, partition: Partition
+) -> Temperatures:
+    """The base's temperature on all samples, a specialist's on those of its own classes."""
+    specialist_S = []
+    for cluster in range(partition.n_clusters):
+        rows = np.flatnonzero(partition.holds(np.full(len(label_N), cluster), label_N))
+        local = np.searchsorted(partition.classes(cluster), label_N[rows])
+        specialist_S.append(temperature(packed_NM[rows, partition.columns(cluster)], local))
+    return Temperatures(temperature(base_NC, label_N), tuple(specialist_S))

@@ -1,0 +1,29 @@
+"""``coterie tune``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tyro
+
+from coterie.cli.arguments import RunFolder, make_console
+from coterie.config import GateSettings
+
+
+def tune(
+    run: RunFolder,
+    gate: Annotated[GateSettings, tyro.conf.arg(name="", help="")] = GateSettings(),  # noqa: B008 - frozen
+) -> None:
+    """Choose combiner, gate and threshold of a finished run anew, on its stored validation logits, without training."""
+    from coterie import artifact
+    from coterie.run_folder import Run
+    from coterie.terminal.report import print_report
+    from coterie.terminal.tune import print_tuning
+    from coterie.tune import Request
+
+    console = make_console()
+    folder = Run.open_complete(run)
+    tuning = artifact.retune(folder, Request.of(gate))
+    print_tuning(console, tuning, artifact.partition_of(folder.manifest))
+    print_report(console, artifact.read_reports(folder)["test"], artifact.labels_of(folder.manifest).names)
+    console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,56 @@
+"""``coterie compare``: the controls of a run trained, and the table that weighs them against its specialists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coterie.answers import answers_of
+from coterie.comparison import Comparison, compare
+from coterie.comparison_page import render
+from coterie.controls import add_flipped, train_controls
+from coterie.data.shared import refuse_shared
+from coterie.data.splits import Splits
+from coterie.progress import Progress
+from coterie.run_folder import Run
+
+COMPARISON_FILE = "comparison.json"
+COMPARISON_PAGE = "comparison.html"
+
+
+def compare_run(
+    run: Run,
+    splits: Splits,
+    *,
+    superclasses: str | None = None,
+    members: int = 0,
+    siblings: Sequence[Run] = (),
+    train: bool = True,
+    allow_shared: bool = False,
+    progress: Progress = Progress(),  # noqa: B008 - it has no state
+) -> Comparison:
+    """Weigh a finished run against what else its budget could have bought, and keep the table in the run folder.
+
+    Args:
+        run: a finished run.
+        splits: its data.
+        superclasses: given groups of the classes, as ``partition.groups``.
+        members: further bases to train, for deep ensembles.
+        siblings: finished runs on the same splits with other seeds, whose bases serve as such members.
+        train: train the controls that are missing; else compare with those that are there.
+        allow_shared: go on where validation and test share samples.
+        progress: who is told.
+
+    Raises:
+        DataError: validation and test share samples.
+        CoterieError: whatever training can raise.
+    """
+    notes = refuse_shared(splits, allow_shared)
+    add_flipped(run, splits)
+    if train:
+        for _, train_control in train_controls(run, splits, superclasses, members, progress):
+            train_control()
+    found = answers_of(run, splits, siblings)
+    comparison = compare(found.answers, found.validation_N, found.test_N, (*notes, *found.notes))
+    run.write_json(COMPARISON_FILE, comparison.to_values())
+    run.write(COMPARISON_PAGE, render(comparison, splits.about.rstrip(".") + ".").encode())
+    return comparison

@@ -1,0 +1,66 @@
+"""A comparison -> one HTML page. Computes nothing but the layout."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from coterie.comparison import Comparison
+from coterie.figures import Mark, cost_scatter
+from coterie.page import render_page
+from coterie.report import points
+from coterie.significance import show_chance
+
+KINDS = {
+    "base": "the base",
+    "specialists": "the run",
+    "tuned": "the run, another rule",
+    "partition": "other clusters",
+    "control": "control",
+    "dearer": "dearer",
+    "other": "other",
+}
+SHAPES = {
+    "base": "dot second",
+    "specialists": "dot first",
+    "tuned": "ring first",
+    "partition": "diamond",
+    "dearer": "down first",
+}
+# A snapshot ensemble's passes would push all others to the edge.
+MOST_PASSES_DRAWN = 6.0
+
+
+def render(comparison: Comparison, about: str) -> str:
+    """The page, as HTML text.
+
+    Args:
+        comparison: the table.
+        about: a sentence on run and data.
+    """
+    numbered = list(enumerate(comparison.rows, start=1))
+    drawn = [(number, row) for number, row in numbered if row.cost.inference <= MOST_PASSES_DRAWN]
+
+    def scatter(cost: str, title: str) -> Markup:
+        marks = [
+            Mark(
+                getattr(row.cost, cost),
+                row.scores.top1,
+                SHAPES.get(row.kind, "ring"),
+                str(number),
+                f"{row.name}{' with flips' if row.flips else ''}: {row.scores.top1:.2%}",
+            )
+            for number, row in drawn
+        ]
+        return cost_scatter(marks, title)
+
+    return render_page(
+        "comparison.html.j2",
+        {"points": points, "chance": show_chance},
+        comparison=comparison,
+        about=about,
+        rows=numbered,
+        kinds=KINDS,
+        by_training=scatter("training", "training, in multiples of the base's"),
+        by_inference=scatter("inference", "forward passes per image"),
+        most_passes=MOST_PASSES_DRAWN,
+    )

@@ -1,0 +1,52 @@
+"""Samples that two splits share, found by their content."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from coterie.data.splits import Images, Splits
+from coterie.errors import DataError
+
+ROWS_AT_ONCE = 512
+NAMED = 10
+
+
+def shared_rows(first: Images, second: Images) -> list[tuple[int, int]]:
+    """Pairs of rows, one of each, that hold the same pixels."""
+    rows_of: dict[bytes, list[int]] = {}
+    for row, digest in enumerate(_digests(first)):
+        rows_of.setdefault(digest, []).append(row)
+    return [(row, other) for other, digest in enumerate(_digests(second)) for row in rows_of.get(digest, ())]
+
+
+def refuse_shared(splits: Splits, allowed: bool) -> list[str]:
+    """What the test split shares with the others, in words.
+
+    Raises:
+        DataError: it shares samples with validation, on which choices are made, and that is not allowed.
+    """
+    notes = []
+    for name in ("train", "validation"):
+        pairs = shared_rows(getattr(splits, name).images, splits.test.images)
+        if not pairs:
+            continue
+        named = ", ".join(f"{name} {row} = test {other}" for row, other in pairs[:NAMED])
+        more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
+        note = f"{name} and test share {len(pairs):,} sample(s) (rows {named}{more})"
+        if name == "validation" and not allowed:
+            raise DataError(
+                f"{note}. What is chosen on validation would be judged on the same samples; "
+                "allow it with --allow-shared if they are too few to matter"
+            )
+        notes.append(note + ".")
+    return notes
+
+
+def _digests(images: Images) -> list[bytes]:
+    return [
+        hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
+        for rows in torch.arange(len(images)).split(ROWS_AT_ONCE)
+        for pixels in images.read(rows)
+    ]

@@ -1,0 +1,56 @@
+"""The paper's experiment: what it costs, and what came out."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from coterie.data.splits import Splits
+from coterie.plan import make_plan
+from coterie.reproduce import Study, trainings_of_seed
+from coterie.reproduction import Reproduction
+from coterie.reproduction_page import show_gain, show_share
+from coterie.terminal.comparison import print_seeds
+from coterie.terminal.progress import show_duration
+
+
+def print_cost(console: Console, study: Study, splits: Splits) -> None:
+    """What the whole study trains, and about how long that takes here. Nothing is refused."""
+    plan = make_plan(study.settings, splits)
+    base, specialists = plan.stages[0].seconds, plan.stages[1].seconds
+    n_trainings = trainings_of_seed(study)
+    per_seed = base + n_trainings * specialists
+    console.print(
+        f"{splits.about}\n{study.settings.backbone}: {plan.parameters:,} weights, {plan.precision} on {plan.device}. "
+        f"Each seed trains a base ({study.settings.base.epochs} epochs, about {show_duration(base)}) and {n_trainings} "
+        f"times {study.settings.specialist.epochs} epochs (about {show_duration(specialists)} each): "
+        f"about {show_duration(per_seed)} a seed, {show_duration(per_seed * len(study.seeds))} in all. "
+        "Every part resumes.",
+        highlight=False,
+    )
+
+
+def print_reproduction(console: Console, result: Reproduction) -> None:
+    """The headline beside the paper's, the controls, and which claims hold."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title="In % of test images", title_justify="left")
+    for heading in ("", *(f"S = {column.n_clusters}" for column in result.columns), "paper, S = 9"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    paper_gain = 100 * (result.paper.ensemble - result.paper.base)
+    for title, values, paper in (
+        ("base", [show_share(c.base_within) for c in result.columns], f"{100 * result.paper.base:.2f}"),
+        ("ensemble", [show_share(c.ensemble) for c in result.columns], f"{100 * result.paper.ensemble:.2f}"),
+        ("gain, points", [show_gain(c.gain) for c in result.columns], f"{paper_gain:+.2f}"),
+        ("router", [show_share(c.router) for c in result.columns], ""),
+        ("restricted base", [show_share(c.restricted) for c in result.columns], ""),
+        ("specialist", [show_share(c.specialist) for c in result.columns], ""),
+        ("passes", [f"{c.passes.mean:.2f}" for c in result.columns], ""),
+    ):
+        table.add_row(title, *values, paper)
+    console.print(table)
+    if result.table:
+        print_seeds(console, result.table)
+    for claim, found in result.claims:
+        console.print(f"- {claim}? {found}", highlight=False)
+    for note in result.notes:
+        console.print(f"- {note}", highlight=False)

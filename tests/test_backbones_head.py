@@ -1,0 +1,182 @@
+"""Heads of every kind: found, cut to some classes, and read as rows."""
+
+import pytest
+import torch
+from torch import nn
+
+from coterie.backbones import LogitsOf, find_head, logit_parts, replace_head
+from coterie.errors import BackboneError
+from networks import AuxInTraining, CosineLinear, Net, Outputs, Proxies, Structured, Tied, TwoHeads
+
+C = 5
+IMAGES = torch.randn((3, 1, 12, 12), generator=torch.Generator().manual_seed(0))
+
+
+class Adapted(nn.Module):
+    """A linear layer with a low-rank adapter, as peft wraps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer = nn.Linear(6, C)
+        self.down, self.up = nn.Linear(6, 2, bias=False), nn.Linear(2, C, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base_layer(x) + 0.5 * self.up(self.down(x))
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout, self.fc = nn.Dropout(0.5), nn.Linear(6, C)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.dropout(x))
+
+
+class Unsqueeze(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :, None]
+
+
+def convolution() -> nn.Module:
+    return Net(nn.Sequential(nn.Unflatten(1, (6, 1, 1)), nn.Conv2d(6, C, 1)), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+KINDS = {
+    "linear": (lambda: Net(nn.Linear(6, C)), ("head",)),
+    "no bias": (lambda: Net(nn.Linear(6, C, bias=False)), ("head",)),
+    "wrapped": (lambda: Net(Wrapped()), ("head.fc",)),
+    "weight norm": (lambda: Net(nn.utils.parametrizations.weight_norm(nn.Linear(6, C))), ("head",)),
+    "convolution": (convolution, ("head.1",)),
+    "squeezed": (lambda: Net(nn.Linear(6, C), Unsqueeze(), nn.Flatten()), ("head",)),
+    "adapted": (lambda: Net(Adapted()), ("head",)),
+    "cosine": (lambda: Net(CosineLinear(6, C, bias=False)), ("head.weight",)),
+    "parameter": (lambda: Proxies(C), ("proxies", "offset")),
+    "averaged": (lambda: TwoHeads(C), ("head", "head_dist")),
+    "tied": (lambda: Tied(C), ("head",)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_is_found_and_a_cut_one_gives_the_logits_of_its_classes(kind: str) -> None:
+    make, paths = KINDS[kind]
+    network = make().eval()
+    head = find_head(network, C, IMAGES)
+    assert (head.path, *head.more) == paths
+    before = network(IMAGES)
+    replace_head(network, head, torch.tensor([3, 1]))
+    torch.testing.assert_close(network(IMAGES), before[:, [3, 1]])
+    replace_head(network, find_head(network, 2, IMAGES), torch.tensor([1]))  # a specialist's own head is one again
+    torch.testing.assert_close(network(IMAGES), before[:, [1]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rows_of_a_head_say_how_its_logits_depend_on_the_features(kind: str) -> None:
+    """Against autograd: where the logits are inner products, their gradient by the features are the rows."""
+    network = KINDS[kind][0]().eval()
+    head = find_head(network, C, IMAGES)
+    rows_CD = head.of(network).weight.detach()
+    if kind == "averaged":
+        expected = torch.cat([network.head.weight, network.head_dist.weight], dim=1)
+    else:
+        features = torch.randn(6, requires_grad=True)
+        network.trunk = nn.Identity()
+        logits = network(features[None])[0] if kind != "tied" else network.head(features)
+        expected = torch.stack([torch.autograd.grad(logit, features, retain_graph=True)[0] for logit in logits])
+    if kind == "cosine":
+        assert head.unit
+        expected = torch.nn.functional.normalize(network.head.weight, dim=1)
+    torch.testing.assert_close(rows_CD, expected.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_tied_head_that_is_cut_leaves_the_embedding_whole() -> None:
+    network = Tied(C)
+    replace_head(network, find_head(network, C, IMAGES), torch.tensor([0, 4]))
+    assert network.embedding.weight.shape == (C, 6)
+    assert network.head.weight.shape == (2, 6)
+
+
+def test_finding_a_head_leaves_the_network_as_it_was() -> None:
+    network = Net(Wrapped(), nn.Identity()).train()
+    network.trunk.eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    find_head(network, C, IMAGES)
+    assert network.training
+    assert not network.trunk.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_head_that_starts_at_zero_is_found() -> None:
+    network = Net(nn.Linear(6, C))
+    nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    assert find_head(network, C, IMAGES).path == "head"
+
+
+def test_a_head_by_name_must_be_one() -> None:
+    network = Net(nn.Linear(6, C))
+    assert find_head(network, C, IMAGES, "head").path == "head"
+    with pytest.raises(BackboneError, match=r"has no layer 'fc'; its last layers of 5 outputs: head"):
+        find_head(network, C, IMAGES, "fc")
+    with pytest.raises(BackboneError, match=r"does not have its head at trunk.1: .*head \(Linear"):
+        find_head(network, C, IMAGES, "trunk.1")
+
+
+def test_a_real_adapter_of_peft_is_found_and_merged() -> None:
+    peft = pytest.importorskip("peft", reason="needs peft, of the extra `transformers`")
+    plain = Net(nn.Linear(6, C))
+    network = peft.get_peft_model(plain, peft.LoraConfig(r=2, target_modules=["head"], init_lora_weights=False)).eval()
+    head = find_head(network, C, IMAGES)
+    before = network(IMAGES)
+    replace_head(network, head, torch.tensor([4, 0, 2]))
+    torch.testing.assert_close(network(IMAGES), before[:, [4, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("wrap", "part"),
+    [
+        (lambda main, side, _: {"logits": main, "aux": side}, "logits"),
+        (lambda main, side, _: Outputs(main, side), "logits"),
+        (lambda main, _, features: (main, features), 0),
+        (lambda main, _, features: {"features": features, "scores": main}, "scores"),
+        (lambda main, *_: main, None),
+    ],
+)
+def test_logits_are_found_among_what_a_network_returns(wrap, part) -> None:
+    network = Structured(C, wrap)
+    assert logit_parts(network, C, IMAGES) == [part]
+    if part is not None:
+        whole = LogitsOf(network, part)
+        assert whole(IMAGES).shape == (3, C)
+        assert find_head(whole, C, IMAGES).path == "network.head"
+
+
+def test_two_parts_that_may_be_logits_are_both_named() -> None:
+    network = Structured(C, lambda main, side, features: (features, main, side))
+    assert logit_parts(network, C, IMAGES) == [1, 2]
+
+
+def test_an_output_without_logits_is_named_with_its_shapes() -> None:
+    network = Structured(C, lambda main, side, features: {"a": main, "b": [side]})
+    with pytest.raises(BackboneError, match=r"returns a dict .*9 classes.*a: a tensor of shape \(3, 5\); b: a list"):
+        logit_parts(network, 9, IMAGES)
+
+
+def test_an_auxiliary_head_that_shows_in_training_only_is_seen_and_harmless() -> None:
+    network = AuxInTraining(C)
+    norm = nn.BatchNorm1d(6)
+    network.trunk.append(norm)
+    before = norm.running_mean.clone()
+    assert logit_parts(network, C, IMAGES) == ["logits"]
+    assert torch.equal(norm.running_mean, before)
+    whole = LogitsOf(network, "logits")
+    assert whole.train()(IMAGES).shape == whole.eval()(IMAGES).shape == (3, C)
+
+
+def test_finding_a_head_draws_no_global_random_numbers() -> None:
+    network = Proxies(C)
+    state = torch.get_rng_state()
+    find_head(network, C, IMAGES)
+    logit_parts(network, C, IMAGES)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coterie.cli import main
+from coterie.errors import InputError
+from coterie.logits_file import LabelledLogits, read_logits
+
+
+def arrays(n: int = 40, n_classes: int = 5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    found = {}
+    for split in ("validation", "test"):
+        label_N = rng.integers(n_classes, size=n)
+        found[f"labels_{split}"] = label_N
+        found[f"logits_{split}"] = (2 * np.eye(n_classes)[label_N] + rng.normal(size=(n, n_classes))).astype(np.float32)
+    return found
+
+
+def write(tmp_path: Path, **changes: np.ndarray | None) -> Path:
+    kept = {name: value for name, value in {**arrays(), **changes}.items() if value is not None}
+    np.savez(tmp_path / "logits.npz", **kept)
+    return tmp_path / "logits.npz"
+
+
+def test_validation_and_test_are_read_with_further_classifiers(tmp_path: Path) -> None:
+    mine = arrays()["logits_validation"] + 1
+    validation, test = read_logits(write(tmp_path, logits_validation_mine=mine))
+    np.testing.assert_array_equal(validation.logits_NC, arrays()["logits_validation"])
+    np.testing.assert_array_equal(validation.others_NC["mine"], mine)
+    assert test is not None
+    assert test.others_NC == {}
+
+
+def test_test_may_be_missing_and_whole_floats_are_labels(tmp_path: Path) -> None:
+    label_N = arrays()["labels_validation"].astype(np.float64)
+    validation, test = read_logits(write(tmp_path, logits_test=None, labels_test=None, labels_validation=label_N))
+    assert test is None
+    assert validation.label_N.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels_validation": None}, "has no array labels_validation; it has: labels_test"),
+        ({"labels_validation": np.arange(3)}, "40 rows and there are 3 labels"),
+        ({"labels_validation": np.full(40, 5)}, "label 5 is no class"),
+        ({"labels_validation": np.full(40, -1)}, "label -1 is no class"),
+        ({"labels_validation": np.full(40, 0.5)}, "whole numbers"),
+        ({"labels_validation": np.full(40, "cat")}, "whole numbers"),
+        ({"logits_validation": np.full((40, 5), np.nan)}, "row 0 has a NaN"),
+        ({"logits_validation": np.ones((40, 1))}, "C at least 2"),
+        ({"logits_validation": np.ones((40, 5), dtype=int)}, "floating-point"),
+        ({"logits_validation": np.full((40, 5), 0.2)}, "are probabilities"),
+        ({"logits_validation_mine": np.ones((40, 4)) * 3}, "mine has 4 classes; the base has 5"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, changes: dict[str, np.ndarray | None], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_logits(write(tmp_path, **changes))
+
+
+def test_files_that_are_no_archive_of_plain_arrays_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("hello")
+    np.save(tmp_path / "plain.npy", np.ones(3))
+    np.savez(tmp_path / "pickled.npz", logits_validation=np.array([{}], dtype=object))
+    for name in ("text.npz", "plain.npy", "pickled.npz", "missing.npz"):
+        with pytest.raises(InputError, match="it has: none" if name == "plain.npy" else "cannot read"):
+            read_logits(tmp_path / name)
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(InputError, match="0 rows"):
+        LabelledLogits(np.empty((0, 3)), np.empty(0, dtype=np.int64))
+
+
+def test_the_command_compares_stored_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--logits", str(write(tmp_path))]) == 0
+    out = capsys.readouterr().out
+    assert "base, calibrated" in out
+    assert main(["compare", "--logits", str(write(tmp_path, logits_test=None, labels_test=None))]) == 1
+    assert "has no logits_test" in capsys.readouterr().err
+    assert main(["compare"]) == 1
+    assert "one of them" in capsys.readouterr().err
