@@ -58,6 +58,11 @@ def stage_logits_folder(split: str) -> str:
     return f"{STAGE_LOGITS}{split}/"
 
 
+def base_logits_file(split: str) -> str:
+    """Where the base's own logits of a split are until the run is finished."""
+    return f"{stage_logits_folder(split)}{BASE_FILE}"
+
+
 def load_ensemble(
     path: Path | str,
     hardware: HardwareSettings | None = None,

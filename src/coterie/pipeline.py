@@ -142,12 +142,12 @@ class Job:
         """What the network whose weights are in ``file`` says of a split; or, if an earlier start asked it, said."""
         kept = f"{stage_logits_folder(split)}{file}"
         if self.run.has(kept):
-            return self.run.read_arrays(kept)["logits"]
-        images = getattr(self.splits, split).images
-        logits = compute_logits(self.fabric, network, images, self.splits.preprocessing)
-        self.run.write_arrays(kept, {"logits": logits})
+            return self.run.read_arrays(kept)["logits_NC"]
+        data: Split = getattr(self.splits, split)
+        logits_NC = compute_logits(self.fabric, network, data.images, self.splits.preprocessing)
+        self.run.write_arrays(kept, {"logits_NC": logits_NC, "label_N": data.labels_N.numpy()})
         self.limits.check()
-        return logits
+        return logits_NC
 
     def outputs(
         self, split: SplitName, base: nn.Module, partition: Partition, specialists: list[nn.Module | None]
@@ -246,11 +246,15 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
     base_validation_NC = job.logits(BASE_FILE, network, "validation")
     if prepared.trained:
         refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
+    partitions = _partitions(job, LabelEmbedding.from_head(head.of(network)), base_validation_NC)
+    return complete(job, network, head, partitions)
+
+
+def complete(job: Job, network: nn.Module, head: Head, partitions: list[Partition]) -> SpecialistEnsemble:
+    """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
+    settings, splits = job.settings, job.splits
     part = trained_part(network, head, splits.preprocessing.example(), settings.specialist.trainable)
-    groupings = [
-        _make_grouping(job, network, head, part, partition)
-        for partition in _partitions(job, LabelEmbedding.from_head(head.of(network)), base_validation_NC)
-    ]
+    groupings = [_make_grouping(job, network, head, part, partition) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
         network,
