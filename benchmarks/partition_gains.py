@@ -25,17 +25,17 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-import clinc150
+import intents
 import record
 from coterie.artifact import BASE_FILE, partition_of, read_outputs
 from coterie.config import FitSettings
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.forecast import gain_forecast
-from coterie.gate import Gate, sweep_thresholds
+from coterie.evaluation import Outputs, evaluate
+from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Partition, Wish, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
 from coterie.pipeline import fit
 from coterie.run_folder import Run
+from coterie.tune import Request, tune
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")
 CLINC_SIZES = (3, 8, 15, 30)
@@ -58,34 +58,34 @@ def figures(validation: Outputs, test: Outputs, partition: Partition) -> dict[st
     """Predictors from the base on validation, and gains on test."""
     proba_NC = softmax(validation.base_NC.astype(np.float64), axis=1)
     label_N = validation.label_N
+    answers = BaseAnswers(validation.base_NC, label_N)
     kept, chance = confusion_kept(confusion_counts(proba_NC, label_N), partition) or (0.0, 0.0)
     found = {
         "kept": kept,
         "kept over chance": kept - chance,
         "router": router_accuracy(proba_NC, label_N, partition),
-        "forecast": gain_forecast(proba_NC, label_N, partition),
+        "forecast": forecast(answers, Outlook.of(answers, partition)).gain,
         "largest": int(partition.size_S.max()),
     }
     for combiner in ("hard", "compose"):
-        routing = Routing.of(validation, partition, combiner)
-        curve = sweep_thresholds(routing.score_N, *routing.right(label_N))
-        report = evaluate(test, partition, Gate(float(curve.threshold_T[curve.best])), combiner)
+        request = Request((combiner,), ("entropy",), (1,))
+        report = evaluate(test, partition, tune(validation, partition, request).rule)
         found[combiner], found["base"] = report.gain, report.base_top1
     return found
 
 
 def clinc_rows(work: Path, folder: Path) -> list[Row]:
     """All pairs on CLINC150, for each base."""
-    intents, rows = clinc150.load_intents(folder), []
+    data, rows = intents.load_intents(folder), []
     for seed in CLINC_SEEDS:
-        base = clinc150.train_base(intents, seed)
-        proba_NC = softmax(clinc150.logits(base, intents.validation).astype(np.float64), axis=1)
-        seen_CC = confusion_counts(proba_NC, intents.validation.label_N.numpy(), soft=True)
+        base = intents.train_base(data, seed)
+        proba_NC = softmax(intents.logits(base, data.validation).astype(np.float64), axis=1)
+        seen_CC = confusion_counts(proba_NC, data.validation.label_N.numpy(), soft=True)
         vectors_CD = base[3].weight.detach().numpy()
 
         def judge(method: str, n_clusters: int) -> Row:
             partition = make_partition(Wish(method, n_clusters, seed=seed), vectors_CD, seen_CC)  # noqa: B023
-            return figures(*clinc150.ensemble_outputs(intents, base, partition, seed), partition)  # noqa: B023
+            return figures(*intents.ensemble_outputs(data, base, partition, seed), partition)  # noqa: B023
 
         rows += _each(work / f"clinc150-{seed}.json", CLINC_SIZES, judge)
     return rows

@@ -42,12 +42,13 @@ from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
-from coterie.data.batches import Augmentation, Batches, training_batches
+from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import FloatArray, Outputs
+from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.limits import Limits
@@ -101,6 +102,7 @@ class Job:
             batch_size=training.batch_size,
             seed=seed,
             workers=self.settings.data.workers,
+            balanced=self.settings.data.sampling == "balanced",
         )
 
     def train_stage(
@@ -144,7 +146,7 @@ class Job:
         if self.run.has(kept):
             return self.run.read_arrays(kept)["logits_NC"]
         data: Split = getattr(self.splits, split)
-        logits_NC = compute_logits(self.fabric, network, data.images, self.splits.preprocessing)
+        logits_NC = compute_logits(self.fabric, network, data.samples, self.splits.preprocessing)
         self.run.write_arrays(kept, {"logits_NC": logits_NC, "label_N": data.labels_N.numpy()})
         self.limits.check()
         return logits_NC
@@ -231,6 +233,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
     run.update(
         settings=settings.to_values(),
         data=data,
+        train_counts=tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist()),
         head=HeadRecord(**vars(head)),
         network=prepared.record,
         disk_bytes=disk_bound(settings, splits, prepared.network),
@@ -303,9 +306,11 @@ def _keep_base(run: Run, network: nn.Module) -> None:
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
-    """The augmentation that was asked for, or that suits the data."""
+    """The augmentation that was asked for, or that suits the data; none but for images."""
+    if not isinstance(splits.preprocessing, ImagePreprocessing):
+        return NO_AUGMENTATION
     flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
+    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout, splits.preprocessing.mean)
 
 
 def prepare_base(
@@ -325,13 +330,13 @@ def prepare_base(
         _wish(settings, n_clusters)
     form = splits.preprocessing
     if base_run is None:
-        base = make_base(settings, splits.labels, form.channels, form.example(), given)
+        base = make_base(settings, splits.labels, form, given)
     else:
         manifest = Run.open(Path(base_run)).manifest
         if manifest.head is None:
             raise ArtifactError(f"{base_run} has no trained base yet")
         network, head = rebuild_base(
-            settings, manifest.network, manifest.head, len(splits.labels), form.channels, given, settings.backbone
+            settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
         )
         base = Base(network, head, False, manifest.network or NetworkRecord())
     trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
@@ -451,7 +456,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     write_outputs(run, "validation", chosen.validation)
     write_outputs(run, "test", test)
     write_rule(run, chosen.tuning)
-    write_examples(run, test, partition, ensemble.rule, splits.test)
+    write_examples(run, test, partition, ensemble.rule, splits)
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:
@@ -464,7 +469,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
 
 
 def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
-    images = job.splits.test.images
+    images = job.splits.test.samples
     images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
     form = job.splits.preprocessing
     seconds = job.run.manifest.seconds
@@ -489,4 +494,4 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def _data_record(splits: Splits) -> DataRecord:
-    return DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
+    return DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
