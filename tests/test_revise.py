@@ -64,7 +64,7 @@ def write_images(folder: Path, *classes: int) -> str:
     for k in classes:
         (folder / f"class {k}").mkdir(parents=True)
         for row in torch.nonzero(split.labels_N == k).ravel().tolist():
-            pixels = split.images.read(torch.tensor([row]))[0, :, :, 0].numpy()
+            pixels = split.samples.read(torch.tensor([row]))[0, :, :, 0].numpy()
             Image.fromarray(pixels).save(folder / f"class {k}" / f"{row}.png")
     return f"folder:{folder}"
 
