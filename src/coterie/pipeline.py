@@ -264,8 +264,7 @@ def fit(
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    train_counts = tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist())
-    run.update(data=data, train_counts=train_counts, head=HeadRecord(**vars(head)), network=prepared.record)
+    run.update(data=data, train_counts=splits.train_counts, head=HeadRecord(**vars(head)), network=prepared.record)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
     if prepared.trained and base_run is None:
