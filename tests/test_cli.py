@@ -388,6 +388,8 @@ def test_the_options_of_fit_are_these() -> None:
         ),
         *("data.mean", "data.std"),
         *("data.flip", "data.train-per-class", "data.split-seed"),
+        *("data.configuration", "data.modality", "data.text", "data.columns", "data.categorical"),
+        *("data.text-as", "data.buckets", "data.longest", "data.imbalance", "data.sampling"),
     }
     assert options == expected
 
@@ -396,7 +398,7 @@ def test_the_options_of_fit_are_these() -> None:
     ("command", "expected"),
     [
         ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups"}),
-        ("refit", {"cluster", "source", "out", "further"}),
+        ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
     ],
 )
@@ -419,7 +421,7 @@ def test_headroom_of_a_run_and_the_command_that_follows(run: Path, tmp_path: Pat
 
 def test_the_settings_of_a_base_run_are_the_defaults(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "other"
-    assert main(["fit", "--base-run", str(run), "--partition.clusters", "2", "--out", str(out)]) == 0
+    assert main(["fit", "--base", str(run), "--partition.clusters", "2", "--out", str(out)]) == 0
     ours, theirs = (json.loads((path / "manifest.json").read_text()) for path in (out, run))
     assert (ours["settings"]["partition"]["clusters"], ours["settings"]["backbone"]) == ([2], "convnet-8")
     assert ours["files"]["base.safetensors"] == theirs["files"]["base.safetensors"]

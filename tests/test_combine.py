@@ -114,6 +114,25 @@ def test_in_a_cover_a_class_gets_the_geometric_mean_of_what_the_asked_clusters_g
         np.testing.assert_allclose(proba_NC[row], values / values.sum(), rtol=1e-6)
 
 
+@given(st.integers(0, 1000), st.integers(1, 2))
+def test_of_partitions_side_by_side_each_is_asked_and_the_geometric_mean_taken(seed, top) -> None:
+    parts = [Partition.from_assignment([0, 0, 1, 1, 2, 2]), Partition.from_assignment([0, 1, 1, 0, 0, 1])]
+    both, combiner, rng = Partition.stack(parts), Combiner("geometric", (0.6,), top), np.random.default_rng(seed)
+    logits_NC, packed_NM = rng.normal(size=(4, 6)), rng.normal(size=(4, 12))
+    answer = BaseAnswer(logits_NC, both)
+    asked_NS = combiner.asked(answer, np.ones(4, dtype=bool))
+    alone, held = [], []
+    for part, clusters, columns in zip(parts, both.layers, (slice(6), slice(6, 12)), strict=True):
+        single = BaseAnswer(logits_NC, part)
+        asked = combiner.asked(single, np.ones(4, dtype=bool))
+        np.testing.assert_array_equal(asked_NS[:, clusters], asked)
+        alone.append(combine(combiner, single, packed_NM[:, columns], asked))
+        held.append(asked @ part.member_SC)
+    expected = np.where(held[0] & held[1], np.sqrt(alone[0] * alone[1]), np.where(held[0], alone[0], alone[1]))
+    together = combine(combiner, answer, packed_NM, asked_NS)
+    np.testing.assert_allclose(together, expected / expected.sum(axis=1, keepdims=True), rtol=1e-9)
+
+
 @given(cases(), combiners(), st.randoms())
 def test_shuffling_rows_changes_nothing(case, combiner, random) -> None:
     answer, packed_NM, routed_N = case

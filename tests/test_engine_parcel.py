@@ -27,10 +27,10 @@ def test_arrays_arrive_as_they_were(arrays) -> None:
 def test_the_memory_of_arrays_is_not_copied_into_the_pickle() -> None:
     splits = make_splits()
     parcel = Parcel.pack(splits)
-    pixels = splits.train.images.pixels_NHWC
+    pixels = splits.train.samples.values_N
     assert len(parcel.pickled) < 5_000
     assert any(np.shares_memory(array, pixels.numpy()) for array in parcel.arrays)
-    assert torch.equal(parcel.unpack().train.images.pixels_NHWC, pixels)
+    assert torch.equal(parcel.unpack().train.samples.values_N, pixels)
 
 
 def test_a_network_keeps_its_bits_and_its_memory_order() -> None:

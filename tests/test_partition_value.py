@@ -58,3 +58,19 @@ def test_a_partition_checks_itself() -> None:
         Partition(np.ones((2, 2)))
     with pytest.raises(PartitionError, match="one cluster per class"):
         Partition.from_assignment([])
+
+
+def test_partitions_side_by_side_know_whose_each_cluster_is() -> None:
+    both = Partition.stack([Partition.from_assignment([0, 0, 1]), Partition.from_assignment([0, 1, 1])])
+    assert both.n_clusters == 4
+    assert both.overlaps
+    assert [clusters.tolist() for clusters in both.layers] == [[0, 1], [2, 3]]
+    assert both.packed_class_M.tolist() == [0, 1, 2, 0, 1, 2]
+    assert [clusters.tolist() for clusters in Partition.from_assignment([0, 1]).layers] == [[0, 1]]
+
+
+def test_partitions_of_other_classes_cannot_lie_side_by_side() -> None:
+    with pytest.raises(PartitionError, match=r"numbers of classes \[2, 3\]"):
+        Partition.stack([Partition.from_assignment([0, 1]), Partition.from_assignment([0, 1, 1])])
+    with pytest.raises(PartitionError, match="need as many layers"):
+        Partition(np.eye(2, dtype=bool), (0,))

@@ -1,6 +1,7 @@
 """Runs changed in part: one tiny run, made once; further images show the same patterns."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from coterie import artifact, revise
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.embedding import LabelEmbedding
-from coterie.errors import ArtifactError, DataError, PartitionError
+from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.progress import Progress
@@ -201,3 +202,11 @@ def test_too_few_images_of_a_new_class(run: Run, data: Splits, tmp_path: Path) -
         file.unlink()
     with pytest.raises(DataError, match=r"at least 3 images of a class are needed.*class 7 \(2\)"):
         revise.add_class(run.path, NEW, source, tmp_path / "new")
+
+
+def test_a_base_that_cannot_be_built_wider_is_refused(run: Run, data: Splits, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "brought")
+    brought = Run.open(tmp_path / "brought")
+    brought.update(settings={**brought.manifest.settings, "backbone": "python:some.Network"})
+    with pytest.raises(BackboneError, match=r"cannot build python:some\.Network with one class more"):
+        revise.add_class(brought.path, NEW, "folder:anything", tmp_path / "new")

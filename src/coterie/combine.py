@@ -34,9 +34,9 @@ class Combiner:
 
     ``mixture``: of P_base(class | cluster) = p and P_specialist(class | cluster) = q with weight w: ``geometric``
     p^(1-w) q^w, ``arithmetic`` (1-w) p + w q, ``product`` p q^w, each normalised; 0 is the base in all three.
-    ``weight_S``: w of each cluster, or one for all. ``top``: how many clusters are asked, the most likely first; in a
-    cover of several layers, of each layer. ``keeps_rest``: classes that are in no asked cluster keep the base's values;
-    otherwise they get 0, and the asked clusters share their mass.
+    ``weight_S``: w of each cluster, or one for all. ``top``: how many clusters are asked, the most likely first; of
+    several partitions side by side, of each. ``keeps_rest``: classes that are in no asked cluster keep the base's
+    values; otherwise they get 0, and the asked clusters share their mass.
 
     Raises:
         InputError: a weight outside 0 to 1, fewer than one cluster, or an unknown mixture.
@@ -131,10 +131,13 @@ class BaseAnswer:
         return self.mass_NS.argmax(axis=1)
 
     def most_likely(self, top: int) -> BoolArray:
-        """Whether each cluster is among the ``top`` most likely of its sample, of shape (N, S)."""
+        """Whether each cluster is among the ``top`` most likely of its sample, of shape (N, S); of several partitions
+        side by side, among those of its own.
+        """
         asked_NS = np.zeros(self.mass_NS.shape, dtype=bool)
-        order_NT = np.argsort(-self.mass_NS, axis=1, kind="stable")[:, :top] if top > 1 else self.cluster_N[:, None]
-        np.put_along_axis(asked_NS, order_NT, True, axis=1)
+        for cluster_L in self.partition.layers:
+            order_NT = np.argsort(-self.mass_NS[:, cluster_L], axis=1, kind="stable")[:, :top]
+            np.put_along_axis(asked_NS, cluster_L[order_NT], True, axis=1)
         return asked_NS
 
 

@@ -29,7 +29,6 @@ from coterie.gate import (
     risk_bound,
     sweep_thresholds,
 )
-from coterie.metrics import gain_interval
 from coterie.partition import Partition
 from coterie.rule import Question, Rule
 
@@ -49,6 +48,8 @@ WEIGHT_STEPS = 20
 FIT_SAMPLES = 10_000
 # A cluster's own weight is worth as many samples of the common curve as it has to speak against.
 SHRINKAGE_SAMPLES = 1_000
+# The choice stands where it beats the paper's rule by so many standard errors: chance alone does it once in ten times.
+ERRORS_TO_STAND = 1.28
 # Rows that are worked on at a time, so that memory does not grow with the samples.
 CHUNK = 8192
 
@@ -144,8 +145,8 @@ def tune(outputs: Outputs, partition: Partition, request: Request, seed: int = 0
 
     The most accurate candidate within the budget is taken, by cross-fitting; without a limit to the cost, the cheapest
     that is less than a standard error below the best; where a risk is to be bounded, the cheapest that bounds it. Where
-    the paper's rule is among them and validation cannot tell the choice from it (a 95 % interval of the difference, the
-    choice itself being cross-fitted), the paper's rule stands.
+    the paper's rule is among them and validation cannot tell the choice from it (the choice itself being cross-fitted,
+    and chance giving as much more than once in ten times), the paper's rule stands.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
@@ -281,14 +282,14 @@ def _settle(best: _Judged, judged: list[_Judged], procedure_N: BoolArray, budget
         return best, ""
     if best is paper:
         return best, "The paper's rule is the best of the candidates."
-    low, high = gain_interval(paper.correct_N, procedure_N)
-    difference = (
-        f"{100 * (procedure_N.mean() - paper.correct_N.mean()):+.2f} points (95 % interval {100 * low:+.2f} to "
-        f"{100 * high:+.2f}) on {len(procedure_N):,} validation samples"
+    difference_N = procedure_N.astype(np.float64) - paper.correct_N
+    difference, error = float(difference_N.mean()), float(difference_N.std() / np.sqrt(len(difference_N)))
+    seen = (
+        f"{100 * difference:+.2f} points (standard error {100 * error:.2f}) on {len(procedure_N):,} validation samples"
     )
-    if low > 0:
-        return best, f"Against the paper's rule, the choice among the candidates is cross-fitted at {difference}."
-    return paper, f"The choice among the candidates is noise, so the paper's rule stands: {difference}."
+    if difference > ERRORS_TO_STAND * error:
+        return best, f"Against the paper's rule, the choice among the candidates is cross-fitted at {seen}."
+    return paper, f"The choice among the candidates is noise, so the paper's rule stands: {seen}."
 
 
 def _try_all(

@@ -13,8 +13,9 @@ from coterie.backbones import Head
 from coterie.backbones.parts import TrainedPart
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, training_batches
-from coterie.data.splits import Preprocessing, Split
+from coterie.data.splits import Split
 from coterie.engine.task import Desk, Task
+from coterie.inputs import Preprocessing
 from coterie.specialist import make_specialist
 from coterie.training import EpochRecord, make_fabric, train
 from coterie.watch import StageWatch
@@ -23,7 +24,7 @@ from coterie.watch import StageWatch
 @dataclass(frozen=True, eq=False)
 class Materials:
     """What the trainings of a run share: networks to start from by name, where their head is, what is trained of
-    them, and the images.
+    them, and the samples with the way to draw batches of them.
     """
 
     networks: Mapping[str, nn.Module]
@@ -34,6 +35,7 @@ class Materials:
     augmentation: Augmentation
     hardware: HardwareSettings
     data_workers: int
+    balanced: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,7 @@ class TrainingTask(Task[Materials, Trained]):
             batch_size=self.training.batch_size,
             seed=self.seed,
             workers=shared.data_workers,
+            balanced=shared.balanced,
         )
         fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
         desk.progress.stage(self.title, self.training.epochs * len(batches))

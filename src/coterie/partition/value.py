@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from coterie.errors import PartitionError
 
@@ -27,11 +27,15 @@ class Partition:
     The specialists' outputs are held side by side in one packed array of M columns, M being the sum of the cluster
     sizes: cluster after cluster, and within a cluster in the order of the classes.
 
+    Several partitions of the same classes may lie side by side (see ``stack``): ``layer_S`` is then the number of each
+    cluster's partition. Empty, it means that there is one.
+
     Raises:
-        PartitionError: an empty cluster, or a class in no cluster.
+        PartitionError: an empty cluster, a class in no cluster, or not as many layers as clusters.
     """
 
     membership_SC: Any  # csr_array of bool; typed loosely since a dense matrix is accepted too
+    layer_S: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         given = self.membership_SC
@@ -44,6 +48,8 @@ class Partition:
         membership_SC.eliminate_zeros()
         membership_SC.sort_indices()
         object.__setattr__(self, "membership_SC", membership_SC)
+        if len(self.layer_S) not in (0, self.n_clusters):
+            raise PartitionError(f"{self.n_clusters} clusters need as many layers, or none; got {len(self.layer_S)}")
         empty = np.flatnonzero(np.diff(membership_SC.indptr) == 0)
         homeless = np.flatnonzero(np.bincount(membership_SC.indices, minlength=self.n_classes) == 0)
         if empty.size or homeless.size:
@@ -69,12 +75,31 @@ class Partition:
         return cls(csr_array((np.ones(len(given_C), dtype=bool), order_C, start), shape=shape))
 
     @classmethod
+    def stack(cls, partitions: Sequence[Partition]) -> Self:
+        """Several partitions of the same classes side by side: a cover, in which every class is in one cluster of each.
+
+        Raises:
+            PartitionError: there is none, or they are of different classes.
+        """
+        if len({partition.n_classes for partition in partitions}) != 1:
+            numbers = [partition.n_classes for partition in partitions]
+            raise PartitionError(f"partitions side by side need the same classes; got numbers of classes {numbers}")
+        layer_S = np.repeat(np.arange(len(partitions)), [partition.n_clusters for partition in partitions])
+        return cls(csr_array(vstack([p.membership_SC for p in partitions])), tuple(layer_S.tolist()))
+
+    @classmethod
     def from_members(cls, members: Sequence[Sequence[int]], n_classes: int) -> Self:
         """From the classes of each cluster, which may overlap."""
         cluster_M = np.repeat(np.arange(len(members)), [len(classes) for classes in members])
         class_M = np.concatenate([np.asarray(classes, dtype=np.int64) for classes in members])
         ones = np.ones(len(class_M), dtype=bool)
         return cls(csr_array((ones, (cluster_M, class_M)), shape=(len(members), n_classes)))
+
+    @cached_property
+    def layers(self) -> tuple[IntArray, ...]:
+        """The clusters of each of the partitions that lie side by side."""
+        layer_S = np.asarray(self.layer_S or (0,) * self.n_clusters)
+        return tuple(np.flatnonzero(layer_S == layer) for layer in np.unique(layer_S))
 
     @property
     def n_clusters(self) -> int:
