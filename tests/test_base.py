@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import coterie
+from conftest import image_form
 from coterie import artifact
 from coterie.base import make_base, refuse_other_order
 from coterie.config import FitSettings
@@ -23,7 +24,8 @@ from coterie.plan import make_plan
 from coterie.run_folder import Run
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
-EXAMPLE = torch.randn((2, 1, 12, 12), generator=torch.Generator().manual_seed(0))
+FORM = image_form(1, side=12)
+EXAMPLE = FORM.example()
 LABELS = LabelSpace(tuple(f"class {k}" for k in range(8)))
 
 
@@ -32,13 +34,13 @@ def changed(settings: FitSettings, **values: object) -> FitSettings:
 
 
 def base_of(settings: FitSettings, given: nn.Module | None = None, labels: LabelSpace = LABELS, **values: object):
-    return make_base(changed(settings, **values), labels, 1, EXAMPLE, given)
+    return make_base(changed(settings, **values), labels, FORM, given)
 
 
 def trained(network: nn.Module, splits: Splits) -> nn.Module:
     """A little, so that it is better than chance."""
     torch.manual_seed(1)
-    inputs = splits.preprocessing(splits.train.images.read(torch.arange(len(splits.train))))
+    inputs = splits.preprocessing(splits.train.samples.read(torch.arange(len(splits.train))))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     network.eval()
     for _ in range(60):
@@ -82,7 +84,7 @@ def test_any_module_passes_in_is_not_trained_and_is_loaded_with_one_of_its_form(
     assert stored.keys() == before.keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in stored.items())
     loaded = coterie.load(tmp_path / "run", base=make())
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
     with pytest.raises(ArtifactError, match=r"was passed from Python.*coterie.load\(RUN, base=network\)"):
         coterie.load(tmp_path / "run")
     with pytest.raises(ArtifactError, match=r"holds another network's weights|its head at"):
@@ -123,9 +125,9 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
     ours = changed(settings, backbone="networks:make_8", weights=str(file))
     assert [stage.title for stage in make_plan(ours, splits).stages] == ["3 specialists", "validation and test"]
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
-    inputs = splits.preprocessing(splits.test.images.read(torch.arange(5)))
+    inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
-    proba = fitted.predict_proba(splits.test.images)
+    proba = fitted.predict_proba(splits.test.samples)
     with pytest.raises(ArtifactError, match=r"built by the function networks:make_8, and loading runs no code unasked"):
         coterie.load(tmp_path / "run")
     with pytest.raises(ArtifactError, match="runs no code unasked"):
@@ -134,7 +136,7 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
         coterie.load(tmp_path / "run", trust="networks:make_8"),
         coterie.load(tmp_path / "run", base=make_8()),
     ):
-        np.testing.assert_array_equal(proba, loaded.predict_proba(splits.test.images))
+        np.testing.assert_array_equal(proba, loaded.predict_proba(splits.test.samples))
 
 
 def test_a_manifest_that_names_a_function_does_not_get_it_called(
@@ -282,10 +284,10 @@ def test_a_reordered_base_is_saved_and_loaded_in_the_datas_order(
     else:
         shuffled.head.weight.data, shuffled.head.bias.data = rows, network.head.bias.detach()[order]
     fitted = coterie.fit(changed(settings, names=str(names)), tmp_path / "run", base=shuffled, splits=splits)
-    inputs = splits.preprocessing(splits.test.images.read(torch.arange(5)))
+    inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
     loaded = coterie.load(tmp_path / "run", base=shuffled)
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 def test_an_order_that_nobody_named_is_found_out(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
@@ -320,7 +322,7 @@ def test_specialists_share_what_is_not_trained(
         allowed = ("head.",) if trainable == "head" else ("head.", "stage3.")
         assert {"head.weight"} < moved
         assert all(key.startswith(allowed) for key in moved)
-    assert coterie.load(tmp_path / "run").predict(splits.test.images).shape == (64,)
+    assert coterie.load(tmp_path / "run").predict(splits.test.samples).shape == (64,)
 
 
 def test_a_part_that_is_none_stops_before_training(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:

@@ -386,6 +386,8 @@ def test_the_options_of_fit_are_these() -> None:
         ),
         *("data.mean", "data.std"),
         *("data.flip", "data.train-per-class", "data.split-seed"),
+        *("data.configuration", "data.modality", "data.text", "data.columns", "data.categorical"),
+        *("data.text-as", "data.buckets", "data.longest", "data.imbalance", "data.sampling"),
     }
     assert options == expected
 

@@ -45,7 +45,7 @@ def test_one_number_of_clusters_may_be_given_plainly() -> None:
         ({"partition": {"clusters": [0]}}, "at least 1"),
         ({"partition": {"clusters": [3, 3]}}, "given once"),
         ({"partition": {"clusters": []}}, "in partition: clusters"),
-        ({"data": {"source": "imagenet"}}, "must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME"),
+        ({"data": {"source": "imagenet"}}, "must be glyphs, cifar100, parquet:DIR, .* hub:NAME or features:FILE"),
         ({"data": {"source": "parquet:"}}, "must be glyphs"),
         ({"data": {"validation_share": 1.5}}, "validation_share = 1.5"),
         ({"gate": {"threshold": 1}}, "in gate: threshold = 1.*needs a score by name"),

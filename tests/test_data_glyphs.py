@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from coterie import data
 from coterie.config import DataSettings
 from coterie.data import glyphs
-from coterie.data.splits import MemoryImages, Splits
+from coterie.data.splits import Splits
 from coterie.errors import DataError
+from coterie.inputs import MemorySamples
 
 
 def load(seed: int = 0, **settings: object) -> Splits:
@@ -20,16 +21,16 @@ def load(seed: int = 0, **settings: object) -> Splits:
 
 
 def pixels(splits: Splits, name: str) -> torch.Tensor:
-    images = getattr(splits, name).images
-    assert isinstance(images, MemoryImages)
-    return images.pixels_NHWC
+    images = getattr(splits, name).samples
+    assert isinstance(images, MemorySamples)
+    return images.values_N
 
 
 def test_about_two_hundred_characters_in_small_grey_pictures_and_says_they_are_generated() -> None:
     splits = load()
     assert 190 <= len(splits.labels) <= 230
     assert set("eéèêëωЖ7€") <= set(splits.labels.names)
-    assert splits.train.images.shape == (32, 32, 1)
+    assert splits.train.samples.shape == (32, 32, 1)
     assert "generated" in splits.about
     assert not splits.flip
     assert len(splits.train) == 4 * len(splits.labels)
@@ -124,7 +125,7 @@ def test_mask_borders_are_empty() -> None:
 
 
 def test_image_size_is_honoured() -> None:
-    assert load(image_size=16).train.images.shape == (16, 16, 1)
+    assert load(image_size=16).train.samples.shape == (16, 16, 1)
 
 
 def test_held_out_splits_have_at_least_one_image_per_class() -> None:

@@ -1,8 +1,10 @@
 """`coterie partition`, as a user types it."""
 
 import io
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,7 +117,7 @@ def test_fit_takes_given_groups(settings, splits, tmp_path: Path) -> None:
 def test_fit_takes_groups_from_a_column_of_the_data(settings, splits, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     train = splits.train
-    pictures = train.images.read(torch.arange(len(train))).squeeze(3).numpy()
+    pictures = train.samples.read(torch.arange(len(train))).squeeze(3).numpy()
     table = datasets.Dataset.from_dict(
         {
             "image": [{"bytes": _png(pixels), "path": None} for pixels in pictures],
@@ -205,6 +207,10 @@ def test_many_classes_are_drawn_by_density() -> None:
     drawn = label_map(unit_CD[:, :2], grouping, names)
     assert drawn.count("<circle") == 0
     assert "data:image/png" in drawn
+    assert re.search(r"<title>cluster \d+, \d+ classes: \d+, ", drawn)  # on hovering over a number
+    places = [(float(a), float(b)) for a, b in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"', drawn)]
+    assert 10 < len(places) < 120
+    assert all(abs(a - c) > 25.8 or abs(b - d) > 14.8 for (a, b), (c, d) in itertools.combinations(places, 2))
     assert len(ordered_matrix(unit_CD, grouping, np.arange(120), names).svg) < 400_000
     assert dendrogram(unit_CD, grouping, mean_SD, names) == ""
 

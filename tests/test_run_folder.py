@@ -11,6 +11,7 @@ from torch import nn
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
+from coterie.inputs import ImagePreprocessing
 from coterie.run_folder import FORMAT, Run
 
 
@@ -155,3 +156,18 @@ def test_forgotten_files_are_gone_from_folder_and_manifest(run: Run) -> None:
     run.forget(["logits/test.safetensors"])
     assert not (run.path / "logits/test.safetensors").exists()
     assert Run.open_complete(run.path).manifest.files == {}
+
+
+def test_a_run_of_format_1_is_read_as_one_of_images(run: Run) -> None:
+    file = run.path / "manifest.json"
+    values = json.loads(file.read_text())
+    data = {"about": "Old.", "classes": ["a", "b"], "height": 6, "width": 5, "channels": 1, "mean": [9.0], "std": [2.0]}
+    file.write_text(json.dumps({**{k: v for k, v in values.items() if k != "train_counts"}, "format": 1, "data": data}))
+    manifest = Run.open_complete(run.path).manifest
+    assert manifest.data.input == ImagePreprocessing(6, 5, 1, (9.0,), (2.0,))
+    assert manifest.data.classes == ("a", "b")
+    assert manifest.format == FORMAT
+    assert manifest.train_counts == ()
+    file.write_text(json.dumps({**values, "format": 1, "data": {"about": "Old.", "classes": ["a", "b"]}}))
+    with pytest.raises(ArtifactError, match=r"is damaged: data\.input\.image\.height: Field required"):
+        Run.open(run.path)

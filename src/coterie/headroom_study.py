@@ -288,5 +288,5 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     base = prepare_base(settings, splits, base_run=run.path).network
     run.read_weights(BASE_FILE, base)
     fabric = make_fabric(settings.hardware)
-    logits_NC = compute_logits(fabric, base, splits.validation.images, splits.preprocessing)
+    logits_NC = compute_logits(fabric, base, splits.validation.samples, splits.preprocessing)
     return BaseAnswers(logits_NC, splits.validation.labels_N.numpy())

@@ -38,12 +38,13 @@ from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
-from coterie.data.batches import Augmentation, Batches, training_batches
+from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
+from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
@@ -88,6 +89,7 @@ class Job:
             batch_size=training.batch_size,
             seed=seed,
             workers=self.settings.data.workers,
+            balanced=self.settings.data.sampling == "balanced",
         )
 
     def train_stage(
@@ -176,7 +178,8 @@ def fit(
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    run.update(data=data, head=HeadRecord(**vars(head)), network=prepared.record)
+    train_counts = tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist())
+    run.update(data=data, train_counts=train_counts, head=HeadRecord(**vars(head)), network=prepared.record)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
     if prepared.trained and base_run is None:
@@ -255,9 +258,11 @@ def _keep_base(run: Run, network: nn.Module) -> None:
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
-    """The augmentation that was asked for, or that suits the data."""
+    """The augmentation that was asked for, or that suits the data; none but for images."""
+    if not isinstance(splits.preprocessing, ImagePreprocessing):
+        return NO_AUGMENTATION
     flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
+    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout, splits.preprocessing.mean)
 
 
 def prepare_base(
@@ -277,13 +282,13 @@ def prepare_base(
         _wish(settings, n_clusters)
     form = splits.preprocessing
     if base_run is None:
-        base = make_base(settings, splits.labels, form.channels, form.example(), given)
+        base = make_base(settings, splits.labels, form, given)
     else:
         manifest = Run.open(Path(base_run)).manifest
         if manifest.head is None:
             raise ArtifactError(f"{base_run} has no trained base yet")
         network, head = rebuild_base(
-            settings, manifest.network, manifest.head, len(splits.labels), form.channels, given, settings.backbone
+            settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
         )
         base = Base(network, head, False, manifest.network or NetworkRecord())
     trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
@@ -360,7 +365,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
     run, splits, partition = job.run, job.splits, chosen.partition
     job.progress.stage("evaluation", 3)
-    test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
+    test = ensemble.outputs(splits.test.samples, splits.test.labels_N.numpy())
     job.progress.advance(1)
     members = tuple(tuple(partition.classes(k).tolist()) for k in range(partition.n_clusters))
     candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
@@ -370,7 +375,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
     write_rule(run, chosen.tuning)
-    write_examples(run, test, partition, ensemble.rule, splits.test)
+    write_examples(run, test, partition, ensemble.rule, splits)
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:
@@ -381,7 +386,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
 
 
 def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
-    images = job.splits.test.images
+    images = job.splits.test.samples
     images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
     form = job.splits.preprocessing
     seconds = job.run.manifest.seconds
@@ -406,8 +411,8 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> np.ndarray:
-    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
 
 
 def _data_record(splits: Splits) -> DataRecord:
-    return DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
+    return DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)

@@ -189,7 +189,7 @@ def _add_row(fabric: Fabric, base: nn.Module, head: Head, splits: Splits) -> Non
     """
     body = copy.deepcopy(base)
     body.set_submodule(head.path, nn.Identity())
-    feature_ND = torch.from_numpy(compute_logits(fabric, body, splits.train.images, splits.preprocessing))
+    feature_ND = torch.from_numpy(compute_logits(fabric, body, splits.train.samples, splits.preprocessing))
     layer = copy.deepcopy(head.of(base)).cpu().float()
     is_new_N = splits.train.labels_N == head.out_features
     with torch.no_grad():
@@ -264,13 +264,13 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
 def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
     splits = job.splits
     write_head(job.run, head.of(base))
-    base_validation_NC = compute_logits(job.fabric, base, splits.validation.images, splits.preprocessing)
+    base_validation_NC = compute_logits(job.fabric, base, splits.validation.samples, splits.preprocessing)
     return complete(job, base, head, [partition], base_validation_NC)
 
 
 def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
     """What the stages need, after the new run has been told what it holds."""
     settings = FitSettings.from_values(old.manifest.settings)
-    data = DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
+    data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
     run.update(changes=(*old.manifest.changes, change), data=data, head=old.manifest.head, network=old.manifest.network)
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

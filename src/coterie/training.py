@@ -21,8 +21,8 @@ from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.checkpoint import State, capture, restore
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Batches, plain_batches
-from coterie.data.splits import Images, Preprocessing
 from coterie.errors import SettingsError, TrainingError
+from coterie.inputs import Preprocessing, Samples
 from coterie.progress import Progress
 from coterie.watch import Watch
 
@@ -221,12 +221,12 @@ class _Meter:
 
 @torch.inference_mode()
 def compute_logits(
-    fabric: Fabric, network: nn.Module, images: Images, preprocessing: Preprocessing, batch_size: int = 500
+    fabric: Fabric, network: nn.Module, samples: Samples, preprocessing: Preprocessing, batch_size: int = 500
 ) -> NDArray[np.float32]:
-    """Logits of all images, in order, not augmented: float32 of shape (N, width of the head)."""
+    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
     network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with fabric.autocast():
         batches = [
-            network(inputs).float().cpu() for inputs in plain_batches(images, preprocessing, batch_size, fabric.device)
+            network(inputs).float().cpu() for inputs in plain_batches(samples, preprocessing, batch_size, fabric.device)
         ]
     return torch.cat(batches).numpy()

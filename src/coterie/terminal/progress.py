@@ -114,7 +114,7 @@ class _Rate:
         if loss is not None and accuracy is not None:
             parts += [f"loss {loss:.3f}", f"accuracy {accuracy:.1%}"]
         if self.images:
-            parts.append(f"{self.images / max(time.monotonic() - self.started, 1e-6):,.0f} images/s")
+            parts.append(f"{self.images / max(time.monotonic() - self.started, 1e-6):,.0f} samples/s")
         return "  ".join(parts)
 
 
