@@ -166,7 +166,7 @@ def test_a_function_without_weights_is_trained_and_own_weights_are_not(settings:
         ("torchvision:resnet", "torchvision has no classification model 'resnet'; did you mean resnet"),
         ("torchvision:resnet18", "takes RGB images; these have 1 channel"),
         ("python:networks.Net", "was passed from Python, and is needed again"),
-        ("convnet", "unknown backbone 'convnet'; allowed: .*module:function"),
+        ("convnet", "unknown backbone 'convnet'; allowed for images: .*module:function"),
     ],
 )
 def test_a_base_that_cannot_be_built_is_named(backbone: str, message: str, settings: FitSettings) -> None:

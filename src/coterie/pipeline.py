@@ -331,7 +331,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
     run.update(
         settings=settings.to_values(),
         data=data,
-        train_counts=tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist()),
+        train_counts=splits.train_counts,
         head=HeadRecord(**vars(head)),
         network=prepared.record,
         disk_bytes=disk_bound(settings, splits, prepared.network),

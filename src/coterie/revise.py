@@ -290,5 +290,11 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
     """What the stages need, after the new run has been told what it holds."""
     settings = FitSettings.from_values(old.manifest.settings)
     data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
-    run.update(changes=(*old.manifest.changes, change), data=data, head=old.manifest.head, network=old.manifest.network)
+    run.update(
+        changes=(*old.manifest.changes, change),
+        data=data,
+        train_counts=splits.train_counts,
+        head=old.manifest.head,
+        network=old.manifest.network,
+    )
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)
