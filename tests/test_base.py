@@ -20,6 +20,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
+from coterie.plan import make_plan
 from coterie.run_folder import Run
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
@@ -78,6 +79,7 @@ def test_any_module_passes_in_is_not_trained_and_is_loaded_with_one_of_its_form(
     assert run.manifest.settings["backbone"] == f"python:networks.{type(network).__name__}"
     assert run.manifest.seconds["base.safetensors"] == 0
     assert "base" not in run.read_json("history.json")
+    assert "the base came trained" in (run.path / "report.html").read_text()
     stored = {name.removeprefix("network."): t for name, t in run.read_tensors("base.safetensors").items()}
     assert stored.keys() == before.keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in stored.items())
@@ -121,6 +123,7 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
     else:
         safetensors.torch.save_file(network.state_dict(), file)
     ours = changed(settings, backbone="networks:make_8", weights=str(file))
+    assert [stage.title for stage in make_plan(ours, splits).stages] == ["3 specialists", "validation and test"]
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
     inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
@@ -163,7 +166,7 @@ def test_a_function_without_weights_is_trained_and_own_weights_are_not(settings:
         ("torchvision:resnet", "torchvision has no classification model 'resnet'; did you mean resnet"),
         ("torchvision:resnet18", "takes RGB images; these have 1 channel"),
         ("python:networks.Net", "was passed from Python, and is needed again"),
-        ("convnet", "unknown backbone 'convnet'; allowed: .*module:function"),
+        ("convnet", "unknown backbone 'convnet'; allowed for images: .*module:function"),
     ],
 )
 def test_a_base_that_cannot_be_built_is_named(backbone: str, message: str, settings: FitSettings) -> None:

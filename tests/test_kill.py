@@ -143,7 +143,7 @@ def test_what_killed_writes_left_is_swept_and_what_others_left_is_not(
 ) -> None:
     path = tmp_path / "run"
     with pytest.raises(LimitError):
-        coterie.fit(settings, path, splits=splits, limits=limits_at_step(28))  # the first step of a specialist
+        coterie.fit(settings, path, splits=splits, limits=limits_at_step(29))  # the second epoch of a specialist
     strange = [path / "notes.txt", path / "controls" / "member-1" / ".base.safetensors.tmp"]
     killed = [
         path / ".history.json.tmp",
@@ -272,7 +272,7 @@ def test_a_read_only_folder_is_named(tmp_path: Path, settings: FitSettings, spli
         with pytest.raises(ArtifactError, match=r"cannot write to .*Read-only file system. Choose another --out"):
             coterie.fit(settings, disk / "run", splits=splits)
         # Reading asks for nothing more.
-        assert coterie.load(disk / "done").predict(splits.test.images).shape == (64,)
+        assert coterie.load(disk / "done").predict(splits.test.samples).shape == (64,)
         coterie.fit(settings, disk / "done", splits=splits)
         values = json.loads((disk / "done" / "manifest.json").read_text())
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)

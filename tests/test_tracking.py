@@ -111,7 +111,7 @@ def test_mlflow_holds_the_run_once_and_its_artifact_loads(
         assert [(m.step, m.value) for m in shown] == [(k + 1, epoch["loss"]) for k, epoch in enumerate(epochs)]
     kept = Path(run.info.artifact_uri.removeprefix("file://")) / "run"
     fitted, loaded = coterie.load(path), coterie.load(kept)
-    assert (fitted.predict_proba(splits.test.images) == loaded.predict_proba(splits.test.images)).all()
+    assert (fitted.predict_proba(splits.test.samples) == loaded.predict_proba(splits.test.samples)).all()
 
 
 def test_without_tensorboard_a_run_goes_on_and_says_so_once(

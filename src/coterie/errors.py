@@ -10,6 +10,7 @@
     ├── TrainingError     a training that went wrong (the loss is not finite)
     ├── ArtifactError     a run folder: missing, damaged, newer, held by another process, or of another run
     ├── LimitError        a limit of time or memory is reached; the run can go on
+    ├── EngineError       workers or a cluster: none there, other versions, or one that died
     └── InputError        arrays or images passed to a trained ensemble
 
 The message of each is one screen at most and names the value that was given and the values allowed; the command
@@ -47,6 +48,10 @@ class ArtifactError(CoterieError):
 
 class LimitError(CoterieError):
     """A limit of time or memory is reached. The state is kept: the same command goes on."""
+
+
+class EngineError(CoterieError):
+    """Workers or a cluster that cannot do the work, or one that died at it."""
 
 
 class InputError(CoterieError):

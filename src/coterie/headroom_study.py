@@ -237,7 +237,8 @@ def _read_run(folder: Path, groups: str | None) -> Source:
     manifest = run.manifest
     settings = FitSettings.from_values(manifest.settings)
     validation = _stored(run, "validation") or _computed(run, settings)
-    seconds = manifest.seconds.get(BASE_FILE)
+    # A base that came trained took no seconds here, and nothing is known of its epochs.
+    seconds = manifest.seconds.get(BASE_FILE) or None
     per_epoch = None if seconds is None else seconds / settings.base.epochs
     epochs = settings.specialist.epochs
     return Source(

@@ -7,8 +7,10 @@ import time
 from collections.abc import Mapping
 
 import psutil
+from typing_extensions import override
 
 from coterie.errors import LimitError
+from coterie.progress import Progress
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -69,6 +71,31 @@ class Limits:
                     f"--max-memory {self.max_memory} is reached: this process and its children hold "
                     f"{held / 2**30:.2f} GiB. Allow more, or hold less: fewer --data.workers, a lower --data.memory-gib"
                 )
+
+
+class LimitedProgress(Progress):
+    """Stops a training that another process does, wherever it says how far it is; its last state is kept."""
+
+    def __init__(self, inner: Progress, limits: Limits) -> None:
+        self.inner = inner
+        self.limits = limits
+
+    @override
+    def stage(self, title: str, steps: int) -> None:
+        self.inner.stage(title, steps)
+
+    @override
+    def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
+        self.inner.advance(steps, n_images, loss, accuracy)
+        self.limits.check()
+
+    @override
+    def note(self, text: str) -> None:
+        self.inner.note(text)
+
+    @override
+    def lane(self) -> Progress:
+        return LimitedProgress(self.inner.lane(), self.limits)
 
 
 def resident_bytes() -> int:

@@ -6,10 +6,11 @@ there.
 
 from __future__ import annotations
 
-import contextlib
+import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,22 +40,24 @@ from coterie.backbones import Head
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
-from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
+from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
+from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import FloatArray, Outputs
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
-from coterie.limits import Limits
+from coterie.limits import LimitedProgress, Limits
 from coterie.lock import hold, refuse_if_held
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
+from coterie.ranks import Ranks
 from coterie.run_folder import (
     CHECKPOINT_FOLDER,
     MANIFEST,
@@ -68,15 +71,19 @@ from coterie.run_folder import (
     differences,
 )
 from coterie.specialist import make_specialist
+from coterie.together import RankWatch, leave
 from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train
 from coterie.tune import Request, Tuning, tune
-from coterie.watch import StageWatch
+from coterie.watch import StageWatch, Watch
 
 SplitName = Literal["validation", "test"]
 TIMED_IMAGES = 2048
 # Report, examples, figures, manifest and logs.
 OTHER_BYTES = 64 * 2**20
+# What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
+MEMORY_BYTES = 2**30
+MEMORY_PER_PARAMETER_BYTE = 6
 # What a trained base depends on.
 BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
 
@@ -90,20 +97,32 @@ class Job:
     fabric: Fabric
     run: Run
     progress: Progress
+    engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
     trackers: Trackers = field(default_factory=Trackers)
 
     def batches(self, split: Split, training: TrainingSettings, seed: int) -> Batches:
         """Training batches of a split."""
-        return training_batches(
-            split,
-            self.splits.preprocessing,
-            augmentation_of(self.settings, self.splits),
-            batch_size=training.batch_size,
-            seed=seed,
-            workers=self.settings.data.workers,
-            balanced=self.settings.data.sampling == "balanced",
-        )
+        return batches_of(self.settings, self.splits, split, training, seed)
+
+    def train_base(self, network: nn.Module) -> nn.Module:
+        """Train the base, with the help of other ranks where there are any, and keep its weights; or read them."""
+        settings, ranks = self.settings, Ranks.of_environment()
+        training = (self.splits.train, settings.base, settings.seed)
+        if ranks.world == 1:
+            return self.train_stage("base", BASE_FILE, network, *training)
+        ranks.check_batch_size(settings.base.batch_size)
+        fabric = make_fabric(settings.hardware, ranks)
+        needed = not self.run.has(BASE_FILE)
+        fabric.broadcast(needed)
+        if needed:
+            self.progress.note(
+                f"base: {ranks.world} ranks take {settings.base.batch_size // ranks.world} of each batch of "
+                f"{settings.base.batch_size}; the learning rate is {settings.base.learning_rate}, as set"
+            )
+        base = self.train_stage("base", BASE_FILE, network, *training, fabric=fabric)
+        leave(fabric)
+        return base
 
     def train_stage(
         self,
@@ -114,30 +133,32 @@ class Job:
         training: TrainingSettings,
         seed: int,
         part: TrainedPart = WHOLE,
+        fabric: Fabric | None = None,
     ) -> nn.Module:
-        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them."""
+        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
+        With a ``fabric`` of several ranks, these take part.
+        """
+        fabric = fabric or self.fabric
         if self.run.has(file):
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
         self.limits.check()
         batches = self.batches(split, training, seed)
-        checkpoint = CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
-        watch = StageWatch(title, checkpoint, self.settings.checkpoint_every, self.limits, self.trackers)
+        batches.share_out(Ranks(fabric.global_rank, fabric.world_size))
+        every = self.settings.checkpoint_every
+        watch = StageWatch(self._checkpoint(file), every, title, self.limits, self.trackers)
         self.progress.stage(title, training.epochs * len(batches))
         history = train(
-            self.fabric,
+            fabric,
             network,
             batches,
             training,
             self.progress,
             part=part,
-            watch=watch,
+            watch=RankWatch(fabric, watch),
             compile_network=self.settings.hardware.compile,
         )
-        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
-        self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
-        self.run.write_weights(file, network, seconds={**self.run.manifest.seconds, file: watch.seconds})
-        checkpoint.delete()
+        self._keep(file, title, Trained(weights_of(network), history, watch.seconds))
         return network
 
     def logits(self, file: str, network: nn.Module, split: SplitName) -> FloatArray:
@@ -163,6 +184,64 @@ class Job:
                 packed_NM[:, partition.columns(cluster)] = self.logits(file, specialist, split)
         return Outputs(self.logits(BASE_FILE, base, split), packed_NM, label_N)
 
+    def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head) -> None:
+        """Train those that an earlier start did not finish, and keep their weights in their files."""
+        hardware = self.settings.hardware
+        materials = Materials(
+            {BASE_FILE: base},
+            head,
+            trained_part(base, head, self.splits.preprocessing.example(), self.settings.specialist.trainable),
+            self.splits.train,
+            self.splits.preprocessing,
+            augmentation_of(self.settings, self.splits),
+            hardware,
+            self.settings.data.workers,
+            self.settings.data.sampling == "balanced",
+        )
+        todo = [task for task in tasks if not self.run.has(task.file)]
+        self.limits.check()
+
+        def desk_of(number: int) -> Desk:
+            return Desk(LimitedProgress(self.progress.lane(), self.limits), self._checkpoint(todo[number].file))
+
+        demand = self._demand(base)
+        engine = make_engine(self.engine, len(todo), demand)
+        with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
+            for outcome in outcomes:
+                task = todo[outcome.number]
+                self._keep(task.file, task.title, outcome.unwrap())
+        if todo:  # whose results came in any order
+            history = self.run.read_json("history.json")
+            titles = [task.title for task in tasks if task.title in history]
+            others = [title for title in history if title not in titles]
+            self.run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
+
+    def _demand(self, base: nn.Module) -> Demand:
+        """What a specialist needs, and how long all should take, by what the base took."""
+        settings, on_gpu = self.settings, self.fabric.device.type == "cuda"
+        partitions = len(settings.partition.clusters)
+        share = partitions * settings.specialist.epochs / settings.base.epochs
+        parameter_bytes = sum(parameter.nbytes for parameter in base.parameters())
+        return Demand(
+            settings.hardware.specialist_threads,
+            int(on_gpu),
+            MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes,
+            share * self.run.manifest.seconds.get(BASE_FILE, 0.0)
+            or math.inf,  # of a base that came trained, nobody knows
+        )
+
+    def _checkpoint(self, file: str) -> CheckpointFile:
+        """The state of the training that will leave ``file``."""
+        return CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+
+    def _keep(self, file: str, title: str, trained: Trained) -> None:
+        """Write what a training gave, and delete its state."""
+        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
+        self.run.write_json("history.json", {**known, title: [record.to_values() for record in trained.history]})
+        self.run.write_tensors(file, trained.weights, seconds={**self.run.manifest.seconds, file: trained.seconds})
+        self._checkpoint(file).delete()
+        self.trackers.epochs(title, [(record.loss, record.accuracy) for record in trained.history])
+
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
@@ -182,9 +261,13 @@ def fit(
     base: nn.Module | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     limits: Limits | None = None,
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled images to the report.
+
+    Started by torchrun or ``fabric run`` as several ranks, all of them train the base; then rank 0 goes on alone, and
+    the others end here (SystemExit), their devices free for the specialists.
 
     Args:
         settings: of every stage.
@@ -194,6 +277,7 @@ def fit(
             stands in for ``settings.backbone``; to load the run, one of its form is needed again.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
+        engine: who trains the specialists; it changes nothing in them.
         limits: when to stop; those of the settings, with the time counted from now, if left out.
 
     Raises:
@@ -202,12 +286,25 @@ def fit(
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress, limits=limits)
+            return fit(
+                settings,
+                folder,
+                splits=splits,
+                base=base,
+                base_run=base_run,
+                progress=progress,
+                engine=engine,
+                limits=limits,
+            )
+    if Ranks.of_environment().rank > 0:
+        help_train_base(settings, splits, base, base_run)
+        raise SystemExit(0)
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     if base is not None:
         settings = settings.model_copy(update={"backbone": name_of_module(base)})
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
+        dismiss_helpers(settings)
         return load_ensemble(run.path, base=base, trust=settings.backbone)
     refuse_if_held(run.path)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
@@ -215,10 +312,11 @@ def fit(
     with hold(run.path):
         run = Run.create_or_resume(run.path, settings)  # another process may have written since
         if run.manifest.complete:
+            dismiss_helpers(settings)
             return load_ensemble(run.path, base=base, trust=settings.backbone)
         trackers = make_trackers(settings, run.path, progress)
-        with contextlib.closing(trackers):
-            job = Job(settings, splits, make_fabric(settings.hardware), run, progress, limits, trackers)
+        with closing(trackers):
+            job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine, limits, trackers)
             return _fit(job, prepared, base_run)
 
 
@@ -233,7 +331,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
     run.update(
         settings=settings.to_values(),
         data=data,
-        train_counts=tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist()),
+        train_counts=splits.train_counts,
         head=HeadRecord(**vars(head)),
         network=prepared.record,
         disk_bytes=disk_bound(settings, splits, prepared.network),
@@ -244,7 +342,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
         _take_base(run, Run.open(Path(base_run)))
     if prepared.trained and base_run is None:
         _keep_base(run, prepared.network)
-    network = job.train_stage("base", BASE_FILE, prepared.network, splits.train, settings.base, settings.seed)
+    network = job.train_base(prepared.network)
     write_head(run, head.of(network))
     base_validation_NC = job.logits(BASE_FILE, network, "validation")
     if prepared.trained:
@@ -256,8 +354,8 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
 def complete(job: Job, network: nn.Module, head: Head, partitions: list[Partition]) -> SpecialistEnsemble:
     """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
     settings, splits = job.settings, job.splits
-    part = trained_part(network, head, splits.preprocessing.example(), settings.specialist.trainable)
-    groupings = [_make_grouping(job, network, head, part, partition) for partition in partitions]
+    job.train_specialists(specialist_tasks(settings, partitions), network, head)
+    groupings = [_make_grouping(job, network, head, partition) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
         network,
@@ -270,6 +368,41 @@ def complete(job: Job, network: nn.Module, head: Head, partitions: list[Partitio
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
+
+
+def help_train_base(
+    settings: FitSettings,
+    splits: Splits | None = None,
+    base: nn.Module | None = None,
+    base_run: Path | str | None = None,
+) -> None:
+    """What a rank other than 0 does: its part of the training of the base, if rank 0 wants it trained."""
+    ranks = Ranks.of_environment()
+    ranks.check_batch_size(settings.base.batch_size)
+    fabric = make_fabric(settings.hardware, ranks)
+    if fabric.broadcast(True):  # what comes back is what rank 0 says
+        splits = load_data(settings.data, settings.seed) if splits is None else splits
+        batches = batches_of(settings, splits, splits.train, settings.base, settings.seed)
+        batches.share_out(ranks)
+        train(
+            fabric,
+            prepare_base(settings, splits, base, base_run).network,
+            batches,
+            settings.base,
+            Progress(),
+            watch=RankWatch(fabric, Watch()),
+            compile_network=settings.hardware.compile,
+        )
+    leave(fabric)
+
+
+def dismiss_helpers(settings: FitSettings) -> None:
+    """Tell other ranks, where there are any, that the base is there already."""
+    ranks = Ranks.of_environment()
+    if ranks.world > 1:
+        fabric = make_fabric(settings.hardware, ranks)
+        fabric.broadcast(False)
+        leave(fabric)
 
 
 def _take_base(run: Run, other: Run) -> None:
@@ -303,6 +436,19 @@ def _keep_base(run: Run, network: nn.Module) -> None:
     ours = network.state_dict()
     if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
         raise ArtifactError(f"the base has other weights than when {run.path} was begun; choose another --out")
+
+
+def batches_of(settings: FitSettings, splits: Splits, split: Split, training: TrainingSettings, seed: int) -> Batches:
+    """Training batches of a split, as the settings want them drawn and augmented."""
+    return training_batches(
+        split,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        batch_size=training.batch_size,
+        seed=seed,
+        workers=settings.data.workers,
+        balanced=settings.data.sampling == "balanced",
+    )
 
 
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
@@ -394,26 +540,37 @@ def _make_partitions(
     return list(by_number.values())
 
 
-def _make_grouping(job: Job, base: nn.Module, head: Head, part: TrainedPart, partition: Partition) -> Grouping:
-    settings, splits = job.settings, job.splits
+def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> list[TrainingTask]:
+    """The trainings of all specialists of all partitions. A cluster of one class needs none."""
+    return [
+        TrainingTask(
+            title=f"specialist {cluster} of {partition.n_clusters}",
+            file=specialist_file(partition.n_clusters, cluster),
+            start=BASE_FILE,
+            classes=tuple(partition.classes(cluster).tolist()),
+            training=settings.specialist,
+            seed=settings.seed + 1 + cluster,
+            checkpoint_every=settings.checkpoint_every,
+            threads=settings.hardware.specialist_threads,
+        )
+        for partition in partitions
+        for cluster in range(partition.n_clusters)
+        if partition.size_S[cluster] > 1
+    ]
+
+
+def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) -> Grouping:
     specialists: list[nn.Module | None] = []
     for cluster in range(partition.n_clusters):
         classes = partition.classes(cluster)
         if len(classes) == 1:
             specialists.append(None)
             continue
-        specialist = job.train_stage(
-            f"specialist {cluster} of {partition.n_clusters}",
-            specialist_file(partition.n_clusters, cluster),
-            make_specialist(base, head, classes),
-            splits.train.of_classes(classes),
-            settings.specialist,
-            settings.seed + 1 + cluster,
-            part,
-        )
+        specialist = make_specialist(base, head, classes)
+        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
         specialists.append(specialist)
     validation = job.outputs("validation", base, partition, specialists)
-    tuning = tune(validation, partition, Request.of(settings.gate), settings.seed)
+    tuning = tune(validation, partition, Request.of(job.settings.gate), job.settings.seed)
     return Grouping(partition, specialists, validation, tuning)
 
 

@@ -122,7 +122,8 @@ class MlflowTracker(Tracker):
             for number, values in enumerate(history[first:], start=first + 1)
             for name, value in zip(names, values, strict=True)
         ]
-        client.log_batch(self.run_id, metrics=rows)
+        if rows:
+            client.log_batch(self.run_id, metrics=rows)
 
     @override
     def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from typing_extensions import override
 
-from coterie.checkpoint import CheckpointFile, State
+from coterie.checkpoint import Checkpoint, State
 from coterie.errors import LimitError
 from coterie.limits import Limits
 from coterie.tracking import Trackers
@@ -35,7 +35,14 @@ class StageWatch(Watch):
     is reached; and tells the trackers.
     """
 
-    def __init__(self, title: str, file: CheckpointFile, every: int | None, limits: Limits, trackers: Trackers) -> None:
+    def __init__(
+        self,
+        file: Checkpoint,
+        every: int | None,
+        title: str = "",
+        limits: Limits = Limits(),  # noqa: B008 - it has no limit
+        trackers: Trackers = Trackers(),  # noqa: B008 - it has no tracker
+    ) -> None:
         self.title = title
         self.file = file
         self.every = every

@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from typing_extensions import override
 
 from coterie.data.splits import Split
+from coterie.errors import DataError
 from coterie.inputs import Preprocessing, Samples
+from coterie.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,18 @@ class Batches(ABC):
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
         self.balanced = balanced
+        self.ranks = Ranks()
+
+    def share_out(self, ranks: Ranks) -> None:
+        """Yield one rank's part of each batch. The batches, and what their augmentation is drawn from, stay the same.
+
+        Raises:
+            DataError: there are fewer samples than ranks.
+        """
+        self.ranks = ranks
+        self.batch_size -= self.batch_size % ranks.world
+        if self.batch_size == 0:
+            raise DataError(f"{len(self.split)} training samples cannot be shared out over {ranks.world} ranks")
 
     def __len__(self) -> int:
         """Steps per epoch. What is left after the last full batch comes up in another epoch."""
@@ -99,7 +113,8 @@ class MemoryBatches(Batches):
         for rows, generator in self.draws(number, first):
             batch = augment(samples.read(rows).to(device), self.augmentation, generator)
             batch = cut_out(batch, self.augmentation.cutout, self.augmentation.fill, generator)
-            yield self.preprocessing(batch), self.split.labels_N[rows].to(device)
+            part = self.ranks.part
+            yield self.preprocessing(batch[part]), self.split.labels_N[rows[part]].to(device)
 
 
 class StreamedBatches(Batches):
@@ -250,4 +265,4 @@ class _SeededBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for rows, generator in self.batches.draws(self.epoch, self.first):
             seeds = torch.randint(2**62, (len(rows),), generator=generator)
-            yield list(zip(rows.tolist(), seeds.tolist(), strict=True))
+            yield list(zip(rows.tolist(), seeds.tolist(), strict=True))[self.batches.ranks.part]
