@@ -1,3 +1,4 @@
+import copy
 import errno
 import json
 import os
@@ -155,3 +156,19 @@ def test_forgotten_files_are_gone_from_folder_and_manifest(run: Run) -> None:
     run.forget(["logits/test.safetensors"])
     assert not (run.path / "logits/test.safetensors").exists()
     assert Run.open_complete(run.path).manifest.files == {}
+
+
+def test_only_what_differs_from_a_base_is_kept(run: Run) -> None:
+    base = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 5))
+    changed = copy.deepcopy(base)
+    changed[2] = nn.Linear(4, 2)
+    run.write_weights("tail.safetensors", changed, base)
+    assert set(run.read_tensors("tail.safetensors")) == {"2.weight", "2.bias"}
+    again = copy.deepcopy(changed)
+    for parameter in again.parameters():
+        parameter.data.zero_()
+    run.read_weights("tail.safetensors", again, base)
+    for key, tensor in changed.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor)
+    with pytest.raises(ArtifactError, match="another network's weights"):
+        run.read_weights("tail.safetensors", nn.Sequential(nn.Linear(3, 4)), base)

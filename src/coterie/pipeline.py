@@ -98,10 +98,13 @@ class Job:
         training: TrainingSettings,
         seed: int,
         part: TrainedPart = WHOLE,
+        base: nn.Module | None = None,
     ) -> nn.Module:
-        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them."""
+        """Train a network or a part of it and keep its weights in ``file``, with a ``base`` those that differ from its;
+        or, if an earlier start did, read them.
+        """
         if self.run.has(file):
-            self.run.read_weights(file, network)
+            self.run.read_weights(file, network, base)
             return network.to(self.fabric.device).eval()
         batches = self.batches(split, training, seed)
         checkpoint = CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
@@ -119,7 +122,7 @@ class Job:
         )
         known = self.run.read_json("history.json") if self.run.has("history.json") else {}
         self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
-        self.run.write_weights(file, network, seconds={**self.run.manifest.seconds, file: watch.seconds})
+        self.run.write_weights(file, network, base, seconds={**self.run.manifest.seconds, file: watch.seconds})
         checkpoint.delete()
         return network
 
@@ -308,6 +311,7 @@ def _make_grouping(
             settings.specialist,
             settings.seed + 1 + cluster,
             part,
+            base,
         )
         specialists.append(specialist)
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)

@@ -290,19 +290,23 @@ class Run:
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
-    def write_weights(self, name: str, network: nn.Module, **records: Any) -> None:
-        """All parameters and buffers of a network."""
-        self.write_tensors(
-            name, {key: tensor.detach().cpu() for key, tensor in network.state_dict().items()}, **records
-        )
+    def write_weights(self, name: str, network: nn.Module, base: nn.Module | None = None, **records: Any) -> None:
+        """All parameters and buffers of a network; with a ``base``, those that differ from what it has by that name."""
+        known = {} if base is None else base.state_dict()
+        changed = {
+            key: tensor.detach().cpu()
+            for key, tensor in network.state_dict().items()
+            if key not in known or not torch.equal(tensor.cpu(), known[key].cpu())
+        }
+        self.write_tensors(name, changed, **records)
 
-    def read_weights(self, name: str, network: nn.Module) -> None:
-        """Load weights into a network of the same architecture.
+    def read_weights(self, name: str, network: nn.Module, base: nn.Module | None = None) -> None:
+        """Load weights into a network of the same architecture; with a ``base``, what the file lacks is the base's.
 
         Raises:
             ArtifactError: they are missing, damaged, or another network's.
         """
-        state = self.read_tensors(name)
+        state = {**({} if base is None else base.state_dict()), **self.read_tensors(name)}
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
