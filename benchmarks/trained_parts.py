@@ -34,8 +34,7 @@ def train(path: Path, part: str, out: Path) -> Run:
 
 
 def figures(run: Run) -> list[float]:
-    """Gain in points and passes, by the best rule of at most 1.5 passes; seconds of training; storage over the base's.
-    """
+    """Gain in points, and passes, by the best rule of 1.5 passes; seconds of training; storage over the base's."""
     partition = artifact.partition_of(run.manifest)
     rule = tune(artifact.read_outputs(run, "validation"), partition, Request(budget=Budget(passes=1.5))).rule
     report = evaluate(artifact.read_outputs(run, "test"), partition, rule)
