@@ -59,10 +59,11 @@ class Stages(Progress):
         self.notes.append(text)
 
 
-def planted(folder: Path, n_classes: int, n_clusters: int) -> None:
+def planted(folder: Path, n_classes: int, n_clusters: int, noise: float | None = None, seed: int = 0) -> None:
     """Write vectors and truth."""
-    rng = np.random.default_rng(0)
-    width, noise = 64 if n_classes >= 1_000_000 else 256, NOISE.get(n_classes, USUAL_NOISE)
+    rng = np.random.default_rng(seed)
+    width = 64 if n_classes >= 1_000_000 else 256
+    noise = NOISE.get(n_classes, USUAL_NOISE) if noise is None else noise
     share_S = rng.dirichlet(np.full(n_clusters, 5.0))
     truth = np.concatenate([np.arange(n_clusters), rng.choice(n_clusters, n_classes - n_clusters, p=share_S)])
     truth = rng.permutation(truth)

@@ -124,7 +124,7 @@ def test_a_head_by_name_must_be_one() -> None:
 
 
 def test_a_real_adapter_of_peft_is_found_and_merged() -> None:
-    peft = pytest.importorskip("peft", reason="needs peft, of the extra `transformers`")
+    peft = pytest.importorskip("peft", reason="needs peft")
     plain = Net(nn.Linear(6, C))
     network = peft.get_peft_model(plain, peft.LoraConfig(r=2, target_modules=["head"], init_lora_weights=False)).eval()
     head = find_head(network, C, IMAGES)

@@ -182,6 +182,41 @@ def test_the_options_of_tune_are_these() -> None:
     assert options == {"help", "score", "combiner", "top", "threshold", "passes", "routed", "risk"}
 
 
+def test_a_run_is_the_base_of_another_with_its_settings(run: Path, tmp_path: Path, capsys) -> None:
+    other = tmp_path / "other"
+    assert main(["fit", "--base", str(run), "--out", str(other), "--partition.clusters", "2"]) == 0
+    manifest = json.loads((other / "manifest.json").read_text())
+    assert manifest["settings"]["backbone"] == "convnet-8"
+    assert len(manifest["partition"]["members"]) == 2
+    assert (other / "base.safetensors").read_bytes() == (run / "base.safetensors").read_bytes()
+    assert "specialists" in capsys.readouterr().out
+    assert main(["fit", "--base", str(run), "--out", str(tmp_path / "third"), "--seed", "9"]) == 1
+    assert "they differ in seed" in capsys.readouterr().err
+
+
+def test_a_base_of_ones_own_is_evaluated_and_not_trained(tmp_path: Path, tiny_yaml: Path, monkeypatch, capsys) -> None:
+    """A network of another library with weights from a file; and a function's, which a run may not call by itself."""
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(1024, 220))\n"
+    )
+    state = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 220)).state_dict()
+    torch.save(state, "mine.pt")
+    fit = ["fit", "--config", str(tiny_yaml), "--base", "mine:make", "--weights", "mine.pt", "--out", "run"]
+    assert main([*fit, "--specialist.trainable", "head"]) == 0
+    printed = capsys.readouterr().out
+    assert not re.search(r"^base\b.*[0-9]+ epochs", printed, flags=re.MULTILINE)
+    assert json.loads(Path("run/manifest.json").read_text())["seconds"]["base.safetensors"] == 0
+    Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save("a.png")
+    assert main(["predict", "run", "a.png"]) == 1
+    assert "If you trust it: --trust mine:make" in capsys.readouterr().err
+    assert main(["predict", "run", "a.png", "--trust", "mine:make"]) == 0
+    assert main(["fit", "--base", "run", "--out", "second"]) == 1
+    assert "runs no code unasked" in capsys.readouterr().err
+
+
 def test_a_finished_run_is_not_done_again(tiny_yaml: Path, run: Path, capsys) -> None:
     assert main(["fit", "--config", str(tiny_yaml), "--out", str(run)]) == 0
     assert "nothing to do" in capsys.readouterr().out
@@ -204,6 +239,14 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["fit", "--out", "x", "--data.train-per-class", "2", "--partition.clusters", "900"], "allowed: 1 to "),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--backbone", "vgg"], "unknown backbone 'vgg'"),
         (["fit", "--out", "x", "--config"], "--config needs the path"),
+        (["fit", "--out", "x", "--data.train-per-class", "2", "--base", "vgg"], "unknown backbone 'vgg'"),
+        (["fit", "--out", "x", "--data.mean", "0.5"], "mean and std are given together"),
+        (["fit", "--out", "x", "--data.train-per-class", "2", "--specialist.trainable", "layer9"], "no part 'layer9'"),
+        (["headroom", "nowhere.npz", "--out", "x"], "cannot read nowhere.npz"),
+        (["headroom", "nowhere", "--out", "x"], "nowhere is no file of logits; allowed: .npz"),
+        (["headroom", "nowhere.npz", "--out", "x", "--gain", "0"], "--gain 0.0: must be above 0"),
+        (["refit", "nowhere", "--cluster", "0", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
+        (["add-class", "nowhere", "zebra", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
     ],
 )
 def test_bad_input_is_one_clear_message_and_no_traceback(
@@ -274,7 +317,18 @@ def test_help_names_every_command_and_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("fit", "evaluate", "tune", "predict", "partition", "report", "info"):
+    for command in (
+        "fit",
+        "evaluate",
+        "tune",
+        "predict",
+        "headroom",
+        "partition",
+        "refit",
+        "add-class",
+        "report",
+        "info",
+    ):
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
@@ -294,8 +348,22 @@ def test_the_options_of_fit_are_these() -> None:
         "clip-norm",
     }
     expected = {
-        *("help", "out", "config", "dry-run", "backbone", "seed"),
+        *(
+            "help",
+            "out",
+            "config",
+            "dry-run",
+            "base",
+            "trust",
+            "backbone",
+            "weights",
+            "names",
+            "head",
+            "seed",
+            "checkpoint-every",
+        ),
         *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
+        "specialist.trainable",
         *(
             "partition.method",
             "partition.clusters",
@@ -317,9 +385,43 @@ def test_the_options_of_fit_are_these() -> None:
             "data.crop-padding",
             "data.cutout",
         ),
+        *("data.mean", "data.std"),
         *("data.flip", "data.train-per-class", "data.split-seed"),
     }
     assert options == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups"}),
+        ("refit", {"cluster", "source", "out", "further"}),
+        ("add-class", {"source", "out"}),
+    ],
+)
+def test_the_options_of_other_commands_are_these(command: str, expected: set[str]) -> None:
+    listed = coterie(command, "--help").stdout
+    options = set(re.findall(r"^│ +(?:-h, )?--([a-z-]*[a-z])", listed, flags=re.MULTILINE))
+    assert options == {"help", *expected}
+
+
+def test_headroom_of_a_run_and_the_command_that_follows(run: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "headroom"
+    arguments = ["headroom", str(run), "--out", str(out), "--clusters", "3", "--methods", "average", "--gain", "0.01"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    values = json.loads((out / "headroom.json").read_text())
+    assert ("Train them" in printed) == values["advice"]["train"]
+    assert (f"next: {values['next_command']}" in printed) == values["advice"]["train"]
+    assert "still learning" in " ".join(printed.split())  # two epochs are no training
+
+
+def test_the_settings_of_a_base_run_are_the_defaults(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "other"
+    assert main(["fit", "--base-run", str(run), "--partition.clusters", "2", "--out", str(out)]) == 0
+    ours, theirs = (json.loads((path / "manifest.json").read_text()) for path in (out, run))
+    assert (ours["settings"]["partition"]["clusters"], ours["settings"]["backbone"]) == ([2], "convnet-8")
+    assert ours["files"]["base.safetensors"] == theirs["files"]["base.safetensors"]
 
 
 def test_the_version_is_printed(capsys) -> None:

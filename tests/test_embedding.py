@@ -69,3 +69,29 @@ def test_a_mixture_has_the_mean_of_the_cosines() -> None:
         one.mixed_with(LabelEmbedding(np.eye(4)))
     with pytest.raises(PartitionError, match=r"share of 1.5 is not allowed; allowed: 0 to 1"):
         one.mixed_with(other, 1.5)
+
+
+@pytest.mark.parametrize("n_samples", [200, 8])
+def test_cosines_of_logits_are_their_correlations(n_samples: int) -> None:
+    logits_NC = np.random.default_rng(0).normal(size=(n_samples, 12)) @ np.random.default_rng(1).normal(size=(12, 12))
+    embedding = LabelEmbedding.from_logits(logits_NC.astype(np.float32))
+    assert embedding.vectors_CD.shape == (12, min(n_samples, 12))
+    expected = np.corrcoef(logits_NC - logits_NC.mean(axis=1, keepdims=True), rowvar=False)
+    np.testing.assert_allclose(embedding.similarity_CC(), expected, atol=1e-4)
+
+
+def test_a_number_added_to_all_logits_of_a_sample_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    logits_NC = rng.normal(size=(100, 5))
+    shifted = LabelEmbedding.from_logits(logits_NC + 50 * rng.normal(size=(100, 1)))
+    np.testing.assert_allclose(
+        shifted.similarity_CC(), LabelEmbedding.from_logits(logits_NC).similarity_CC(), atol=1e-4
+    )
+
+
+def test_a_class_whose_logit_never_moves_has_no_direction() -> None:
+    logits_NC = np.random.default_rng(0).normal(size=(50, 4))
+    logits_NC[:, 2] = logits_NC.mean(axis=1)  # always the mean of its sample
+    logits_NC[:, 2] = (logits_NC.sum(axis=1) - logits_NC[:, 2]) / 3
+    with pytest.raises(PartitionError, match=r"classes \[2\] are the same for all samples"):
+        LabelEmbedding.from_logits(logits_NC)

@@ -38,7 +38,7 @@ RULES = {
 
 def ensemble(base: nn.Module, threshold: float, rule: str = "hard", shift: float = 0.0) -> SpecialistEnsemble:
     """Untrained specialists; ``shift`` moves their weights away from the base's."""
-    head = find_head(base, 6, (1, 12, 12))
+    head = find_head(base, 6, torch.zeros(2, 1, 12, 12))
     specialists = []
     for cluster in range(3):
         network = make_specialist(base, head, PARTITION.classes(cluster)) if PARTITION.size_S[cluster] > 1 else None

@@ -48,7 +48,7 @@ def test_test_may_be_missing_and_whole_floats_are_labels(tmp_path: Path) -> None
         ({"labels_validation": np.full(40, 5)}, "label 5 is no class"),
         ({"labels_validation": np.full(40, -1)}, "label -1 is no class"),
         ({"labels_validation": np.full(40, 0.5)}, "whole numbers"),
-        ({"labels_validation": np.full(40, "cat")}, "whole numbers"),
+        ({"labels_validation": np.full(40, "cat")}, "are texts"),
         ({"logits_validation": np.full((40, 5), np.nan)}, "row 0 has a NaN"),
         ({"logits_validation": np.ones((40, 1))}, "C at least 2"),
         ({"logits_validation": np.ones((40, 5), dtype=int)}, "floating-point"),
@@ -66,7 +66,7 @@ def test_files_that_are_no_archive_of_plain_arrays_are_refused(tmp_path: Path) -
     np.save(tmp_path / "plain.npy", np.ones(3))
     np.savez(tmp_path / "pickled.npz", logits_validation=np.array([{}], dtype=object))
     for name in ("text.npz", "plain.npy", "pickled.npz", "missing.npz"):
-        with pytest.raises(InputError, match="it has: none" if name == "plain.npy" else "cannot read"):
+        with pytest.raises(InputError, match="no file of logits" if name == "plain.npy" else "cannot read"):
             read_logits(tmp_path / name)
 
 

@@ -165,6 +165,22 @@ def test_linkage_along_the_graph_finds_the_clusters(linkage: str) -> None:
     assert adjusted_rand_score(partition.cluster_of_class_C, truth) > 0.97
 
 
+@pytest.mark.parametrize("linkage", ["average", "ward"])
+def test_linkage_beyond_memory_names_what_it_needs_and_what_scales(
+    linkage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors_CD, _ = planted_vectors(300, 8, 1.0)
+    monkeypatch.setattr("coterie.partition.agglomerative.machine_memory", lambda: 2**20)
+    assert agglomerative_partition(vectors_CD[:200], 8, linkage).n_clusters == 8  # 0.3 MB of pairs
+    with pytest.raises(PartitionError, match=rf"{linkage} needs about 0.0 GiB for 300 classes; this machine has 0.0"):
+        agglomerative_partition(vectors_CD, 8, linkage, dense_up_to=10)
+    monkeypatch.setattr("coterie.partition.agglomerative.machine_memory", lambda: 2**17)
+    with pytest.raises(PartitionError, match="Methods for so many: spectral, kmeans, balanced"):
+        agglomerative_partition(vectors_CD, 8, linkage)
+    monkeypatch.setattr("coterie.partition.agglomerative.machine_memory", lambda: None)
+    assert agglomerative_partition(vectors_CD, 8, linkage).n_clusters == 8
+
+
 def test_leiden_chooses_the_number_itself() -> None:
     vectors_CD, truth = planted_vectors(400, 8, 0.8)
     assert adjusted_rand_score(leiden_partition(vectors_CD).cluster_of_class_C, truth) > 0.95

@@ -6,7 +6,6 @@ from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from coterie.errors import PartitionError
-from coterie.forecast import gain_forecast
 from coterie.partition import Partition, kmeans_partition, random_partition, scalable_spectral_partition
 from coterie.partition.choose import choose_n_clusters, eigengaps
 from coterie.partition.quality import (
@@ -114,40 +113,6 @@ def test_eigengaps_of_separate_blocks() -> None:
     gap_S = eigengaps(unit_CD, 8, 0, Progress())
     assert gap_S.argmax() == 3
     np.testing.assert_allclose(gap_S[3], 1 + 1 / 4, atol=1e-6)  # each block has eigenvalues 1 and -1/(n - 1)
-
-
-def slow_forecast(proba_NC: np.ndarray, label_N: np.ndarray, partition: Partition, skill: float) -> float:
-    changes = []
-    for proba, label in zip(proba_NC, label_N, strict=True):
-        masses = [proba[partition.classes(s)].sum() for s in range(partition.n_clusters)]
-        classes = partition.classes(int(np.argmax(masses)))
-        if label not in classes:
-            after = 0.0
-        elif classes[proba[classes].argmax()] == label:
-            after = 1.0
-        else:
-            after = skill * (1 - len(classes) / len(proba))
-        changes.append((-(proba * np.log(proba)).sum(), after - float(proba.argmax() == label)))
-    changes.sort(key=lambda pair: -pair[0])
-    return max(0.0, max(np.cumsum([change for _, change in changes]))) / len(label_N)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1000))
-def test_the_forecast_is_that_of_a_loop(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    proba_NC, label_N = rng.dirichlet(np.ones(6), size=40), rng.integers(6, size=40)
-    partition = Partition.from_assignment(rng.integers(3, size=6))
-    assert gain_forecast(proba_NC, label_N, partition, 0.1) == pytest.approx(
-        slow_forecast(proba_NC, label_N, partition, 0.1)
-    )
-
-
-def test_nothing_is_forecast_for_one_cluster_or_for_one_per_class() -> None:
-    rng = np.random.default_rng(0)
-    proba_NC, label_N = rng.dirichlet(np.ones(6), size=40), rng.integers(6, size=40)
-    assert gain_forecast(proba_NC, label_N, Partition.from_assignment([0] * 6)) == 0
-    assert gain_forecast(proba_NC, label_N, Partition.from_assignment(range(6))) == 0
 
 
 def test_quality_has_plain_values() -> None:

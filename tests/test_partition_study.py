@@ -1,8 +1,10 @@
 """`coterie partition`, as a user types it."""
 
 import io
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -205,6 +207,10 @@ def test_many_classes_are_drawn_by_density() -> None:
     drawn = label_map(unit_CD[:, :2], grouping, names)
     assert drawn.count("<circle") == 0
     assert "data:image/png" in drawn
+    assert re.search(r"<title>cluster \d+, \d+ classes: \d+, ", drawn)  # on hovering over a number
+    places = [(float(a), float(b)) for a, b in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"', drawn)]
+    assert 10 < len(places) < 120
+    assert all(abs(a - c) > 25.8 or abs(b - d) > 14.8 for (a, b), (c, d) in itertools.combinations(places, 2))
     assert len(ordered_matrix(unit_CD, grouping, np.arange(120), names).svg) < 400_000
     assert dendrogram(unit_CD, grouping, mean_SD, names) == ""
 

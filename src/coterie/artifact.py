@@ -52,6 +52,11 @@ def outputs_file(split: str) -> str:
     return f"logits/{split}.safetensors"
 
 
+def base_logits_file(split: str) -> str:
+    """Where the base's own logits of a split are until the run is finished."""
+    return f"logits/base-{split}.safetensors"
+
+
 def load_ensemble(
     path: Path | str,
     hardware: HardwareSettings | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,33 @@ class LabelEmbedding:
         np.add.at(sum_CC, label_N, proba_NC)
         return cls(np.sqrt(sum_CC / count_C[:, None]))
 
+    @classmethod
+    def from_logits(cls, logits_NC: FloatArray) -> LabelEmbedding:
+        """Vectors whose cosines are the correlations of the classes' logits over samples, for bases without a head at
+        hand: classes that the base confuses rise and fall together. Needs no labels.
+
+        A sample's mean is taken off first, as logits are only told up to one number a sample. The vectors are of
+        min(N, C) dimensions: the roots of the covariance, so that many samples take no more memory than few.
+
+        Raises:
+            PartitionError: a class whose logit is the same for all samples.
+        """
+        n_samples, n_classes = logits_NC.shape
+        mean_C = sum(_less_row_means(logits_NC[rows]).sum(axis=0, dtype=np.float64) for rows in _blocks(logits_NC))
+        mean_C = (mean_C / n_samples).astype(np.float32)
+        if n_samples <= n_classes:
+            return cls((_less_row_means(logits_NC) - mean_C).T)
+        covariance_CC = np.zeros((n_classes, n_classes))
+        for rows in _blocks(logits_NC):
+            block_BC = _less_row_means(logits_NC[rows]) - mean_C
+            covariance_CC += block_BC.T @ block_BC
+        variance_C = covariance_CC.diagonal()
+        constant = np.flatnonzero(variance_C <= 1e-12 * variance_C.max())
+        if constant.size:
+            raise PartitionError(f"the logits of classes {constant[:10].tolist()} are the same for all samples")
+        value_D, vector_CD = np.linalg.eigh(covariance_CC)
+        return cls(vector_CD * np.sqrt(np.maximum(value_D, 0.0)))
+
     def mixed_with(self, other: LabelEmbedding, share: float = 0.5) -> LabelEmbedding:
         """An embedding whose cosines are the weighted mean of the two embeddings' cosines.
 
@@ -108,6 +136,15 @@ class LabelEmbedding:
         """Cosine similarity of every pair of classes, in [-1, 1]."""
         unit_CD = self.unit_CD()
         return np.clip(unit_CD @ unit_CD.T, -1.0, 1.0)
+
+
+def _blocks(logits_NC: FloatArray) -> Iterator[slice]:
+    step = max(1, 2**24 // logits_NC.shape[1])
+    return (slice(start, start + step) for start in range(0, len(logits_NC), step))
+
+
+def _less_row_means(logits_BC: FloatArray) -> NDArray[np.float32]:
+    return (logits_BC - logits_BC.mean(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
 
 
 def _counts(label_N: IntArray, n_classes: int) -> IntArray:

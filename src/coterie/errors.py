@@ -5,7 +5,7 @@
     CoterieError
     ├── SettingsError     a setting's value, or a settings file
     ├── DataError         a data set: missing, broken, or unfit for the task
-    ├── BackboneError     a network: unknown, or without the linear head the method needs
+    ├── BackboneError     a network: unknown, unfit for the data, or without the head that the method needs
     ├── PartitionError    label embeddings or a number of clusters that cannot be partitioned
     ├── TrainingError     a training that went wrong (the loss is not finite)
     ├── ArtifactError     a run folder: missing, damaged, newer, or held by another run
@@ -29,7 +29,7 @@ class DataError(CoterieError):
 
 
 class BackboneError(CoterieError):
-    """A network is unknown, or has no linear head of the right width as its last operation."""
+    """A network is unknown, does not fit the data, or has no head that can be found."""
 
 
 class PartitionError(CoterieError):

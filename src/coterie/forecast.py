@@ -1,54 +1,277 @@
-"""What an ensemble would gain with a partition, told from validation logits before a specialist is trained."""
+"""What an ensemble would gain with a partition, told from the base's validation logits before a specialist is trained.
+
+Arrays only, in float32 and in blocks of rows: 50,000 samples of 1,000 classes take their logits twice, and little more.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
-from coterie.combine import route
 from coterie.gate import entropy
+from coterie.logits_file import LabelledLogits
 from coterie.partition import Partition
+from coterie.partition.vectors import blocks
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
+Rule = Literal["hard", "compose", "blend"]
 
-# Share of the restricted base's errors that a specialist for a small part of the classes puts right. Nine specialists
-# on CIFAR-100 won 0.056 of them (75.69 to 77.06 % in the true cluster, benchmarks/cifar100.md); less is promised than
-# one run gave.
-SPECIALIST_SKILL = 0.04
+DRAWS = 200
+NEARLY_ALL = 0.95
+INTERVAL = (2.5, 97.5)  # percentiles: 95 %
 
 
-def gain_forecast(
-    base_proba_NC: FloatArray, label_N: IntArray, partition: Partition, skill: float = SPECIALIST_SKILL
-) -> float:
-    """Forecast gain in accuracy of the paper's rule with its best threshold, as a share of 1.
-
-    A routed sample whose cluster lacks its class is lost. In the right cluster it is won where the base restricted to
-    the cluster's classes is right; else a specialist wins a share of them that grows as its task gets smaller than the
-    base's: ``skill`` x (1 - classes in the cluster / C). One cluster of all classes so gains nothing, as the same
-    training could be spent without a partition; nor do clusters of one class.
-
-    Args:
-        base_proba_NC: the base's probabilities on validation.
-        label_N: true classes.
-        partition: the clusters.
-        skill: see ``SPECIALIST_SKILL``.
+@dataclass(frozen=True)
+class Skill:
+    """Share of the errors open to specialists (see ``Outlook.change``) that they put right, net of what they spoil: a
+    mean, and its spread (standard deviation) from one run to another, which no figure of the base foretells.
     """
-    cluster_N = route(base_proba_NC, partition)
-    right_N = (base_proba_NC.argmax(axis=1) == label_N).astype(np.float64)
-    routed_N = np.zeros(len(label_N))
-    for cluster in range(partition.n_clusters):
-        rows = np.flatnonzero(cluster_N == cluster)
-        classes = partition.classes(cluster)
-        if not rows.size:
-            continue
-        answer = classes[base_proba_NC[np.ix_(rows, classes)].argmax(axis=1)]
-        hope = skill * (1 - len(classes) / partition.n_classes) if len(classes) > 1 else 0.0
-        held = np.isin(label_N[rows], classes)
-        routed_N[rows] = np.where(answer == label_N[rows], 1.0, np.where(held, hope, 0.0))
-    # The gate routes the most uncertain first: the best threshold is the best start of this order.
-    order = np.argsort(-entropy(base_proba_NC), kind="stable")
-    total = np.cumsum((routed_N - right_N)[order])
-    return max(0.0, float(total.max())) / len(label_N)
+
+    mean: float
+    spread: float
+
+
+# Over the trained runs of benchmarks/headroom.md, which says these figures anew; with so few runs a spread below 0.03
+# is not believed. Blend is also what `auto` mostly comes to.
+SKILLS: dict[Rule, Skill] = {"hard": Skill(0.08, 0.03), "compose": Skill(0.075, 0.03), "blend": Skill(0.095, 0.03)}
+
+
+@dataclass(frozen=True, eq=False)
+class BaseAnswers:
+    """The base's logits of shape (N, C) on N labelled samples, and all that does not depend on a partition, made once.
+
+    Raises:
+        InputError: as LabelledLogits.
+    """
+
+    logits_NC: FloatArray
+    label_N: IntArray
+
+    def __post_init__(self) -> None:
+        LabelledLogits(self.logits_NC, self.label_N)  # checks them
+        object.__setattr__(self, "logits_NC", self.logits_NC.astype(np.float32, copy=False))
+
+    @classmethod
+    def of(cls, logits: LabelledLogits) -> BaseAnswers:
+        """Of the base alone."""
+        return cls(logits.logits_NC, logits.label_N)
+
+    @property
+    def n_samples(self) -> int:
+        """N."""
+        return len(self.label_N)
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return int(self.logits_NC.shape[1])
+
+    def take(self, rows: IntArray) -> BaseAnswers:
+        """Some samples only."""
+        return BaseAnswers(self.logits_NC[rows], self.label_N[rows])
+
+    @cached_property
+    def proba_NC(self) -> FloatArray:
+        """The base's probabilities, float32."""
+        proba_NC = np.empty(self.logits_NC.shape, dtype=np.float32)
+        for rows in blocks(self.n_samples, self.n_classes):
+            proba_NC[rows] = softmax(self.logits_NC[rows], axis=1)
+        return proba_NC
+
+    @cached_property
+    def right_N(self) -> BoolArray:
+        """Whether the base is right."""
+        said_N: IntArray = self.logits_NC.argmax(axis=1)
+        return said_N == self.label_N
+
+    @property
+    def accuracy(self) -> float:
+        """Of the base."""
+        return float(self.right_N.mean())
+
+    @cached_property
+    def order_N(self) -> IntArray:
+        """Rows in the order in which the gate would route them, the largest entropy first."""
+        score_N = np.empty(self.n_samples, dtype=np.float32)
+        for rows in blocks(*self.proba_NC.shape):
+            score_N[rows] = entropy(self.proba_NC[rows])
+        return np.argsort(-score_N, kind="stable")
+
+    @cached_property
+    def draws(self) -> Draws:
+        """Resampled data sets, the same ones for every partition: so that their differences are paired."""
+        return Draws.make(self.n_samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """B data sets drawn from N samples with replacement (Efron 1979), each cut in two at random.
+
+    ``weight_BN``: how often each sample is in each; ``half_BN``: in which half it is; ``normal_B``: a standard normal
+    number for the skill of its specialists.
+    """
+
+    weight_BN: NDArray[np.uint8]
+    half_BN: BoolArray
+    normal_B: FloatArray
+
+    @classmethod
+    def make(cls, n_samples: int, n_draws: int = DRAWS, seed: int = 0) -> Draws:
+        """Of a seed."""
+        rng = np.random.default_rng(seed)
+        drawn = (np.bincount(rng.integers(n_samples, size=n_samples), minlength=n_samples) for _ in range(n_draws))
+        weight_BN = np.stack([count_N.astype(np.uint8) for count_N in drawn])
+        return cls(weight_BN, rng.random((n_draws, n_samples), dtype=np.float32) < 0.5, rng.standard_normal(n_draws))
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What routing and restriction do to each of N samples, before any specialist is trained; fields of shape (N,).
+
+    ``held``: the likeliest cluster holds the true class; ``restricted``: the base among the likeliest cluster's classes
+    is right; ``oracle``: the base among the true cluster's classes is right; ``reachable``: by composition, some answer
+    of that cluster's specialist would make the ensemble right; ``share``: how much smaller than the base's its task is,
+    1 - classes / C, and 0 for a cluster of one class.
+    """
+
+    held_N: BoolArray
+    restricted_N: BoolArray
+    oracle_N: BoolArray
+    reachable_N: BoolArray
+    share_N: FloatArray
+
+    @classmethod
+    def of(cls, answers: BaseAnswers, partition: Partition) -> Outlook:
+        """Of the clusters of a partition."""
+        label_N = answers.label_N
+        cluster_N = likeliest_cluster(answers, partition)
+        true_cluster_N = partition.cluster_of_class_C[label_N]
+        held_N = partition.holds(cluster_N, label_N)
+        restricted_N, oracle_N, reachable_N = (np.zeros(len(label_N), dtype=bool) for _ in range(3))
+        for cluster in range(partition.n_clusters):
+            classes = partition.classes(cluster)
+            asked, own = (np.flatnonzero(some_N == cluster) for some_N in (cluster_N, true_cluster_N))
+            restricted_N[asked] = _right_among(answers, asked, classes)
+            oracle_N[own] = _right_among(answers, own, classes)
+            lost = asked[~held_N[asked]]
+            reachable_N[lost] = _right_outside(answers, lost, classes)
+        size_N = partition.size_S[cluster_N]
+        share_N = np.where(size_N > 1, 1 - size_N / answers.n_classes, 0).astype(np.float32)
+        return cls(held_N, restricted_N, oracle_N, reachable_N | held_N, share_N)
+
+    def change(self, answers: BaseAnswers, rule: Rule) -> tuple[FloatArray, FloatArray]:
+        """By how much routing a sample changes its chance to be right: what is certain, and what a skill multiplies.
+
+        ``hard``: the cluster's classes alone are answered, so restriction corrects some samples and spoils others, and
+        specialists win a share of what the restricted base gets wrong. ``compose`` and ``blend``: a specialist as
+        good as the restricted base changes nothing, and specialists win a share of what the base gets wrong in the
+        right cluster.
+        """
+        if rule == "hard":
+            certain_N = self.restricted_N.astype(np.float32) - answers.right_N
+            open_N = self.held_N & ~self.restricted_N
+        else:
+            certain_N = np.zeros(answers.n_samples, dtype=np.float32)
+            open_N = self.held_N & ~answers.right_N
+        return certain_N, open_N * self.share_N
+
+
+def likeliest_cluster(answers: BaseAnswers, partition: Partition) -> IntArray:
+    """The cluster with the largest mass under the base, of shape (N,)."""
+    cluster_N = np.empty(answers.n_samples, dtype=np.int64)
+    for rows in blocks(*answers.proba_NC.shape):
+        cluster_N[rows] = partition.mass_NS(answers.proba_NC[rows]).argmax(axis=1)
+    return cluster_N
+
+
+def _right_among(answers: BaseAnswers, rows: IntArray, classes: IntArray) -> BoolArray:
+    right = np.zeros(len(rows), dtype=bool)
+    for part in blocks(len(rows), len(classes)):
+        said = classes[answers.logits_NC[np.ix_(rows[part], classes)].argmax(axis=1)]
+        right[part] = said == answers.label_N[rows[part]]
+    return right
+
+
+def _right_outside(answers: BaseAnswers, rows: IntArray, classes: IntArray) -> BoolArray:
+    """Whether the true class would be composition's answer, were the specialist of ``classes`` as undecided as can be:
+    the cluster's mass, shared out evenly, is less than the base gives to the true class, the best of all others.
+    """
+    right = np.zeros(len(rows), dtype=bool)
+    for part in blocks(len(rows), answers.n_classes):
+        proba_BC = answers.proba_NC[rows[part]]
+        mass_B = proba_BC[:, classes].sum(axis=1)
+        proba_BC[:, classes] = 0.0
+        best_B = proba_BC.argmax(axis=1)
+        right[part] = (best_B == answers.label_N[rows[part]]) & (proba_BC.max(axis=1) > mass_B / len(classes))
+    return right
+
+
+def best_gain(answers: BaseAnswers, change_N: FloatArray) -> float:
+    """Gain in accuracy with the threshold that these samples themselves would choose; 0 where routing none is best."""
+    return max(0.0, float(np.cumsum(change_N[answers.order_N], dtype=np.float64).max())) / answers.n_samples
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """A gain in accuracy, as a share of 1, with its 95 % interval.
+
+    ``gain_B``: in each of the draws; ``mean_curve_N``: the gain were the 1, 2, ... N most uncertain samples routed, at
+    the mean skill.
+    """
+
+    gain: float
+    low: float
+    high: float
+    gain_B: FloatArray
+    mean_curve_N: FloatArray
+
+    @property
+    def routed(self) -> float:
+        """The least share of samples to route for nearly all that the best threshold gives: towards its end the curve
+        is so flat that its very top is chance.
+        """
+        most = float(self.mean_curve_N.max())
+        return (self.routed_for(NEARLY_ALL * most) or 0.0) if most > 0 else 0.0
+
+    def routed_for(self, gain: float) -> float | None:
+        """The least share of samples to route for a gain; None where it is not reached."""
+        reached = np.flatnonzero(self.mean_curve_N >= gain)
+        return (int(reached[0]) + 1) / len(self.mean_curve_N) if reached.size else None
+
+
+def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill: Skill | None = None) -> Forecast:
+    """The gain that trained specialists would bring, by a rule; with the skill known of it, if none is given.
+
+    Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task
+    is than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent
+    without a partition; nor do clusters of one class. The interval is a bootstrap over samples in which the skill is
+    drawn too; each half of a draw is judged at the threshold that the other half chooses, which takes the optimism of
+    that choice away.
+    """
+    draws, n, skill = answers.draws, answers.n_samples, skill or SKILLS[rule]
+    certain_N, open_N = (part_N[answers.order_N] for part_N in outlook.change(answers, rule))
+    gain_B = np.empty(len(draws.normal_B))
+    for draw, normal in enumerate(draws.normal_B.tolist()):
+        change_N = (certain_N + np.float32(skill.mean + skill.spread * normal) * open_N) * draws.weight_BN[draw]
+        gain_B[draw] = _cross_fitted(change_N, draws.half_BN[draw])
+    low, high = np.percentile(gain_B, INTERVAL) / n
+    mean_curve_N = np.cumsum(certain_N + np.float32(skill.mean) * open_N, dtype=np.float64) / n
+    return Forecast(float(gain_B.mean()) / n, float(low), float(high), gain_B / n, mean_curve_N)
+
+
+def _cross_fitted(change_N: FloatArray, half_N: BoolArray) -> float:
+    """Sum of the changes of routed samples, each half routed up to where the other half's sum is largest."""
+    first_N, second_N = (np.cumsum(np.where(half_N == side, change_N, 0), dtype=np.float32) for side in (True, False))
+    total = 0.0
+    for chooses_N, judged_N in ((first_N, second_N), (second_N, first_N)):
+        last = int(chooses_N.argmax())
+        if chooses_N[last] > 0:
+            total += float(judged_N[last])
+    return total

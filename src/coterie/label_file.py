@@ -46,12 +46,12 @@ def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
         raise DataError(f"cannot read {file}: {error}") from None
 
 
-def read_column(place: str, n_classes: int, what: str) -> tuple[str, ...]:
+def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]:
     """One text per class: names, or given groups.
 
     Args:
         place: a text file of one line per class, a .json list, or ``FILE.csv:COLUMN``.
-        n_classes: C.
+        n_classes: C; None where any number will do.
         what: the file holds, for messages.
 
     Raises:
@@ -72,8 +72,8 @@ def read_column(place: str, n_classes: int, what: str) -> tuple[str, ...]:
             entries = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {what} from {file}: {error}") from None
-    if not isinstance(entries, list) or len(entries) != n_classes:
-        count = len(entries) if isinstance(entries, list) else 0
+    count = len(entries) if isinstance(entries, list) else 0
+    if count == 0 or n_classes not in (None, count):
         raise DataError(f"{file} holds {count} {what} for {n_classes} classes; allowed: one for each class")
     return tuple(str(entry) for entry in entries)
 

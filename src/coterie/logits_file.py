@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from coterie.errors import InputError
 
@@ -43,29 +46,110 @@ class LabelledLogits:
             raise InputError(f"label {wrong} is no class: with {n_classes} logits a label is 0 to {n_classes - 1}")
 
 
-def read_logits(file: Path) -> tuple[LabelledLogits, LabelledLogits | None]:
-    """Validation and test (None where the file has none) of a ``.npz`` file.
+def read_logits(file: Path, names: Sequence[str] | None = None) -> tuple[LabelledLogits, LabelledLogits | None]:
+    """Validation and test (None where the file has none) of a file. No code is run from it.
 
     Args:
-        file: holds ``logits_validation`` (N, C) and ``labels_validation`` (N,), and may hold the same for test; and for
-            each further classifier ``logits_validation_NAME`` and ``logits_test_NAME``.
+        file: a ``.npz`` or ``.safetensors`` that holds ``logits_validation`` (N, C) and ``labels_validation`` (N,), and
+            may hold the same for test; and for each further classifier ``logits_validation_NAME`` and
+            ``logits_test_NAME``. Or a ``.parquet`` with columns ``logits`` (lists), ``label`` and, where it holds both,
+            ``split`` (validation or test).
+        names: of the classes in the order of the logits, for labels that are texts.
 
     Raises:
         InputError: the file cannot be read, an array is missing, or see LabelledLogits.
     """
+    if file.suffix not in READERS:
+        raise InputError(f"{file} is no file of logits; allowed: {', '.join(READERS)}")
+    arrays = READERS[file.suffix](file)
+    test = _split(arrays, "test", file, names) if "logits_test" in arrays else None
+    return _split(arrays, "validation", file, names), test
+
+
+def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        stored = np.load(file, allow_pickle=False)
-        arrays = {name: stored[name] for name in stored} if isinstance(stored, np.lib.npyio.NpzFile) else {}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        # Opened here, as numpy leaves a file open that is no archive.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read {file} as .npz of plain arrays: {error}") from None
-    return _split(arrays, "validation", file), _split(arrays, "test", file) if "logits_test" in arrays else None
 
 
-def _split(arrays: dict[str, NDArray[Any]], split: str, file: Path) -> LabelledLogits:
+def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
+    try:
+        return safetensors.numpy.load_file(file)
+    except (OSError, SafetensorError, TypeError) as error:
+        raise InputError(f"cannot read {file} as safetensors: {error}") from None
+
+
+def _read_parquet(file: Path) -> dict[str, NDArray[Any]]:
+    import pyarrow
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"cannot read {file} as parquet: {error}") from None
+    if not {"logits", "label"} <= set(table.column_names):
+        raise InputError(f"{file} needs columns logits and label; it has: {', '.join(table.column_names)}")
+    split_N = table["split"].to_numpy() if "split" in table.column_names else np.full(len(table), "validation")
+    arrays = {}
+    for name in sorted({str(name) for name in split_N}):
+        part = table.filter(pyarrow.array(split_N == name))
+        widths = pyarrow.compute.list_value_length(part["logits"]).unique().to_pylist()
+        if len(widths) != 1 or not widths[0]:
+            raise InputError(f"{file}: rows of logits must have one length; found {', '.join(map(str, widths[:5]))}")
+        values = part["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        arrays[f"logits_{name}"] = values.reshape(len(part), widths[0])
+        arrays[f"labels_{name}"] = part["label"].to_numpy()
+    return arrays
+
+
+READERS: dict[str, Callable[[Path], dict[str, NDArray[Any]]]] = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".parquet": _read_parquet,
+}
+
+
+def has_logits(file: Path) -> bool:
+    """Whether a file holds logits with labels, and not some other matrix; tells from the names in it.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        if file.suffix == ".npz":
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+                return "logits_validation" in stored.files
+        if file.suffix == ".safetensors":
+            with safetensors.safe_open(file, "np") as stored:
+                return "logits_validation" in stored.keys()  # noqa: SIM118 - it is no dictionary
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
+        raise InputError(f"cannot read {file}: {error}") from None
+    return file.suffix == ".parquet"
+
+
+def _numbers(label_N: NDArray[Any], names: Sequence[str] | None, what: str) -> NDArray[Any]:
+    """Labels that are texts, as places among the names; others as they are."""
+    if label_N.dtype.kind not in "USO":
+        return label_N
+    texts = [str(label) for label in label_N.tolist()]
+    if names is None:
+        raise InputError(f"{what} are texts ({', '.join(texts[:2])}, ...): names of the classes are needed with them")
+    place = {name: k for k, name in enumerate(names)}
+    unknown = sorted(set(texts) - set(place))
+    if unknown:
+        raise InputError(f"{what} that are no class name: {', '.join(unknown[:10])}")
+    return np.array([place[text] for text in texts])
+
+
+def _split(arrays: dict[str, NDArray[Any]], split: str, file: Path, names: Sequence[str] | None) -> LabelledLogits:
     for name in (f"logits_{split}", f"labels_{split}"):
         if name not in arrays:
             raise InputError(f"{file} has no array {name}; it has: {', '.join(sorted(arrays)) or 'none'}")
-    label_N = arrays[f"labels_{split}"]
+    label_N = _numbers(arrays[f"labels_{split}"], names, f"labels_{split}")
     whole = label_N.astype(np.int64) if label_N.dtype.kind in "iuf" and np.isfinite(label_N).all() else None
     if whole is None or label_N.ndim != 1 or (whole != label_N).any():
         raise InputError(

@@ -22,11 +22,13 @@ IntArray = NDArray[np.integer[Any]]
 # Beyond these numbers a mark, a name or a leaf for each would no longer be legible.
 MOST_POINTS = 2000
 MOST_NAMES = 40
-MOST_NUMBERS = 60
+# Room for the number of a cluster, in pixels, and how many are tried.
+NUMBER_WIDTH, NUMBER_HEIGHT = 26, 15
+MOST_TRIED = 1000
 MOST_LEAVES = 100
 MOST_MATRIX_ROWS = 1000
 MATRIX_BINS = 500
-DENSITY_SIDE = 160
+DENSITY_SIDE = 200
 GOLDEN = 0.61803398875
 
 
@@ -59,11 +61,28 @@ def label_map(place_C2: FloatArray, partition: Partition, names: Sequence[str]) 
             for (px, py), name in zip(place_C2.tolist(), names, strict=True)
             for css in ["halo end" if px > low[0] + 0.7 * (high[0] - low[0]) else "halo"]
         ]
-    elif partition.n_clusters <= MOST_NUMBERS:
-        for cluster in range(partition.n_clusters):
-            px, py = np.median(place_C2[partition.classes(cluster)], axis=0)
-            parts.append(text(x(px), y(py) + 5, str(cluster), "halo strong middle"))
+    else:
+        parts += _cluster_numbers(place_C2, partition, names, x, y)
     return svg(WIDTH, WIDTH, f"Map of {len(place_C2)} classes, coloured by cluster", parts)
+
+
+def _cluster_numbers(
+    place_C2: FloatArray, partition: Partition, names: Sequence[str], x: Scale, y: Scale
+) -> list[Markup]:
+    """Numbers of clusters in their middle, those of large ones first, none over another; hovering tells of classes."""
+    parts: list[Markup] = []
+    taken: list[tuple[float, float]] = []
+    for cluster in np.argsort(-partition.size_S, kind="stable")[:MOST_TRIED].tolist():
+        classes = partition.classes(cluster)
+        middle = np.median(place_C2[classes], axis=0)
+        px, py = x(float(middle[0])), y(float(middle[1]))
+        if any(abs(px - a) < NUMBER_WIDTH and abs(py - b) < NUMBER_HEIGHT for a, b in taken):
+            continue
+        taken.append((px, py))
+        shown = ", ".join(names[k] for k in classes[:5].tolist()) + (", ..." if len(classes) > 5 else "")
+        about = f"cluster {cluster}, {len(classes)} classes: {shown}"
+        parts.append(text(px, py + 5, str(cluster), "halo strong middle", about))
+    return parts
 
 
 def ordered_matrix(unit_CD: FloatArray, partition: Partition, order_S: IntArray, names: Sequence[str]) -> MatrixFigure:

@@ -24,9 +24,10 @@ from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, DataError, PartitionError
 from coterie.files import write_whole
-from coterie.forecast import gain_forecast
+from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
+from coterie.logits_file import has_logits, read_logits
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
 from coterie.partition.quality import (
@@ -74,10 +75,12 @@ class LabelData:
 
     def forecast(self) -> Callable[[Partition], float] | None:
         """The gain forecast of a partition; None without validation."""
-        proba_NC, label_N = self.proba_NC, self.label_N
-        if proba_NC is None or label_N is None:
+        if self.proba_NC is None or self.label_N is None:
             return None
-        return lambda partition: gain_forecast(proba_NC, label_N, partition)
+        # The logarithms of probabilities are logits, up to a number for each sample.
+        log_NC = np.log(np.maximum(self.proba_NC, np.finfo(np.float32).tiny)).astype(np.float32)
+        answers = BaseAnswers(log_NC, self.label_N)
+        return lambda partition: forecast(answers, Outlook.of(answers, partition), "hard").gain
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def read_labels(
     """Label vectors from a run folder or a file, with names and given groups.
 
     Args:
-        source: a run folder, or a .npy, .npz or .safetensors file.
+        source: a run folder; a .npy, .npz or .safetensors file; or logits with labels, as ``logits_file`` reads them.
         array: its name in the file, where there are several.
         embedding: of a run: the head's weight rows, with bias, rows of the confusion on validation, or both mixed.
         names: see ``label_file.read_column``.
@@ -166,6 +169,8 @@ def read_labels(
         data = _read_run(source, embedding)
     elif embedding != "head":
         raise DataError(f"--embedding {embedding} is for run folders; {source} is a file")
+    elif source.is_file() and has_logits(source):
+        data = _read_logits(source, names)
     else:
         vectors_CD = read_vectors(source, array)
         if vectors_CD.ndim != 2:
@@ -265,7 +270,8 @@ def _judge(data: LabelData, settings: StudySettings, partition: Partition) -> Qu
         kept = confusion_kept(data.confusion_CC, partition)
         figures["confusion_kept"], figures["confusion_kept_at_random"] = kept or (None, None)
         figures["router_accuracy"] = router_accuracy(data.proba_NC, data.label_N, partition)
-        figures["gain_forecast"] = gain_forecast(data.proba_NC, data.label_N, partition)
+        foresee = data.forecast()
+        figures["gain_forecast"] = foresee(partition) if foresee else None
     if data.groups is not None:
         figures["rand_index"], figures["mutual_information"] = agreement(partition, data.groups)
     few = partition.n_classes <= STABILITY_UP_TO
@@ -307,6 +313,15 @@ def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
     manifest = Run.open(source).manifest
     settings = FitSettings.from_values(manifest.settings)
     return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels_of(manifest))
+
+
+def _read_logits(file: Path, names: str | None) -> LabelData:
+    logits, _ = read_logits(file, read_column(names, None, "names") if names else None)
+    n_classes = logits.logits_NC.shape[1]
+    vectors_CD = LabelEmbedding.from_logits(logits.logits_NC).vectors_CD
+    about = f"{n_classes:,} classes, by how the logits of {file.name} vary together."
+    proba_NC = softmax(logits.logits_NC.astype(np.float64), axis=1)
+    return LabelData(about, vectors_CD, tuple(str(k) for k in range(n_classes)), None, proba_NC, logits.label_N)
 
 
 def _read_run(folder: Path, embedding: EmbeddingKind) -> LabelData:

@@ -21,6 +21,7 @@ from torch import nn
 
 from coterie.artifact import (
     BASE_FILE,
+    base_logits_file,
     load_ensemble,
     specialist_file,
     specialist_folder,
@@ -186,14 +187,20 @@ def fit(
     network = job.train_stage("base", BASE_FILE, prepared.network, splits.train, settings.base, settings.seed)
     write_head(run, head.of(network))
     embedding = LabelEmbedding.from_head(head.of(network))
-    base_validation_NC = _logits(job, network, splits.validation)
+    base_validation_NC = _base_logits(job, network)
     if prepared.trained:
         refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
+    partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
+    return complete(job, network, head, partitions, base_validation_NC)
+
+
+def complete(
+    job: Job, network: nn.Module, head: Head, partitions: list[Partition], base_validation_NC: np.ndarray
+) -> SpecialistEnsemble:
+    """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
+    settings, splits = job.settings, job.splits
     part = trained_part(network, head, splits.preprocessing.example(), settings.specialist.trainable)
-    groupings = [
-        _make_grouping(job, network, head, part, partition, base_validation_NC)
-        for partition in _make_partitions(settings, splits, embedding, base_validation_NC)
-    ]
+    groupings = [_make_grouping(job, network, head, part, partition, base_validation_NC) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
         network,
@@ -206,6 +213,15 @@ def fit(
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
+
+
+def _base_logits(job: Job, base: nn.Module) -> np.ndarray:
+    """The base's logits on validation. They are kept, so that `coterie headroom` need not run the network."""
+    file = base_logits_file("validation")
+    if not job.run.has(file):
+        label_N = job.splits.validation.labels_N.numpy()
+        job.run.write_arrays(file, {"base_NC": _logits(job, base, job.splits.validation), "label_N": label_N})
+    return job.run.read_arrays(file)["base_NC"]
 
 
 def _take_base(run: Run, other: Run) -> None:
@@ -355,6 +371,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     run.update(partition=PartitionRecord(members=members, candidates=candidates), costs=_measure_costs(job, ensemble))
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
+    run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
     write_rule(run, chosen.tuning)
     write_examples(run, test, partition, ensemble.rule, splits.test)

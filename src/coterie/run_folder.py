@@ -154,6 +154,18 @@ class CostRecord(_Frozen):
     specialist_parameters: int
 
 
+class ChangeRecord(_Frozen):
+    """One change in part that made this run of another: ``run``, as it was called; the source of the images; and the
+    cluster trained again, or the class added.
+    """
+
+    kind: Literal["refit", "add-class"]
+    run: str
+    source: str
+    cluster: int | None = None
+    class_name: str | None = None
+
+
 class Manifest(_Frozen):
     """All that a run says of itself. Records are filled in as stages finish."""
 
@@ -168,6 +180,7 @@ class Manifest(_Frozen):
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None
     costs: CostRecord | None = None
+    changes: tuple[ChangeRecord, ...] = ()
     files: dict[str, FileRecord] = {}
 
 

@@ -52,7 +52,7 @@ def parts_of(output: Any) -> list[tuple[Part, Any]]:
 def logit_parts(network: nn.Module, n_classes: int, example: Tensor) -> list[Part | None]:
     """Which parts of the network's output may be the logits: None stands for a network that returns a plain tensor.
 
-    A part named ``logits`` settles it.
+    A part named ``logits`` settles it, whatever its width.
 
     Raises:
         BackboneError: no part has one value per class; all are named with their shapes.
@@ -62,10 +62,10 @@ def logit_parts(network: nn.Module, n_classes: int, example: Tensor) -> list[Par
         in_training = _parts_in_training(network, example)
         return ["logits" if any(part == "logits" for part, _ in in_training) else None]
     parts = parts_of(output)
+    if any(part == "logits" and isinstance(value, Tensor) for part, value in parts):
+        return ["logits"]
     wanted = (len(example), n_classes)
     fitting_parts = [part for part, value in parts if isinstance(value, Tensor) and tuple(value.shape) == wanted]
-    if "logits" in fitting_parts:
-        return ["logits"]
     if fitting_parts:
         return list(fitting_parts)
     shown = "; ".join(f"{part}: {_describe(value)}" for part, value in parts) or "nothing that is known"

@@ -15,11 +15,13 @@ import coterie
 from coterie.cli.compare import compare
 from coterie.cli.evaluate import evaluate
 from coterie.cli.fit import is_run, make_fit
+from coterie.cli.headroom import headroom
 from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
 from coterie.cli.report import report
 from coterie.cli.reproduce import reproduce
+from coterie.cli.revise import add_class, refit
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, SettingsError
@@ -79,6 +81,19 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (make_fit(defaults), evaluate, tune, predict, partition, compare, reproduce, report, info):
+    for command in (
+        make_fit(defaults),
+        evaluate,
+        tune,
+        predict,
+        headroom,
+        partition,
+        compare,
+        reproduce,
+        refit,
+        add_class,
+        report,
+        info,
+    ):
         app.command(command)
     return app

@@ -16,7 +16,8 @@ def partition(
         Path,
         tyro.conf.Positional,
         tyro.conf.arg(
-            metavar="RUN|EMBEDDINGS", help="a run folder, or a .npy, .npz or .safetensors matrix, a row a class"
+            metavar="RUN|EMBEDDINGS|LOGITS",
+            help="a run folder; a .npy, .npz or .safetensors matrix, a row a class; or logits, as headroom takes them",
         ),
     ],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder for partition.json and partition.html")],

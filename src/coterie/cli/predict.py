@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,7 +38,7 @@ def predict(
     rows = [(str(path), explanation) for path, explanation in zip(kept, explanations, strict=True)]
     if format == "jsonl":
         for name, explanation in rows:
-            print(json.dumps({"file": name, **vars(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
+            print(json.dumps({"file": name, **asdict(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
     else:
         from coterie.terminal.predictions import print_predictions
 

@@ -11,16 +11,22 @@ from scipy.cluster.hierarchy import linkage as link
 from scipy.spatial.distance import pdist
 from sklearn.cluster import AgglomerativeClustering
 
+from coterie.errors import PartitionError
 from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.merge import merge_greedily
-from coterie.partition.value import FloatArray, Partition, check_n_clusters
-from coterie.partition.vectors import check_distinct, unit_rows
+from coterie.partition.parallel import machine_memory
+from coterie.partition.value import FloatArray, Partition
+from coterie.partition.vectors import clusterable_rows
 from coterie.progress import Progress
 
 SILENT = Progress()
 Linkage = Literal["average", "ward"]
 # All pairs of 5,000 classes are 100 MB of distances and about a second; both grow with the square.
 DENSE_UP_TO = 5000
+# Distances of all pairs, and the linkage's copy of them.
+BYTES_PER_PAIR = 16
+# Along the graph: an entry of a Python dictionary or list and one on a heap for each end of an edge, as measured.
+BYTES_PER_CLASS = 250 * 45
 
 
 def agglomerative_partition(
@@ -45,11 +51,10 @@ def agglomerative_partition(
         progress: who is told.
 
     Raises:
-        PartitionError: S out of range, or vectors that cannot be clustered.
+        PartitionError: S out of range, vectors that cannot be clustered, or more classes than memory can hold.
     """
-    unit_CD = unit_rows(vectors_CD)
-    check_n_clusters(n_clusters, len(unit_CD))
-    check_distinct(unit_CD, n_clusters)
+    unit_CD = clusterable_rows(vectors_CD, n_clusters)
+    _check_memory(len(unit_CD), linkage, dense_up_to)
     if n_clusters == 1 or len(unit_CD) == 1:
         return Partition.from_assignment(np.zeros(len(unit_CD), dtype=int))
     if len(unit_CD) <= dense_up_to:
@@ -61,6 +66,17 @@ def agglomerative_partition(
         ward = AgglomerativeClustering(n_clusters, connectivity=graph.weight_CC, linkage="ward")
         cluster_C = ward.fit_predict(unit_CD[graph.class_C])
     return Partition.from_assignment(graph.in_class_order(cluster_C))
+
+
+def _check_memory(n_classes: int, linkage: Linkage, dense_up_to: int) -> None:
+    pairs = n_classes * (n_classes - 1) // 2
+    needed = BYTES_PER_PAIR * pairs if n_classes <= dense_up_to else BYTES_PER_CLASS * n_classes
+    there = machine_memory()
+    if there is not None and needed > there:
+        raise PartitionError(
+            f"method {linkage} needs about {needed / 2**30:.1f} GiB for {n_classes:,} classes; this machine has "
+            f"{there / 2**30:.1f} GiB. Methods for so many: spectral, kmeans, balanced"
+        )
 
 
 def linkage_tree(unit_CD: FloatArray, linkage: Linkage) -> FloatArray:

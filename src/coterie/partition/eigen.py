@@ -25,6 +25,8 @@ FIRST_DEGREE = 4
 TOLERANCE = 2e-3
 COLUMNS = 64
 WELL_CONDITIONED = 1e-2
+# Entries of the matrix, those of about 3,000 classes: below, threads take longer to start than to multiply.
+ONE_THREAD_UP_TO = 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ class _Product:
     def __init__(self, matrix_CC: csr_array) -> None:
         self.shape = matrix_CC.shape
         # More parts than threads, so that rows with many entries do not leave a thread idle.
-        self.spans = spans(self.shape[0], 4 * n_cores())
+        self.spans = spans(self.shape[0], 4 * n_cores() if matrix_CC.nnz > ONE_THREAD_UP_TO else 1)
         start = matrix_CC.indptr
         self.parts = []
         for rows in self.spans:
@@ -111,8 +113,11 @@ class _Product:
                 value_RB -= less_CB[rows]
             result_CB[rows] = value_RB
 
-        for _ in in_threads(multiply, range(len(self.parts))):
-            pass
+        if len(self.parts) == 1:
+            multiply(0)
+        else:
+            for _ in in_threads(multiply, range(len(self.parts))):
+                pass
         return result_CB
 
 

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from sklearn.cluster import kmeans_plusplus
 
-from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
-from coterie.partition.vectors import blocks, check_distinct, unit_rows
+from coterie.partition.value import FloatArray, IntArray, Partition
+from coterie.partition.vectors import blocks, clusterable_rows
 from coterie.progress import Progress
 
 SILENT = Progress()
@@ -34,9 +34,7 @@ def kmeans_partition(vectors_CD: ArrayLike, n_clusters: int, seed: int = 0, prog
     Raises:
         PartitionError: S out of range, or vectors that cannot be clustered.
     """
-    unit_CD = unit_rows(vectors_CD)
-    check_n_clusters(n_clusters, len(unit_CD))
-    check_distinct(unit_CD, n_clusters)
+    unit_CD = clusterable_rows(vectors_CD, n_clusters)
     starts = STARTS if len(unit_CD) <= MANY_STARTS_UP_TO else 1
     best_C: IntArray = np.zeros(len(unit_CD), dtype=np.int64)
     best_fit = -np.inf

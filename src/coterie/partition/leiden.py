@@ -11,8 +11,8 @@ from scipy.sparse import csr_array, csr_matrix
 from coterie.errors import PartitionError
 from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.merge import merge_greedily
-from coterie.partition.value import IntArray, Partition, check_n_clusters
-from coterie.partition.vectors import check_distinct, unit_rows
+from coterie.partition.value import IntArray, Partition
+from coterie.partition.vectors import clusterable_rows, unit_rows
 from coterie.progress import Progress
 
 SILENT = Progress()
@@ -43,11 +43,8 @@ def leiden_partition(
     """
     if find_spec("sknetwork") is None:
         raise PartitionError("method leiden needs scikit-network: pip install 'coterie[partition]'")
-    unit_CD = unit_rows(vectors_CD)
+    unit_CD = unit_rows(vectors_CD) if n_clusters is None else clusterable_rows(vectors_CD, n_clusters)
     n_classes = len(unit_CD)
-    if n_clusters is not None:
-        check_n_clusters(n_clusters, n_classes)
-        check_distinct(unit_CD, n_clusters)
     if n_classes == 1 or n_clusters in (1, n_classes):
         return Partition.from_assignment(np.arange(n_classes) if n_clusters != 1 else np.zeros(n_classes, dtype=int))
     graph = label_graph(unit_CD, n_neighbours, seed, progress)

@@ -17,11 +17,12 @@ from coterie.partition.value import FloatArray, IntArray
 from coterie.partition.vectors import blocks
 from coterie.progress import Progress
 
-# An estimate for two cores at D = 256, not yet measured: from about here on cells should be the faster.
-EXACT_UP_TO = 20_000
+# From here on cells are the faster, on two cores at D = 256, and begin to miss neighbours (benchmarks/
+# partition_switches.md).
+EXACT_UP_TO = 30_000
 CLASSES_PER_CELL = 1000
 CELLS_ASKED = 16
-QUERIES = 2**15
+QUERIES = 2**14
 RECALL_SAMPLE = 200
 
 

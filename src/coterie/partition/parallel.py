@@ -19,6 +19,13 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def machine_memory() -> int | None:
+    """Bytes of the machine's memory; None where the system does not say."""
+    names = getattr(os, "sysconf_names", {})
+    known = "SC_PAGE_SIZE" in names and "SC_PHYS_PAGES" in names
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else None
+
+
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``map`` over threads, one per core. An interrupt drops what has not begun."""
     pool = ThreadPoolExecutor(n_cores())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from coterie.errors import PartitionError
-from coterie.partition.value import FloatArray, IntArray
+from coterie.partition.value import FloatArray, IntArray, check_n_clusters
 
 # 64 MiB of float32: large enough for matrix products at full speed, small enough that Ctrl-C answers at once.
 BLOCK = 2**24
@@ -56,6 +56,18 @@ def unit_rows(vectors_CD: ArrayLike) -> FloatArray:
             f"label embeddings of classes {zero[:10]} are zero ({len(zero)} of {len(given_CD)}): never trained? "
             "Leave these classes out"
         )
+    return unit_CD
+
+
+def clusterable_rows(vectors_CD: ArrayLike, n_clusters: int) -> FloatArray:
+    """``unit_rows`` of vectors of which S clusters can be made.
+
+    Raises:
+        PartitionError: as ``unit_rows``; S below 1, above C, or above the number of distinct directions.
+    """
+    unit_CD = unit_rows(vectors_CD)
+    check_n_clusters(n_clusters, len(unit_CD))
+    check_distinct(unit_CD, n_clusters)
     return unit_CD
 
 

@@ -1,0 +1,59 @@
+"""``coterie headroom``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from coterie.cli.arguments import make_console
+from coterie.config import PartitionMethod
+from coterie.errors import SettingsError
+
+
+def headroom(
+    source: Annotated[
+        Path,
+        tyro.conf.Positional,
+        tyro.conf.arg(
+            metavar="RUN|LOGITS",
+            help="a run whose base is trained, or a .npz, .safetensors or .parquet file with logits_validation and "
+            "labels_validation (and logits_test, labels_test)",
+        ),
+    ],
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder for headroom.json and headroom.html")],
+    clusters: Annotated[
+        tuple[int, ...] | None, tyro.conf.arg(metavar="S", help="numbers of clusters to try; ten if left out")
+    ] = None,
+    methods: Annotated[tuple[PartitionMethod, ...], tyro.conf.arg(help="to try, as fit's --partition.method")] = (
+        "spectral",
+        "average",
+    ),
+    gain: Annotated[float, tyro.conf.arg(metavar="POINTS", help="the gain in points that would be worth it")] = 0.5,
+    combiner: Annotated[
+        Literal["hard", "compose", "blend"] | None,
+        tyro.conf.arg(help="how a specialist's answer is used, see fit's --gate.combiner; the run's if left out"),
+    ] = None,
+    names: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE", help="class names: a line each, a .json list, or FILE.csv:COLUMN")
+    ] = None,
+    groups: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE", help="with --methods given: a group of each class; as --names")
+    ] = None,
+) -> None:
+    """Say what specialists could bring to a base, and what they would cost, before one is trained."""
+    from coterie.headroom_study import Question, read_source, study, write_study
+    from coterie.terminal.headroom import print_headroom
+    from coterie.terminal.progress import make_progress
+
+    if not 0 < gain < 100:
+        raise SettingsError(f"--gain {gain}: must be above 0 and below 100 points")
+    console = make_console()
+    question = Question(methods, clusters, gain, combiner)
+    data = read_source(source, names=names, groups=groups)
+    with make_progress(console) as progress:
+        result = study(data, question, progress)
+    write_study(result, out)
+    print_headroom(console, result)
+    console.print(f"page: {out / 'headroom.html'}", highlight=False, soft_wrap=True)

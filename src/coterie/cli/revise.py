@@ -1,0 +1,64 @@
+"""``coterie refit`` and ``coterie add-class``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from coterie.cli.arguments import RunFolder, make_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Out = Annotated[Path, tyro.conf.arg(metavar="NEW", help="folder of the new run; RUN is left as it is")]
+
+
+def refit(
+    run: RunFolder,
+    cluster: Annotated[
+        int, tyro.conf.arg(metavar="K", help="whose specialist; coterie info and the report number them")
+    ],
+    source: Annotated[
+        str, tyro.conf.arg(help="more images of its classes: folder:DIR, a folder a class, or parquet:DIR")
+    ],
+    out: Out,
+    further: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="go on from the specialist's weights, not the base's")
+    ] = False,
+) -> None:
+    """Train one specialist again, with more images of its classes; the others are copied."""
+    from coterie.revise import refit as revise
+    from coterie.terminal.progress import make_progress
+
+    console = make_console()
+    with make_progress(console) as progress:
+        revise(run, cluster, source, out, further=further, progress=progress)
+    _print_result(console, out)
+
+
+def add_class(
+    run: RunFolder,
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help="of the new class")],
+    source: Annotated[str, tyro.conf.arg(help="its images: folder:DIR with a folder NAME in it, or parquet:DIR")],
+    out: Out,
+) -> None:
+    """Give a run one class more: a row of the base's head, and one specialist trained again; the rest is copied."""
+    from coterie.revise import add_class as revise
+    from coterie.terminal.progress import make_progress
+
+    console = make_console()
+    with make_progress(console) as progress:
+        revise(run, name, source, out, progress=progress)
+    _print_result(console, out)
+
+
+def _print_result(console: Console, out: Path) -> None:
+    from coterie import artifact
+    from coterie.run_folder import Run
+    from coterie.terminal.report import print_report
+
+    run = Run.open(out)
+    print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
+    console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,292 @@
+"""A run, or a file of logits -> its headroom, in a folder.
+
+::
+
+    OUT/headroom.json    all settings that were tried, the advice, the clusters of the advised setting
+    OUT/headroom.html    the table and the picture
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from coterie.config import FitSettings, PartitionMethod
+from coterie.embedding import LabelEmbedding
+from coterie.errors import ArtifactError, PartitionError
+from coterie.files import write_whole
+from coterie.forecast import SKILLS, BaseAnswers, Rule
+from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
+from coterie.headroom_page import Cost, PageContent, render
+from coterie.label_file import read_column
+from coterie.logits_file import read_logits
+from coterie.partition import Partition, Wish, make_partition
+from coterie.progress import Progress
+
+FORMAT = 1
+# A base that is right on its training samples hardly more often than on others has not been trained to its end.
+LEARNING = 0.02
+DEFAULT_METHODS: tuple[PartitionMethod, ...] = ("spectral", "average")
+
+
+@dataclass(frozen=True)
+class Price:
+    """What specialists for all classes take: epochs over the training data, the seconds of these as the base's own
+    training took them, and the bytes of one network; None where nothing is known but logits.
+    """
+
+    epochs: int
+    seconds: float | None = None
+    network_bytes: int | None = None
+
+    def of(self, setting: Setting) -> Cost:
+        """A cluster of one class needs no specialist, so its samples are not trained on."""
+        return Cost(
+            self.epochs * setting.trained_share,
+            None if self.seconds is None else self.seconds * setting.trained_share,
+            None if self.network_bytes is None else self.network_bytes * setting.n_specialists,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What headroom is computed of: label vectors of shape (C, D), the base's answers, and what training would cost.
+
+    ``run``: the folder, or None for a file of logits; ``groups``: given groups of the classes, or None, and where they
+    came from; ``training_accuracy``: of the base in its last epoch, where that is known.
+    """
+
+    about: str
+    vectors_CD: NDArray[Any]
+    names: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    validation: BaseAnswers
+    test: BaseAnswers | None
+    price: Price
+    rule: Rule
+    seed: int
+    run: Path | None
+    groups_place: str | None = None
+    training_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked for; ``clusters`` of None: a grid; ``asked``: the gain in points that would be worth it; ``rule``
+    of None: the run's, or the default of `coterie fit`.
+    """
+
+    methods: tuple[PartitionMethod, ...] = DEFAULT_METHODS
+    clusters: tuple[int, ...] | None = None
+    asked: float = 0.5
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The headroom of a source. ``test``: the advised setting on test samples, which took no part in choosing it."""
+
+    source: Source
+    headroom: Headroom
+    test: Setting | None
+    next_command: str | None
+
+    @property
+    def costs(self) -> tuple[Cost, ...]:
+        """Of each setting."""
+        return tuple(self.source.price.of(setting) for setting in self.headroom.settings)
+
+    @property
+    def caution(self) -> str | None:
+        """That the base is still learning, where it is: its copies gain from any training then."""
+        known, here = self.source.training_accuracy, self.headroom.base_accuracy
+        if known is None or known >= here + LEARNING:
+            return None
+        return (
+            f"The base is still learning: in its last epoch it was right on {known:.1%} of its training samples, on "
+            f"{here:.1%} here. More training of the base may gain as much; the forecast does not hold for it."
+        )
+
+    def to_values(self) -> dict[str, Any]:
+        """Plain values, as headroom.json holds them."""
+        return {
+            "format": FORMAT,
+            "about": self.source.about,
+            **self.headroom.to_values(),
+            "costs": [asdict(cost) for cost in self.costs],
+            "test": asdict(self.test) if self.test else None,
+            "caution": self.caution,
+            "next_command": self.next_command,
+        }
+
+
+def read_source(place: Path, *, names: str | None = None, groups: str | None = None) -> Source:
+    """A run folder whose base is trained, finished or not, or a file of logits.
+
+    Args:
+        place: the run, or a file as ``logits_file.read_logits`` takes.
+        names: of the classes, see ``label_file.read_column``; of a run its own if left out.
+        groups: given groups of the classes, likewise.
+
+    Raises:
+        DataError: a file that cannot be read, or does not fit.
+        ArtifactError: a run that has no trained base yet.
+    """
+    source = _read_run(place, groups) if place.is_dir() else _read_file(place, names, groups)
+    if names:
+        source = replace(source, names=read_column(names, len(source.names), "names"))
+    return source
+
+
+def study(source: Source, question: Question, progress: Progress) -> Study:
+    """Try every setting and choose one.
+
+    Raises:
+        PartitionError: a number of clusters or a method that the classes do not allow.
+    """
+    n_classes = len(source.names)
+    if n_classes < 3:
+        raise PartitionError(f"{n_classes} classes cannot be grouped; headroom needs at least 3")
+    clusters = question.clusters or numbers_to_try(n_classes)
+    if min(clusters) < 1 or max(clusters) > n_classes:
+        raise PartitionError(f"cannot try {list(clusters)} clusters of {n_classes} classes; allowed: 1 to {n_classes}")
+    if ("given" in question.methods) != (source.groups is not None):
+        raise PartitionError("method given needs --groups, and no other method takes any")
+
+    def make(method: PartitionMethod, n_clusters: int, confusion_CC: Any) -> Partition:
+        wish = Wish(method, n_clusters, None, source.seed)
+        return make_partition(wish, source.vectors_CD, confusion_CC, source.groups)
+
+    rule = question.rule or source.rule
+    asked = question.asked / 100
+    headroom = survey(source.validation, make, question.methods, clusters, rule=rule, asked=asked, progress=progress)
+    method = headroom.advice.setting.method
+    test = (
+        judge_partition(source.test, headroom.partition, method, rule, asked, SKILLS[rule])[0]
+        if source.test is not None
+        else None
+    )
+    command = next_command(source, headroom.partition, method) if headroom.advice.train else None
+    return Study(source, headroom, test, command)
+
+
+def write_study(result: Study, out: Path) -> None:
+    """Leave headroom.json and headroom.html in a folder.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    write_whole(out / "headroom.json", json.dumps(result.to_values(), allow_nan=False).encode())
+    page = render(
+        PageContent(
+            result.source.about, result.headroom, result.costs, result.test, result.caution, result.next_command
+        )
+    )
+    write_whole(out / "headroom.html", page.encode("utf-8", "replace"))
+
+
+def rule_of(settings: FitSettings) -> Rule:
+    """The rule that comes nearest to a run's combiner; all that mix base and specialists gain about the same."""
+    combiner = settings.gate.combiner
+    return combiner if combiner == "hard" or combiner == "compose" else "blend"
+
+
+def next_command(source: Source, partition: Partition, method: PartitionMethod) -> str | None:
+    """What trains specialists for a partition on the run's base; None where there is no run."""
+    if source.run is None:
+        return None
+    out = source.run.with_name(f"{source.run.name}-{method}-{partition.n_clusters}")
+    words = ["coterie", "fit", "--base", str(source.run), "--partition.method", method]
+    words += ["--partition.clusters", str(partition.n_clusters)]
+    words += ["--partition.groups", source.groups_place] if method == "given" and source.groups_place else []
+    return shlex.join([*words, "--out", str(out)])
+
+
+def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
+    found = read_logits(file, read_column(names, None, "names") if names else None)
+    validation, test = (None if part is None else BaseAnswers.of(part) for part in found)
+    assert validation is not None  # read_logits sees to it
+    n, n_classes = validation.logits_NC.shape
+    return Source(
+        about=f"{n:,} samples of {n_classes:,} classes, the logits of {file.name}",
+        vectors_CD=LabelEmbedding.from_logits(validation.logits_NC).vectors_CD,
+        names=tuple(str(k) for k in range(n_classes)),
+        groups=read_column(groups, n_classes, "groups") if groups else None,
+        validation=validation,
+        test=test,
+        price=Price(FitSettings().specialist.epochs),
+        rule=rule_of(FitSettings()),
+        seed=0,
+        run=None,
+        groups_place=groups,
+    )
+
+
+def _read_run(folder: Path, groups: str | None) -> Source:
+    from coterie.artifact import BASE_FILE
+    from coterie.partition_study import read_labels
+    from coterie.run_folder import Run
+
+    run = Run.open(folder)
+    labels = read_labels(folder, groups=groups)
+    manifest = run.manifest
+    settings = FitSettings.from_values(manifest.settings)
+    validation = _stored(run, "validation") or _computed(run, settings)
+    seconds = manifest.seconds.get(BASE_FILE)
+    per_epoch = None if seconds is None else seconds / settings.base.epochs
+    epochs = settings.specialist.epochs
+    return Source(
+        about=f"The run {folder.name}: {len(labels.names)} classes, {validation.n_samples:,} validation samples",
+        vectors_CD=labels.vectors_CD,
+        names=labels.names,
+        groups=labels.groups,
+        validation=validation,
+        test=_stored(run, "test"),
+        price=Price(epochs, None if per_epoch is None else per_epoch * epochs, manifest.files[BASE_FILE].bytes),
+        rule=rule_of(settings),
+        seed=settings.seed,
+        run=folder,
+        groups_place=groups,
+        training_accuracy=_training_accuracy(run),
+    )
+
+
+def _training_accuracy(run: Any) -> float | None:
+    """Of the base, in its last epoch; None where it was trained elsewhere."""
+    epochs = run.read_json("history.json").get("base") if run.has("history.json") else None
+    return float(epochs[-1]["accuracy"]) if epochs else None
+
+
+def _stored(run: Any, split: str) -> BaseAnswers | None:
+    """The base's answers that the run has kept."""
+    from coterie.artifact import base_logits_file, outputs_file
+
+    for name in (outputs_file(split), base_logits_file(split)):
+        if run.has(name):
+            arrays = run.read_arrays(name)
+            return BaseAnswers(arrays["base_NC"], arrays["label_N"])
+    return None
+
+
+def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
+    """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
+    as it is: a `coterie fit` may be at work in it.
+    """
+    from coterie.artifact import BASE_FILE, labels_of
+    from coterie.data import load
+    from coterie.pipeline import prepare_base
+    from coterie.training import compute_logits, make_fabric
+
+    splits = load(settings.data, settings.seed)
+    if splits.labels != labels_of(run.manifest):
+        raise ArtifactError(f"the data of {settings.data.source} has changed since {run.path} was begun")
+    base = prepare_base(settings, splits, base_run=run.path).network
+    run.read_weights(BASE_FILE, base)
+    fabric = make_fabric(settings.hardware)
+    logits_NC = compute_logits(fabric, base, splits.validation.images, splits.preprocessing)
+    return BaseAnswers(logits_NC, splits.validation.labels_N.numpy())

@@ -1,0 +1,165 @@
+"""The forecast, against a loop over samples, and against ensembles whose specialists have a known skill."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+
+from coterie.errors import InputError
+from coterie.forecast import BaseAnswers, Outlook, Skill, best_gain, forecast
+from coterie.gate import entropy
+from coterie.partition import Partition
+
+SURE = Skill(0.1, 0.0)
+
+
+def answers_of(seed: int, n_samples: int = 60, n_classes: int = 6) -> BaseAnswers:
+    rng = np.random.default_rng(seed)
+    label_N = rng.integers(n_classes, size=n_samples)
+    logits_NC = rng.normal(size=(n_samples, n_classes)).astype(np.float32)
+    logits_NC[np.arange(n_samples), label_N] += 1
+    return BaseAnswers(logits_NC, label_N)
+
+
+def planted(n_samples: int = 4000, seed: int = 0) -> tuple[BaseAnswers, Partition]:
+    """Twelve classes in four groups of three; classes of a group are confused often, others seldom."""
+    rng = np.random.default_rng(seed)
+    label_N = rng.integers(12, size=n_samples)
+    group_NC = (np.arange(12) // 3)[None, :] == (label_N // 3)[:, None]
+    logits_NC = 1.5 * rng.normal(size=(n_samples, 12)) + 3 * group_NC
+    logits_NC[np.arange(n_samples), label_N] += 1.5
+    return BaseAnswers(logits_NC, label_N), Partition.from_assignment(np.arange(12) // 3)
+
+
+def slow_outlook(answers: BaseAnswers, partition: Partition) -> list[tuple[bool, bool, bool, bool, float]]:
+    rows = []
+    for logits, label in zip(answers.logits_NC, answers.label_N, strict=True):
+        proba = softmax(logits)
+        asked = int(np.argmax([proba[partition.classes(k)].sum() for k in range(partition.n_clusters)]))
+        classes, own = partition.classes(asked), partition.classes(int(partition.cluster_of_class_C[label]))
+        held = bool(label in classes)
+        outside = proba.copy()
+        outside[classes] = 0
+        even = proba[classes].sum() / len(classes)
+        reachable = held or bool(outside.argmax() == label and outside.max() > even)
+        restricted = bool(classes[logits[classes].argmax()] == label)
+        share = 1 - len(classes) / len(proba) if len(classes) > 1 else 0.0
+        rows.append((held, restricted, bool(own[logits[own].argmax()] == label), reachable, share))
+    return rows
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000))
+def test_the_outlook_is_that_of_a_loop_over_samples(seed: int) -> None:
+    answers = answers_of(seed)
+    partition = Partition.from_assignment(np.random.default_rng(seed).integers(3, size=6))
+    outlook = Outlook.of(answers, partition)
+    slow = slow_outlook(answers, partition)
+    fields = (outlook.held_N, outlook.restricted_N, outlook.oracle_N, outlook.reachable_N, outlook.share_N)
+    for field, expected in zip(fields, zip(*slow, strict=True), strict=True):
+        np.testing.assert_allclose(field, np.array(expected), rtol=1e-6)
+
+
+def test_the_order_is_that_of_the_gate() -> None:
+    answers = answers_of(3)
+    np.testing.assert_array_equal(answers.order_N, np.argsort(-entropy(softmax(answers.logits_NC, axis=1))))
+
+
+def test_the_best_gain_is_that_of_the_best_threshold() -> None:
+    answers = answers_of(4)
+    change_N = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=answers.n_samples)
+    order = np.argsort(-entropy(softmax(answers.logits_NC, axis=1)))
+    slow = max(change_N[order[:k]].sum() for k in range(answers.n_samples + 1))
+    assert best_gain(answers, change_N) == pytest.approx(slow / answers.n_samples)
+    assert best_gain(answers, np.full(answers.n_samples, -1.0)) == 0
+
+
+@pytest.mark.parametrize("rule", ["hard", "compose", "blend"])
+def test_the_mean_curve_is_a_loop_over_thresholds(rule: str) -> None:
+    answers, partition = planted(300)
+    outlook = Outlook.of(answers, partition)
+    found = forecast(answers, outlook, rule, SURE)
+    right_N, total = answers.right_N, 0.0
+    for place, row in enumerate(answers.order_N):
+        if rule == "hard":
+            wins = 0.1 * outlook.share_N[row] if outlook.held_N[row] and not outlook.restricted_N[row] else 0.0
+            total += float(outlook.restricted_N[row]) + wins - float(right_N[row])
+        elif outlook.held_N[row] and not right_N[row]:
+            total += 0.1 * float(outlook.share_N[row])
+        assert found.mean_curve_N[place] == pytest.approx(total / 300, abs=1e-5)
+
+
+def test_the_interval_holds_the_gain_of_ensembles_with_that_skill() -> None:
+    """Specialists that put each open error right with the chance that the skill says, judged on other samples."""
+    answers, partition = planted()
+    found = forecast(answers, Outlook.of(answers, partition), "hard", Skill(0.3, 0.0))
+    fresh, _ = planted(40_000, seed=1)
+    outlook = Outlook.of(fresh, partition)
+    won_N = np.random.default_rng(2).random(fresh.n_samples) < 0.3 * outlook.share_N
+    after_N = outlook.restricted_N | (outlook.held_N & won_N)
+    real = best_gain(fresh, after_N.astype(np.float32) - fresh.right_N)
+    assert found.low < real < found.high
+    assert found.gain == pytest.approx(real, abs=0.01)
+    assert found.gain > 0.02
+
+
+def test_a_wider_spread_of_skill_widens_the_interval() -> None:
+    answers, partition = planted()
+    outlook = Outlook.of(answers, partition)
+    narrow, wide = (forecast(answers, outlook, "hard", Skill(0.3, spread)) for spread in (0.0, 0.2))
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_thresholds_are_not_judged_where_they_are_chosen() -> None:
+    """Where routing brings harm and luck alone, the best threshold in hindsight gains, and the forecast does not."""
+    rng = np.random.default_rng(0)
+    logits_NC = rng.normal(size=(2000, 8)).astype(np.float32)
+    answers = BaseAnswers(logits_NC, rng.integers(8, size=2000))
+    partition = Partition.from_assignment(np.arange(8) % 2)
+    outlook = Outlook.of(answers, partition)
+    certain_N, _ = outlook.change(answers, "hard")
+    found = forecast(answers, outlook, "hard", Skill(0.0, 0.0))
+    assert found.gain < best_gain(answers, certain_N)
+    assert found.gain < 0.002
+
+
+def test_one_cluster_and_one_per_class_gain_nothing() -> None:
+    answers = answers_of(5)
+    for assignment in ([0] * 6, range(6)):
+        for rule in ("hard", "compose", "blend"):
+            found = forecast(answers, Outlook.of(answers, Partition.from_assignment(assignment)), rule, SURE)
+            assert (found.gain, found.low, found.high, found.routed) == (0, 0, 0, 0)
+            assert found.routed_for(0.001) is None
+
+
+def test_a_gain_is_reached_by_no_more_routing_than_needed() -> None:
+    answers, partition = planted()
+    found = forecast(answers, Outlook.of(answers, partition), "hard", Skill(0.3, 0.0))
+    some = found.routed_for(0.01)
+    assert some is not None
+    assert 0 < some < found.routed < 1
+    assert found.mean_curve_N[round(some * answers.n_samples) - 1] >= 0.01
+    assert (found.mean_curve_N[: round(some * answers.n_samples) - 1] < 0.01).all()
+
+
+def test_the_same_samples_give_the_same_forecast() -> None:
+    answers, partition = planted(500)
+    first, second = (forecast(answers, Outlook.of(answers, partition)) for _ in range(2))
+    np.testing.assert_array_equal(first.gain_B, second.gain_B)
+
+
+@pytest.mark.parametrize(
+    ("logits_NC", "label_N", "message"),
+    [
+        (np.full((4, 2), 0.5), np.zeros(4, dtype=int), "are probabilities"),
+        (np.ones((4, 1)), np.zeros(4, dtype=int), "C at least 2"),
+        (np.zeros((4, 3)), np.zeros(5, dtype=int), "as many are needed"),
+        (np.array([[0.0, np.nan]]), np.zeros(1, dtype=int), "must be finite; row 0"),
+        (np.zeros((4, 3)), np.full(4, 3), "label 3 is no class"),
+        (np.zeros((4, 3)), np.full(4, -1), "label -1 is no class"),
+    ],
+)
+def test_what_are_no_logits_is_refused(logits_NC: np.ndarray, label_N: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        BaseAnswers(logits_NC, label_N)
