@@ -56,6 +56,8 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
     run = Run.open_complete(folder)
     settings = FitSettings.from_values(run.manifest.settings)
     partition = partition_of(run.manifest)
+    if partition.n_clusters == 1:
+        raise CoterieError(f"{folder} has one cluster of all classes, a control: there is no partition to forecast")
     validation, test = read_outputs(run, "validation"), read_outputs(run, "test")
     answers = BaseAnswers(test.base_NC, test.label_N)
     outlook = Outlook.of(answers, partition)

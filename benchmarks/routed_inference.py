@@ -23,7 +23,7 @@ def main(path: str) -> None:
     """Time a finished run on its test split."""
     ensemble = load_ensemble(path)
     settings = FitSettings.from_values(Run.open(Path(path)).manifest.settings)
-    images = load(settings.data, settings.seed).test.images
+    images = load(settings.data, settings.seed).test.samples
     routed = float(ensemble.decide(images).routed_N.mean())
     base_ms, ensemble_ms = [], []
     for _ in range(ROUNDS):

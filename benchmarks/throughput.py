@@ -27,20 +27,22 @@ import record
 from coterie.backbones import build
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
-from coterie.data.splits import MemoryImages, Preprocessing, Split
+from coterie.data.splits import Split
+from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.progress import Progress
 from coterie.training import make_fabric, train
 
 BATCH, WARM_UP, STEPS, ROUNDS = 128, 10, 50, 4
 TRAINING = TrainingSettings(epochs=1, batch_size=BATCH)
+SHAPE = ImagePreprocessing(32, 32, 3, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def network(n_classes: int) -> nn.Module:
     """The base, or a specialist with fewer classes."""
-    return build("convnet-64", n_classes, 3, seed=0)
+    return build("convnet-64", n_classes, SHAPE, seed=0)
 
 
-def ours(split: Split, form: Preprocessing, n_classes: int) -> float:
+def ours(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     """coterie's loop."""
     batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
     net, fabric = network(n_classes), make_fabric(HardwareSettings())
@@ -49,7 +51,7 @@ def ours(split: Split, form: Preprocessing, n_classes: int) -> float:
     return len(split) / (time.perf_counter() - started)
 
 
-def bare(split: Split, form: Preprocessing, n_classes: int) -> float:
+def bare(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     """The plainest loop: no settings, no meter, no checks."""
     net = network(n_classes).to(memory_format=torch.channels_last).train()
     decayed = [p for p in net.parameters() if p.ndim > 1]
@@ -58,7 +60,7 @@ def bare(split: Split, form: Preprocessing, n_classes: int) -> float:
         [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}], lr=0.2, momentum=0.9, nesterov=True, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS + 1)
-    pixels, labels, generator = split.images.pixels_NHWC, split.labels_N, torch.Generator().manual_seed(0)
+    pixels, labels, generator = split.samples.values_N, split.labels_N, torch.Generator().manual_seed(0)
     started = time.perf_counter()
     for rows in torch.randperm(len(labels), generator=generator).split(BATCH):
         inputs = form(augment(pixels[rows], Augmentation(4, True), generator))
@@ -75,8 +77,8 @@ def bare(split: Split, form: Preprocessing, n_classes: int) -> float:
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """As torchvision's CIFAR100: an array, and a transform of PIL images."""
 
-    def __init__(self, split: Split, form: Preprocessing) -> None:
-        self.pixels, self.labels = split.images.pixels_NHWC.numpy(), split.labels_N.tolist()
+    def __init__(self, split: Split, form: ImagePreprocessing) -> None:
+        self.pixels, self.labels = split.samples.values_N.numpy(), split.labels_N.tolist()
         mean, std = (np.array(values) / 255 for values in (form.mean, form.std))
         self.transform = transforms.Compose(
             [
@@ -122,7 +124,7 @@ class Clock(pl.Callback):
         self.seconds = time.perf_counter() - self.started
 
 
-def lightning(split: Split, form: Preprocessing, n_classes: int, workers: int) -> float:
+def lightning(split: Split, form: ImagePreprocessing, n_classes: int, workers: int) -> float:
     """pytorch-lightning's Trainer with a DataLoader."""
     clock = Clock()
     trainer = pl.Trainer(
@@ -156,7 +158,7 @@ def floor(n_classes: int) -> tuple[float, float]:
     return counter.get_total_flops(), statistics.median(rates)
 
 
-CONTENDERS: dict[str, Callable[[Split, Preprocessing, int], float]] = {
+CONTENDERS: dict[str, Callable[[Split, ImagePreprocessing, int], float]] = {
     "coterie": ours,
     "bare PyTorch loop": bare,
     "Trainer, DataLoader in the process": lambda split, form, n_classes: lightning(split, form, n_classes, 0),
@@ -170,8 +172,8 @@ def run_one(name: str, n_classes: int) -> None:
     rng = np.random.default_rng(0)
     for steps in (WARM_UP, STEPS):
         pixels = torch.from_numpy(rng.integers(0, 256, size=(steps * BATCH, 32, 32, 3), dtype=np.uint8))
-        split = Split(MemoryImages(pixels), torch.from_numpy(rng.integers(n_classes, size=len(pixels))))
-        rate = CONTENDERS[name](split, Preprocessing.measure(split.images), n_classes)
+        split = Split(MemorySamples(pixels), torch.from_numpy(rng.integers(n_classes, size=len(pixels))))
+        rate = CONTENDERS[name](split, ImagePreprocessing.measure(split.samples), n_classes)
     print(rate)
 
 

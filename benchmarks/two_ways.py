@@ -37,7 +37,7 @@ def main(source: str) -> None:
             started = time.perf_counter()
             ensemble = coterie.fit(settings, splits=splits)
             seconds[way] = seconds.get(way, 0.0) + time.perf_counter() - started
-            right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+            right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
             rows.setdefault(way, []).append(100 * float(right.mean()))
             print(way, seed, rows[way][-1], flush=True)
     table = "\n".join(

@@ -6,12 +6,18 @@ import pytest
 import torch
 
 from coterie.config import FitSettings
-from coterie.data.splits import MemoryImages, Preprocessing, Split, Splits
+from coterie.data.splits import Split, Splits
+from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.labels import LabelSpace
 
 # Machines that run tests are often busy with something else: no example fails for being slow.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+
+def image_form(channels: int, side: int = 32) -> ImagePreprocessing:
+    """Of square images whose values are spread around 100."""
+    return ImagePreprocessing(side, side, channels, (100.0,) * channels, (50.0,) * channels)
 
 
 def make_split(n_per_class: int, n_classes: int, seed: int) -> Split:
@@ -23,7 +29,7 @@ def make_split(n_per_class: int, n_classes: int, seed: int) -> Split:
     pixels = patterns[labels // 2] + rng.normal(0, 30, size=(len(labels), 12, 12))
     pixels[labels % 2 == 1, :4, :4] += 45
     pixels_NHWC = torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)).unsqueeze(3)
-    return Split(MemoryImages(pixels_NHWC), torch.from_numpy(labels))
+    return Split(MemorySamples(pixels_NHWC), torch.from_numpy(labels))
 
 
 def make_splits(n_classes: int = 8, n_per_class: int = 24) -> Splits:
@@ -33,7 +39,7 @@ def make_splits(n_classes: int = 8, n_per_class: int = 24) -> Splits:
         make_split(8, n_classes, seed=1),
         make_split(8, n_classes, seed=2),
         LabelSpace(tuple(f"class {k}" for k in range(n_classes))),
-        Preprocessing.measure(train.images),
+        ImagePreprocessing.measure(train.samples),
         "Patterns made for the tests.",
         flip=False,
     )

@@ -4,6 +4,7 @@ import torch
 import torchvision
 from torch import nn
 
+from conftest import image_form
 from coterie.backbones import ConvNet, Head, WideResNet, build, find_head, replace_head
 from coterie.errors import BackboneError
 
@@ -151,7 +152,7 @@ def test_wide_resnets_have_the_papers_number_of_weights(depth: int, widen: int, 
 @pytest.mark.parametrize("name", ["convnet-8", "wrn-10-1", "timm:resnet10t"])
 def test_a_built_network_runs_has_a_head_and_comes_from_its_seed(name: str) -> None:
     state = torch.get_rng_state()
-    network, same, other = (build(name, 5, 1, seed) for seed in (3, 3, 4))
+    network, same, other = (build(name, 5, image_form(1), seed) for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), state)
     head = find_head(network, 5, torch.randn(2, 1, 32, 32))
     assert head.out_features == 5
@@ -166,7 +167,7 @@ def test_convnet_takes_images_of_any_size() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet", "unknown backbone 'resnet'; allowed: convnet-WIDTH"),
+        ("resnet", "unknown backbone 'resnet'; allowed for images: convnet-WIDTH"),
         ("convnet-6", "positive multiple of 4"),
         ("wrn-11-2", "6n \\+ 4"),
         ("wrn-16-0", "width at least 1"),
@@ -175,4 +176,4 @@ def test_convnet_takes_images_of_any_size() -> None:
 )
 def test_an_unknown_backbone_is_named_with_what_is_allowed(name: str, message: str) -> None:
     with pytest.raises(BackboneError, match=message):
-        build(name, 5, 3, 0)
+        build(name, 5, image_form(3), 0)

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from conftest import image_form
 from coterie.backbones import build, find_head, replace_head
 from coterie.backbones.parts import WHOLE, cut_points, trained_part
 from coterie.errors import BackboneError
@@ -57,7 +58,7 @@ def test_what_follows_a_cut_point_depends_on_its_output_alone(name: str) -> None
     """Against autograd: no gradient reaches the input if that output is held."""
     size = 160 if "vit" in name else 32
     example = torch.randn(2, 3, size, size)
-    network = build(name, 5, 3, 0).eval()
+    network = build(name, 5, image_form(3), 0).eval()
     points = cut_points(network, find_head(network, 5, example), example)
     assert len(points) >= 4
     for point in points:
@@ -102,7 +103,7 @@ def test_parts_by_name() -> None:
 
 
 def test_the_names_of_well_known_stages_work() -> None:
-    network = build("timm:resnet10t", 4, 1, 0)
+    network = build("timm:resnet10t", 4, image_form(1), 0)
     names = trained(network, "layer4")
     assert names == {n for n, _ in network.named_parameters() if n.startswith(("layer4.", "fc."))}
 
@@ -137,7 +138,7 @@ def test_what_is_frozen_stays_bit_for_bit_while_the_rest_is_trained() -> None:
 
 
 def test_running_statistics_before_the_cut_stay() -> None:
-    network = build("convnet-8", 4, 1, 0)
+    network = build("convnet-8", 4, image_form(1), 0)
     part = of(network, "head")
     network.train()
     part.freeze(network)

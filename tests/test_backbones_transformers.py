@@ -72,7 +72,7 @@ def test_a_run_needs_the_models_folder_no_more(
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
     shutil.rmtree(folder)
     loaded = coterie.load(tmp_path / "run")
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
     other = FitSettings.from_values({**ours.to_values(), "partition": {"clusters": [2]}})
     coterie.fit(other, tmp_path / "other", splits=splits, base_run=tmp_path / "run")
     weights = [Run.open(tmp_path / name).read("base.safetensors") for name in ("run", "other")]

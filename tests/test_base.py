@@ -13,16 +13,19 @@ import torch
 from torch import nn
 
 import coterie
+from conftest import image_form
 from coterie import artifact
 from coterie.base import make_base, refuse_other_order
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
+from coterie.plan import make_plan
 from coterie.run_folder import Run
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
-EXAMPLE = torch.randn((2, 1, 12, 12), generator=torch.Generator().manual_seed(0))
+FORM = image_form(1, side=12)
+EXAMPLE = FORM.example()
 LABELS = LabelSpace(tuple(f"class {k}" for k in range(8)))
 
 
@@ -31,13 +34,13 @@ def changed(settings: FitSettings, **values: object) -> FitSettings:
 
 
 def base_of(settings: FitSettings, given: nn.Module | None = None, labels: LabelSpace = LABELS, **values: object):
-    return make_base(changed(settings, **values), labels, 1, EXAMPLE, given)
+    return make_base(changed(settings, **values), labels, FORM, given)
 
 
 def trained(network: nn.Module, splits: Splits) -> nn.Module:
     """A little, so that it is better than chance."""
     torch.manual_seed(1)
-    inputs = splits.preprocessing(splits.train.images.read(torch.arange(len(splits.train))))
+    inputs = splits.preprocessing(splits.train.samples.read(torch.arange(len(splits.train))))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     network.eval()
     for _ in range(60):
@@ -76,11 +79,12 @@ def test_any_module_passes_in_is_not_trained_and_is_loaded_with_one_of_its_form(
     assert run.manifest.settings["backbone"] == f"python:networks.{type(network).__name__}"
     assert run.manifest.seconds["base.safetensors"] == 0
     assert "base" not in run.read_json("history.json")
+    assert "the base came trained" in (run.path / "report.html").read_text()
     stored = {name.removeprefix("network."): t for name, t in run.read_tensors("base.safetensors").items()}
     assert stored.keys() == before.keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in stored.items())
     loaded = coterie.load(tmp_path / "run", base=make())
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
     with pytest.raises(ArtifactError, match=r"was passed from Python.*coterie.load\(RUN, base=network\)"):
         coterie.load(tmp_path / "run")
     with pytest.raises(ArtifactError, match=r"holds another network's weights|its head at"):
@@ -119,10 +123,11 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
     else:
         safetensors.torch.save_file(network.state_dict(), file)
     ours = changed(settings, backbone="networks:make_8", weights=str(file))
+    assert [stage.title for stage in make_plan(ours, splits).stages] == ["3 specialists", "validation and test"]
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
-    inputs = splits.preprocessing(splits.test.images.read(torch.arange(5)))
+    inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
-    proba = fitted.predict_proba(splits.test.images)
+    proba = fitted.predict_proba(splits.test.samples)
     with pytest.raises(ArtifactError, match=r"built by the function networks:make_8, and loading runs no code unasked"):
         coterie.load(tmp_path / "run")
     with pytest.raises(ArtifactError, match="runs no code unasked"):
@@ -131,7 +136,7 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
         coterie.load(tmp_path / "run", trust="networks:make_8"),
         coterie.load(tmp_path / "run", base=make_8()),
     ):
-        np.testing.assert_array_equal(proba, loaded.predict_proba(splits.test.images))
+        np.testing.assert_array_equal(proba, loaded.predict_proba(splits.test.samples))
 
 
 def test_a_manifest_that_names_a_function_does_not_get_it_called(
@@ -161,7 +166,7 @@ def test_a_function_without_weights_is_trained_and_own_weights_are_not(settings:
         ("torchvision:resnet", "torchvision has no classification model 'resnet'; did you mean resnet"),
         ("torchvision:resnet18", "takes RGB images; these have 1 channel"),
         ("python:networks.Net", "was passed from Python, and is needed again"),
-        ("convnet", "unknown backbone 'convnet'; allowed: .*module:function"),
+        ("convnet", "unknown backbone 'convnet'; allowed for images: .*module:function"),
     ],
 )
 def test_a_base_that_cannot_be_built_is_named(backbone: str, message: str, settings: FitSettings) -> None:
@@ -279,10 +284,10 @@ def test_a_reordered_base_is_saved_and_loaded_in_the_datas_order(
     else:
         shuffled.head.weight.data, shuffled.head.bias.data = rows, network.head.bias.detach()[order]
     fitted = coterie.fit(changed(settings, names=str(names)), tmp_path / "run", base=shuffled, splits=splits)
-    inputs = splits.preprocessing(splits.test.images.read(torch.arange(5)))
+    inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
     loaded = coterie.load(tmp_path / "run", base=shuffled)
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 def test_an_order_that_nobody_named_is_found_out(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
@@ -319,7 +324,7 @@ def test_specialists_share_what_is_not_trained(
     ensemble = coterie.load(tmp_path / "run")
     for specialist in ensemble.specialists.values():
         assert torch.equal(specialist.state_dict()["stem.0.weight"], base["stem.0.weight"])
-    right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
     assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
 
 

@@ -119,11 +119,11 @@ def test_nothing_is_trained_twice(run: Run, splits: Splits, comparison: Comparis
 
 def test_flipped_logits_are_those_of_mirrored_images(run: Run, splits: Splits) -> None:
     ensemble = coterie.load(run.path)
-    pixels = splits.test.images.read(torch.arange(len(splits.test)))
-    mirrored = Split(type(splits.test.images)(pixels.flip(2)), splits.test.labels_N)
-    expected = ensemble.outputs(mirrored.images, mirrored.labels_N.numpy())
+    pixels = splits.test.samples.read(torch.arange(len(splits.test)))
+    mirrored = Split(type(splits.test.samples)(pixels.flip(2)), splits.test.labels_N)
+    expected = ensemble.outputs(mirrored.samples, mirrored.labels_N.numpy())
     np.testing.assert_allclose(read_flipped(run, "test").base_NC, expected.base_NC, rtol=1e-5, atol=1e-5)
-    assert FlippedImages(splits.test.images).shape == splits.test.images.shape
+    assert FlippedImages(splits.test.samples).shape == splits.test.samples.shape
 
 
 def test_siblings_are_members_without_training(run: Run, splits: Splits, tmp_path: Path) -> None:
@@ -174,10 +174,10 @@ def test_a_control_cut_short_goes_on(tmp_path: Path, splits: Splits) -> None:
 
 
 def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:
-    pixels = splits.test.images.read(torch.arange(len(splits.test))).clone()
-    pixels[3] = splits.validation.images.read(torch.tensor([5]))[0]
-    pixels[7] = splits.train.images.read(torch.tensor([2]))[0]
-    test = Split(type(splits.test.images)(pixels), splits.test.labels_N)
+    pixels = splits.test.samples.read(torch.arange(len(splits.test))).clone()
+    pixels[3] = splits.validation.samples.read(torch.tensor([5]))[0]
+    pixels[7] = splits.train.samples.read(torch.tensor([2]))[0]
+    test = Split(type(splits.test.samples)(pixels), splits.test.labels_N)
     sharing = dataclasses.replace(splits, test=test)
     with pytest.raises(DataError, match=r"validation 5 = test 3.*--allow-shared"):
         compare_run(run, sharing, train=False)

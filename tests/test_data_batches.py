@@ -13,15 +13,18 @@ from coterie.data.batches import (
     plain_batches,
     training_batches,
 )
-from coterie.data.splits import Images, MemoryImages, Preprocessing, Split
+from coterie.data.splits import Split
+from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 
 CPU = torch.device("cpu")
 
 
-class Streamed(Images):
+class Streamed(Samples):
     """Images that are not in memory, as far as the batches know."""
 
-    def __init__(self, memory: MemoryImages) -> None:
+    streamed = True
+
+    def __init__(self, memory: MemorySamples) -> None:
         self.memory = memory
 
     def __len__(self) -> int:
@@ -37,10 +40,13 @@ class Streamed(Images):
     def take(self, rows: torch.Tensor) -> "Streamed":
         return Streamed(self.memory.take(rows))
 
+    def show(self, row: int) -> str:
+        return self.memory.show(row)
 
-def numbered(n: int, height: int = 6, width: int = 5, channels: int = 3) -> MemoryImages:
+
+def numbered(n: int, height: int = 6, width: int = 5, channels: int = 3) -> MemorySamples:
     pixels = np.random.default_rng(0).integers(1, 256, size=(n, height, width, channels))
-    return MemoryImages(torch.from_numpy(pixels.astype(np.uint8)))
+    return MemorySamples(torch.from_numpy(pixels.astype(np.uint8)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,7 +54,7 @@ def numbered(n: int, height: int = 6, width: int = 5, channels: int = 3) -> Memo
 def test_each_augmented_image_is_a_crop_of_its_own_padded_or_mirrored_self(
     n: int, padding: int, flip: bool, channels: int, seed: int
 ) -> None:
-    pixels = numbered(n, channels=channels).pixels_NHWC
+    pixels = numbered(n, channels=channels).values_N
     augmented = augment(pixels, Augmentation(padding, flip), torch.Generator().manual_seed(seed))
     assert augmented.shape == pixels.shape
     for before, after in zip(pixels.numpy(), augmented.numpy(), strict=True):
@@ -59,7 +65,7 @@ def test_each_augmented_image_is_a_crop_of_its_own_padded_or_mirrored_self(
 
 
 def test_all_crops_and_both_mirrors_come_up() -> None:
-    pixels = numbered(1).pixels_NHWC.repeat(2000, 1, 1, 1)
+    pixels = numbered(1).values_N.repeat(2000, 1, 1, 1)
     augmented = augment(pixels, Augmentation(1, True), torch.Generator().manual_seed(0))
     assert len({image.numpy().tobytes() for image in augmented}) == 9 * 2
 
@@ -67,7 +73,7 @@ def test_all_crops_and_both_mirrors_come_up() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.integers(0, 99))
 def test_a_cutout_fills_one_square_and_touches_nothing_else(side: int, seed: int) -> None:
-    pixels = numbered(3).pixels_NHWC
+    pixels = numbered(3).values_N
     cut = cut_out(pixels, side, (0.2, 0.2, 0.2), torch.Generator().manual_seed(seed))
     for before, after in zip(pixels.numpy(), cut.numpy(), strict=True):
         hole = (after == 0).all(axis=2)
@@ -87,16 +93,16 @@ def test_cutouts_reach_every_pixel_alike_in_the_middle() -> None:
 
 @pytest.mark.parametrize("way", ["memory", "streamed"])
 def test_both_ways_cut_out(way: str) -> None:
-    memory = MemoryImages(torch.full((8, 6, 5, 1), 250, dtype=torch.uint8))
+    memory = MemorySamples(torch.full((8, 6, 5, 1), 250, dtype=torch.uint8))
     split = Split(memory if way == "memory" else Streamed(memory), torch.arange(8))
-    form = Preprocessing(6, 5, 1, (10.0,), (1.0,))
-    batches = training_batches(split, form, Augmentation(0, False, 2), batch_size=8, seed=0, workers=0)
+    form = ImagePreprocessing(6, 5, 1, (10.0,), (1.0,))
+    batches = training_batches(split, form, Augmentation(0, False, 2, (10.0,)), batch_size=8, seed=0, workers=0)
     inputs, _ = next(iter(batches.epoch(0, CPU)))
     assert all(1 <= int((image == 0).sum()) <= 4 for image in inputs)
 
 
 def test_nothing_asked_is_nothing_done() -> None:
-    pixels = numbered(4).pixels_NHWC
+    pixels = numbered(4).values_N
     assert torch.equal(augment(pixels, Augmentation(0, False), torch.Generator()), pixels)
 
 
@@ -104,7 +110,7 @@ def test_nothing_asked_is_nothing_done() -> None:
 def test_an_epoch_shows_each_image_once_with_its_label(way: str) -> None:
     memory = numbered(12)
     split = Split(memory if way == "memory" else Streamed(memory), torch.arange(12))
-    form = Preprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
     batches = training_batches(split, form, Augmentation(0, False), batch_size=4, seed=1, workers=0)
     assert isinstance(batches, MemoryBatches if way == "memory" else StreamedBatches)
     assert len(batches) == 3
@@ -112,14 +118,14 @@ def test_an_epoch_shows_each_image_once_with_its_label(way: str) -> None:
     for inputs, labels in batches.epoch(0, CPU):
         assert inputs.shape == (4, 3, 6, 5)
         assert inputs.is_contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(inputs.permute(0, 2, 3, 1).to(torch.uint8), memory.pixels_NHWC[labels])
+        torch.testing.assert_close(inputs.permute(0, 2, 3, 1).to(torch.uint8), memory.values_N[labels])
         seen += labels.tolist()
     assert sorted(seen) == list(range(12))
 
 
 def test_both_ways_draw_the_same_rows_and_epochs_differ() -> None:
     memory = numbered(20)
-    form = Preprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
     orders = []
     for images, epoch in ((memory, 0), (Streamed(memory), 0), (memory, 1), (memory, 0)):
         split = Split(images, torch.arange(20))
@@ -131,7 +137,7 @@ def test_both_ways_draw_the_same_rows_and_epochs_differ() -> None:
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     split = Split(numbered(3), torch.arange(3))
-    form = Preprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
     batches = training_batches(split, form, Augmentation(1, True), batch_size=128, seed=0, workers=0)
     assert len(batches) == 1
     assert len(next(iter(batches.epoch(0, CPU)))[1]) == 3
@@ -141,7 +147,7 @@ def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
 def test_an_epoch_that_begins_in_the_middle_goes_on_with_the_same_batches(way: str, workers: int) -> None:
     memory = numbered(20)
     split = Split(memory if way == "memory" else Streamed(memory), torch.arange(20))
-    form = Preprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
 
     def batches(workers: int):
         return training_batches(split, form, Augmentation(2, True, 2), batch_size=4, seed=3, workers=workers)
@@ -161,27 +167,27 @@ def test_an_epoch_that_begins_in_the_middle_goes_on_with_the_same_batches(way: s
 
 def test_workers_decode_in_their_own_processes() -> None:
     split = Split(Streamed(numbered(8)), torch.arange(8))
-    form = Preprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
     batches = training_batches(split, form, Augmentation(1, True), batch_size=4, seed=0, workers=1)
     assert sorted(label for _, labels in batches.epoch(0, CPU) for label in labels.tolist()) == list(range(8))
 
 
 def test_plain_batches_are_all_images_in_order() -> None:
     memory = numbered(7)
-    form = Preprocessing(6, 5, 3, (10.0, 20.0, 30.0), (2.0, 4.0, 5.0))
+    form = ImagePreprocessing(6, 5, 3, (10.0, 20.0, 30.0), (2.0, 4.0, 5.0))
     inputs = torch.cat(list(plain_batches(memory, form, 3, CPU)))
-    expected = (memory.pixels_NHWC.float() - torch.tensor([10.0, 20.0, 30.0])) / torch.tensor([2.0, 4.0, 5.0])
+    expected = (memory.values_N.float() - torch.tensor([10.0, 20.0, 30.0])) / torch.tensor([2.0, 4.0, 5.0])
     torch.testing.assert_close(inputs, expected.permute(0, 3, 1, 2))
 
 
 def test_measured_preprocessing_normalises() -> None:
     memory = numbered(50)
-    form = Preprocessing.measure(memory)
-    inputs = form(memory.pixels_NHWC)
+    form = ImagePreprocessing.measure(memory)
+    inputs = form(memory.values_N)
     torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
 
 
 def test_a_constant_channel_is_not_divided_by_its_spread() -> None:
-    form = Preprocessing.measure(MemoryImages(torch.full((2, 8, 8, 1), 7, dtype=torch.uint8)))
+    form = ImagePreprocessing.measure(MemorySamples(torch.full((2, 8, 8, 1), 7, dtype=torch.uint8)))
     assert form.std == (1.0,)

@@ -8,18 +8,19 @@ from hypothesis import strategies as st
 
 from coterie.config import DataSettings
 from coterie.data.cut import cut_missing, stratified_cut
-from coterie.data.splits import MemoryImages, Split
+from coterie.data.splits import Split
 from coterie.errors import DataError
+from coterie.inputs import MemorySamples
 
 
 def split_of(labels: list[int]) -> Split:
     """Images whose only pixel is their number."""
     pixels = torch.arange(len(labels), dtype=torch.uint8).reshape(-1, 1, 1, 1)
-    return Split(MemoryImages(pixels), torch.tensor(labels))
+    return Split(MemorySamples(pixels), torch.tensor(labels))
 
 
 def numbers(split: Split) -> list[int]:
-    return split.images.read(torch.arange(len(split))).flatten().tolist()
+    return split.samples.read(torch.arange(len(split))).flatten().tolist()
 
 
 @given(

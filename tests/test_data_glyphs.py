@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from coterie import data
 from coterie.config import DataSettings
 from coterie.data import glyphs
-from coterie.data.splits import MemoryImages, Splits
+from coterie.data.splits import Splits
 from coterie.errors import DataError
+from coterie.inputs import MemorySamples
 
 
 def load(seed: int = 0, **settings: object) -> Splits:
@@ -20,16 +21,16 @@ def load(seed: int = 0, **settings: object) -> Splits:
 
 
 def pixels(splits: Splits, name: str) -> torch.Tensor:
-    images = getattr(splits, name).images
-    assert isinstance(images, MemoryImages)
-    return images.pixels_NHWC
+    images = getattr(splits, name).samples
+    assert isinstance(images, MemorySamples)
+    return images.values_N
 
 
 def test_about_two_hundred_characters_in_small_grey_pictures_and_says_they_are_generated() -> None:
     splits = load()
     assert 190 <= len(splits.labels) <= 230
     assert set("eéèêëωЖ7€") <= set(splits.labels.names)
-    assert splits.train.images.shape == (32, 32, 1)
+    assert splits.train.samples.shape == (32, 32, 1)
     assert "generated" in splits.about
     assert not splits.flip
     assert len(splits.train) == 4 * len(splits.labels)
@@ -124,7 +125,7 @@ def test_mask_borders_are_empty() -> None:
 
 
 def test_image_size_is_honoured() -> None:
-    assert load(image_size=16).train.images.shape == (16, 16, 1)
+    assert load(image_size=16).train.samples.shape == (16, 16, 1)
 
 
 def test_held_out_splits_have_at_least_one_image_per_class() -> None:
@@ -153,9 +154,9 @@ def test_warp_without_a_pose_cuts_out_the_middle_of_the_canvas() -> None:
 
 
 def test_a_given_mean_and_spread_take_the_place_of_measured_ones() -> None:
-    splits = load(DataSettings(train_per_class=2, mean=(0.5,), std=(0.25,)), 0)
+    splits = data.load(DataSettings(train_per_class=2, mean=(0.5,), std=(0.25,)), 0)
     assert splits.preprocessing.mean == (127.5,)
     pixels = torch.full((1, 32, 32, 1), 255, dtype=torch.uint8)
     torch.testing.assert_close(splits.preprocessing(pixels), torch.full((1, 1, 32, 32), 2.0))
     with pytest.raises(DataError, match=r"data.mean has 3 numbers; the images have 1 channel"):
-        load(DataSettings(train_per_class=2, mean=(0.5,) * 3, std=(0.25,) * 3), 0)
+        data.load(DataSettings(train_per_class=2, mean=(0.5,) * 3, std=(0.25,) * 3), 0)

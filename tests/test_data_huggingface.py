@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 from coterie import data
 from coterie.config import DataSettings
 from coterie.data.decode import FileImages
-from coterie.data.splits import Images, MemoryImages, Split, Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
+from coterie.inputs import MemorySamples, Samples
 from coterie.labels import LabelSpace
 
 CIFAR100 = Path(__file__).parents[2] / "shared" / "data" / "cifar100"
@@ -72,7 +73,7 @@ def load(source: str, seed: int = 0, **settings: Any) -> Splits:
 
 
 def pixels(split: Split) -> np.ndarray:
-    return split.images.read(torch.arange(len(split))).numpy()
+    return split.samples.read(torch.arange(len(split))).numpy()
 
 
 def sizes(splits: Splits) -> list[int]:
@@ -88,7 +89,7 @@ def test_parquet_files_by_split_keep_rows_pixels_and_labels(tmp_path: Path) -> N
     splits = load(f"parquet:{tmp_path}")
     assert sizes(splits) == [14, 4, 2]
     assert splits.labels.names == ("0", "1")
-    assert splits.train.images.shape == (12, 12, 3)
+    assert splits.train.samples.shape == (12, 12, 3)
     assert splits.train.labels_N.tolist() == [k % 2 for k in (*range(8), *range(6))]
     expected = np.stack([np.asarray(picture(k)) for k in (*range(8), *range(6))])
     np.testing.assert_array_equal(pixels(splits.train), expected)
@@ -136,7 +137,7 @@ def test_integer_labels_are_sorted_as_numbers(tmp_path: Path) -> None:
 def test_plain_bytes_are_images_too(tmp_path: Path) -> None:
     columns = {"picture": [png(k) for k in range(10)], "label": ["a", "b"] * 5}
     datasets.Dataset.from_dict(columns).to_parquet(tmp_path / "train.parquet")
-    assert load(f"parquet:{tmp_path}").train.images.shape == (12, 12, 3)
+    assert load(f"parquet:{tmp_path}").train.samples.shape == (12, 12, 3)
 
 
 def test_changed_files_are_read_again(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_withheld_groups_are_refused(tmp_path: Path) -> None:
 
 
 def test_generated_data_have_no_columns() -> None:
-    with pytest.raises(DataError, match=r"glyphs has no column 'coarse' for groups; parquet, folder and hub may"):
+    with pytest.raises(DataError, match=r"glyphs has no column 'coarse' for groups; files and the hub may"):
         groups("glyphs", "coarse")
 
 
@@ -236,14 +237,16 @@ def test_no_label_column(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "train.parquet")
     with pytest.raises(DataError, match="no label column: none of image, weight"):
         load(f"parquet:{tmp_path}")
-    with pytest.raises(DataError, match=r"'weight' cannot be the label.*float32"):
+    with pytest.raises(DataError, match=r"labels in 'weight' must be classes; 0\.5 is a quantity"):
         load(f"parquet:{tmp_path}", label="weight")
+    with pytest.raises(DataError, match="'image' cannot be the label"):
+        load(f"parquet:{tmp_path}", label="image")
 
 
 def test_no_image_column(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"text": ["a"], "label": [1]}).to_parquet(tmp_path / "train.parquet")
     with pytest.raises(DataError, match="no image column: none of text, label"):
-        load(f"parquet:{tmp_path}")
+        load(f"parquet:{tmp_path}", modality="image")
 
 
 @pytest.mark.parametrize("option", ["image", "label"])
@@ -289,7 +292,7 @@ def test_declared_classes_that_only_another_split_has(tmp_path: Path) -> None:
 def test_a_declared_class_without_a_training_image(tmp_path: Path) -> None:
     feature = datasets.ClassLabel(names=["cat", "yak", "dog"])
     write_parquet(tmp_path / "train.parquet", [0, 2] * 5, label=feature)
-    with pytest.raises(DataError, match=r"no training image for 1 class\(es\): yak"):
+    with pytest.raises(DataError, match=r"no training sample for 1 class\(es\): yak"):
         load(f"parquet:{tmp_path}")
 
 
@@ -416,7 +419,7 @@ def test_no_good_image_at_all(tmp_path: Path) -> None:
 
 def test_a_class_whose_images_are_all_broken(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", ["a", "b", "c"] * 4, [png(0), png(1), b"no"] * 4)
-    with pytest.raises(DataError, match=r"no training image for 1 class\(es\): c"):
+    with pytest.raises(DataError, match=r"no training sample for 1 class\(es\): c"):
         load(f"parquet:{tmp_path}", skip_broken=True)
 
 
@@ -434,7 +437,7 @@ def test_image_size_scales_the_shorter_side_and_crops_the_centre(tmp_path: Path)
     images = [encode(Image.fromarray(array)) for array in (wide, np.ascontiguousarray(tall))] * 5
     write_parquet(tmp_path / "train.parquet", ["a", "b"] * 5, images)
     splits = load(f"parquet:{tmp_path}", image_size=8)
-    assert splits.train.images.shape == (8, 8, 3)
+    assert splits.train.samples.shape == (8, 8, 3)
     inner = pixels(splits.train)[:, 1:-1, 1:-1]  # antialiasing mixes the borders
     assert (inner == [0, 255, 0]).all()
 
@@ -443,8 +446,8 @@ def test_grey_only_if_all_images_are(tmp_path: Path) -> None:
     grey, colour = [png(k, mode="L") for k in range(10)], [png(k) for k in range(10)]
     write_parquet(tmp_path / "grey" / "train.parquet", ["a", "b"] * 5, grey)
     write_parquet(tmp_path / "mixed" / "train.parquet", ["a", "b"] * 5, [*grey[:9], colour[9]])
-    assert load(f"parquet:{tmp_path}/grey").train.images.shape == (12, 12, 1)
-    assert load(f"parquet:{tmp_path}/mixed").train.images.shape == (12, 12, 3)
+    assert load(f"parquet:{tmp_path}/grey").train.samples.shape == (12, 12, 1)
+    assert load(f"parquet:{tmp_path}/mixed").train.samples.shape == (12, 12, 3)
 
 
 def test_many_kinds_of_pixels(tmp_path: Path) -> None:
@@ -477,7 +480,7 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn a quarter clockwise to view
     write_parquet(tmp_path / "train.parquet", ["a", "b"] * 5, [encode(image, "JPEG", exif=exif, quality=95)] * 10)
     splits = load(f"parquet:{tmp_path}")
-    assert splits.train.images.shape == (32, 16, 3)
+    assert splits.train.samples.shape == (32, 16, 3)
     top, bottom = pixels(splits.train)[0, :14], pixels(splits.train)[0, 18:]
     assert top.min() > 200
     assert bottom.max() < 50
@@ -486,7 +489,7 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
 # --- images that do not fit into memory ----------------------------------------------------------------------------
 
 
-def read_all(images: Images) -> np.ndarray:
+def read_all(images: Samples) -> np.ndarray:
     return images.read(torch.arange(len(images))).numpy()
 
 
@@ -496,25 +499,25 @@ def test_beyond_memory_images_stay_encoded_and_are_the_same(tmp_path: Path) -> N
     inside, outside = (load(f"parquet:{tmp_path}", image_size=16, memory_gib=gib) for gib in (1, 0))
     for name in ("train", "validation", "test"):
         memory, files = getattr(inside, name), getattr(outside, name)
-        assert isinstance(memory.images, MemoryImages)
-        assert isinstance(files.images, FileImages)
+        assert isinstance(memory.samples, MemorySamples)
+        assert isinstance(files.samples, FileImages)
         assert torch.equal(memory.labels_N, files.labels_N)
-        assert memory.images.shape == files.images.shape == (16, 16, 3)
-        np.testing.assert_array_equal(read_all(memory.images), read_all(files.images))
+        assert memory.samples.shape == files.samples.shape == (16, 16, 3)
+        np.testing.assert_array_equal(read_all(memory.samples), read_all(files.samples))
         rows = torch.tensor([3, 1, 3])
-        np.testing.assert_array_equal(read_all(memory.images.take(rows)), read_all(files.images.take(rows)))
+        np.testing.assert_array_equal(read_all(memory.samples.take(rows)), read_all(files.samples.take(rows)))
 
 
 def test_the_limit_is_on_all_splits_together(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", ["a", "b"] * 20)
     n_bytes = 40 * 12 * 12 * 3
-    assert isinstance(load(f"parquet:{tmp_path}", memory_gib=n_bytes / 2**30).train.images, MemoryImages)
-    assert isinstance(load(f"parquet:{tmp_path}", memory_gib=(n_bytes - 1) / 2**30).train.images, FileImages)
+    assert isinstance(load(f"parquet:{tmp_path}", memory_gib=n_bytes / 2**30).train.samples, MemorySamples)
+    assert isinstance(load(f"parquet:{tmp_path}", memory_gib=(n_bytes - 1) / 2**30).train.samples, FileImages)
 
 
 def test_encoded_images_go_to_workers(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", ["a", "b"] * 20)
-    images = load(f"parquet:{tmp_path}", memory_gib=0).train.images
+    images = load(f"parquet:{tmp_path}", memory_gib=0).train.samples
     copied = pickle.loads(pickle.dumps(images))  # as a DataLoader does
     np.testing.assert_array_equal(read_all(copied), read_all(images))
     with warnings.catch_warnings():
@@ -524,7 +527,7 @@ def test_encoded_images_go_to_workers(tmp_path: Path) -> None:
 
 
 class _Rows(torch.utils.data.Dataset[torch.Tensor]):
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Samples) -> None:
         self.images = images
 
     def __len__(self) -> int:
@@ -536,7 +539,7 @@ class _Rows(torch.utils.data.Dataset[torch.Tensor]):
 
 def test_a_file_that_breaks_after_loading_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path, ["cat", "dog"])
-    images = load(f"folder:{tmp_path}", memory_gib=0).train.images
+    images = load(f"folder:{tmp_path}", memory_gib=0).train.samples
     for path in tmp_path.rglob("*.png"):
         path.write_bytes(b"no")
     with pytest.raises(DataError, match=r"cannot decode .*\.png: not an image"):
@@ -610,7 +613,7 @@ def test_what_file_managers_leave_behind_is_no_image_and_no_problem(tmp_path: Pa
 def test_an_empty_class_folder(tmp_path: Path) -> None:
     write_folder(tmp_path, ["cat", "dog"])
     (tmp_path / "yak").mkdir()
-    with pytest.raises(DataError, match=r"no training image for 1 class\(es\): yak"):
+    with pytest.raises(DataError, match=r"no training sample for 1 class\(es\): yak"):
         load(f"folder:{tmp_path}")
 
 

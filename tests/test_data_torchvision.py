@@ -8,8 +8,8 @@ import pytest
 import torchvision.datasets
 
 from coterie import data
+from coterie.cache import cache_folder
 from coterie.config import DataSettings
-from coterie.data.torchvision import cache_folder
 from coterie.errors import DataError
 
 
@@ -43,7 +43,7 @@ def test_test_split_is_its_own_and_validation_is_cut_from_train(monkeypatch: pyt
 def test_image_size_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets, "CIFAR100", FakeCIFAR100)
     splits = data.load(DataSettings(source="cifar100", image_size=16), 0)
-    assert splits.train.images.shape == (16, 16, 3)
+    assert splits.train.samples.shape == (16, 16, 3)
 
 
 def test_downloads_go_to_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,23 +9,23 @@ from coterie.backbones import build, find_head
 from coterie.calibration import Temperatures
 from coterie.combine import Combiner
 from coterie.config import HardwareSettings
-from coterie.data.splits import Preprocessing
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import InputError
 from coterie.gate import Gate
+from coterie.inputs import ImagePreprocessing
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.rule import Rule
 from coterie.specialist import make_specialist
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
-FORM = Preprocessing(12, 12, 1, (100.0,), (50.0,))
+FORM = ImagePreprocessing(12, 12, 1, (100.0,), (50.0,))
 PARTITION = Partition.from_assignment([0, 0, 1, 1, 1, 2])
 
 
 @pytest.fixture
 def base() -> nn.Module:
-    return build("convnet-8", 6, 1, seed=3).eval()
+    return build("convnet-8", 6, FORM, seed=3).eval()
 
 
 RULES = {
@@ -38,7 +38,7 @@ RULES = {
 
 def ensemble(base: nn.Module, threshold: float, rule: str = "hard", shift: float = 0.0) -> SpecialistEnsemble:
     """Untrained specialists; ``shift`` moves their weights away from the base's."""
-    head = find_head(base, 6, torch.zeros(2, 1, 12, 12))
+    head = find_head(base, 6, torch.randn(2, 1, 12, 12))
     specialists = []
     for cluster in range(3):
         network = make_specialist(base, head, PARTITION.classes(cluster)) if PARTITION.size_S[cluster] > 1 else None
@@ -190,8 +190,8 @@ def test_grey_images_may_come_without_a_channel(base, images) -> None:
     [
         (np.zeros((2, 12, 12, 1)), r"uint8 of shape \(N, 12, 12, 1\).*float64"),
         (np.zeros((0, 12, 12, 1), np.uint8), "N at least 1"),
-        (np.zeros((2, 13, 12, 1), np.uint8), r"\(12, 12, 1\); got \(13, 12, 1\)"),
-        (np.zeros((2, 12, 12, 3), np.uint8), r"got \(12, 12, 3\)"),
+        (np.zeros((2, 13, 12, 1), np.uint8), r"\(12, 12, 1\); got samples of shape \(13, 12, 1\)"),
+        (np.zeros((2, 12, 12, 3), np.uint8), r"got samples of shape \(12, 12, 3\)"),
         (np.zeros((12, 12), np.uint8), "got torch.uint8 of shape"),
     ],
 )

@@ -117,7 +117,7 @@ def test_fit_takes_given_groups(settings, splits, tmp_path: Path) -> None:
 def test_fit_takes_groups_from_a_column_of_the_data(settings, splits, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     train = splits.train
-    pictures = train.images.read(torch.arange(len(train))).squeeze(3).numpy()
+    pictures = train.samples.read(torch.arange(len(train))).squeeze(3).numpy()
     table = datasets.Dataset.from_dict(
         {
             "image": [{"bytes": _png(pixels), "path": None} for pixels in pictures],

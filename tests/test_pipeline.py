@@ -76,12 +76,12 @@ def test_a_loaded_ensemble_predicts_what_the_fitted_one_did_bit_for_bit(
 ) -> None:
     fitted = coterie.fit(settings, tmp_path / "run", splits=splits)
     loaded = coterie.load(tmp_path / "run")
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 def test_the_reported_accuracy_is_that_of_predict(run: Run, splits: Splits) -> None:
     ensemble = coterie.load(run.path)
-    right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
     report = artifact.read_reports(run)["test"]
     assert report.ensemble_top1 == pytest.approx(right.mean())
     assert report.base_top1 > 0.4  # of 8 classes
@@ -91,7 +91,8 @@ def test_stored_logits_give_the_stored_figures_again(run: Run) -> None:
     for split, report in artifact.read_reports(run).items():
         outputs = artifact.read_outputs(run, split)
         manifest = run.manifest
-        again = evaluate(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest))
+        counts = artifact.train_counts_of(manifest)
+        again = evaluate(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest), counts)
         assert again == report
 
 
@@ -201,7 +202,7 @@ def test_numbers_of_clusters_that_come_to_the_same_are_trained_once(
     assert progress.stages == ["base", "specialist 0 of 2", "specialist 1 of 2", "evaluation"]
     loaded = coterie.load(tmp_path / "run")
     assert loaded.partition.classes(0).tolist() == [0, 2, 4, 6]
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
 
 
 @pytest.mark.parametrize("n_clusters", [1, 8])
@@ -235,7 +236,7 @@ def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> 
     tuning = artifact.retune(run, Request.of(gate))
     ensemble = coterie.load(run.path)
     assert ensemble.rule == tuning.rule
-    right = ensemble.predict(splits.test.images) == splits.test.labels_N.numpy()
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
     assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
     assert run.manifest.gate.accuracy == tuning.accuracy
     assert run.manifest.costs.ensemble_image_ms is None
@@ -259,7 +260,7 @@ def test_a_run_of_an_earlier_version_has_the_papers_rule(run: Run, splits: Split
     ensemble = coterie.load(run.path)
     assert ensemble.rule == Rule(Gate(1.1))
     artifact.write_report(Run.open_complete(run.path), "2026-01-01")
-    assert ensemble.decide(splits.test.images).proba_NC.shape == (64, 8)
+    assert ensemble.decide(splits.test.samples).proba_NC.shape == (64, 8)
 
 
 def test_a_given_threshold_is_kept_and_nothing_routed_gives_the_base(
@@ -268,7 +269,7 @@ def test_a_given_threshold_is_kept_and_nothing_routed_gives_the_base(
     ensemble = coterie.fit(
         changed(settings, gate={"score": "entropy", "threshold": 1e6}), tmp_path / "run", splits=splits
     )
-    decision = ensemble.decide(splits.test.images)
+    decision = ensemble.decide(splits.test.samples)
     assert not decision.routed_N.any()
     logits = torch.from_numpy(decision.base_logits_NC)
     np.testing.assert_allclose(decision.proba_NC, logits.softmax(1).numpy(), rtol=1e-5)
@@ -294,7 +295,7 @@ def test_a_loss_that_explodes_in_a_specialist_keeps_the_base(
 
 
 def test_without_a_folder_nothing_is_kept(settings: FitSettings, splits: Splits) -> None:
-    assert coterie.fit(settings, splits=splits).predict(splits.test.images).shape == (64,)
+    assert coterie.fit(settings, splits=splits).predict(splits.test.samples).shape == (64,)
 
 
 def test_the_plan_counts_the_steps_that_are_taken(settings: FitSettings, splits: Splits) -> None:

@@ -69,7 +69,7 @@ def make_example(partition: Partition, label: int, base: int, ensemble: int, cha
     rng = np.random.default_rng(label)
     cluster = int(partition.cluster_of_class_C[base])
     return Example(
-        pixels_HWC=rng.integers(0, 256, (8, 8, channels), dtype=np.uint8),
+        sample=rng.integers(0, 256, (8, 8, channels), dtype=np.uint8),
         label=label,
         base_logits_C=rng.normal(size=partition.n_classes),
         cluster=cluster,

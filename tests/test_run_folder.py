@@ -12,7 +12,8 @@ from torch import nn
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
-from coterie.run_folder import FORMAT, Run
+from coterie.inputs import ImagePreprocessing
+from coterie.run_folder import FORMAT, Run, weights_beyond
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_only_what_differs_from_a_base_is_kept(run: Run) -> None:
     base = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 5))
     changed = copy.deepcopy(base)
     changed[2] = nn.Linear(4, 2)
-    run.write_weights("tail.safetensors", changed, base)
+    run.write_tensors("tail.safetensors", weights_beyond(base, changed.state_dict()))
     assert set(run.read_tensors("tail.safetensors")) == {"2.weight", "2.bias"}
     again = copy.deepcopy(changed)
     for parameter in again.parameters():
@@ -172,3 +173,18 @@ def test_only_what_differs_from_a_base_is_kept(run: Run) -> None:
         assert torch.equal(again.state_dict()[key], tensor)
     with pytest.raises(ArtifactError, match="another network's weights"):
         run.read_weights("tail.safetensors", nn.Sequential(nn.Linear(3, 4)), base)
+
+
+def test_a_run_of_format_1_is_read_as_one_of_images(run: Run) -> None:
+    file = run.path / "manifest.json"
+    values = json.loads(file.read_text())
+    data = {"about": "Old.", "classes": ["a", "b"], "height": 6, "width": 5, "channels": 1, "mean": [9.0], "std": [2.0]}
+    file.write_text(json.dumps({**{k: v for k, v in values.items() if k != "train_counts"}, "format": 1, "data": data}))
+    manifest = Run.open_complete(run.path).manifest
+    assert manifest.data.input == ImagePreprocessing(6, 5, 1, (9.0,), (2.0,))
+    assert manifest.data.classes == ("a", "b")
+    assert manifest.format == FORMAT
+    assert manifest.train_counts == ()
+    file.write_text(json.dumps({**values, "format": 1, "data": {"about": "Old.", "classes": ["a", "b"]}}))
+    with pytest.raises(ArtifactError, match=r"is damaged: data\.input\.image\.height: Field required"):
+        Run.open(run.path)

@@ -1,12 +1,13 @@
 import numpy as np
 import torch
 
+from conftest import image_form
 from coterie.backbones import build, find_head
 from coterie.specialist import make_specialist
 
 
 def test_before_training_a_specialist_is_the_base_among_its_classes() -> None:
-    base = build("convnet-8", 6, 1, seed=0).eval()
+    base = build("convnet-8", 6, image_form(1), seed=0).eval()
     head = find_head(base, 6, torch.randn(2, 1, 16, 16))
     specialist = make_specialist(base, head, np.array([1, 4, 5]))
     x = torch.randn(3, 1, 16, 16)
@@ -14,7 +15,7 @@ def test_before_training_a_specialist_is_the_base_among_its_classes() -> None:
 
 
 def test_training_a_specialist_leaves_the_base_alone() -> None:
-    base = build("convnet-8", 6, 1, seed=0)
+    base = build("convnet-8", 6, image_form(1), seed=0)
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     specialist = make_specialist(base, find_head(base, 6, torch.randn(2, 1, 16, 16)), np.array([0, 2]))
     for parameter in specialist.parameters():

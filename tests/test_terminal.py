@@ -73,5 +73,5 @@ def test_progress_shows_loss_accuracy_and_rate(terminal: bool) -> None:
     assert "20/20" in text
     assert "loss 1.500" in text
     assert "accuracy 50.0%" in text
-    assert "images/s" in text
+    assert "samples/s" in text
     assert "done" in text

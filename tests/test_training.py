@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step() -> None:
 
 def test_bf16_gives_about_the_logits_of_fp32() -> None:
     splits, network = make_splits(), small_network().eval()
-    images, form = splits.test.images, splits.preprocessing
+    images, form = splits.test.samples, splits.preprocessing
     exact = compute_logits(make_fabric(CPU), network, images, form, batch_size=13)
     rough = compute_logits(make_fabric(HardwareSettings(accelerator="cpu", precision="bf16")), network, images, form)
     assert exact.dtype == rough.dtype == np.float32

@@ -180,8 +180,7 @@ def _cost(run: Run, splits: Splits, partition: Partition, runs_S: FloatArray) ->
     """Of an ensemble whose specialists are run for a share ``runs_S`` of the samples each."""
     settings = FitSettings.from_values(run.manifest.settings)
     ensemble = load_ensemble(run.path)
-    form = ensemble.preprocessing
-    example = torch.zeros(1, form.channels, form.height, form.width)
+    example = ensemble.preprocessing.example()[:1]
     images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
     base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
     base_pass = inference_flops(ensemble.base, example)

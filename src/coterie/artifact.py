@@ -16,12 +16,13 @@ from coterie.calibration import Temperatures
 from coterie.combine import Combiner
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
-from coterie.data.splits import Preprocessing, Split
+from coterie.data.splits import Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import GainModel, Gate
+from coterie.inputs import ImagePreprocessing
 from coterie.labels import LabelSpace
 from coterie.metrics import Report
 from coterie.partition import IntArray, Partition
@@ -34,6 +35,7 @@ from coterie.tune import Request, Tuning, tune
 BASE_FILE = "base.safetensors"
 HEAD_FILE = "head.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
+EXAMPLE_TEXTS_FILE = "examples.json"
 N_EXAMPLES = 12
 
 
@@ -83,10 +85,8 @@ def load_ensemble(
     labels, partition = labels_of(manifest), partition_of(manifest)
     assert manifest.data is not None  # run.open_complete and partition_of checked
     assert manifest.head is not None
-    preprocessing = Preprocessing(**manifest.data.model_dump(exclude={"about", "classes"}))
-    network, head = rebuild_base(
-        settings, manifest.network, manifest.head, len(labels), preprocessing.channels, base, trust
-    )
+    preprocessing = manifest.data.input
+    network, head = rebuild_base(settings, manifest.network, manifest.head, len(labels), preprocessing, base, trust)
     run.read_weights(BASE_FILE, network)
     specialists = []
     for cluster in range(partition.n_clusters):
@@ -111,6 +111,11 @@ def labels_of(manifest: Manifest) -> LabelSpace:
     if manifest.data is None:
         raise ArtifactError("the run holds no record of its classes: it was cut short before its data was read")
     return LabelSpace(manifest.data.classes)
+
+
+def train_counts_of(manifest: Manifest) -> IntArray | None:
+    """Training samples of each class; None for a run of an earlier version, which did not count them."""
+    return np.array(manifest.train_counts) if manifest.train_counts else None
 
 
 def partition_of(manifest: Manifest) -> Partition:
@@ -179,8 +184,10 @@ def retune(run: Run, request: Request) -> Tuning:
 def write_rule(run: Run, tuning: Tuning, **records: Any) -> None:
     """Put a rule into the manifest, together with its figures on the stored logits of validation and test."""
     partition = partition_of(run.manifest)
+    train_count_C = train_counts_of(run.manifest)
     reports = {
-        name: evaluate(read_outputs(run, name), partition, tuning.rule).to_values() for name in ("validation", "test")
+        name: evaluate(read_outputs(run, name), partition, tuning.rule, train_count_C).to_values()
+        for name in ("validation", "test")
     }
     run.write_json("metrics.json", reports, gate=record_of(tuning), **records)
 
@@ -212,10 +219,16 @@ def read_outputs(run: Run, split: str) -> Outputs:
     return Outputs(**run.read_arrays(outputs_file(split)))
 
 
-def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule, split: Split) -> None:
-    """Keep the pixels of a dozen images on which base and ensemble differ, for the report."""
+def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule, splits: Splits) -> None:
+    """Keep a dozen samples on which base and ensemble differ, for the report: pixels, or what there is to read."""
     row_E = _choose_examples(outputs, partition, rule)
-    run.write_arrays(EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": split.images.read(torch.from_numpy(row_E)).numpy()})
+    samples = splits.test.samples
+    if isinstance(splits.preprocessing, ImagePreprocessing):
+        pixels_EHWC = samples.read(torch.from_numpy(row_E)).numpy()
+        run.write_arrays(EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": pixels_EHWC})
+    else:
+        run.write_arrays(EXAMPLES_FILE, {"row_E": row_E})
+        run.write_json(EXAMPLE_TEXTS_FILE, [samples.show(row) for row in row_E.tolist()])
 
 
 def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntArray:
@@ -282,6 +295,7 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
     manifest = run.manifest
     outputs, partition, rule = read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)
     stored = run.read_arrays(EXAMPLES_FILE)
+    shown = stored["pixels_EHWC"] if "pixels_EHWC" in stored else run.read_json(EXAMPLE_TEXTS_FILE)
     if not len(stored["row_E"]):  # base and ensemble gave the same answers
         return ()
     kept = outputs.take(stored["row_E"])
@@ -289,7 +303,7 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
     base_E, ensemble_E = routing.answers(rule)
     return tuple(
         Example(
-            pixels_HWC=stored["pixels_EHWC"][place],
+            sample=shown[place],
             label=int(kept.label_N[place]),
             base_logits_C=kept.base_NC[place],
             cluster=(cluster := int(routing.cluster_N[place])),
@@ -303,7 +317,7 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
 
 
 def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> Outputs:
-    """Run base and specialists over other labelled images with the same classes.
+    """Run base and specialists over other labelled samples with the same classes.
 
     Raises:
         DataError: the source is broken, or its classes are not the run's.
@@ -311,13 +325,13 @@ def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> O
     ensemble = load_ensemble(run.path, trust=trust)
     settings = FitSettings.from_values(run.manifest.settings)
     form = ensemble.preprocessing
-    size = {"image_size": form.height} if form.height == form.width else {}
-    data = DataSettings(**{**settings.data.model_dump(), "source": source, **size})
-    splits = load_data(data, settings.seed)
+    size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
+    data = DataSettings(**{**settings.data.model_dump(), "source": source, "configuration": None, **size})
+    splits = load_data(data, settings.seed, form)
     if splits.labels != ensemble.labels:
         unknown = sorted(set(splits.labels.names) ^ set(ensemble.labels.names))
         raise DataError(
             f"{source} has other classes than the run; they differ in: {', '.join(unknown[:10]) or 'order'}"
         )
     chosen = splits.validation if split == "validation" else splits.test
-    return ensemble.outputs(chosen.images, chosen.labels_N.numpy())
+    return ensemble.outputs(chosen.samples, chosen.labels_N.numpy())

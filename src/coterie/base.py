@@ -20,6 +20,7 @@ from coterie.backbones.output import Part
 from coterie.backbones.weights import load_weights
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError, BackboneError
+from coterie.inputs import Preprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.run_folder import HeadRecord, NetworkRecord
@@ -47,22 +48,22 @@ def name_of_module(network: nn.Module) -> str:
 
 
 def make_base(
-    settings: FitSettings, labels: LabelSpace, channels: int, example: Tensor, given: nn.Module | None = None
+    settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessing, given: nn.Module | None = None
 ) -> Base:
     """Build the base that the settings name, or take the one given, and make sure that it fits.
 
     Args:
         settings: ``backbone``, ``weights``, ``names``, ``head`` and ``seed``.
         labels: the classes of the data.
-        channels: of the images.
-        example: inputs, as for ``find_head``.
+        preprocessing: what makes its inputs.
         given: a network passed from Python; it comes trained, and is copied.
 
     Raises:
         BackboneError: there is no such network, its weights do not fit, it does not give one logit per class, it has
             no head or several, or its classes are not the data's.
     """
-    network, trained, config = _build(settings, len(labels), channels, given)
+    example = preprocessing.example()
+    network, trained, config = _build(settings, len(labels), preprocessing, given)
     names = _class_names(settings, network, len(labels)) if trained else None
     part, network, head = _find(network, len(labels), example, settings.head)
     order = _order(names, labels, trained)
@@ -77,7 +78,7 @@ def rebuild_base(
     record: NetworkRecord | None,
     head_record: HeadRecord,
     n_classes: int,
-    channels: int,
+    preprocessing: Preprocessing,
     given: nn.Module | None,
     trust: str | None,
 ) -> tuple[nn.Module, Head]:
@@ -88,7 +89,7 @@ def rebuild_base(
         record: of the run; None in runs of the first versions, whose networks needed none.
         head_record: of the run.
         n_classes: C.
-        channels: of the images.
+        preprocessing: what makes its inputs.
         given: a network of the same form, for runs whose base was passed from Python or built by a function.
         trust: ``module:function``, to call that function.
 
@@ -107,7 +108,7 @@ def rebuild_base(
         network = build_transformers(record.transformers)
     else:
         refuse_untrusted(name, trust)
-        network = build(name, n_classes, channels, settings.seed)
+        network = build(name, n_classes, preprocessing, settings.seed)
     if record is not None and record.output is not None:
         network = LogitsOf(network, record.output)
     head = Head(**head_record.model_dump())
@@ -160,7 +161,7 @@ def refuse_other_order(logits_NC: NDArray[np.floating[Any]], label_N: NDArray[np
 
 
 def _build(
-    settings: FitSettings, n_classes: int, channels: int, given: nn.Module | None
+    settings: FitSettings, n_classes: int, preprocessing: Preprocessing, given: nn.Module | None
 ) -> tuple[nn.Module, bool, dict[str, Any] | None]:
     """The network, whether it is trained, and its configuration if it is one of transformers'."""
     name, weights = settings.backbone, settings.weights
@@ -171,7 +172,7 @@ def _build(
         network, trained = load_transformers(name.removeprefix("transformers:"))
         config = _plain_config(network)
     else:
-        network, trained = build(name, n_classes, channels, settings.seed), False
+        network, trained = build(name, n_classes, preprocessing, settings.seed), False
     if weights == "own":
         if not trained and not is_function(name):
             raise BackboneError(f"--weights own: {name} comes without weights; give a file of them")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from typing_extensions import override
 
 from coterie.files import write_whole
 
@@ -25,7 +26,18 @@ State = dict[str, Tensor]
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-class CheckpointFile:
+class Checkpoint:
+    """Where the state of a training is kept. This one keeps none."""
+
+    def save(self, state: State) -> None:
+        """Keep a state instead of the one before."""
+
+    def load(self) -> State | None:
+        """The state that was saved last, if there is one."""
+        return None
+
+
+class CheckpointFile(Checkpoint):
     """One state on disk. The file begins with the sha256 of the rest, so that it needs no other file to vouch for it:
     a state replaces the one before in a single rename, and one of the two is always there, whole.
     """
@@ -33,15 +45,17 @@ class CheckpointFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @override
     def save(self, state: State) -> None:
         """Keep a state instead of the one before.
 
         Raises:
             ArtifactError: the disk is full or cannot be written; the state before is intact.
         """
-        content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in state.items()})
+        content = state_bytes(state)
         write_whole(self.path, hashlib.sha256(content).digest() + content)
 
+    @override
     def load(self) -> State | None:
         """The state that was saved last; None where there is none, or it is damaged."""
         if not self.path.exists():
@@ -53,6 +67,11 @@ class CheckpointFile:
     def delete(self) -> None:
         """The training is done."""
         self.path.unlink(missing_ok=True)
+
+
+def state_bytes(state: State) -> bytes:
+    """A state as safetensors."""
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in state.items()})
 
 
 def capture(

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from coterie.errors import SettingsError
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 
+# Kinds of sources, and what stands behind the colon.
+PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hub": "NAME", "features": "FILE"}
 # Groups that begin so are a column of the data, and not a file.
 GROUPS_COLUMN = "column:"
 ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
@@ -34,14 +36,31 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Where labelled images come from."""
+    """Where labelled samples come from: images, texts, rows of tables, or features."""
 
     source: str = Field(
         "glyphs",
-        description="glyphs (embedded, generated) | parquet:DIR | folder:DIR | hub:NAME | cifar100 (a download)",
+        description="glyphs (embedded, generated) | parquet:DIR | csv:FILE | jsonl:FILE | folder:DIR | hub:NAME | "
+        "features:FILE (.npz or .parquet) | cifar100 (a download)",
+    )
+    configuration: str | None = Field(None, description="hub only: which of a data set's configurations")
+    modality: Literal["image", "text", "table", "features"] | None = Field(
+        None, description="what the columns hold; found by their types if left out"
     )
     image: str | None = Field(None, description="image column; found by its type if left out")
+    text: str | None = Field(None, description="text column; found by its type if left out")
     label: str | None = Field(None, description="label column; found by its type if left out")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="tables: columns to use, all if left out; features: the column of vectors"
+    )
+    categorical: tuple[str, ...] = Field((), description="tables: columns of numbers that are names of categories")
+    text_as: Literal["ngrams", "minilm"] = Field(
+        "ngrams",
+        description="texts as ngrams (hashed words and parts of words, for ngram-WIDTH) | minilm (sentence embeddings, "
+        "for linear and mlp-WIDTH)",
+    )
+    buckets: int = Field(2**15, ge=16, le=2**24, description="n-grams are hashed to so many numbers, half for words")
+    longest: int = Field(1024, ge=1, description="n-grams that are kept of a text")
     image_size: int | None = Field(
         None, ge=8, le=1024, description="side in pixels that images are resized to; their own if left out"
     )
@@ -49,7 +68,17 @@ class DataSettings(Settings):
         0.2, gt=0, lt=1, description="share cut from train, stratified, where there is no validation split"
     )
     test_share: float = Field(0.2, gt=0, lt=1, description="the same for test, cut before validation")
-    skip_broken: bool = Field(False, description="leave out images that cannot be decoded, naming them")
+    imbalance: float | None = Field(
+        None,
+        ge=1,
+        description="thin train to a long tail: the first class has this many times what the last one has",
+    )
+    sampling: Literal["natural", "balanced"] = Field(
+        "natural", description="training batches as the data comes | of classes drawn alike often"
+    )
+    skip_broken: bool = Field(
+        False, description="leave out images that cannot be decoded, and empty texts, naming them"
+    )
     memory_gib: float = Field(
         2.0, ge=0, description="keep decoded images in memory up to this size; beyond, decode in workers"
     )
@@ -78,9 +107,22 @@ class DataSettings(Settings):
     @classmethod
     def _known_source(cls, source: str) -> str:
         kind, _, rest = source.partition(":")
-        if (kind in {"glyphs", "cifar100"} and not rest) or (kind in {"parquet", "folder", "hub"} and rest):
+        if (kind in {"glyphs", "cifar100"} and not rest) or (kind in PLACES and rest):
             return source
-        raise ValueError("must be glyphs, cifar100, parquet:DIR, folder:DIR or hub:NAME")
+        *some, last = (f"{kind}:{place}" for kind, place in PLACES.items())
+        raise ValueError(f"must be glyphs, cifar100, {', '.join(some)} or {last}")
+
+    @field_validator("configuration")
+    @classmethod
+    def _configuration_of_the_hub(cls, configuration: str | None, info: ValidationInfo) -> str | None:
+        if configuration is not None and not str(info.data.get("source")).startswith("hub:"):
+            raise ValueError("only a data set of the hub has configurations: source must be hub:NAME")
+        return configuration
+
+    @field_validator("columns", "categorical", mode="before")
+    @classmethod
+    def _one_or_many(cls, columns: Any) -> Any:
+        return (columns,) if isinstance(columns, str) else columns
 
     @field_validator("std")
     @classmethod
@@ -212,17 +254,50 @@ class HardwareSettings(Settings):
         "auto", description="bf16 autocast where processor or card computes in it natively"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; torch's choice if left out")
+    specialist_threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads that train one specialist. Another number gives other bits, so it is the same on "
+        "every engine; several specialists at once use the other cores",
+    )
     compile: bool = Field(False, description="torch.compile the network: slower to start, sometimes faster to train")
+
+
+class EngineSettings(Settings):
+    """Who does the independent trainings. Nothing here changes a result, so a run may go on with other values."""
+
+    engine: Literal["local", "ray"] = Field(
+        "local", description="who trains the specialists: this machine, or a Ray cluster (extra: ray)"
+    )
+    address: str | None = Field(
+        None, description="ray only: HOST:PORT of a running cluster; one is started on this machine if left out"
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="local only: specialists trained at once; if left out, one a GPU, or as many as the cores suffice "
+        "for",
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> EngineSettings:
+        if self.engine == "local" and self.address is not None:
+            raise ValueError(f"address = {self.address!r} needs engine = 'ray'")
+        if self.engine == "ray" and self.workers is not None:
+            raise ValueError(f"workers = {self.workers} needs engine = 'local': a cluster knows its own")
+        return self
 
 
 class FitSettings(Settings):
     """All settings of a run."""
 
-    data: DataSettings = Field(DataSettings(), description="labelled images")
+    data: DataSettings = Field(DataSettings(), description="labelled samples")
     backbone: str = Field(
         "convnet-64",
-        description="convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
-        "torchvision:NAME | transformers:DIR-or-NAME | module:function (builds any network)",
+        description="images: convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        "torchvision:NAME | transformers:DIR-or-NAME; texts: ngram-WIDTH; tables: table-mlp-WIDTH; features and "
+        "sentence embeddings: linear | mlp-WIDTH; any: module:function (builds any network)",
     )
     weights: str | None = Field(
         None,

@@ -117,7 +117,7 @@ def train_member(run: Run, place: Path, number: int, splits: Splits, progress: P
     job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
     if job.run.manifest.complete:
         return
-    network = build(changed.backbone, len(splits.labels), splits.preprocessing.channels, changed.seed)
+    network = build(changed.backbone, len(splits.labels), splits.preprocessing, changed.seed)
     job.train_stage("another base", BASE_FILE, network, splits.train, changed.base, changed.seed)
     _write_logits(job, lambda images: _logits(job, network, images))
     job.run.update(complete=True)
@@ -166,7 +166,7 @@ def add_flipped(run: Run, splits: Splits) -> None:
     ensemble = load_ensemble(run.path)
     for split in SPLITS:
         data: Split = getattr(splits, split)
-        outputs = ensemble.outputs(FlippedImages(data.images), data.labels_N.numpy())
+        outputs = ensemble.outputs(FlippedImages(data.samples), data.labels_N.numpy())
         run.write_arrays(flipped_file(split), {"base_NC": outputs.base_NC, "packed_NM": outputs.packed_NM})
 
 
@@ -192,14 +192,14 @@ def _write_logits(job: Job, logits: Callable[[Split], FloatArray], **others: Cal
         data: Split = getattr(job.splits, split)
         views = {"": data}
         if job.splits.flip:
-            views["-flipped"] = Split(FlippedImages(data.images), data.labels_N)
+            views["-flipped"] = Split(FlippedImages(data.samples), data.labels_N)
         for suffix, view in views.items():
             arrays = {name: values(view) for name, values in {"logits": logits, **others}.items()}
             job.run.write_arrays(f"logits/{split}{suffix}.safetensors", arrays)
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> FloatArray:
-    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

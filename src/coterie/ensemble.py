@@ -14,9 +14,9 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from coterie.config import HardwareSettings
-from coterie.data.splits import Images, MemoryImages, Preprocessing
 from coterie.errors import InputError
 from coterie.evaluation import Outputs
+from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.rule import Rule
@@ -26,13 +26,13 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
-# Rows wait until a specialist has a full batch: images of one chunk are sorted by cluster before specialists see them.
+# Rows wait until a specialist has a full batch: samples of one chunk are sorted by cluster before specialists see them.
 CHUNK = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What was decided for N images: probabilities, and how they came about.
+    """What was decided for N samples: probabilities, and how they came about.
 
     ``base_logits_NC``: as the network gave them; ``score_N``: the gate's; ``routed_N``; ``cluster_N``: the most likely
     cluster; ``asked_NS``: the clusters whose answer was taken in; ``packed_logits_NM``: the specialists' logits (see
@@ -85,8 +85,8 @@ class SpecialistEnsemble(nn.Module):
 
     ``forward`` takes what the base takes and returns what the base returns: (B, C) values whose softmax are the
     ensemble's probabilities; where the base was sure they are its logits, divided by its temperature. The other methods
-    take images: uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the networks were trained on, or a
-    data source's ``Images``; ``coterie.data.read_images`` makes such of files.
+    take what its ``preprocessing.samples`` takes: images uint8 of shape (N, H, W) or (N, H, W, channels), of the size
+    that the networks were trained on; or a data source's ``Samples``, which ``coterie.data.read_new`` makes of files.
 
     Args:
         base: the base network, trained.
@@ -94,7 +94,7 @@ class SpecialistEnsemble(nn.Module):
         partition: the clusters.
         labels: names of the classes.
         rule: who is routed, and how answers are combined.
-        preprocessing: from image to input.
+        preprocessing: from sample to input.
         hardware: device and precision.
     """
 
@@ -125,7 +125,7 @@ class SpecialistEnsemble(nn.Module):
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, channels, H, W), normalised as for the base, to values (B, C)."""
+        """Inputs as the base takes them, such as (B, channels, H, W), to values (B, C)."""
         inputs = inputs.to(self.fabric.device)
         with self.fabric.autocast():
             base_logits = self.base(inputs).float()
@@ -140,43 +140,43 @@ class SpecialistEnsemble(nn.Module):
         values = np.where(decision.routed_N[:, None], _log(decision.proba_NC), base_NC)
         return torch.from_numpy(values).to(inputs.device)
 
-    def decide(self, images: Images | NDArray[np.uint8] | Tensor) -> Decision:
+    def decide(self, raw: Any) -> Decision:
         """Probabilities and all that led to them.
 
         Raises:
-            InputError: the images have another form than the networks take.
+            InputError: the samples have another form than the networks take.
         """
-        images = self._check(images)
-        chunks = [self._decide_chunk(images.take(rows)) for rows in torch.arange(len(images)).split(CHUNK)]
+        samples = self.preprocessing.check(raw)
+        chunks = [self._decide_chunk(samples.take(rows)) for rows in torch.arange(len(samples)).split(CHUNK)]
         return Decision(*(np.concatenate(parts) for parts in zip(*(vars(c).values() for c in chunks), strict=True)))
 
-    def predict_proba(self, images: Images | NDArray[np.uint8] | Tensor) -> FloatArray:
+    def predict_proba(self, raw: Any) -> FloatArray:
         """Probabilities, float32 of shape (N, C); rows sum to 1."""
-        return self.decide(images).proba_NC
+        return self.decide(raw).proba_NC
 
-    def predict(self, images: Images | NDArray[np.uint8] | Tensor) -> IntArray:
+    def predict(self, raw: Any) -> IntArray:
         """Class indices of shape (N,): the argmax of ``predict_proba``."""
-        return self.predict_proba(images).argmax(axis=1)
+        return self.predict_proba(raw).argmax(axis=1)
 
-    def explain(self, images: Images | NDArray[np.uint8] | Tensor, top: int = 5) -> list[Explanation]:
-        """One explanation per image."""
-        decision = self.decide(images)
+    def explain(self, raw: Any, top: int = 5) -> list[Explanation]:
+        """One explanation per sample."""
+        decision = self.decide(raw)
         return [self._explain(decision, row, top) for row in range(len(decision.proba_NC))]
 
-    def outputs(self, images: Images, label_N: IntArray) -> Outputs:
-        """What base and *all* specialists say of labelled images, asked or not: S + 1 passes."""
-        images = self._check(images)
-        packed_NM = np.zeros((len(images), int(self.partition.size_S.sum())), dtype=np.float32)
+    def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
+        """What base and *all* specialists say of labelled samples, asked or not: S + 1 passes."""
+        samples = self.preprocessing.check(samples)
+        packed_NM = np.zeros((len(samples), int(self.partition.size_S.sum())), dtype=np.float32)
         for name, network in self.specialists.items():
             columns = self.partition.columns(int(name))
-            packed_NM[:, columns] = compute_logits(self.fabric, network, images, self.preprocessing)
-        return Outputs(compute_logits(self.fabric, self.base, images, self.preprocessing), packed_NM, label_N)
+            packed_NM[:, columns] = compute_logits(self.fabric, network, samples, self.preprocessing)
+        return Outputs(compute_logits(self.fabric, self.base, samples, self.preprocessing), packed_NM, label_N)
 
-    def _decide_chunk(self, images: Images) -> Decision:
-        base_logits_NC = compute_logits(self.fabric, self.base, images, self.preprocessing)
+    def _decide_chunk(self, samples: Samples) -> Decision:
+        base_logits_NC = compute_logits(self.fabric, self.base, samples, self.preprocessing)
 
         def ask(cluster: int, rows: IntArray) -> FloatArray:
-            some = images.take(torch.from_numpy(rows))
+            some = samples.take(torch.from_numpy(rows))
             return compute_logits(self.fabric, self.specialists[str(cluster)], some, self.preprocessing)
 
         return self._decide(base_logits_NC, ask)
@@ -233,22 +233,6 @@ class SpecialistEnsemble(nn.Module):
     def _top(self, proba: FloatArray, classes: IntArray, top: int) -> tuple[tuple[str, float], ...]:
         order = np.argsort(-proba, kind="stable")[:top]
         return tuple((self.labels.names[classes[i]], float(proba[i])) for i in order)
-
-    def _check(self, images: Images | NDArray[np.uint8] | Tensor) -> Images:
-        expected = (self.preprocessing.height, self.preprocessing.width, self.preprocessing.channels)
-        if not isinstance(images, Images):
-            pixels = torch.as_tensor(images)
-            if pixels.ndim == 3 and expected[2] == 1:
-                pixels = pixels.unsqueeze(3)
-            if pixels.ndim != 4 or pixels.dtype != torch.uint8 or len(pixels) == 0:
-                raise InputError(
-                    f"images must be uint8 of shape (N, {expected[0]}, {expected[1]}, {expected[2]}), N at least 1; "
-                    f"got {pixels.dtype} of shape {tuple(pixels.shape)}"
-                )
-            images = MemoryImages(pixels)
-        if images.shape != expected:
-            raise InputError(f"the networks take images of (height, width, channels) {expected}; got {images.shape}")
-        return images
 
 
 def _log(proba_NC: FloatArray) -> FloatArray:

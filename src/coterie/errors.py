@@ -9,6 +9,7 @@
     ├── PartitionError    label embeddings or a number of clusters that cannot be partitioned
     ├── TrainingError     a training that went wrong (the loss is not finite)
     ├── ArtifactError     a run folder: missing, damaged, newer, or held by another run
+    ├── EngineError       workers or a cluster: none there, other versions, or one that died
     └── InputError        arrays or images passed to a trained ensemble
 
 The message of each is one screen at most and names the value that was given and the values allowed; the command
@@ -42,6 +43,10 @@ class TrainingError(CoterieError):
 
 class ArtifactError(CoterieError):
     """A run folder is missing, damaged, from a newer version, or holds another run."""
+
+
+class EngineError(CoterieError):
+    """Workers or a cluster that cannot do the work, or one that died at it."""
 
 
 class InputError(CoterieError):

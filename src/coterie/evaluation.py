@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.balance import measure_balance
 from coterie.errors import InputError
 from coterie.gate import GateCurve, sweep_thresholds
 from coterie.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
@@ -85,8 +86,8 @@ class Routing:
         return base_N, np.where(self.score_N >= rule.gate.threshold, self.routed_proba_NC.argmax(axis=1), base_N)
 
 
-def evaluate(outputs: Outputs, partition: Partition, rule: Rule) -> Report:
-    """Everything that the report tells of a data split."""
+def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: IntArray | None = None) -> Report:
+    """Everything that the report tells of a data split; ``train_count_C``: training samples of each class, if known."""
     routing = Routing.of(outputs, partition, rule)
     label_N = outputs.label_N
     routed_N = routing.score_N >= rule.gate.threshold
@@ -116,6 +117,7 @@ def evaluate(outputs: Outputs, partition: Partition, rule: Rule) -> Report:
         spoiled=int((base_N & ~ensemble_N).sum()),
         clusters=rows,
         curve=_thin(sweep_thresholds(routing.score_N, *routing.right(label_N))),
+        balance=measure_balance(label_N, routing.base_proba_NC.argmax(axis=1), proba_NC.argmax(axis=1), train_count_C),
     )
 
 

@@ -94,7 +94,7 @@ def threshold_curves(test: Curve, validation: Curve, chosen: Sequence[tuple[floa
     parts = list(_grid(ticks, y, 84, "{:.2f}" if ticks[1] - ticks[0] < 0.001 else "{:.1f}", factor=100))
     parts += [_text(x(share / 100), height - 34, str(share), "middle") for share in (0, 25, 50, 75, 100)]
     parts += [
-        _text((x(0) + x(1)) / 2, height - 8, "% of images routed to a specialist", "middle"),
+        _text((x(0) + x(1)) / 2, height - 8, "% of samples routed to a specialist", "middle"),
         _line(x(0), y(base), x(1), y(base), "level"),
         _polyline(validation.routed, validation.accuracy, x, y, "second line"),
         _polyline(test.routed, test.accuracy, x, y, "first line"),
@@ -104,7 +104,7 @@ def threshold_curves(test: Curve, validation: Curve, chosen: Sequence[tuple[floa
         _marker("diamond", x(validation_routed), y(validation_accuracy), "chosen second", "chosen, validation"),
         _marker("dot", x(test_routed), y(test_accuracy), "chosen first", "chosen, test"),
     ]
-    return _svg(WIDTH, height, "Accuracy in % against share of images routed", parts)
+    return _svg(WIDTH, height, "Accuracy in % against share of samples routed", parts)
 
 
 @dataclass(frozen=True)

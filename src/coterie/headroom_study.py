@@ -237,7 +237,8 @@ def _read_run(folder: Path, groups: str | None) -> Source:
     manifest = run.manifest
     settings = FitSettings.from_values(manifest.settings)
     validation = _stored(run, "validation") or _computed(run, settings)
-    seconds = manifest.seconds.get(BASE_FILE)
+    # A base that came trained took no seconds here, and nothing is known of its epochs.
+    seconds = manifest.seconds.get(BASE_FILE) or None
     per_epoch = None if seconds is None else seconds / settings.base.epochs
     epochs = settings.specialist.epochs
     return Source(
@@ -288,5 +289,5 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     base = prepare_base(settings, splits, base_run=run.path).network
     run.read_weights(BASE_FILE, base)
     fabric = make_fabric(settings.hardware)
-    logits_NC = compute_logits(fabric, base, splits.validation.images, splits.preprocessing)
+    logits_NC = compute_logits(fabric, base, splits.validation.samples, splits.preprocessing)
     return BaseAnswers(logits_NC, splits.validation.labels_N.numpy())

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.balance import Balance
+
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
@@ -115,7 +117,8 @@ class Report:
 
     ``router_accuracy``: the chosen cluster holds the true class, over all samples. ``oracle_restricted`` and
     ``oracle_specialist``: base and specialist among the true cluster's classes, were it known. ``gain_low``,
-    ``gain_high``: 95 % interval of the gain, paired. ``mean_passes``: forward passes per sample.
+    ``gain_high``: 95 % interval of the gain, paired. ``mean_passes``: forward passes per sample. ``balance``: None in
+    the figures of earlier versions.
     """
 
     n_samples: int
@@ -136,6 +139,7 @@ class Report:
     spoiled: int
     clusters: tuple[ClusterRow, ...]
     curve: Curve
+    balance: Balance | None = None
 
     def to_values(self) -> dict[str, Any]:
         """As nested plain values for JSON."""
@@ -146,4 +150,5 @@ class Report:
         """The inverse of ``to_values``."""
         rows = tuple(ClusterRow(**{**row, "classes": tuple(row["classes"])}) for row in values["clusters"])
         curve = Curve(**{name: tuple(points) for name, points in values["curve"].items()})
-        return cls(**{**values, "clusters": rows, "curve": curve})
+        balance = None if values.get("balance") is None else Balance.from_values(values["balance"])
+        return cls(**{**values, "clusters": rows, "curve": curve, "balance": balance})

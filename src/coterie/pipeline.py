@@ -6,10 +6,12 @@ goes on from there.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,19 +37,22 @@ from coterie.backbones import Head
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
-from coterie.config import GROUPS_COLUMN, FitSettings, TrainingSettings
+from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
-from coterie.data.batches import Augmentation, Batches, training_batches
+from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
+from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
+from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
+from coterie.ranks import Ranks
 from coterie.run_folder import (
     CHECKPOINT_FOLDER,
     Candidate,
@@ -58,13 +63,18 @@ from coterie.run_folder import (
     PartitionRecord,
     Run,
     differences,
+    weights_beyond,
 )
 from coterie.specialist import make_specialist
+from coterie.together import RankWatch, leave
 from coterie.training import compute_logits, make_fabric, train
 from coterie.tune import Request, Tuning, tune
-from coterie.watch import StageWatch
+from coterie.watch import StageWatch, Watch
 
 TIMED_IMAGES = 2048
+# What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
+MEMORY_BYTES = 2**30
+MEMORY_PER_PARAMETER_BYTE = 6
 # What a trained base depends on.
 BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
 
@@ -78,17 +88,30 @@ class Job:
     fabric: Fabric
     run: Run
     progress: Progress
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     def batches(self, split: Split, training: TrainingSettings, seed: int) -> Batches:
         """Training batches of a split."""
-        return training_batches(
-            split,
-            self.splits.preprocessing,
-            augmentation_of(self.settings, self.splits),
-            batch_size=training.batch_size,
-            seed=seed,
-            workers=self.settings.data.workers,
-        )
+        return batches_of(self.settings, self.splits, split, training, seed)
+
+    def train_base(self, network: nn.Module) -> nn.Module:
+        """Train the base, with the help of other ranks where there are any, and keep its weights; or read them."""
+        settings, ranks = self.settings, Ranks.of_environment()
+        training = (self.splits.train, settings.base, settings.seed)
+        if ranks.world == 1:
+            return self.train_stage("base", BASE_FILE, network, *training)
+        ranks.check_batch_size(settings.base.batch_size)
+        fabric = make_fabric(settings.hardware, ranks)
+        needed = not self.run.has(BASE_FILE)
+        fabric.broadcast(needed)
+        if needed:
+            self.progress.note(
+                f"base: {ranks.world} ranks take {settings.base.batch_size // ranks.world} of each batch of "
+                f"{settings.base.batch_size}; the learning rate is {settings.base.learning_rate}, as set"
+            )
+        base = self.train_stage("base", BASE_FILE, network, *training, fabric=fabric)
+        leave(fabric)
+        return base
 
     def train_stage(
         self,
@@ -99,33 +122,88 @@ class Job:
         training: TrainingSettings,
         seed: int,
         part: TrainedPart = WHOLE,
-        base: nn.Module | None = None,
+        fabric: Fabric | None = None,
     ) -> nn.Module:
-        """Train a network or a part of it and keep its weights in ``file``, with a ``base`` those that differ from its;
-        or, if an earlier start did, read them.
+        """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
+        With a ``fabric`` of several ranks, these take part.
         """
+        fabric = fabric or self.fabric
         if self.run.has(file):
-            self.run.read_weights(file, network, base)
+            self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
         batches = self.batches(split, training, seed)
-        checkpoint = CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
-        watch = StageWatch(checkpoint, self.settings.checkpoint_every)
+        batches.share_out(Ranks(fabric.global_rank, fabric.world_size))
+        watch = StageWatch(self._checkpoint(file), self.settings.checkpoint_every)
         self.progress.stage(title, training.epochs * len(batches))
         history = train(
-            self.fabric,
+            fabric,
             network,
             batches,
             training,
             self.progress,
             part=part,
-            watch=watch,
+            watch=RankWatch(fabric, watch),
             compile_network=self.settings.hardware.compile,
         )
-        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
-        self.run.write_json("history.json", {**known, title: [record.to_values() for record in history]})
-        self.run.write_weights(file, network, base, seconds={**self.run.manifest.seconds, file: watch.seconds})
-        checkpoint.delete()
+        self._keep(file, title, Trained(weights_of(network), history, watch.seconds))
         return network
+
+    def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head) -> None:
+        """Train those that an earlier start did not finish, and keep their weights in their files."""
+        hardware = self.settings.hardware
+        materials = Materials(
+            {BASE_FILE: base},
+            head,
+            trained_part(base, head, self.splits.preprocessing.example(), self.settings.specialist.trainable),
+            self.splits.train,
+            self.splits.preprocessing,
+            augmentation_of(self.settings, self.splits),
+            hardware,
+            self.settings.data.workers,
+            self.settings.data.sampling == "balanced",
+        )
+        todo = [task for task in tasks if not self.run.has(task.file)]
+
+        def desk_of(number: int) -> Desk:
+            return Desk(self.progress.lane(), self._checkpoint(todo[number].file))
+
+        demand = self._demand(base)
+        engine = make_engine(self.engine, len(todo), demand)
+        with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
+            for outcome in outcomes:
+                task = todo[outcome.number]
+                trained = outcome.unwrap()
+                self._keep(task.file, task.title, replace(trained, weights=weights_beyond(base, trained.weights)))
+        if todo:  # whose results came in any order
+            history = self.run.read_json("history.json")
+            titles = [task.title for task in tasks if task.title in history]
+            others = [title for title in history if title not in titles]
+            self.run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
+
+    def _demand(self, base: nn.Module) -> Demand:
+        """What a specialist needs, and how long all should take, by what the base took."""
+        settings, on_gpu = self.settings, self.fabric.device.type == "cuda"
+        partitions = len(settings.partition.clusters)
+        share = partitions * settings.specialist.epochs / settings.base.epochs
+        parameter_bytes = sum(parameter.nbytes for parameter in base.parameters())
+        return Demand(
+            settings.hardware.specialist_threads,
+            int(on_gpu),
+            MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes,
+            share * self.run.manifest.seconds.get(BASE_FILE, 0.0)
+            or math.inf,  # of a base that came trained, nobody knows
+        )
+
+    def _checkpoint(self, file: str) -> CheckpointFile:
+        """The state of the training that will leave ``file``."""
+        return CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+
+    def _keep(self, file: str, title: str, trained: Trained) -> None:
+        """Write what a training gave, and delete its state."""
+        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
+        self.run.write_json("history.json", {**known, title: [record.to_values() for record in trained.history]})
+        self.run.write_tensors(file, trained.weights, seconds={**self.run.manifest.seconds, file: trained.seconds})
+        self._checkpoint(file).delete()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +224,12 @@ def fit(
     base: nn.Module | None = None,
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled images to the report.
+
+    Started by torchrun or ``fabric run`` as several ranks, all of them train the base; then rank 0 goes on alone, and
+    the others end here (SystemExit), their devices free for the specialists.
 
     Args:
         settings: of every stage.
@@ -157,20 +239,25 @@ def fit(
             stands in for ``settings.backbone``; to load the run, one of its form is needed again.
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
+        engine: who trains the specialists; it changes nothing in them.
 
     Raises:
         CoterieError: see coterie.errors for what can be wrong.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress)
+            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress, engine=engine)
+    if Ranks.of_environment().rank > 0:
+        help_train_base(settings, splits, base, base_run)
+        raise SystemExit(0)
     if base is not None:
         settings = settings.model_copy(update={"backbone": name_of_module(base)})
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
+        dismiss_helpers(settings)
         return load_ensemble(run.path, base=base, trust=settings.backbone)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
-    job = Job(settings, splits, make_fabric(settings.hardware), run, progress)
+    job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine)
 
     prepared = prepare_base(settings, splits, base, base_run)
     head = prepared.head
@@ -179,12 +266,12 @@ def fit(
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    run.update(data=data, head=HeadRecord(**vars(head)), network=prepared.record)
+    run.update(data=data, train_counts=splits.train_counts, head=HeadRecord(**vars(head)), network=prepared.record)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
     if prepared.trained and base_run is None:
         _keep_base(run, prepared.network)
-    network = job.train_stage("base", BASE_FILE, prepared.network, splits.train, settings.base, settings.seed)
+    network = job.train_base(prepared.network)
     write_head(run, head.of(network))
     embedding = LabelEmbedding.from_head(head.of(network))
     base_validation_NC = _base_logits(job, network)
@@ -199,8 +286,8 @@ def complete(
 ) -> SpecialistEnsemble:
     """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
     settings, splits = job.settings, job.splits
-    part = trained_part(network, head, splits.preprocessing.example(), settings.specialist.trainable)
-    groupings = [_make_grouping(job, network, head, part, partition, base_validation_NC) for partition in partitions]
+    job.train_specialists(specialist_tasks(settings, partitions), network, head)
+    groupings = [_make_grouping(job, network, head, partition, base_validation_NC) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
         network,
@@ -213,6 +300,41 @@ def complete(
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
+
+
+def help_train_base(
+    settings: FitSettings,
+    splits: Splits | None = None,
+    base: nn.Module | None = None,
+    base_run: Path | str | None = None,
+) -> None:
+    """What a rank other than 0 does: its part of the training of the base, if rank 0 wants it trained."""
+    ranks = Ranks.of_environment()
+    ranks.check_batch_size(settings.base.batch_size)
+    fabric = make_fabric(settings.hardware, ranks)
+    if fabric.broadcast(True):  # what comes back is what rank 0 says
+        splits = load_data(settings.data, settings.seed) if splits is None else splits
+        batches = batches_of(settings, splits, splits.train, settings.base, settings.seed)
+        batches.share_out(ranks)
+        train(
+            fabric,
+            prepare_base(settings, splits, base, base_run).network,
+            batches,
+            settings.base,
+            Progress(),
+            watch=RankWatch(fabric, Watch()),
+            compile_network=settings.hardware.compile,
+        )
+    leave(fabric)
+
+
+def dismiss_helpers(settings: FitSettings) -> None:
+    """Tell other ranks, where there are any, that the base is there already."""
+    ranks = Ranks.of_environment()
+    if ranks.world > 1:
+        fabric = make_fabric(settings.hardware, ranks)
+        fabric.broadcast(False)
+        leave(fabric)
 
 
 def _base_logits(job: Job, base: nn.Module) -> np.ndarray:
@@ -257,10 +379,25 @@ def _keep_base(run: Run, network: nn.Module) -> None:
         raise ArtifactError(f"the base has other weights than when {run.path} was begun; choose another --out")
 
 
+def batches_of(settings: FitSettings, splits: Splits, split: Split, training: TrainingSettings, seed: int) -> Batches:
+    """Training batches of a split, as the settings want them drawn and augmented."""
+    return training_batches(
+        split,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        batch_size=training.batch_size,
+        seed=seed,
+        workers=settings.data.workers,
+        balanced=settings.data.sampling == "balanced",
+    )
+
+
 def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
-    """The augmentation that was asked for, or that suits the data."""
+    """The augmentation that was asked for, or that suits the data; none but for images."""
+    if not isinstance(splits.preprocessing, ImagePreprocessing):
+        return NO_AUGMENTATION
     flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout)
+    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout, splits.preprocessing.mean)
 
 
 def prepare_base(
@@ -280,13 +417,13 @@ def prepare_base(
         _wish(settings, n_clusters)
     form = splits.preprocessing
     if base_run is None:
-        base = make_base(settings, splits.labels, form.channels, form.example(), given)
+        base = make_base(settings, splits.labels, form, given)
     else:
         manifest = Run.open(Path(base_run)).manifest
         if manifest.head is None:
             raise ArtifactError(f"{base_run} has no trained base yet")
         network, head = rebuild_base(
-            settings, manifest.network, manifest.head, len(splits.labels), form.channels, given, settings.backbone
+            settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
         )
         base = Base(network, head, False, manifest.network or NetworkRecord())
     trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
@@ -308,8 +445,27 @@ def _make_partitions(
     return list(by_number.values())
 
 
+def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> list[TrainingTask]:
+    """The trainings of all specialists of all partitions. A cluster of one class needs none."""
+    return [
+        TrainingTask(
+            title=f"specialist {cluster} of {partition.n_clusters}",
+            file=specialist_file(partition.n_clusters, cluster),
+            start=BASE_FILE,
+            classes=tuple(partition.classes(cluster).tolist()),
+            training=settings.specialist,
+            seed=settings.seed + 1 + cluster,
+            checkpoint_every=settings.checkpoint_every,
+            threads=settings.hardware.specialist_threads,
+        )
+        for partition in partitions
+        for cluster in range(partition.n_clusters)
+        if partition.size_S[cluster] > 1
+    ]
+
+
 def _make_grouping(
-    job: Job, base: nn.Module, head: Head, part: TrainedPart, partition: Partition, base_validation_NC: np.ndarray
+    job: Job, base: nn.Module, head: Head, partition: Partition, base_validation_NC: np.ndarray
 ) -> Grouping:
     settings, splits = job.settings, job.splits
     specialists: list[nn.Module | None] = []
@@ -319,16 +475,8 @@ def _make_grouping(
         if len(classes) == 1:
             specialists.append(None)
             continue
-        specialist = job.train_stage(
-            f"specialist {cluster} of {partition.n_clusters}",
-            specialist_file(partition.n_clusters, cluster),
-            make_specialist(base, head, classes),
-            splits.train.of_classes(classes),
-            settings.specialist,
-            settings.seed + 1 + cluster,
-            part,
-            base,
-        )
+        specialist = make_specialist(base, head, classes)
+        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, base)
         specialists.append(specialist)
         packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
     validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
@@ -364,7 +512,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
     run, splits, partition = job.run, job.splits, chosen.partition
     job.progress.stage("evaluation", 3)
-    test = ensemble.outputs(splits.test.images, splits.test.labels_N.numpy())
+    test = ensemble.outputs(splits.test.samples, splits.test.labels_N.numpy())
     job.progress.advance(1)
     members = tuple(tuple(partition.classes(k).tolist()) for k in range(partition.n_clusters))
     candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
@@ -374,7 +522,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
     write_rule(run, chosen.tuning)
-    write_examples(run, test, partition, ensemble.rule, splits.test)
+    write_examples(run, test, partition, ensemble.rule, splits)
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:
@@ -385,7 +533,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
 
 
 def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
-    images = job.splits.test.images
+    images = job.splits.test.samples
     images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
     form = job.splits.preprocessing
     seconds = job.run.manifest.seconds
@@ -410,8 +558,8 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> np.ndarray:
-    return compute_logits(job.fabric, network, split.images, job.splits.preprocessing)
+    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
 
 
 def _data_record(splits: Splits) -> DataRecord:
-    return DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
+    return DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)

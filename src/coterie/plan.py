@@ -71,6 +71,7 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
         batch_size=settings.base.batch_size,
         seed=settings.seed,
         workers=0,
+        balanced=settings.data.sampling == "balanced",
     )
     part = trained_part(network, base.head, splits.preprocessing.example(), settings.specialist.trainable)
     step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
@@ -127,7 +128,7 @@ def _time_training(
 
 def _time_inference(fabric: Fabric, network: nn.Module, splits: Splits) -> float:
     """Seconds per image."""
-    images = splits.validation.images
+    images = splits.validation.samples
     images = images.take(torch.arange(min(500, len(images))))
     compute_logits(fabric, network, images, splits.preprocessing)
     started = time.perf_counter()

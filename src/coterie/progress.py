@@ -12,5 +12,9 @@ class Progress:
     def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
         """So many steps are done, over so many images; their mean training loss and accuracy where there are any."""
 
+    def lane(self) -> Progress:
+        """A display beside this one, for stages that run at the same time as others."""
+        return self
+
     def note(self, text: str) -> None:
         """A line worth keeping."""

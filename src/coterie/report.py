@@ -42,17 +42,19 @@ COMBINER_TITLES = {
 TRIED_SHOWN = 12
 # Below this many samples a second decimal of a percentage is noise.
 FEW_SAMPLES = 500
+LONGEST_TEXT = 400
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One test image on which base and ensemble differ.
+    """One test sample on which base and ensemble differ.
 
-    ``pixels_HWC``: uint8, 1 or 3 channels; ``cluster``: whose specialist was asked; ``specialist_logits``:
-    over that cluster's classes, ascending, as Partition.classes has them; ``score``: the gate's.
+    ``sample``: pixels, uint8 (H, W, 1 or 3 channels), or a text, empty where there is nothing to see; ``cluster``:
+    whose specialist was asked; ``specialist_logits``: over that cluster's classes, ascending, as Partition.classes
+    has them; ``score``: the gate's.
     """
 
-    pixels_HWC: NDArray[np.uint8]
+    sample: NDArray[np.uint8] | str
     label: int
     base_logits_C: FloatArray
     cluster: int
@@ -158,13 +160,13 @@ def verdict(test: Report) -> Verdict:
     """What the gain's interval allows to say, and no more."""
     interval = f"{points(test.gain_low)} to {points(test.gain_high)}"
     change = f"the specialists change the accuracy by {points(test.gain)} points"
-    found = f"On {count(test.n_samples)} test images {change}"
-    price = f"{test.mean_passes:.2f} forward passes per image"
+    found = f"On {count(test.n_samples)} test samples {change}"
+    price = f"{test.mean_passes:.2f} forward passes per sample"
     if test.routed_fraction == 0:
         return Verdict(
             "none",
             "No gain: no specialist is asked",
-            "No test image reaches the gate's threshold, so the ensemble gives the base's answers.",
+            "No test sample reaches the gate's threshold, so the ensemble gives the base's answers.",
         )
     if test.gain_low > 0:
         return Verdict(
@@ -305,11 +307,12 @@ def _example(content: ReportContent, kind: str, example: Example) -> dict[str, A
     names, partition = content.labels.names, content.partition
     own = partition.classes(example.cluster)
     order_C = np.argsort(partition.cluster_of_class_C, kind="stable")
-    height, width = example.pixels_HWC.shape[:2]
+    image = None if isinstance(example.sample, str) else example.sample
     return {
         "kind": kind,
-        "image": figures.image_address(example.pixels_HWC),
-        "pixelated": max(height, width) < 128,
+        "text": figures.shorten(example.sample, LONGEST_TEXT) if isinstance(example.sample, str) else "",
+        "image": None if image is None else figures.image_address(image),
+        "pixelated": image is not None and max(image.shape[:2]) < 128,
         "true": names[example.label],
         "base": names[example.base_class],
         "ensemble": names[example.ensemble_class],

@@ -14,8 +14,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
-from coterie.artifact import BASE_FILE, labels_of, load_ensemble, partition_of, specialist_file, write_head
+from coterie.artifact import BASE_FILE, HEAD_FILE, labels_of, load_ensemble, partition_of, specialist_file, write_head
 from coterie.backbones import Head
+from coterie.backbones.libraries import is_function
+from coterie.backbones.parts import trained_part
 from coterie.config import FitSettings
 from coterie.data import load as load_data
 from coterie.data.additions import extended, read_additions
@@ -43,6 +45,7 @@ def refit(
     out: Path | str,
     *,
     further: bool = False,
+    trust: str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> SpecialistEnsemble:
     """Train one specialist again, on the run's images of its classes and further ones; choose the gate again.
@@ -53,6 +56,7 @@ def refit(
         source: further images of the cluster's classes, see ``read_additions``.
         out: folder of the new run; an unfinished one goes on.
         further: start from the specialist's weights instead of the base's.
+        trust: as for ``load_ensemble``.
         progress: who is told.
 
     Raises:
@@ -77,7 +81,7 @@ def refit(
     )
     file = specialist_file(partition.n_clusters, cluster)
     _copy(old, run, [name for name in _network_files(old) if name != file])
-    ensemble, head = load_ensemble(path), _head(old)
+    ensemble, head = load_ensemble(path, trust=trust), _head(old)
     specialist = ensemble.specialists[str(cluster)] if further else make_specialist(ensemble.base, head, classes)
     job.train_stage(
         f"specialist {cluster} of {partition.n_clusters}",
@@ -86,6 +90,7 @@ def refit(
         job.splits.train.of_classes(classes),
         job.settings.specialist,
         job.settings.seed + 1 + cluster,
+        trained_part(ensemble.base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable),
     )
     return _complete(job, ensemble.base, head, partition)
 
@@ -112,17 +117,15 @@ def add_class(
         progress: who is told.
 
     Raises:
+        BackboneError: the base has no plain linear head, or cannot be built anew with one class more.
         DataError: the run has this class already, or the source has no images of it.
-        BackboneError: the base's head is not one linear layer.
         ArtifactError: the run is unfinished or damaged, or ``out`` holds something else.
     """
     old = Run.open_complete(Path(path))
     old_labels, old_partition = labels_of(old.manifest), partition_of(old.manifest)
     if name in old_labels.names:
         raise DataError(f"{path} has the class {name!r} already; `coterie refit` gives its cluster further images")
-    head = _head(old)
-    if head.more or not isinstance(dict(load_ensemble(path).base.named_modules()).get(head.path), nn.Linear):
-        raise BackboneError(f"a class can be added to a head that is one linear layer; {head.path} is none")
+    _refuse_narrow(old)
     labels = LabelSpace((*old_labels.names, name))
     change = ChangeRecord(kind="add-class", source=source, class_name=name, run=str(path))
     run = _begin(old, Path(out), change)
@@ -135,7 +138,7 @@ def add_class(
     members = [old_partition.classes(k).tolist() for k in range(old_partition.n_clusters)]
     members[cluster].append(len(labels) - 1)
     changed = specialist_file(old_partition.n_clusters, cluster)
-    _copy(old, run, [file for file in _network_files(old) if file not in (changed, BASE_FILE)])
+    _copy(old, run, [file for file in _network_files(old) if file not in (changed, BASE_FILE, HEAD_FILE)])
     return _complete(job, base, head, Partition.from_members(members, len(labels)))
 
 
@@ -146,9 +149,12 @@ def nearest_cluster(embedding: LabelEmbedding, partition: Partition) -> int:
     return int(np.argmax([cosine_C[partition.classes(k)].mean() for k in range(partition.n_clusters)]))
 
 
-def fit_row(feature_ND: Tensor, logits_NC: Tensor, is_new_N: Tensor, start_D: Tensor) -> tuple[Tensor, float]:
+def fit_row(
+    feature_ND: Tensor, logits_NC: Tensor, is_new_N: Tensor, start_D: Tensor, *, bias: bool = True
+) -> tuple[Tensor, float]:
     """Weight row and bias of a new class, all other logits held: a logistic regression, since with the others fixed
-    P(new) = sigmoid(w x + b - log sum exp(others)). Convex, so where it starts decides only how soon it ends.
+    P(new) = sigmoid(w x + b - log sum exp(others)). Convex, so where it starts decides only how soon it ends. Without
+    ``bias``, b is 0.
     """
     parameter_E = torch.cat([start_D, torch.zeros(1)]).requires_grad_()
     offset_N = torch.logsumexp(logits_NC, dim=1)
@@ -156,7 +162,7 @@ def fit_row(feature_ND: Tensor, logits_NC: Tensor, is_new_N: Tensor, start_D: Te
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        score_N = feature_ND @ parameter_E[:-1] + parameter_E[-1] - offset_N
+        score_N = feature_ND @ parameter_E[:-1] + bias * parameter_E[-1] - offset_N
         value = F.binary_cross_entropy_with_logits(score_N, is_new_N.float())
         value = value + ROW_DECAY * parameter_E[:-1].square().sum()
         value.backward()
@@ -165,6 +171,18 @@ def fit_row(feature_ND: Tensor, logits_NC: Tensor, is_new_N: Tensor, start_D: Te
     optimizer.step(loss)
     fitted_E = parameter_E.detach()
     return fitted_E[:-1], float(fitted_E[-1])
+
+
+def _refuse_narrow(old: Run) -> None:
+    """Raises BackboneError unless the base can be built with one class more, and ends in one linear layer."""
+    settings, record, head = FitSettings.from_values(old.manifest.settings), old.manifest.network, _head(old)
+    name = settings.backbone
+    if name.startswith("python:") or is_function(name) or (record is not None and record.transformers is not None):
+        raise BackboneError(
+            f"add-class cannot build {name} with one class more; allowed: bases that coterie builds by name"
+        )
+    if head.more or head.unit or f"{head.path}.weight" not in old.read_tensors(BASE_FILE):
+        raise BackboneError(f"add-class needs a base that ends in one linear layer; this one's head is {head.path}")
 
 
 def _wider_base(job: Job, old: Run) -> tuple[nn.Module, Head]:
@@ -189,23 +207,23 @@ def _add_row(fabric: Fabric, base: nn.Module, head: Head, splits: Splits) -> Non
     """
     body = copy.deepcopy(base)
     body.set_submodule(head.path, nn.Identity())
-    feature_ND = torch.from_numpy(compute_logits(fabric, body, splits.train.images, splits.preprocessing))
+    feature_ND = torch.from_numpy(compute_logits(fabric, body, splits.train.samples, splits.preprocessing))
     layer = copy.deepcopy(head.of(base)).cpu().float()
     is_new_N = splits.train.labels_N == head.out_features
     with torch.no_grad():
         logits_NC = layer(feature_ND)
         length = layer.weight.norm(dim=1).mean()
         start_D = length * F.normalize(feature_ND[is_new_N].mean(0) - feature_ND.mean(0), dim=0)
-    _widen(base, head, *fit_row(feature_ND, logits_NC, is_new_N, start_D))
+    _widen(base, head, *fit_row(feature_ND, logits_NC, is_new_N, start_D, bias=layer.bias is not None))
 
 
 def _widen(base: nn.Module, head: Head, row_D: Tensor, bias: float) -> None:
     old = head.of(base)
-    wide = nn.Linear(old.in_features, old.out_features + 1, bias=True, dtype=old.weight.dtype)
+    wide = nn.Linear(old.in_features, old.out_features + 1, bias=old.bias is not None, dtype=old.weight.dtype)
     with torch.no_grad():
         wide.weight.copy_(torch.cat([old.weight.cpu(), row_D[None]]))
-        known = torch.zeros(old.out_features) if old.bias is None else old.bias.cpu()
-        wide.bias.copy_(torch.cat([known, torch.tensor([bias])]))
+        if old.bias is not None:
+            wide.bias.copy_(torch.cat([old.bias.cpu(), torch.tensor([bias])]))
     base.set_submodule(head.path, wide.to(old.weight.device))
 
 
@@ -250,7 +268,9 @@ def _head(run: Run) -> Head:
 
 
 def _network_files(run: Run) -> list[str]:
-    return [name for name in run.manifest.files if name.startswith((BASE_FILE, "specialists/", "history.json"))]
+    return [
+        name for name in run.manifest.files if name.startswith((BASE_FILE, HEAD_FILE, "specialists/", "history.json"))
+    ]
 
 
 def _copy(old: Run, run: Run, names: list[str]) -> None:
@@ -264,13 +284,19 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
 def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
     splits = job.splits
     write_head(job.run, head.of(base))
-    base_validation_NC = compute_logits(job.fabric, base, splits.validation.images, splits.preprocessing)
+    base_validation_NC = compute_logits(job.fabric, base, splits.validation.samples, splits.preprocessing)
     return complete(job, base, head, [partition], base_validation_NC)
 
 
 def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
     """What the stages need, after the new run has been told what it holds."""
     settings = FitSettings.from_values(old.manifest.settings)
-    data = DataRecord(about=splits.about, classes=splits.labels.names, **vars(splits.preprocessing))
-    run.update(changes=(*old.manifest.changes, change), data=data, head=old.manifest.head, network=old.manifest.network)
+    data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
+    run.update(
+        changes=(*old.manifest.changes, change),
+        data=data,
+        train_counts=splits.train_counts,
+        head=old.manifest.head,
+        network=old.manifest.network,
+    )
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

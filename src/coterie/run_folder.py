@@ -32,7 +32,7 @@ from typing import Any, Literal
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -40,8 +40,9 @@ import coterie
 from coterie.config import CombinerName, FitSettings, ScoreName
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
+from coterie.inputs import AnyPreprocessing
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 CHECKPOINT_FOLDER = "checkpoint"
@@ -59,15 +60,11 @@ class FileRecord(_Frozen):
 
 
 class DataRecord(_Frozen):
-    """What an ensemble must know of its data to take new images."""
+    """What an ensemble must know of its data to take new samples."""
 
     about: str
     classes: tuple[str, ...]
-    height: int
-    width: int
-    channels: Literal[1, 3]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    input: AnyPreprocessing
 
 
 class HeadRecord(_Frozen):
@@ -167,13 +164,14 @@ class ChangeRecord(_Frozen):
 
 
 class Manifest(_Frozen):
-    """All that a run says of itself. Records are filled in as stages finish."""
+    """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     complete: bool = False
     versions: dict[str, str] = Field(default_factory=lambda: installed_versions())
     settings: dict[str, Any]
     data: DataRecord | None = None
+    train_counts: tuple[int, ...] = ()
     head: HeadRecord | None = None
     network: NetworkRecord | None = None
     seconds: dict[str, float] = {}
@@ -182,6 +180,18 @@ class Manifest(_Frozen):
     costs: CostRecord | None = None
     changes: tuple[ChangeRecord, ...] = ()
     files: dict[str, FileRecord] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, values: Any) -> Any:
+        """Format 1 knew images only, and held their form among the data's other values."""
+        if not isinstance(values, dict) or values.get("format") != 1:
+            return values
+        data = values.get("data")
+        if isinstance(data, dict):
+            form = {name: value for name, value in data.items() if name not in ("about", "classes")}
+            data = {"about": data.get("about"), "classes": data.get("classes"), "input": {"kind": "image", **form}}
+        return {**values, "format": FORMAT, "data": data}
 
 
 def installed_versions() -> dict[str, str]:
@@ -303,15 +313,11 @@ class Run:
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
-    def write_weights(self, name: str, network: nn.Module, base: nn.Module | None = None, **records: Any) -> None:
-        """All parameters and buffers of a network; with a ``base``, those that differ from what it has by that name."""
-        known = {} if base is None else base.state_dict()
-        changed = {
-            key: tensor.detach().cpu()
-            for key, tensor in network.state_dict().items()
-            if key not in known or not torch.equal(tensor.cpu(), known[key].cpu())
-        }
-        self.write_tensors(name, changed, **records)
+    def write_weights(self, name: str, network: nn.Module, **records: Any) -> None:
+        """All parameters and buffers of a network."""
+        self.write_tensors(
+            name, {key: tensor.detach().cpu() for key, tensor in network.state_dict().items()}, **records
+        )
 
     def read_weights(self, name: str, network: nn.Module, base: nn.Module | None = None) -> None:
         """Load weights into a network of the same architecture; with a ``base``, what the file lacks is the base's.
@@ -385,6 +391,12 @@ class Run:
 
 def _to_json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def weights_beyond(base: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those that differ from what a base has by the same name: what must be kept beside it."""
+    known = {key: tensor.cpu() for key, tensor in base.state_dict().items()}
+    return {key: tensor for key, tensor in weights.items() if key not in known or not torch.equal(tensor, known[key])}
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:

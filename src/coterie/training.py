@@ -6,11 +6,12 @@ import ctypes
 import logging
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
@@ -21,9 +22,11 @@ from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.checkpoint import State, capture, restore
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Batches, plain_batches
-from coterie.data.splits import Images, Preprocessing
 from coterie.errors import SettingsError, TrainingError
+from coterie.inputs import Preprocessing, Samples
 from coterie.progress import Progress
+from coterie.ranks import Ranks
+from coterie.together import together
 from coterie.watch import Watch
 
 # Fabric announces its precision each time; the plan says it once.
@@ -34,6 +37,7 @@ STEPS_PER_READ = 10
 NO_STEPS = np.zeros((0, 2), dtype=np.float32)
 # Trainings of neighbouring seeds draw their dropout from streams this far apart.
 SEED_STRIDE = 1_000_003
+RANK_STRIDE = 2**53
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class EpochRecord:
         return asdict(self)
 
 
-def make_fabric(hardware: HardwareSettings) -> Fabric:
-    """Device and precision, by Lightning Fabric.
+def make_fabric(hardware: HardwareSettings, ranks: Ranks = Ranks()) -> Fabric:  # noqa: B008 - frozen
+    """Device and precision, by Lightning Fabric; with several ranks, joined to the others.
 
     Raises:
         SettingsError: the accelerator is not there.
@@ -65,7 +69,17 @@ def make_fabric(hardware: HardwareSettings) -> Fabric:
         here = ", ".join(name for name, there in available.items() if there)
         raise SettingsError(f"hardware.accelerator = {accelerator!r}: not on this machine; here: {here}")
     bf16 = hardware.precision == "bf16" or (hardware.precision == "auto" and _computes_in_bf16(accelerator))
-    return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if bf16 else "32-true")
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if bf16 else "32-true"
+    if ranks.world == 1:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    # Each step's batch norms leave all ranks with the same running figures: no need to send them.
+    strategy = DDPStrategy(broadcast_buffers=False)
+    nodes = ranks.world // ranks.here
+    fabric = Fabric(
+        accelerator=accelerator, devices=ranks.here, num_nodes=nodes, strategy=strategy, precision=precision
+    )
+    fabric.launch()
+    return fabric
 
 
 def _keep_freed_memory() -> None:
@@ -144,11 +158,12 @@ def train(
     def captured() -> State:
         return capture(network, plain_optimizer, schedule, history, meter.steps_K2())
 
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    with together(fabric), torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         for epoch in range(len(history), settings.epochs):
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
-                torch.manual_seed(batches.seed * SEED_STRIDE + meter.step)  # of dropout and the like
-                meter.add(*training_step(fabric, model, optimizer, settings, inputs, labels))
+                # Of dropout and the like, which differs from rank to rank.
+                torch.manual_seed(batches.seed * SEED_STRIDE + meter.step + fabric.global_rank * RANK_STRIDE)
+                meter.add(fabric, *training_step(fabric, model, optimizer, settings, inputs, labels))
                 schedule.step()
                 watch.step(captured)
             history.append(meter.close())
@@ -185,9 +200,10 @@ class _Meter:
         if self.step:
             progress.advance(self.step)
 
-    def add(self, loss: Tensor, accuracy: Tensor) -> None:
+    def add(self, fabric: Fabric, loss: Tensor, accuracy: Tensor) -> None:
         self.step += 1
-        self.unread.append(torch.stack((loss.float(), accuracy)))
+        figures = torch.stack((loss.float(), accuracy))
+        self.unread.append(cast("Tensor", fabric.all_reduce(figures, reduce_op="mean")))
         if len(self.unread) == STEPS_PER_READ:
             self._flush()
 
@@ -221,12 +237,12 @@ class _Meter:
 
 @torch.inference_mode()
 def compute_logits(
-    fabric: Fabric, network: nn.Module, images: Images, preprocessing: Preprocessing, batch_size: int = 500
+    fabric: Fabric, network: nn.Module, samples: Samples, preprocessing: Preprocessing, batch_size: int = 500
 ) -> NDArray[np.float32]:
-    """Logits of all images, in order, not augmented: float32 of shape (N, width of the head)."""
+    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
     network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with fabric.autocast():
         batches = [
-            network(inputs).float().cpu() for inputs in plain_batches(images, preprocessing, batch_size, fabric.device)
+            network(inputs).float().cpu() for inputs in plain_batches(samples, preprocessing, batch_size, fabric.device)
         ]
     return torch.cat(batches).numpy()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from typing_extensions import override
 
-from coterie.checkpoint import CheckpointFile, State
+from coterie.checkpoint import Checkpoint, State
 
 
 class Watch:
@@ -30,7 +30,7 @@ class Watch:
 class StageWatch(Watch):
     """Keeps the state of a stage in a file, at the end of each epoch or every ``every`` steps."""
 
-    def __init__(self, file: CheckpointFile, every: int | None) -> None:
+    def __init__(self, file: Checkpoint, every: int | None) -> None:
         self.file = file
         self.every = every
         self.steps = 0

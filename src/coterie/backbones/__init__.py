@@ -10,45 +10,104 @@ from torch import nn
 from coterie.backbones.convnet import ConvNet
 from coterie.backbones.head import Head, find_head, replace_head
 from coterie.backbones.libraries import build_torchvision, call_function, is_function, load_transformers
+from coterie.backbones.ngram import NGramNet
 from coterie.backbones.output import LogitsOf, logit_parts
+from coterie.backbones.parts import TrainedPart, cut_points, trained_part
+from coterie.backbones.table import TableMLP
+from coterie.backbones.vector import MLP, LinearNet
 from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import BackboneError
+from coterie.inputs import (
+    FeaturePreprocessing,
+    ImagePreprocessing,
+    NGramPreprocessing,
+    Preprocessing,
+    SentencePreprocessing,
+    TablePreprocessing,
+)
 
-__all__ = ["ConvNet", "Head", "LogitsOf", "WideResNet", "build", "find_head", "logit_parts", "replace_head"]
+__all__ = [
+    "ConvNet",
+    "Head",
+    "LogitsOf",
+    "TrainedPart",
+    "WideResNet",
+    "build",
+    "cut_points",
+    "find_head",
+    "logit_parts",
+    "replace_head",
+    "trained_part",
+]
 
 
-def build(name: str, n_classes: int, channels: int, seed: int) -> nn.Module:
+def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) -> nn.Module:
     """A network with fresh weights, by name.
 
     Args:
-        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH``, ``timm:NAME``, ``torchvision:NAME``, ``transformers:DIR``, whose
-            configuration says all, or ``module:function``, which is called.
+        name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH``, ``timm:NAME``, ``torchvision:NAME`` or ``transformers:DIR``, whose
+            configuration says all, for images; ``linear`` or ``mlp-WIDTH`` for features and sentence embeddings;
+            ``ngram-WIDTH`` for n-grams of texts; ``table-mlp-WIDTH`` for rows of tables; ``module:function``, which
+            is called, for anything.
         n_classes: C, the width of its output.
-        channels: of the images: 1 grey, 3 RGB.
+        preprocessing: what makes its inputs, of which it has to know shape and sizes.
         seed: of the weights; the global generator is left as it was.
 
     Raises:
-        BackboneError: the name is unknown, its sizes do not make a network, or timm is not installed.
+        BackboneError: the name is unknown or of another modality, its sizes do not make a network, or timm is not
+            installed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if match := re.fullmatch(r"convnet-(\d+)", name):
-            return ConvNet(int(match[1]), n_classes, channels)
-        if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
-            return WideResNet(int(match[1]), int(match[2]), n_classes, channels)
-        if name.startswith("timm:"):
-            return _build_timm(name.removeprefix("timm:"), n_classes, channels)
-        if name.startswith("torchvision:"):
-            return build_torchvision(name.removeprefix("torchvision:"), n_classes, channels)
-        if name.startswith("transformers:"):
-            return load_transformers(name.removeprefix("transformers:"))[0]
         if is_function(name):
             return call_function(name)
-    if name.startswith("python:"):
-        raise BackboneError(f"{name} was passed from Python, and is needed again: coterie.fit(..., base=network)")
+        if name.startswith("python:"):
+            raise BackboneError(f"{name} was passed from Python, and is needed again: coterie.fit(..., base=network)")
+        if isinstance(preprocessing, ImagePreprocessing):
+            return _build_image(name, n_classes, preprocessing.channels)
+        network = _build_small(name, n_classes, preprocessing)
+    if network is None:
+        kind, allowed = _SMALL[type(preprocessing)]
+        raise BackboneError(f"backbone {name!r} is not one for {kind}; allowed: {allowed}, module:function")
+    return network
+
+
+_SMALL: dict[type[Preprocessing], tuple[str, str]] = {
+    FeaturePreprocessing: ("features", "linear, mlp-WIDTH (mlp-256)"),
+    SentencePreprocessing: ("sentence embeddings", "linear, mlp-WIDTH (mlp-256)"),
+    NGramPreprocessing: ("n-grams of texts", "ngram-WIDTH (ngram-64)"),
+    TablePreprocessing: ("rows of tables", "table-mlp-WIDTH (table-mlp-128)"),
+}
+
+
+def _build_small(name: str, n_classes: int, preprocessing: Preprocessing) -> nn.Module | None:
+    """A network for anything but images; None where the name is none for this kind of input."""
+    if isinstance(preprocessing, FeaturePreprocessing | SentencePreprocessing):
+        if name == "linear":
+            return LinearNet(preprocessing.shape[0], n_classes)
+        if match := re.fullmatch(r"mlp-(\d+)", name):
+            return MLP(int(match[1]), preprocessing.shape[0], n_classes)
+    if isinstance(preprocessing, NGramPreprocessing) and (match := re.fullmatch(r"ngram-(\d+)", name)):
+        return NGramNet(int(match[1]), preprocessing.buckets, n_classes)
+    if isinstance(preprocessing, TablePreprocessing) and (match := re.fullmatch(r"table-mlp-(\d+)", name)):
+        return TableMLP(int(match[1]), 2 * len(preprocessing.numeric), preprocessing.cardinalities, n_classes)
+    return None
+
+
+def _build_image(name: str, n_classes: int, channels: int) -> nn.Module:
+    if match := re.fullmatch(r"convnet-(\d+)", name):
+        return ConvNet(int(match[1]), n_classes, channels)
+    if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
+        return WideResNet(int(match[1]), int(match[2]), n_classes, channels)
+    if name.startswith("timm:"):
+        return _build_timm(name.removeprefix("timm:"), n_classes, channels)
+    if name.startswith("torchvision:"):
+        return build_torchvision(name.removeprefix("torchvision:"), n_classes, channels)
+    if name.startswith("transformers:"):
+        return load_transformers(name.removeprefix("transformers:"))[0]
     raise BackboneError(
-        f"unknown backbone {name!r}; allowed: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), timm:NAME, "
-        "torchvision:NAME, transformers:DIR, module:function"
+        f"unknown backbone {name!r}; allowed for images: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), "
+        "timm:NAME, torchvision:NAME, transformers:DIR, module:function"
     )
 
 

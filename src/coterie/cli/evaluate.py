@@ -13,13 +13,14 @@ from coterie.cli.arguments import TRUST, RunFolder, make_console
 def evaluate(
     run: RunFolder,
     source: Annotated[
-        str | None, tyro.conf.arg(help="labelled images to judge on, as fit's --data.source; the run's own if left out")
+        str | None,
+        tyro.conf.arg(help="labelled samples to judge on, as --data.source of fit; its own if left out"),
     ] = None,
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
     split: Annotated[Literal["validation", "test"], tyro.conf.arg(help="which split")] = "test",
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
-    """Judge a run: on its own test data from stored logits, or on other labelled images."""
+    """Judge a run: on its own test data from stored logits, or on other labelled samples."""
     from coterie import artifact
     from coterie.evaluation import evaluate as judge
     from coterie.run_folder import Run
@@ -30,7 +31,8 @@ def evaluate(
         artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split, trust)
     )
     manifest = folder.manifest
-    result = judge(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest))
+    train_count_C = artifact.train_counts_of(manifest)
+    result = judge(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest), train_count_C)
     if as_json:
         print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:

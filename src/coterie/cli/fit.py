@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from coterie.cli.arguments import TRUST, make_console
-from coterie.config import FitSettings
+from coterie.config import EngineSettings, FitSettings
 
 
 def make_fit(defaults: FitSettings) -> Callable[..., None]:
@@ -18,6 +18,7 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
     def fit(
         out: Annotated[Path, tyro.conf.arg(metavar="RUN", help="folder for the run; an unfinished one goes on")],
         settings: Annotated[FitSettings, tyro.conf.arg(name="", help="")] = defaults,
+        engine: Annotated[EngineSettings, tyro.conf.arg(name="", help="")] = EngineSettings(),  # noqa: B008 - frozen
         config: Annotated[
             Path | None, tyro.conf.arg(metavar="FILE", help="YAML file of settings; options go over it")
         ] = None,
@@ -37,7 +38,7 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
         base_run = Path(base) if base is not None and is_run(base) else None
         if base is not None and base_run is None:
             settings = settings.model_copy(update={"backbone": base})
-        _fit(out, settings, base_run, trust, dry_run)
+        _fit(out, settings, engine, base_run, trust, dry_run)
 
     return fit
 
@@ -47,22 +48,35 @@ def is_run(place: str) -> bool:
     return (Path(place) / "manifest.json").is_file()
 
 
-def _fit(out: Path, settings: FitSettings, base_run: Path | None, trust: str | None, dry_run: bool) -> None:
+def _fit(
+    out: Path,
+    settings: FitSettings,
+    engine: EngineSettings,
+    base_run: Path | None,
+    trust: str | None,
+    dry_run: bool,
+) -> None:
     from coterie import artifact, pipeline
     from coterie.base import refuse_untrusted
     from coterie.data import load
     from coterie.plan import make_plan
+    from coterie.ranks import Ranks
     from coterie.run_folder import Run
     from coterie.terminal.plan import print_plan
     from coterie.terminal.progress import make_progress
     from coterie.terminal.report import print_report
 
+    if Ranks.of_environment().rank > 0:
+        if not dry_run:
+            pipeline.help_train_base(settings, base_run=base_run)
+        return
     console = make_console()
     if base_run is not None:
         refuse_untrusted(settings.backbone, trust)
     run = Run.create_or_resume(out, settings)
     if run.manifest.complete:
         console.print(f"{out} is finished; nothing to do.", highlight=False)
+        pipeline.dismiss_helpers(settings)
     else:
         splits = load(settings.data, settings.seed)
         for name in splits.skipped:
@@ -71,7 +85,7 @@ def _fit(out: Path, settings: FitSettings, base_run: Path | None, trust: str | N
         if dry_run:
             return
         with make_progress(console) as progress:
-            pipeline.fit(settings, out, splits=splits, base_run=base_run, progress=progress)
+            pipeline.fit(settings, out, splits=splits, base_run=base_run, progress=progress, engine=engine)
         run = Run.open(out)
     print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

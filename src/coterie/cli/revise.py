@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from coterie.cli.arguments import RunFolder, make_console
+from coterie.cli.arguments import TRUST, RunFolder, make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +27,7 @@ def refit(
     further: Annotated[
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="go on from the specialist's weights, not the base's")
     ] = False,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
     """Train one specialist again, with more images of its classes; the others are copied."""
     from coterie.revise import refit as revise
@@ -34,7 +35,7 @@ def refit(
 
     console = make_console()
     with make_progress(console) as progress:
-        revise(run, cluster, source, out, further=further, progress=progress)
+        revise(run, cluster, source, out, further=further, trust=trust, progress=progress)
     _print_result(console, out)
 
 

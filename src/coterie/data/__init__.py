@@ -1,39 +1,43 @@
-"""Labelled images from several sources, behind one function."""
+"""Labelled samples from several sources, behind one function."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from coterie.config import DataSettings
-from coterie.data.decode import read_images
+from coterie.data.new import read_new
 from coterie.data.splits import Splits
 from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing, Preprocessing
 from coterie.labels import LabelSpace
 
-__all__ = ["load", "read_groups", "read_images"]
+__all__ = ["load", "read_groups", "read_new"]
 
 
-def load(settings: DataSettings, seed: int) -> Splits:
-    """Load (or generate) training, validation and test images; the same seed cuts the same splits.
+def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None) -> Splits:
+    """Load (or generate) training, validation and test samples; the same seed cuts the same splits.
 
     Args:
-        settings: source and form of the images.
+        settings: source and form of the samples.
         seed: of the splits, where ``settings.split_seed`` leaves it open.
+        preprocessing: that of a run, where its networks are to take the samples; learned from train if left out.
 
     Raises:
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
-    splits = _load(settings, seed if settings.split_seed is None else settings.split_seed)
+    splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
     if settings.mean is None or settings.std is None:
         return splits
     form = splits.preprocessing
+    if not isinstance(form, ImagePreprocessing):
+        raise DataError("data.mean and data.std are for images; other data is standardised as its training samples are")
     if len(settings.mean) != form.channels:
         raise DataError(f"data.mean has {len(settings.mean)} numbers; the images have {form.channels} channel(s)")
     mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
     return replace(splits, preprocessing=replace(form, mean=mean, std=std))
 
 
-def _load(settings: DataSettings, seed: int) -> Splits:
+def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
     # A source is imported when it is asked for: glyphs needs no `datasets`, parquet no fonts.
     kind, _, place = settings.source.partition(":")
     if kind == "glyphs":
@@ -44,9 +48,15 @@ def _load(settings: DataSettings, seed: int) -> Splits:
         from coterie.data import torchvision
 
         return torchvision.load(settings, seed)
+    if kind == "features" and not place.endswith(".parquet"):
+        from coterie.data import features
+
+        return features.load_npz(place, settings, seed, preprocessing)
     from coterie.data import huggingface
 
-    return huggingface.load(kind, place, settings, seed)
+    if kind == "features":
+        kind, settings = "parquet", settings.model_copy(update={"modality": "features"})
+    return huggingface.load(kind, place, settings, seed, preprocessing)
 
 
 def read_groups(settings: DataSettings, column: str, labels: LabelSpace) -> tuple[str, ...]:
@@ -61,8 +71,8 @@ def read_groups(settings: DataSettings, column: str, labels: LabelSpace) -> tupl
         DataError: the source has no columns, or not this one; a class that lies in several groups; other classes.
     """
     kind, _, place = settings.source.partition(":")
-    if kind in ("glyphs", "cifar100"):
-        raise DataError(f"{settings.source} has no column {column!r} for groups; parquet, folder and hub may have one")
+    if kind in ("glyphs", "cifar100", "features"):
+        raise DataError(f"{settings.source} has no column {column!r} for groups; files and the hub may have one")
     from coterie.data import huggingface
 
     space, groups = huggingface.load_groups(kind, place, settings, column)

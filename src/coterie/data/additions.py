@@ -12,8 +12,9 @@ from typing_extensions import override
 from coterie.config import DataSettings
 from coterie.data.cut import cut_missing
 from coterie.data.decode import EncodedImages, FileImages, Form, read_images
-from coterie.data.splits import Images, Preprocessing, Split, Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.labels import LabelSpace
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -21,10 +22,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FEWEST = 3
 
 
-class JoinedImages(Images):
-    """The images of ``first``, then those of ``second``; ``rows`` picks and orders some of them."""
+class JoinedSamples(Samples):
+    """The samples of ``first``, then those of ``second``; ``rows`` picks and orders some of them."""
 
-    def __init__(self, first: Images, second: Images, rows: Tensor | None = None) -> None:
+    def __init__(self, first: Samples, second: Samples, rows: Tensor | None = None) -> None:
         self.first, self.second = first, second
         self.rows = torch.arange(len(first) + len(second)) if rows is None else rows
 
@@ -34,37 +35,44 @@ class JoinedImages(Images):
 
     @property
     @override
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.first.shape
 
     @override
     def read(self, rows_B: Tensor) -> Tensor:
         places = self.rows[rows_B]
         later = places >= len(self.first)
-        pixels = torch.empty((len(places), *self.shape), dtype=torch.uint8)
-        if not later.all():
-            pixels[~later] = self.first.read(places[~later])
-        if later.any():
-            pixels[later] = self.second.read(places[later] - len(self.first))
-        return pixels
+        values = torch.cat([self.first.read(places[~later]), self.second.read(places[later] - len(self.first))])
+        # Those of the first came first: back to the order that was asked for.
+        order = torch.cat([torch.nonzero(~later), torch.nonzero(later)]).squeeze(1)
+        return values[torch.argsort(order)]
 
     @override
-    def take(self, rows: Tensor) -> JoinedImages:
-        return JoinedImages(self.first, self.second, self.rows[rows])
+    def take(self, rows: Tensor) -> JoinedSamples:
+        return JoinedSamples(self.first, self.second, self.rows[rows])
+
+    @override
+    def show(self, row: int) -> str:
+        place = int(self.rows[row])
+        n_first = len(self.first)
+        return self.first.show(place) if place < n_first else self.second.show(place - n_first)
 
 
-def read_additions(source: str, preprocessing: Preprocessing, settings: DataSettings) -> dict[str, Images]:
+def read_additions(source: str, preprocessing: Preprocessing, settings: DataSettings) -> dict[str, Samples]:
     """The images of each class of a source, in the form that a run's networks take.
 
     Args:
         source: ``folder:DIR`` with a folder per class, one being enough; or ``parquet:DIR`` with an image and a label
             column.
-        preprocessing: of the run.
+        preprocessing: of the run, which must be of images.
         settings: of the run's data, for the names of the columns.
 
     Raises:
-        DataError: the source cannot be read, holds no image, or one that cannot be decoded; named.
+        DataError: the run is of something else; the source cannot be read, holds no image, or one that cannot be
+            decoded; named.
     """
+    if not isinstance(preprocessing, ImagePreprocessing):
+        raise DataError("further samples can be added to a run of images only; this run is not")
     kind, _, place = source.partition(":")
     if kind == "folder" and place:
         return _read_folder(Path(place), preprocessing, skip_broken=settings.skip_broken)
@@ -75,7 +83,7 @@ def read_additions(source: str, preprocessing: Preprocessing, settings: DataSett
     )
 
 
-def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Images], settings: DataSettings) -> Splits:
+def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], settings: DataSettings) -> Splits:
     """Splits with further images, cut by the same shares as the run's own where it lacked a split.
 
     Args:
@@ -90,6 +98,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Images], s
     few = [f"{name} ({len(images)})" for name, images in additions.items() if len(images) < FEWEST]
     if few:
         raise DataError(f"at least {FEWEST} images of a class are needed, one for each split; got {', '.join(few)}")
+    settings = settings.model_copy(update={"imbalance": None})  # it is the run's, and was made once
     parts: dict[str, Split] = {name: getattr(splits, name) for name in ("train", "validation", "test")}
     for name, images in additions.items():
         label_N = torch.full((len(images),), labels.names.index(name), dtype=torch.int64)
@@ -107,13 +116,13 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Images], s
 
 
 def _joined(one: Split, other: Split) -> Split:
-    return Split(JoinedImages(one.images, other.images), torch.cat([one.labels_N, other.labels_N]))
+    return Split(JoinedSamples(one.samples, other.samples), torch.cat([one.labels_N, other.labels_N]))
 
 
-def _read_folder(root: Path, preprocessing: Preprocessing, *, skip_broken: bool) -> dict[str, Images]:
+def _read_folder(root: Path, preprocessing: ImagePreprocessing, *, skip_broken: bool) -> dict[str, Samples]:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
-    found: dict[str, Images] = {}
+    found: dict[str, Samples] = {}
     for folder in sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")):
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
         if files:
@@ -123,7 +132,7 @@ def _read_folder(root: Path, preprocessing: Preprocessing, *, skip_broken: bool)
     return found
 
 
-def _read_parquet(place: str, preprocessing: Preprocessing, settings: DataSettings) -> dict[str, Images]:
+def _read_parquet(place: str, preprocessing: ImagePreprocessing, settings: DataSettings) -> dict[str, Samples]:
     import datasets
 
     from coterie.data.columns import image_column, label_column

@@ -1,7 +1,7 @@
-"""Images -> batches on the device: one way for images in memory, one for images that workers decode.
+"""Samples -> batches on the device: one way for samples in memory, one for images that workers decode.
 
-Both crop and mirror at random and normalise. In memory a whole batch is augmented at once, by index arithmetic on
-uint8; from files, each image by torchvision's transforms in the workers. A batch depends on the seed, the epoch and
+Both crop and mirror images at random and normalise. In memory a whole batch is augmented at once, by index arithmetic
+on uint8; from files, each image by torchvision's transforms in the workers. A batch depends on the seed, the epoch and
 its place in it alone, not on the batches before it or on the number of workers, so that training can start again at
 any step.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -20,28 +19,53 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.utils.data import DataLoader, Dataset, Sampler
 from typing_extensions import override
 
-from coterie.data.splits import Images, MemoryImages, Preprocessing, Split
+from coterie.data.splits import Split
+from coterie.errors import DataError
+from coterie.inputs import Preprocessing, Samples
+from coterie.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop out of an image padded by ``crop_padding`` pixels of zeros; random horizontal flip; a square hole of
-    ``cutout`` pixels, centred anywhere and filled with the mean (DeVries and Taylor 2017, arXiv 1708.04552).
+    """What is done to images in training; other samples get ``NO_AUGMENTATION``.
+
+    Random crop out of an image padded by ``crop_padding`` pixels of zeros; random horizontal flip; a square hole of
+    ``cutout`` pixels, centred anywhere and filled with ``fill``, the mean per channel (DeVries and Taylor 2017, arXiv
+    1708.04552).
     """
 
     crop_padding: int
     flip: bool
     cutout: int = 0
+    fill: tuple[float, ...] = (0.0,)
+
+
+NO_AUGMENTATION = Augmentation(crop_padding=0, flip=False)
 
 
 class Batches(ABC):
-    """Shuffled, augmented training batches: inputs float32 (B, channels, H, W), labels int64 (B,)."""
+    """Shuffled, augmented training batches: inputs as the preprocessing makes them (B, ...), labels int64 (B,)."""
 
-    def __init__(self, split: Split, preprocessing: Preprocessing, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, split: Split, preprocessing: Preprocessing, batch_size: int, seed: int, *, balanced: bool
+    ) -> None:
         self.split = split
         self.preprocessing = preprocessing
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
+        self.balanced = balanced
+        self.ranks = Ranks()
+
+    def share_out(self, ranks: Ranks) -> None:
+        """Yield one rank's part of each batch. The batches, and what their augmentation is drawn from, stay the same.
+
+        Raises:
+            DataError: there are fewer samples than ranks.
+        """
+        self.ranks = ranks
+        self.batch_size -= self.batch_size % ranks.world
+        if self.batch_size == 0:
+            raise DataError(f"{len(self.split)} training samples cannot be shared out over {ranks.world} ranks")
 
     def __len__(self) -> int:
         """Steps per epoch. What is left after the last full batch comes up in another epoch."""
@@ -53,7 +77,11 @@ class Batches(ABC):
 
     def draws(self, epoch: int, first: int) -> Iterator[tuple[Tensor, torch.Generator]]:
         """The rows of each batch of an epoch from the ``first`` on, and what its augmentation is drawn from."""
-        order = torch.randperm(len(self.split), generator=self._generator(epoch, 0))
+        generator = self._generator(epoch, 0)
+        if self.balanced:
+            order = balanced_rows(self.split.labels_N, generator)
+        else:
+            order = torch.randperm(len(self.split), generator=generator)
         batches = order[: len(self) * self.batch_size].split(self.batch_size)
         for number, rows in enumerate(batches[first:], start=first):
             yield rows, self._generator(epoch, number + 1)
@@ -64,23 +92,29 @@ class Batches(ABC):
 
 
 class MemoryBatches(Batches):
-    """From images in memory, which move to the device once an epoch."""
+    """From samples in memory, which move to the device once an epoch."""
 
     def __init__(
-        self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation, batch_size: int, seed: int
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        *,
+        balanced: bool,
     ) -> None:
-        super().__init__(split, preprocessing, batch_size, seed)
+        super().__init__(split, preprocessing, batch_size, seed, balanced=balanced)
         self.augmentation = augmentation
 
     @override
     def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        images = cast("MemoryImages", self.split.images)
-        pixels_NHWC = images.pixels_NHWC.to(device)
+        samples = self.split.samples.to(device)
         for rows, generator in self.draws(number, first):
-            pixels = pixels_NHWC[images.rows[rows].to(device)]
-            pixels = augment(pixels, self.augmentation, generator)
-            pixels = cut_out(pixels, self.augmentation.cutout, self.preprocessing.mean, generator)
-            yield self.preprocessing(pixels), self.split.labels_N[rows].to(device)
+            batch = augment(samples.read(rows).to(device), self.augmentation, generator)
+            batch = cut_out(batch, self.augmentation.cutout, self.augmentation.fill, generator)
+            part = self.ranks.part
+            yield self.preprocessing(batch[part]), self.split.labels_N[rows[part]].to(device)
 
 
 class StreamedBatches(Batches):
@@ -94,9 +128,11 @@ class StreamedBatches(Batches):
         batch_size: int,
         seed: int,
         workers: int,
+        *,
+        balanced: bool,
     ) -> None:
-        super().__init__(split, preprocessing, batch_size, seed)
-        self.dataset = _AugmentedDataset(split, augmentation, preprocessing)
+        super().__init__(split, preprocessing, batch_size, seed, balanced=balanced)
+        self.dataset = _AugmentedDataset(split, augmentation)
         self.workers = workers
 
     @override
@@ -119,30 +155,40 @@ def training_batches(
     batch_size: int,
     seed: int,
     workers: int,
+    balanced: bool = False,
 ) -> Batches:
-    """The way that suits where the images are."""
-    if isinstance(split.images, MemoryImages):
-        return MemoryBatches(split, preprocessing, augmentation, batch_size, seed)
-    return StreamedBatches(split, preprocessing, augmentation, batch_size, seed, workers)
+    """The way that suits where the samples are; ``balanced``: an epoch has about as many samples of each class."""
+    if split.samples.streamed:
+        return StreamedBatches(split, preprocessing, augmentation, batch_size, seed, workers, balanced=balanced)
+    return MemoryBatches(split, preprocessing, augmentation, batch_size, seed, balanced=balanced)
+
+
+def balanced_rows(labels_N: Tensor, generator: torch.Generator) -> Tensor:
+    """As many rows as there are: of each a class is drawn first, of those there are, then a sample of it."""
+    classes, count_C = torch.unique(labels_N, return_counts=True)
+    by_class = torch.argsort(labels_N, stable=True)
+    class_N = torch.randint(len(classes), (len(labels_N),), generator=generator)
+    place_N = (torch.rand(len(labels_N), generator=generator, dtype=torch.float64) * count_C[class_N]).long()
+    return by_class[(count_C.cumsum(0) - count_C)[class_N] + place_N]
 
 
 def plain_batches(
-    images: Images, preprocessing: Preprocessing, batch_size: int, device: torch.device
+    samples: Samples, preprocessing: Preprocessing, batch_size: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """All images in order, not augmented, as inputs (B, channels, H, W) on the device."""
-    for rows in torch.arange(len(images)).split(batch_size):
-        yield preprocessing(images.read(rows).to(device))
+    """All samples in order, not augmented, as inputs on the device."""
+    for rows in torch.arange(len(samples)).split(batch_size):
+        yield preprocessing(samples.read(rows).to(device))
 
 
 def augment(pixels_BHWC: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Crop and mirror each image of a uint8 batch at random, keeping its shape.
+    """Crop and mirror each image of a uint8 batch at random, keeping its shape; without either, any batch as it is.
 
     The draws come from ``generator``, on the CPU, so that every device sees the same ones.
     """
-    n, height, width, channels = pixels_BHWC.shape
-    device = pixels_BHWC.device
+    n, device = len(pixels_BHWC), pixels_BHWC.device
     padding = augmentation.crop_padding
     if padding:
+        height, width, channels = pixels_BHWC.shape[1:]
         padded = F.pad(pixels_BHWC, (0, 0, padding, padding, padding, padding))
         batch, row, column, channel = padded.stride()
         # Every crop of every image as a view: (B, 2p + 1, 2p + 1, H, W, channels). Indexing it copies the chosen ones.
@@ -179,10 +225,10 @@ def cut_out(pixels_BHWC: Tensor, side: int, fill: tuple[float, ...], generator: 
 class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
     """One image at a time, through torchvision.transforms.v2; runs in the workers."""
 
-    def __init__(self, split: Split, augmentation: Augmentation, preprocessing: Preprocessing) -> None:
+    def __init__(self, split: Split, augmentation: Augmentation) -> None:
         from torchvision.transforms import v2
 
-        height, width, _ = split.images.shape
+        height, width, _ = split.samples.shape
         steps: list[object] = []
         if augmentation.crop_padding:
             steps.append(v2.RandomCrop((height, width), padding=augmentation.crop_padding))
@@ -190,7 +236,7 @@ class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
             steps.append(v2.RandomHorizontalFlip())
         self.split = split
         self.cutout = augmentation.cutout
-        self.fill = preprocessing.mean
+        self.fill = augmentation.fill
         self.transform = v2.Compose(steps) if steps else v2.Identity()
 
     def __len__(self) -> int:
@@ -198,7 +244,7 @@ class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: tuple[int, int]) -> tuple[Tensor, Tensor]:
         row, seed = draw
-        pixels_HWC = self.split.images.read(torch.tensor([row]))[0]
+        pixels_HWC = self.split.samples.read(torch.tensor([row]))[0]
         with torch.random.fork_rng(devices=[]):  # torchvision's transforms draw from torch's own generator
             torch.default_generator.manual_seed(seed)
             image = self.transform(pixels_HWC.permute(2, 0, 1)).permute(1, 2, 0)
@@ -219,4 +265,4 @@ class _SeededBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for rows, generator in self.batches.draws(self.epoch, self.first):
             seeds = torch.randint(2**62, (len(rows),), generator=generator)
-            yield list(zip(rows.tolist(), seeds.tolist(), strict=True))
+            yield list(zip(rows.tolist(), seeds.tolist(), strict=True))[self.batches.ranks.part]

@@ -1,18 +1,63 @@
-"""Which columns of a table hold the images and the labels, and what the labels' classes are."""
+"""Which columns of a table hold what: images, texts, vectors, labels; and what the labels' classes are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import datasets
 import numpy as np
 
+from coterie.config import DataSettings
 from coterie.errors import DataError
 from coterie.labels import LabelSpace
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 STRINGS = ("string", "large_string")
+FLOATS = ("float16", "float32", "float64")
+
+Modality = Literal["image", "text", "table", "features"]
+
+
+def find_modality(features: datasets.Features, label: str, settings: DataSettings) -> Modality:
+    """What the columns besides the label's hold, by their types: images, vectors, one column of texts, or a table.
+
+    What the settings name goes first: the modality, or the column of a modality.
+    """
+    others = {name: feature for name, feature in features.items() if name != label}
+    if settings.modality is not None:
+        return settings.modality
+    if settings.text is not None:
+        return "text"
+    if settings.image is not None or any(_holds_image(feature) for feature in others.values()):
+        return "image"
+    if any(_holds_vector(feature) for feature in others.values()) and settings.columns is None:
+        return "features"
+    if len(others) == 1 and all(_is_value(feature, STRINGS) for feature in others.values()):
+        return "text"
+    return "table"
+
+
+def text_column(features: datasets.Features, wanted: str | None, label: str) -> str:
+    """The name of the column of texts: ``wanted``, or else the only one of texts besides the label's.
+
+    Raises:
+        DataError: none or several, or ``wanted`` is missing or of another type; the candidates are named.
+    """
+    candidates = [name for name, feature in features.items() if name != label and _is_value(feature, STRINGS)]
+    return _choose("text", "texts", features, candidates, wanted)
+
+
+def vector_column(features: datasets.Features, wanted: tuple[str, ...] | None) -> str:
+    """The name of the column of vectors: ``wanted``, or else the only one.
+
+    Raises:
+        DataError: none or several, or ``wanted`` is missing, several, or of another type; the candidates are named.
+    """
+    candidates = [name for name, feature in features.items() if _holds_vector(feature)]
+    if wanted is not None and len(wanted) > 1:
+        raise DataError(f"features are one column of vectors; --data.columns names {len(wanted)}: {', '.join(wanted)}")
+    return _choose("columns", "lists of numbers", features, candidates, wanted[0] if wanted else None)
 
 
 def image_column(features: datasets.Features, wanted: str | None) -> str:
@@ -27,16 +72,20 @@ def image_column(features: datasets.Features, wanted: str | None) -> str:
     return _choose("image", "encoded images", features, candidates, wanted)
 
 
-def label_column(features: datasets.Features, wanted: str | None) -> str:
-    """The name of the label column: ``wanted``, or else the only one of classes, or of text or integers.
+def label_column(features: datasets.Features, wanted: str | None, text: str | None = None) -> str:
+    """The name of the label column: ``wanted``, or else the only one of classes, or of text or integers that is not
+    the column of texts: ``text``, or one of that name.
 
     Raises:
         DataError: none or several, or ``wanted`` is missing or of another type; the candidates are named.
     """
     declared = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     plain = [name for name, feature in features.items() if _is_value(feature, INTEGERS + STRINGS)]
-    candidates = declared + plain if wanted is not None else declared or plain
-    return _choose("label", "class names, text or integers", features, candidates, wanted)
+    if wanted is not None:
+        plain += [name for name, feature in features.items() if _is_value(feature, (*FLOATS, "bool"))]
+        return _choose("label", "class names, text or whole numbers", features, declared + plain, wanted)
+    candidates = declared or [name for name in plain if name != (text or "text")] or plain
+    return _choose("label", "class names, text or integers", features, candidates, None)
 
 
 def read_labels(tables: Mapping[str, datasets.Dataset], column: str) -> tuple[LabelSpace, dict[str, np.ndarray]]:
@@ -49,20 +98,41 @@ def read_labels(tables: Mapping[str, datasets.Dataset], column: str) -> tuple[La
     """
     values = {split: _values(table, column, split) for split, table in tables.items()}
     feature = tables["train"].features[column]
-    if isinstance(feature, datasets.ClassLabel):
-        names = list(feature.names)
-        labels = {split: np.asarray(indices, np.int64) for split, indices in values.items()}
-        _refuse_unlabelled(labels, column)
-    else:
-        classes = sorted(set(values["train"]))
-        index = {value: k for k, value in enumerate(classes)}
-        names = [str(value) for value in classes]
-        for split, rows in values.items():
-            _refuse_unknown(split, {str(value) for value in rows if value not in index}, len(names))
-        labels = {split: np.array([index[value] for value in rows], np.int64) for split, rows in values.items()}
-    space = LabelSpace(tuple(names))
+    if not isinstance(feature, datasets.ClassLabel):
+        return index_labels(values, column)
+    labels = {split: np.asarray(indices, np.int64) for split, indices in values.items()}
+    _refuse_unlabelled(labels, column)
+    space = LabelSpace(tuple(feature.names))
     _refuse_untrained(space, labels)
     return space, labels
+
+
+def index_labels(values: Mapping[str, Sequence[Any]], column: str) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+    """Class names and indices, as ``read_labels``, of plain values by split: texts, integers, or whole floats.
+
+    Raises:
+        DataError: as ``read_labels``; or values that are no classes, which are named.
+    """
+    whole = {split: [_as_class(value, column) for value in rows] for split, rows in values.items()}
+    for split, rows in whole.items():
+        _refuse_missing(rows, column, split)
+    kinds = sorted({type(value).__name__ for rows in whole.values() for value in rows})
+    if len(kinds) > 1:
+        raise DataError(f"the labels in {column!r} are of several types: {', '.join(kinds)}; allowed: one")
+    classes = sorted(set(whole["train"]))
+    index = {value: k for k, value in enumerate(classes)}
+    space = LabelSpace(tuple(str(value) for value in classes))
+    for split, rows in whole.items():
+        _refuse_unknown(split, {str(value) for value in rows if value not in index}, len(space))
+    return space, {split: np.array([index[value] for value in rows], np.int64) for split, rows in whole.items()}
+
+
+def _holds_image(feature: Any) -> bool:
+    return isinstance(feature, datasets.Image) or _holds_bytes(feature)
+
+
+def _holds_vector(feature: Any) -> bool:
+    return isinstance(feature, datasets.List | datasets.LargeList) and _is_value(feature.feature, FLOATS + INTEGERS)
 
 
 def read_groups(tables: Mapping[str, datasets.Dataset], label: str, column: str) -> tuple[LabelSpace, tuple[str, ...]]:
@@ -125,11 +195,26 @@ def _choose(role: str, content: str, features: datasets.Features, candidates: li
 
 def _values(table: datasets.Dataset, column: str, split: str) -> list[Any]:
     values: list[Any] = table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    _refuse_missing(values, column, split)
+    return values
+
+
+def _as_class(value: Any, column: str) -> Any:
+    """A float is an integer that was read from a file where others were missing; what is none is a quantity."""
+    if not isinstance(value, float):
+        return value
+    if value != value:
+        return None
+    if not value.is_integer():
+        raise DataError(f"the labels in {column!r} must be classes; {value} is a quantity, which needs a regression")
+    return int(value)
+
+
+def _refuse_missing(values: Sequence[Any], column: str, split: str) -> None:
     empty = [row for row, value in enumerate(values) if value is None]
     if empty:
         shown = ", ".join(map(str, empty[:10]))
         raise DataError(f"{len(empty)} row(s) of {split} have no {column}: rows {shown}")
-    return values
 
 
 def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str) -> None:
@@ -147,7 +232,7 @@ def _refuse_unknown(split: str, unknown: set[str], n_classes: int) -> None:
 
 
 def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> None:
-    """Before any image is decoded; a class can still lose its images later, where broken ones are skipped."""
+    """Before any image is decoded; a class can still lose its samples later, where broken ones are skipped."""
     missing = set(range(len(space))) - set(labels["train"].tolist())
     for split in ("validation", "test"):
         if split in labels:
@@ -155,4 +240,4 @@ def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> No
             _refuse_unknown(split, {space.names[k] for k in unknown}, len(space) - len(missing))
     if missing:
         shown = ", ".join(space.of(sorted(missing)[:10])) + (", ..." if len(missing) > 10 else "")
-        raise DataError(f"no training image for {len(missing)} class(es): {shown}")
+        raise DataError(f"no training sample for {len(missing)} class(es): {shown}")

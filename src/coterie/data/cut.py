@@ -1,4 +1,4 @@
-"""Cutting a split that a source lacks out of its training images."""
+"""Cutting a split that a source lacks out of its training samples, and a long tail out of these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -
     """Train, validation and test: those that were found, and the others cut out of train, test first.
 
     Raises:
-        DataError: train has too few images to cut.
+        DataError: train has too few samples to cut.
     """
     random = np.random.default_rng(seed)
     splits = dict(found)
@@ -24,9 +24,27 @@ def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -
         if name not in splits:
             train = splits["train"]
             stay, cut = (torch.from_numpy(rows) for rows in stratified_cut(train.labels_N.numpy(), share, random))
-            splits["train"] = Split(train.images.take(stay), train.labels_N[stay])
-            splits[name] = Split(train.images.take(cut), train.labels_N[cut])
+            splits["train"] = Split(train.samples.take(stay), train.labels_N[stay])
+            splits[name] = Split(train.samples.take(cut), train.labels_N[cut])
+    if settings.imbalance is not None:
+        splits["train"] = thin(splits["train"], settings.imbalance, random)
     return splits
+
+
+def thin(train: Split, imbalance: float, random: np.random.Generator) -> Split:
+    """A long tail out of a balanced split: of class k, in their order, at most n ``imbalance`` ^ (-k / (C - 1)) samples
+    stay, chosen at random, where n is what the largest class has; at least one stays (Cao et al. 2019, arXiv
+    1906.07413).
+    """
+    labels_N = train.labels_N.numpy()
+    count_C = np.bincount(labels_N)
+    share_C = imbalance ** (-np.arange(len(count_C)) / max(1, len(count_C) - 1))
+    most_C = np.maximum(1, (count_C.max() * share_C + 1e-9).astype(np.int64))
+    shuffled = random.permutation(len(labels_N))
+    by_class = shuffled[np.argsort(labels_N[shuffled], kind="stable")]
+    place_N = np.arange(len(labels_N)) - (np.cumsum(count_C) - count_C)[labels_N[by_class]]
+    rows = torch.from_numpy(np.sort(by_class[place_N < most_C[labels_N[by_class]]]))
+    return Split(train.samples.take(rows), train.labels_N[rows])
 
 
 def stratified_cut(labels_N: np.ndarray, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +59,8 @@ def stratified_cut(labels_N: np.ndarray, share: float, random: np.random.Generat
     count_C = np.bincount(labels_N)
     if not (count_C > 1).any():
         raise DataError(
-            f"cannot cut {share:.0%} of the training images for another split: "
-            f"none of the {(count_C > 0).sum()} class(es) has two images"
+            f"cannot cut {share:.0%} of the training samples for another split: "
+            f"none of the {(count_C > 0).sum()} class(es) has two samples"
         )
     take_C = _apportion(count_C, share, random)
     shuffled = random.permutation(len(labels_N))

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from coterie.data.splits import Images, MemoryImages, Preprocessing
 from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 
 if TYPE_CHECKING:
     import datasets  # takes a second to import, and glyphs needs this module but not that one
@@ -82,8 +82,10 @@ class Broken:
         return f"{self.name}: {self.reason}"
 
 
-class FileImages(Images):
+class FileImages(Samples):
     """Images that stay encoded and are decoded when they are read; ``rows`` picks and orders some of them."""
+
+    streamed = True
 
     def __init__(self, encoded: EncodedImages, form: Form, rows: Tensor) -> None:
         self.encoded = encoded
@@ -96,7 +98,7 @@ class FileImages(Images):
 
     @property
     @override
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.form.height, self.form.width, self.form.channels
 
     @override
@@ -114,12 +116,16 @@ class FileImages(Images):
     def take(self, rows: Tensor) -> FileImages:
         return FileImages(self.encoded, self.form, self.rows[rows])
 
+    @override
+    def show(self, row: int) -> str:
+        return ""
+
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """The good images of one split; ``rows``: which of the split's rows they are; ``broken``: the others."""
 
-    images: Images
+    images: Samples
     rows: np.ndarray
     broken: tuple[Broken, ...]
 
@@ -139,8 +145,8 @@ def decode_splits(
 
 
 def read_images(
-    files: Sequence[Path], preprocessing: Preprocessing, *, skip_broken: bool = False
-) -> tuple[MemoryImages, tuple[Path, ...], tuple[str, ...]]:
+    files: Sequence[Path], preprocessing: ImagePreprocessing, *, skip_broken: bool = False
+) -> tuple[MemorySamples, tuple[Path, ...], tuple[str, ...]]:
     """Decode image files for a trained ensemble, in the form that its networks take.
 
     Returns:
@@ -165,7 +171,7 @@ def read_images(
     if not good:
         raise DataError("no image to classify" + (f"; {'; '.join(broken[:5])}" if broken else ""))
     pixels = torch.from_numpy(np.stack([item for _, item in good]))
-    return MemoryImages(pixels), tuple(file for file, _ in good), broken
+    return MemorySamples(pixels), tuple(file for file, _ in good), broken
 
 
 def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
@@ -195,7 +201,7 @@ def _decode_split(encoded: EncodedImages, form: Form, in_memory: bool) -> Decode
     broken = [item for part in _in_threads(work, len(encoded)) for item in part]
     good = np.delete(np.arange(len(encoded)), [row for row, _ in broken])
     rows = torch.from_numpy(good)
-    images = MemoryImages(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, form, rows)
+    images = MemorySamples(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, form, rows)
     return Decoded(images, good, tuple(item for _, item in broken))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
-from coterie.data.splits import Images
+from coterie.inputs import Samples
 
 
-class FlippedImages(Images):
+class FlippedImages(Samples):
     """The same images, left and right exchanged when they are read."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Samples) -> None:
         self.images = images
 
     @override
@@ -20,7 +20,7 @@ class FlippedImages(Images):
 
     @property
     @override
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.images.shape
 
     @override
@@ -30,3 +30,7 @@ class FlippedImages(Images):
     @override
     def take(self, rows: Tensor) -> FlippedImages:
         return FlippedImages(self.images.take(rows))
+
+    @override
+    def show(self, row: int) -> str:
+        return self.images.show(row)

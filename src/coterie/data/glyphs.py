@@ -20,8 +20,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from coterie.config import DataSettings
+from coterie.data.cut import thin
 from coterie.data.decode import resize_pixels
-from coterie.data.splits import MemoryImages, Preprocessing, Split, Splits
+from coterie.data.splits import Split, Splits
+from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.labels import LabelSpace
 
 SIDE = 32  # pixels of an image's side
@@ -84,6 +86,8 @@ def load(settings: DataSettings, seed: int) -> Splits:
             (n_train, n_held_out, n_held_out), SeedSequence(seed).generate_state(3).tolist(), strict=True
         )
     )
+    if settings.imbalance is not None:
+        train = thin(train, settings.imbalance, np.random.default_rng(seed))
     about = (
         f"glyphs: {len(train):,} train, {len(validation):,} validation and {len(test):,} test pictures of "
         f"{len(letters.characters)} characters, "
@@ -94,7 +98,7 @@ def load(settings: DataSettings, seed: int) -> Splits:
         validation=validation,
         test=test,
         labels=LabelSpace(letters.characters),
-        preprocessing=Preprocessing.measure(train.images),
+        preprocessing=ImagePreprocessing.measure(train.samples),
         about=about,
         flip=False,
     )
@@ -199,7 +203,7 @@ def _draw_split(letters: Alphabet, n_per_class: int, seed: int, image_size: int 
     labels_N = torch.arange(len(letters.characters)).repeat(n_per_class)
     # Batches bound the memory of the float intermediates.
     pixels_NHW = torch.cat([_draw(letters, labels_B, random) for labels_B in torch.split(labels_N, 2048)])
-    return Split(MemoryImages(resize_pixels(pixels_NHW.unsqueeze(3), image_size)), labels_N)
+    return Split(MemorySamples(resize_pixels(pixels_NHW.unsqueeze(3), image_size)), labels_N)
 
 
 def _draw(letters: Alphabet, labels_B: Tensor, random: torch.Generator) -> Tensor:

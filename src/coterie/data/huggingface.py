@@ -1,4 +1,4 @@
-"""Images by Hugging Face `datasets`: local parquet files, image folders, names on the hub.
+"""Data by Hugging Face `datasets`: local parquet, csv and JSON lines files, image folders, names on the hub.
 
 The library writes what it reads as Arrow files into its own cache and maps them into memory: encoded images
 take no memory here, however many they are.
@@ -17,15 +17,25 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from coterie.config import DataSettings
-from coterie.data.columns import image_column, label_column, read_groups, read_labels
+from coterie.data.columns import (
+    find_modality,
+    image_column,
+    label_column,
+    read_groups,
+    read_labels,
+    text_column,
+    vector_column,
+)
 from coterie.data.cut import cut_missing
 from coterie.data.decode import Broken, Decoded, EncodedImages, Form, decode_splits
-from coterie.data.splits import Preprocessing, Split, Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing, Preprocessing
 from coterie.labels import LabelSpace
 
 # The words that file names, folders and hub data sets use for the three splits.
@@ -35,6 +45,12 @@ SPLIT_WORDS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # what file managers leave behind
+# What files of each kind are called, and the library's name for their reader.
+FILES = {
+    "parquet": ((".parquet",), "parquet"),
+    "csv": ((".csv", ".csv.gz"), "csv"),
+    "jsonl": ((".jsonl", ".jsonl.gz", ".ndjson"), "json"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +62,51 @@ class Source:
     broken: tuple[Broken, ...] = ()
 
 
-def load(kind: str, place: str, settings: DataSettings, seed: int) -> Splits:
-    """Read ``parquet``, ``folder`` or ``hub`` data at a place; cut the splits it lacks out of train.
+def load(
+    kind: str, place: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None
+) -> Splits:
+    """Read ``parquet``, ``csv``, ``jsonl``, ``folder`` or ``hub`` data at a place; cut the splits that it lacks out of
+    train.
+
+    Args:
+        kind: of the source.
+        place: a file, a folder, or a name on the hub.
+        settings: columns, and how splits are cut.
+        seed: of the splits.
+        preprocessing: that of a run, where its networks are to take the samples; learned from train if left out.
 
     Raises:
-        DataError: what is there cannot be read or does not describe labelled images; see the message.
+        DataError: what is there cannot be read or does not describe labelled samples; see the message.
     """
-    source = _open(kind, place)
+    source = _open(kind, place, settings)
     features = source.tables["train"].features
-    image = image_column(features, settings.image)
-    label = label_column(features, settings.label)
-    space, labels = read_labels(source.tables, label)
+    label = label_column(features, settings.label, settings.text)
+    modality = find_modality(features, label, settings)
+    if modality == "image":
+        image = image_column(features, settings.image)
+        return _load_images(source, image, *read_labels(source.tables, label), settings, seed)
+    left_out = [f"left out as of no split: {', '.join(source.unused[:10])}"] if source.unused else []
+    if modality == "text":
+        from coterie.data.texts import load_texts
+
+        text = text_column(features, settings.text, label)
+        classes = read_labels(source.tables, label)
+        return load_texts(source.tables, text, *classes, settings, seed, preprocessing, left_out)
+    if modality == "table":
+        from coterie.data.rows import load_table
+
+        classes = read_labels(source.tables, label)
+        return load_table(source.tables, label, *classes, settings, seed, preprocessing, left_out)
+    from coterie.data.features import load_features, read_vectors
+
+    vector = vector_column(features, settings.columns)
+    vectors = {split: read_vectors(table, vector, split) for split, table in source.tables.items()}
+    return load_features(vectors, *read_labels(source.tables, label), settings, seed, preprocessing, left_out)
+
+
+def _load_images(
+    source: Source, image: str, space: LabelSpace, labels: Mapping[str, np.ndarray], settings: DataSettings, seed: int
+) -> Splits:
     encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
     form, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30)
     broken = [*source.broken, *(item for part in decoded.values() for item in part.broken)]
@@ -68,10 +118,18 @@ def load(kind: str, place: str, settings: DataSettings, seed: int) -> Splits:
         validation=splits["validation"],
         test=splits["test"],
         labels=space,
-        preprocessing=Preprocessing.measure(splits["train"].images),
+        preprocessing=ImagePreprocessing.measure(splits["train"].samples),
         about=_about(settings.source, splits, len(space), form, set(found), source.unused),
         skipped=tuple(str(item) for item in broken),
     )
+
+
+def _open(kind: str, place: str, settings: DataSettings) -> Source:
+    if kind == "folder":
+        return _open_folder(place)
+    if kind == "hub":
+        return _open_hub(place, settings.configuration)
+    return _open_files(kind, place)
 
 
 def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> tuple[LabelSpace, tuple[str, ...]]:
@@ -80,21 +138,39 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
     Raises:
         DataError: what is there cannot be read, or the column is not one group for each class.
     """
-    tables = _open(kind, place).tables
-    return read_groups(tables, label_column(tables["train"].features, settings.label), column)
+    tables = _open(kind, place, settings).tables
+    return read_groups(tables, label_column(tables["train"].features, settings.label, settings.text), column)
 
 
-def _open(kind: str, place: str) -> Source:
-    return {"parquet": _open_parquet, "folder": _open_folder, "hub": _open_hub}[kind](place)
+def read_rows(file: str) -> pa.Table:
+    """All rows of one file, whose kind its name tells.
+
+    Raises:
+        DataError: the file cannot be read, or is of no known kind.
+    """
+    kind = next((kind for kind, (suffixes, _) in FILES.items() if file.lower().endswith(suffixes)), None)
+    if kind is None:
+        known = ", ".join(suffix for suffixes, _ in FILES.values() for suffix in suffixes)
+        raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")
+    _existing(file)
+    if kind == "parquet":
+        _check_parquet(Path(file))
+    tables = _load_dataset(file, FILES[kind][1], data_files={"train": [glob.escape(file)]})
+    return tables["train"].with_format("arrow")[:]
 
 
-def _open_parquet(place: str) -> Source:
+def _open_files(kind: str, place: str) -> Source:
     """One file, or a folder's: by split where names say so (train-*.parquet, train/*.parquet), else train."""
     root = _existing(place)
-    paths = sorted(path for path in root.rglob("*.parquet") if not _is_hidden(path, root))
+    suffixes, reader = FILES[kind]
+    paths = sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and path.name.lower().endswith(suffixes) and not _is_hidden(path, root)
+    )
     paths = [root] if root.is_file() else paths
     if not paths:
-        raise DataError(f"no .parquet file in {root}")
+        raise DataError(f"no {' or '.join(suffixes)} file in {root}")
     files: dict[str, list[Path]] = {}
     unused = []
     for path in paths:
@@ -107,10 +183,10 @@ def _open_parquet(place: str) -> Source:
     if not files:
         files, unused = {"train": paths}, []
     _require_train(files, f"files in {root}")
-    for path in (path for group in files.values() for path in group):
+    for path in (path for group in files.values() for path in group if kind == "parquet"):
         _check_parquet(path)
     patterns = {split: [glob.escape(str(path)) for path in group] for split, group in files.items()}
-    tables = _load_dataset(f"parquet:{place}", "parquet", data_files=patterns)
+    tables = _load_dataset(f"{kind}:{place}", reader, data_files=patterns)
     return Source(tables, unused=tuple(str(path.relative_to(root)) for path in unused))
 
 
@@ -139,9 +215,11 @@ def _open_folder(place: str) -> Source:
     return Source(tables, unused=tuple(unused), broken=tuple(broken))
 
 
-def _open_hub(name: str) -> Source:
+def _open_hub(name: str, configuration: str | None) -> Source:
     """The splits of a data set on the hub, whatever of the usual words it calls them."""
-    published = _load_dataset(f"hub:{name} (is the name right, and is there a network?)", name)
+    chosen = {} if configuration is None else {"name": configuration}
+    hint = "is the name right, does it need --data.configuration, and is there a network?"
+    published = _load_dataset(f"hub:{name} ({hint})", name, **chosen)
     tables: dict[str, datasets.Dataset] = {}
     for word, table in published.items():
         split = _split_of(word)
@@ -154,11 +232,11 @@ def _open_hub(name: str) -> Source:
     return Source(tables, unused=tuple(word for word, table in published.items() if id(table) not in used))
 
 
-def _load_dataset(source: str, name: str, **options: Any) -> dict[str, datasets.Dataset]:
+def _load_dataset(source: str, path: str, **options: Any) -> dict[str, datasets.Dataset]:
     """All splits, through the library's own reader; its many kinds of error become one."""
     try:
         with _no_progress_bars():
-            return dict(datasets.load_dataset(name, **options))
+            return dict(datasets.load_dataset(path, **options))
     except Exception as error:
         # The library raises some twenty kinds, and hides the telling one behind "an error occurred".
         raise DataError(f"cannot load {source}: {_root_cause(error)}") from error
@@ -254,7 +332,7 @@ def _refuse_empty_classes(folder: Path) -> None:
     empty = sorted(child.name for child in folder.iterdir() if child.is_dir() and not any(child.iterdir()))
     if empty:
         shown = ", ".join(empty[:10])
-        raise DataError(f"no training image for {len(empty)} class(es): {shown} (empty folders in {folder})")
+        raise DataError(f"no training sample for {len(empty)} class(es): {shown} (empty folders in {folder})")
 
 
 def _encoded(table: datasets.Dataset, image: str, split: str) -> EncodedImages:

@@ -6,15 +6,16 @@ import hashlib
 
 import torch
 
-from coterie.data.splits import Images, Splits
+from coterie.data.splits import Splits
 from coterie.errors import DataError
+from coterie.inputs import Samples
 
 ROWS_AT_ONCE = 512
 NAMED = 10
 
 
-def shared_rows(first: Images, second: Images) -> list[tuple[int, int]]:
-    """Pairs of rows, one of each, that hold the same pixels."""
+def shared_rows(first: Samples, second: Samples) -> list[tuple[int, int]]:
+    """Pairs of rows, one of each, that hold the same."""
     rows_of: dict[bytes, list[int]] = {}
     for row, digest in enumerate(_digests(first)):
         rows_of.setdefault(digest, []).append(row)
@@ -29,7 +30,7 @@ def refuse_shared(splits: Splits, allowed: bool) -> list[str]:
     """
     notes = []
     for name in ("train", "validation"):
-        pairs = shared_rows(getattr(splits, name).images, splits.test.images)
+        pairs = shared_rows(getattr(splits, name).samples, splits.test.samples)
         if not pairs:
             continue
         named = ", ".join(f"{name} {row} = test {other}" for row, other in pairs[:NAMED])
@@ -44,9 +45,11 @@ def refuse_shared(splits: Splits, allowed: bool) -> list[str]:
     return notes
 
 
-def _digests(images: Images) -> list[bytes]:
+def _digests(samples: Samples) -> list[bytes]:
+    ragged = -1 in samples.shape
     return [
-        hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
-        for rows in torch.arange(len(images)).split(ROWS_AT_ONCE)
-        for pixels in images.read(rows)
+        # How far a short sample is padded depends on those that are read with it.
+        hashlib.blake2b((sample[sample >= 0] if ragged else sample).numpy().tobytes(), digest_size=16).digest()
+        for rows in torch.arange(len(samples)).split(ROWS_AT_ONCE)
+        for sample in samples.read(rows)
     ]

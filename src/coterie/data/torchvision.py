@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision.datasets
 
+from coterie.cache import cache_folder
 from coterie.config import DataSettings
 from coterie.data.cut import cut_missing
 from coterie.data.decode import resize_pixels
-from coterie.data.splits import MemoryImages, Preprocessing, Split, Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.labels import LabelSpace
 
 
@@ -28,30 +28,25 @@ def load(settings: DataSettings, seed: int) -> Splits:
     parts = {"train": _read(train=True), "test": _read(train=False)}
     found = {
         name: Split(
-            MemoryImages(resize_pixels(torch.from_numpy(np.ascontiguousarray(part.data)), settings.image_size)),
+            MemorySamples(resize_pixels(torch.from_numpy(np.ascontiguousarray(part.data)), settings.image_size)),
             torch.tensor(part.targets),
         )
         for name, part in parts.items()
     }
     splits = cut_missing(found, settings, seed)
-    height, width, _ = splits["train"].images.shape
+    height, width, _ = splits["train"].samples.shape
     return Splits(
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
         labels=LabelSpace(tuple(parts["train"].classes)),
-        preprocessing=Preprocessing.measure(splits["train"].images),
+        preprocessing=ImagePreprocessing.measure(splits["train"].samples),
         about=(
             f"cifar100 (torchvision's download): 100 classes, {len(splits['train']):,} train, "
             f"{len(splits['validation']):,} validation (cut from train), {len(splits['test']):,} test images "
             f"of {width} x {height} pixels, RGB"
         ),
     )
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$XDG_CACHE_HOME/coterie``, or ``~/.cache/coterie``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coterie"
 
 
 def _read(*, train: bool) -> Any:

@@ -13,7 +13,7 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
     """What will be trained, and how long it should take."""
     console.print(about, highlight=False)
     table = Table("stage", title="Plan", title_justify="left")
-    for heading in ("images", "epochs", "steps", "about"):
+    for heading in ("samples", "epochs", "steps", "about"):
         table.add_column(heading, justify="right")
     for stage in plan.stages:
         table.add_row(

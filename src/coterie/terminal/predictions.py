@@ -12,8 +12,8 @@ from coterie.ensemble import Explanation
 
 
 def print_predictions(console: Console, rows: Sequence[tuple[str, Explanation]]) -> None:
-    """One row per image."""
-    table = Table("file", "class")
+    """One row per sample."""
+    table = Table("sample", "class")
     table.add_column("probability", justify="right")
     for heading in ("routed to", "the base had said"):
         table.add_column(heading)

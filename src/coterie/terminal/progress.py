@@ -12,6 +12,8 @@ from typing_extensions import override
 from coterie.progress import Progress
 
 SECONDS_PER_LINE = 30.0
+# Finished stages leave the display when there are more.
+BARS = 24
 
 
 def show_duration(seconds: float) -> str:
@@ -23,19 +25,11 @@ def show_duration(seconds: float) -> str:
 
 
 class BarProgress(Progress):
-    """A bar per stage, on a terminal."""
+    """A bar per stage, on a terminal; a lane has one, for the stage that it is at."""
 
-    def __init__(self, console: Console) -> None:
-        self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-        )
+    def __init__(self, console: Console, bars: Bars | None = None) -> None:
+        self.bars = _make_bars(console) if bars is None else bars
+        self.is_lane = bars is not None
         self.task: TaskID | None = None
         self.rate = _Rate()
 
@@ -48,6 +42,11 @@ class BarProgress(Progress):
 
     @override
     def stage(self, title: str, steps: int) -> None:
+        if self.is_lane and self.task is not None:
+            self.bars.remove_task(self.task)
+        finished = [task.id for task in self.bars.tasks if task.finished]
+        for task in finished[: max(0, len(self.bars.tasks) + 1 - BARS)]:
+            self.bars.remove_task(task)
         self.task = self.bars.add_task(f"{title:<20}", total=steps, figures="")
         self.rate = _Rate()
 
@@ -57,8 +56,25 @@ class BarProgress(Progress):
             self.bars.update(self.task, advance=steps, figures=self.rate.figures(n_images, loss, accuracy))
 
     @override
+    def lane(self) -> BarProgress:
+        return BarProgress(self.bars.console, self.bars)
+
+    @override
     def note(self, text: str) -> None:
         self.bars.console.print(text, highlight=False)
+
+
+def _make_bars(console: Console) -> Bars:
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 class LineProgress(Progress):
@@ -97,6 +113,10 @@ class LineProgress(Progress):
             )
 
     @override
+    def lane(self) -> LineProgress:
+        return LineProgress(self.console)
+
+    @override
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
 
@@ -114,7 +134,7 @@ class _Rate:
         if loss is not None and accuracy is not None:
             parts += [f"loss {loss:.3f}", f"accuracy {accuracy:.1%}"]
         if self.images:
-            parts.append(f"{self.images / max(time.monotonic() - self.started, 1e-6):,.0f} images/s")
+            parts.append(f"{self.images / max(time.monotonic() - self.started, 1e-6):,.0f} samples/s")
         return "  ".join(parts)
 
 

@@ -1,0 +1,71 @@
+"""The base trained by two processes instead of one, with the same batches.
+
+Question: is the loss curve of two ranks that of one process with the same effective batch, and how many images do they
+train in a second? A network with batch norms, on the embedded data set, one thread a rank, gloo; beside it one process
+with one thread and with two. Each runs `coterie fit` with as little after the base as there can be; the throughput is
+that of the base's training alone, as the run's manifest has it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import record
+from coterie.run_folder import Run
+
+EPOCHS = 3
+OPTIONS = [
+    "--data.train-per-class=24",
+    "--backbone=convnet-32",
+    f"--base.epochs={EPOCHS}",
+    "--specialist.epochs=1",
+    "--partition.clusters=1",
+    "--hardware.accelerator=cpu",
+    "--hardware.precision=fp32",
+]
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+WAYS = {
+    "one process, one thread": ([], "1"),
+    "one process, two threads": ([], "2"),
+    "two ranks, one thread each": (LAUNCHER, "1"),
+}
+
+
+def main(rounds: int) -> None:
+    """Train in all ways."""
+    losses: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds):
+            for name, (launcher, threads) in WAYS.items():
+                out = Path(folder) / f"{number} {name}"
+                environment = {**os.environ, "OMP_NUM_THREADS": threads, "GLOO_SOCKET_IFNAME": "lo"}
+                command = [sys.executable, *(launcher or []), "-m", "coterie.cli", "fit", "--out", str(out), *OPTIONS]
+                subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+                run = Run.open_complete(out)
+                losses[name] = [record["loss"] for record in run.read_json("history.json")["base"]]
+                seconds[name].append(run.manifest.seconds["base.safetensors"])
+                n_images = EPOCHS * (24 * len(run.manifest.data.classes) // 128) * 128
+                print(name, f"{n_images / seconds[name][-1]:.0f} images/s", losses[name], flush=True)
+    reference = losses["one process, one thread"]
+    rows = "\n".join(
+        f"| {name} | {n_images / min(seconds[name]):.0f} | {', '.join(f'{loss:.6f}' for loss in losses[name])} "
+        f"| {max(abs(a - b) / b for a, b in zip(losses[name], reference, strict=True)):.1e} |"
+        for name in WAYS
+    )
+    record.write(
+        __file__,
+        f"convnet-32, fp32, batches of 128 in all, {EPOCHS} epochs of {n_images // EPOCHS:,} images; fastest of "
+        f"{rounds} rounds. Load of the machine by this and other work at the end: {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores.\n\n"
+        "| way | images/s | mean training loss by epoch | largest relative difference |\n|---|---|---|---|\n"
+        f"{rows}\n\nThe order in which floating-point sums are taken differs between the ways, and nothing else.",
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        sys.exit("usage: python benchmarks/ddp.py [ROUNDS]")
+    main(int(sys.argv[1]) if len(sys.argv) == 2 else 2)

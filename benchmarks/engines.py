@@ -1,0 +1,145 @@
+"""What engines cost, and what they bring, on the same cores.
+
+Question: how long do the specialists of a run take one after another, by workers side by side, and as tasks of a Ray
+cluster on this machine; and what does each engine cost beside the training itself?
+
+All engines do the same eight trainings from the same untrained base, on the embedded data set, and must give the same
+bits. Rounds are interleaved; of the wall times the smallest counts, since other work on the machine only adds to them.
+CPU seconds are those of this process and all that it started, Ray's among them; they grow little under other work.
+"""
+
+import os
+import statistics
+import sys
+import time
+from contextlib import closing
+
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling; its workers would yield to all else
+
+import psutil
+import torch
+
+import record
+from coterie.backbones.parts import WHOLE
+from coterie.config import EngineSettings, FitSettings
+from coterie.data import load
+from coterie.engine import Demand, Desk, Materials, TrainingTask, make_engine
+from coterie.pipeline import augmentation_of, prepare_base
+from coterie.progress import Progress
+
+N_SPECIALISTS = 8
+ENGINES = {
+    "one after another, in this process": EngineSettings(workers=1),
+    "two workers": EngineSettings(workers=2),
+    "Ray, started on this machine": EngineSettings(engine="ray"),
+}
+
+
+class FirstStep(Progress):
+    """When the first step was reported."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def lane(self) -> Progress:
+        return self
+
+    def stage(self, title: str, steps: int) -> None:
+        if self.at is None:
+            self.at = time.perf_counter()
+
+
+def cpu_seconds() -> dict[int, float]:
+    """Of this process and all below it, by process."""
+    seconds = {}
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        seconds[process.pid] = times.user + times.system
+    return seconds
+
+
+def main(rounds: int, per_class: int, epochs: int) -> None:
+    """Time them."""
+    settings = FitSettings.from_values(
+        {
+            "data": {"train_per_class": per_class},
+            "backbone": "convnet-32",
+            "specialist": {"epochs": epochs},
+            "hardware": {"accelerator": "cpu"},
+        }
+    )
+    splits = load(settings.data, settings.seed)
+    prepared = prepare_base(settings, splits)
+    base, head = prepared.network, prepared.head
+    materials = Materials(
+        {"base": base},
+        head,
+        WHOLE,
+        splits.train,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        settings.hardware,
+        0,
+    )
+    classes = torch.arange(len(splits.labels)).chunk(N_SPECIALISTS)
+    tasks = [
+        TrainingTask(f"specialist {k}", f"{k}", "base", tuple(part.tolist()), settings.specialist, k, None, 1)
+        for k, part in enumerate(classes)
+    ]
+    walls: dict[str, list[float]] = {name: [] for name in ENGINES}
+    starts: dict[str, list[float]] = {name: [] for name in ENGINES}
+    cpus: dict[str, list[float]] = {name: [] for name in ENGINES}
+    weights: list[dict[str, torch.Tensor]] = []
+    for _ in range(rounds):
+        for name, engine_settings in ENGINES.items():
+            before, seen = cpu_seconds(), {}
+            first = FirstStep()
+            desk = Desk(first)
+            started = time.perf_counter()
+            demand = Demand()
+            engine = make_engine(engine_settings, len(tasks), demand)
+            trained = {}
+            with closing(engine.run(tasks, materials, demand, lambda _, desk=desk: desk)) as outcomes:
+                for outcome in outcomes:
+                    trained[outcome.number] = outcome.unwrap()
+                    seen |= cpu_seconds()
+                    ended = time.perf_counter()
+            assert first.at is not None
+            walls[name].append(ended - started)
+            starts[name].append(first.at - started)
+            cpus[name].append(sum(seen.values()) - sum(before.get(pid, 0.0) for pid in seen))
+            weights.append({f"{n}.{key}": w for n, t in trained.items() for key, w in t.weights.items()})
+            print(name, f"{walls[name][-1]:.1f} s", f"{cpus[name][-1]:.1f} CPU s", os.getloadavg(), flush=True)
+    same = all(torch.equal(other[key], weights[0][key]) for other in weights for key in weights[0])
+    assert same
+    local, after = (
+        min(walls["two workers"]),
+        {name: min(wall - start for wall, start in zip(walls[name], starts[name], strict=True)) for name in ENGINES},
+    )
+    rows = "\n".join(
+        f"| {name} | {min(walls[name]):.1f} | {statistics.median(walls[name]):.1f} | {min(starts[name]):.1f} "
+        f"| {min(cpus[name]):.1f} | {100 * (min(walls[name]) / local - 1):+.0f} % "
+        f"| {100 * (after[name] / after['two workers'] - 1):+.0f} % "
+        f"| {min(cpus[name]) - min(cpus['two workers']):+.1f} |"
+        for name in ENGINES
+    )
+    n_images = epochs * len(splits.train)
+    record.write(
+        __file__,
+        f"{N_SPECIALISTS} specialists, {epochs} epochs each, {n_images:,} images in all; {rounds} interleaved rounds; "
+        f"one thread a specialist. Load of the machine by this and other work at the end: {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores.\n\n"
+        "| engine | wall, s, smallest | median | of it before the first step | CPU s, smallest "
+        "| wall against two workers | the same after the first step | CPU s more than two workers |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+        f"{rows}\n\nAll rounds of all engines gave the same bits.",
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (1, 4):
+        sys.exit("usage: python benchmarks/engines.py [ROUNDS IMAGES_PER_CLASS EPOCHS]")
+    main(*(int(argument) for argument in sys.argv[1:] or (3, 48, 4)))

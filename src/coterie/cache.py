@@ -1,0 +1,11 @@
+"""Where coterie keeps what can be fetched or computed again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Downloads and sentence embeddings: ``$XDG_CACHE_HOME/coterie``, or ``~/.cache/coterie``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coterie"

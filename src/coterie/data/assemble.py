@@ -1,0 +1,80 @@
+"""From rows with labels to splits, for everything but images: cut first, then learn the preprocessing from train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+
+from coterie.config import DataSettings
+from coterie.data.cut import cut_missing
+from coterie.data.splits import Split, Splits
+from coterie.errors import DataError, InputError
+from coterie.inputs import MemorySamples, Preprocessing
+from coterie.labels import LabelSpace
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Generic[T]):
+    """Labelled rows as a file holds them: ``raw`` and class indices by split, and what the source is called.
+
+    ``take`` picks rows of a split's raw form; ``learn`` makes the preprocessing of the training rows; ``notes`` says
+    what people should know of all parts once they are cut; ``unit`` is what a row is called, in the plural.
+    """
+
+    raw: Mapping[str, T]
+    labels: Mapping[str, np.ndarray]
+    names: LabelSpace
+    source: str
+    unit: str
+    take: Callable[[T, np.ndarray], T]
+    learn: Callable[[T], Preprocessing]
+    notes: Callable[[Mapping[str, T]], list[str]] = lambda _: []
+    skipped: tuple[str, ...] = ()
+
+
+def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
+    """Cut the splits that are missing, and make samples of all of them.
+
+    Args:
+        rows: what was read.
+        settings: how splits are cut.
+        seed: of the cut.
+        preprocessing: that of a run, where its networks are to take the samples; learned from train if left out.
+
+    Raises:
+        DataError: too few rows to cut, a class without a training row, or rows that the preprocessing cannot take.
+    """
+    found = {
+        name: Split(MemorySamples(torch.arange(len(labels_N))), torch.from_numpy(labels_N))
+        for name, labels_N in rows.labels.items()
+    }
+    numbers = cut_missing(found, settings, seed)
+    parts = {}
+    for name, split in numbers.items():
+        row_N = split.samples.read(torch.arange(len(split))).numpy()
+        parts[name] = rows.take(rows.raw[name if name in found else "train"], row_N)
+    try:
+        preprocessing = rows.learn(parts["train"]) if preprocessing is None else preprocessing
+        splits = {name: Split(preprocessing.samples(parts[name]), split.labels_N) for name, split in numbers.items()}
+    except InputError as error:
+        raise DataError(f"{rows.source}: {error}") from None
+    sizes = ", ".join(
+        f"{len(splits[name]):,} {name}" + ("" if name in found else " (cut from train)")
+        for name in ("train", "validation", "test")
+    )
+    return Splits(
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        labels=rows.names,
+        preprocessing=preprocessing,
+        about="; ".join([f"{rows.source}: {len(rows.names)} classes, {sizes} {rows.unit}", *rows.notes(parts)]),
+        flip=False,
+        skipped=rows.skipped,
+    )

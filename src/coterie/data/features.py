@@ -1,0 +1,142 @@
+"""Features that were computed elsewhere: arrays of a .npz file, or a column of vectors."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coterie.config import DataSettings
+from coterie.data.assemble import Rows, assemble
+from coterie.data.columns import index_labels
+from coterie.data.splits import Splits
+from coterie.errors import DataError
+from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
+from coterie.labels import LabelSpace
+
+if TYPE_CHECKING:
+    import datasets
+
+SPLITS = ("train", "validation", "test")
+
+
+def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
+    """``features`` (N, F) and ``labels`` (N,), to be cut; or ``train_features``, ``train_labels``, and likewise for
+    validation and test, of which one that is missing is cut. ``classes`` (C,) names integer labels.
+
+    Raises:
+        DataError: the file cannot be read, arrays are missing or of another form, or as ``assemble``.
+    """
+    arrays = _read_npz(place)
+    prefixes = {split: f"{split}_" for split in SPLITS if f"{split}_features" in arrays} or {"train": ""}
+    features, labels = {}, {}
+    for split, prefix in prefixes.items():
+        for name in (f"{prefix}features", f"{prefix}labels"):
+            if name not in arrays:
+                raise DataError(
+                    f"no array {name!r} in {place}; needed: features and labels, or train_features, train_labels and "
+                    f"so on; there: {', '.join(arrays) or 'none'}"
+                )
+        features[split], labels[split] = arrays[f"{prefix}features"], arrays[f"{prefix}labels"]
+        if labels[split].ndim != 1 or len(labels[split]) != len(features[split]):
+            raise DataError(
+                f"{prefix}labels must be one per row of {prefix}features; got shapes {labels[split].shape} and "
+                f"{features[split].shape}"
+            )
+    if "train" not in prefixes:
+        raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
+    names, indices = index_labels({split: values.tolist() for split, values in labels.items()}, "labels")
+    if "classes" in arrays:
+        names = _class_names(arrays["classes"], names, place)
+    return load_features(features, names, indices, settings, seed, preprocessing)
+
+
+def load_features(
+    features: Mapping[str, np.ndarray],
+    names: LabelSpace,
+    labels: Mapping[str, np.ndarray],
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None,
+    left_out: Sequence[str] = (),
+) -> Splits:
+    """Splits of features.
+
+    Raises:
+        DataError: features are not finite numbers of shape (N, F), F the same for all splits; or as ``assemble``.
+    """
+    width = features["train"].shape[1:]
+    for split, feature_NF in features.items():
+        if feature_NF.ndim != 2 or feature_NF.shape[1:] != width or feature_NF.dtype.kind not in "fiub":
+            raise DataError(
+                f"features must be numbers of shape (N, F), F the same for all splits; those of {split} are "
+                f"{feature_NF.dtype} of shape {feature_NF.shape}"
+            )
+    rows = Rows(
+        raw=features,
+        labels=labels,
+        names=names,
+        source=settings.source,
+        unit=f"vectors of {width[0]} features",
+        take=lambda feature_NF, rows: feature_NF[rows],
+        learn=lambda feature_NF: FeaturePreprocessing(Scale.measure(feature_NF)),
+        notes=lambda _: list(left_out),
+    )
+    return assemble(rows, settings, seed, preprocessing)
+
+
+def read_vectors(table: datasets.Dataset, column: str, split: str) -> np.ndarray:
+    """A column of lists of numbers as float32 (N, F).
+
+    Raises:
+        DataError: a list is missing or of another length than the first.
+    """
+    vectors = table.with_format("arrow")[:][column].combine_chunks()
+    length_N = vectors.value_lengths().to_pylist()
+    odd = [row for row, length in enumerate(length_N) if length is None or length != length_N[0]]
+    if odd:
+        raise DataError(
+            f"column {column!r} of {split} must hold vectors of one length, {length_N[0]} as the first; row {odd[0]} "
+            f"has {length_N[odd[0]] or 'none'}"
+        )
+    values = vectors.flatten().to_numpy(zero_copy_only=False)
+    return values.astype(np.float32).reshape(len(table), -1)
+
+
+def read_npz_features(place: str) -> np.ndarray:
+    """The features of a file for prediction: its array ``features``, or its only one; a .npy file's array.
+
+    Raises:
+        DataError: the file cannot be read, or holds several arrays of other names.
+    """
+    arrays = _read_npz(place)
+    if "features" in arrays:
+        return arrays["features"]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise DataError(f"no array 'features' in {place}; there: {', '.join(arrays) or 'none'}")
+
+
+def _read_npz(place: str) -> dict[str, np.ndarray]:
+    try:
+        with Path(place).expanduser().open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            one = isinstance(loaded, np.ndarray)
+            return {"features": loaded} if one else {name: loaded[name] for name in loaded.files}
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {place}: {getattr(error, 'strerror', None) or error}") from None
+    except ValueError as error:  # what is no array, or one of objects: those are pickled, and reading would run code
+        raise DataError(f"cannot read {place}: it must hold arrays of numbers and texts only: {error}") from None
+
+
+def _class_names(given: np.ndarray, names: LabelSpace, place: str) -> LabelSpace:
+    """Names for integer labels 0 to C - 1."""
+    if given.ndim != 1 or names.names != tuple(str(k) for k in range(len(given))):
+        raise DataError(
+            f"classes in {place} must name the integer labels 0 to C - 1, each of which train must have; got "
+            f"{given.size} names for the labels {', '.join(names.names[:10])}"
+        )
+    return LabelSpace(tuple(map(str, given.tolist())))

@@ -1,0 +1,102 @@
+"""New samples for a trained ensemble, as the command line names them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from coterie.data.decode import read_images
+from coterie.errors import DataError
+from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessing, Samples, TablePreprocessing
+
+# An argument that ends so is meant to be a file, whatever else it could be.
+FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".npz", ".npy")
+
+
+@dataclass(frozen=True, eq=False)
+class New:
+    """Samples, a name for each of them, what such a name is, and what was left out and why."""
+
+    samples: Samples
+    names: tuple[str, ...]
+    kind: Literal["file", "text", "row"]
+    skipped: tuple[str, ...] = ()
+
+
+def read_new(preprocessing: Preprocessing, arguments: Sequence[str], *, skip_broken: bool = False) -> New:
+    """Read what the networks of a run take.
+
+    Args:
+        preprocessing: the run's.
+        arguments: names of image files; texts, or files with a text a line (``-``: standard input); csv, JSON lines or
+            parquet files with the columns of a table; .npz or .npy files of features.
+        skip_broken: leave out images that cannot be decoded, and empty texts.
+
+    Raises:
+        DataError: a file is missing or broken (named), unless ``skip_broken``; or nothing is left.
+        InputError: columns or features are not those of the run.
+    """
+    if isinstance(preprocessing, ImagePreprocessing):
+        images, kept, skipped = read_images([Path(name) for name in arguments], preprocessing, skip_broken=skip_broken)
+        return New(images, tuple(map(str, kept)), "file", skipped)
+    if isinstance(preprocessing, TablePreprocessing):
+        return _read_rows(preprocessing, arguments)
+    if isinstance(preprocessing, FeaturePreprocessing):
+        return _read_features(preprocessing, arguments)
+    return _read_texts(preprocessing, arguments, skip_broken)
+
+
+def _read_texts(preprocessing: Preprocessing, arguments: Sequence[str], skip_broken: bool) -> New:
+    """The name of a text is the text."""
+    texts = [text for argument in arguments for text in _texts_of(argument)]
+    empty = [f"text {k + 1} of {len(texts)}: empty" for k, text in enumerate(texts) if not text.strip()]
+    if empty and not skip_broken:
+        raise DataError(f"{'; '.join(empty[:5])}. --skip-broken leaves them out")
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise DataError("no text to classify")
+    return New(preprocessing.samples(texts), tuple(texts), "text", tuple(empty))
+
+
+def _texts_of(argument: str) -> list[str]:
+    if argument == "-":
+        return sys.stdin.read().splitlines()
+    file = Path(argument)
+    try:
+        if file.is_file():
+            return file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read {file}: it is not UTF-8 text: {error}") from None
+    except OSError:  # a text too long for a file's name
+        return [argument]
+    if argument.lower().endswith(FILE_SUFFIXES):
+        raise DataError(f"cannot read {file}: no such file")
+    return [argument]
+
+
+def _read_rows(preprocessing: TablePreprocessing, arguments: Sequence[str]) -> New:
+    from coterie.data.huggingface import read_rows
+
+    wanted = (*preprocessing.numeric, *preprocessing.categorical)
+    rows, names = [], []
+    for name in arguments:
+        table = read_rows(name)
+        rows += table.select([column for column in wanted if column in table.column_names]).to_pylist()
+        names += [f"{name} row {row + 1}" for row in range(len(table))]
+    return New(preprocessing.samples(rows), tuple(names), "row")
+
+
+def _read_features(preprocessing: FeaturePreprocessing, arguments: Sequence[str]) -> New:
+    import numpy as np
+
+    from coterie.data.features import read_npz_features
+
+    arrays = [read_npz_features(name) for name in arguments]
+    names = [
+        f"{name} row {row + 1}" for name, array in zip(arguments, arrays, strict=True) for row in range(len(array))
+    ]
+    checked = [preprocessing.samples(array).values_N.numpy() for array in arrays]
+    return New(preprocessing.samples(np.concatenate(checked)), tuple(names), "row")

@@ -1,0 +1,90 @@
+"""Rows of a table: what its columns hold, and which of them a classifier can use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from coterie.config import DataSettings
+from coterie.data.assemble import Rows, assemble
+from coterie.data.splits import Splits
+from coterie.errors import DataError
+from coterie.inputs import Preprocessing, TablePreprocessing
+from coterie.labels import LabelSpace
+
+
+def load_table(
+    tables: Mapping[str, datasets.Dataset],
+    label: str,
+    names: LabelSpace,
+    labels: Mapping[str, np.ndarray],
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None,
+    left_out: Sequence[str],
+) -> Splits:
+    """Splits of rows.
+
+    Raises:
+        DataError: a column that was asked for is not there or can be neither number nor category; all columns are
+            empty; or as ``assemble``.
+    """
+    wanted = _wanted_columns(tables["train"], label, settings)
+    raw = {split: table.select_columns(wanted).with_format("arrow")[:] for split, table in tables.items()}
+    filled = [name for name in wanted if raw["train"][name].null_count < len(raw["train"])]
+    if not filled:
+        raise DataError(f"every column of {settings.source} but the label is empty: {', '.join(wanted[:10])}")
+    numeric, categorical = _kinds(raw["train"].select(filled), settings)
+    empty = [name for name in wanted if name not in filled]
+    notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
+    rows = Rows(
+        raw=raw,
+        labels=labels,
+        names=names,
+        source=settings.source,
+        unit=f"rows of {len(numeric)} numeric and {len(categorical)} categorical columns",
+        take=lambda table, rows: table.take(pa.array(rows)),
+        learn=lambda train: TablePreprocessing.measure(train, numeric, categorical),
+        notes=lambda _: [*notes, *left_out],
+    )
+    return assemble(rows, settings, seed, preprocessing)
+
+
+def _wanted_columns(table: datasets.Dataset, label: str, settings: DataSettings) -> list[str]:
+    there = [name for name in table.column_names if name != label]
+    wanted = list(settings.columns or there)
+    missing = [name for name in (*wanted, *settings.categorical) if name not in there]
+    if missing:
+        raise DataError(
+            f"no column {', '.join(map(repr, missing[:5]))} (--data.columns, --data.categorical); columns besides the "
+            f"label: {', '.join(there[:30]) or 'none'}"
+        )
+    if not wanted:
+        raise DataError(f"no column but the label {label!r}: there is nothing to tell its classes by")
+    return wanted
+
+
+def _kinds(table: pa.Table, settings: DataSettings) -> tuple[list[str], list[str]]:
+    """Numeric and categorical columns, by their types."""
+    numeric, categorical, neither = [], [], []
+    for field in table.schema:
+        if field.name in settings.categorical or pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            categorical.append(field.name)
+        elif _is_number(field.type):
+            numeric.append(field.name)
+        else:
+            neither.append(f"{field.name} ({field.type})")
+    if neither:
+        raise DataError(
+            f"{len(neither)} column(s) are neither numbers nor categories: {', '.join(neither[:10])}; name those to "
+            "use by --data.columns"
+        )
+    return numeric, categorical
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return any(is_kind(type_) for is_kind in (*kinds, pa.types.is_timestamp, pa.types.is_date))

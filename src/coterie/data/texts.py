@@ -1,0 +1,77 @@
+"""Texts out of a table with a column of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coterie.config import DataSettings
+from coterie.data.assemble import Rows, assemble
+from coterie.data.splits import Splits
+from coterie.errors import DataError
+from coterie.inputs import NGramPreprocessing, Preprocessing, SentencePreprocessing
+from coterie.labels import LabelSpace
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def load_texts(
+    tables: Mapping[str, datasets.Dataset],
+    column: str,
+    names: LabelSpace,
+    labels: Mapping[str, np.ndarray],
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None,
+    left_out: Sequence[str],
+) -> Splits:
+    """Splits of texts, as ``settings.text_as`` has them.
+
+    Raises:
+        DataError: a text is empty, unless ``settings.skip_broken``; all are; or as ``assemble``.
+    """
+    texts, kept, skipped = {}, {}, []
+    for split, table in tables.items():
+        every = table.with_format("arrow")[:][column].to_pylist()
+        empty = [row for row, text in enumerate(every) if not (text or "").strip()]
+        skipped += [f"row {row} of {split}: an empty text" for row in empty]
+        full = np.delete(np.arange(len(every)), empty)
+        texts[split], kept[split] = [every[row] for row in full], labels[split][full]
+    if skipped and not settings.skip_broken:
+        shown = "\n".join(f"  {item}" for item in skipped[:10]) + ("\n  ..." if len(skipped) > 10 else "")
+        raise DataError(f"{len(skipped)} text(s) are empty (--data.skip-broken leaves them out):\n{shown}")
+    for split, some in texts.items():
+        if not some:
+            raise DataError(f"every text of {split} is empty: column {column!r} of {settings.source}")
+    rows = Rows(
+        raw=texts,
+        labels=kept,
+        names=names,
+        source=settings.source,
+        unit="texts",
+        take=lambda every, rows: [every[row] for row in rows],
+        learn=lambda train: _learn(settings, train),
+        notes=lambda parts: [*_notes(parts), *left_out],
+        skipped=tuple(skipped),
+    )
+    return assemble(rows, settings, seed, preprocessing)
+
+
+def _learn(settings: DataSettings, train: Sequence[str]) -> Preprocessing:
+    if settings.text_as == "ngrams":
+        return NGramPreprocessing(settings.buckets, settings.longest)
+    return SentencePreprocessing.measure(settings.text_as, train)
+
+
+def _notes(parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """The same text in train and elsewhere makes figures look better than they are."""
+    train = set(parts["train"])
+    known = {split: sum(text in train for text in parts[split]) for split in ("validation", "test")}
+    shown = ", ".join(f"{number:,} of {split}" for split, number in known.items() if number)
+    repeated = len(parts["train"]) - len(train)
+    return [f"texts that are also in train: {shown}"] * bool(shown) + [
+        f"{repeated:,} training texts repeat another" for _ in range(bool(repeated))
+    ]

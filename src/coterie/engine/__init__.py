@@ -1,0 +1,23 @@
+"""Who does the independent pieces of work that a run consists of: this process, workers beside it, or a Ray cluster.
+
+A ``Task`` says all that decides its result, so that who does it, where, and in what order decides nothing. Tasks of a
+list share one value, which each process or node is given once. Results, progress and checkpoints come back to the
+process that asked, and only that one writes to the run folder.
+"""
+
+from coterie.engine.choose import make_engine
+from coterie.engine.task import Demand, Desk, Engine, Outcome, Task
+from coterie.engine.training_task import Materials, Trained, TrainingTask, weights_of
+
+__all__ = [
+    "Demand",
+    "Desk",
+    "Engine",
+    "Materials",
+    "Outcome",
+    "Task",
+    "Trained",
+    "TrainingTask",
+    "make_engine",
+    "weights_of",
+]

@@ -1,0 +1,20 @@
+"""The engine that settings ask for."""
+
+from __future__ import annotations
+
+from coterie.config import EngineSettings
+from coterie.engine.cluster import RayCluster
+from coterie.engine.local import InProcess, LocalWorkers, auto_workers
+from coterie.engine.task import Demand, Engine
+
+
+def make_engine(settings: EngineSettings, n_tasks: int, demand: Demand) -> Engine:
+    """The engine for a list of so many tasks.
+
+    Raises:
+        EngineError: Ray is not installed, does not answer, or runs other versions.
+    """
+    if settings.engine == "ray":
+        return RayCluster(settings.address)
+    workers = settings.workers or auto_workers(n_tasks, demand)
+    return InProcess() if min(workers, n_tasks) < 2 else LocalWorkers(workers)

@@ -1,0 +1,258 @@
+"""The engine of many machines: a Ray cluster.
+
+What tasks share is put into Ray's object store once, and lies in shared memory once a node. Progress and states come
+back through an actor beside the driver, so that all of a run is in the driver's run folder; a task whose worker or node
+is lost goes on elsewhere from its last state there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from typing_extensions import override
+
+import coterie
+from coterie.engine.messages import Message, Result, failure_of, run_afar, state_of
+from coterie.engine.parcel import Parcel
+from coterie.engine.task import Demand, Desk, Engine, Outcome, ResultT, SharedT, Task
+from coterie.errors import EngineError
+
+# A task is lost with its worker or node; one that is lost this often takes them down itself.
+TRIES = 4
+SECONDS_PER_LOOK = 0.3
+SECONDS_TO_ANSWER = 10.0
+SECONDS_TO_TELL_VERSIONS = 60.0
+# What an HTTP/2 client says first (RFC 9113, 3.4), with an empty SETTINGS frame; a server answers with its own.
+HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+HTTP2_SETTINGS, HTTP2_FRAME_HEAD = 4, 9
+
+
+class RayCluster(Engine):
+    """Tasks on a running cluster, or on one that is started on this machine and ends with them.
+
+    Args:
+        address: HOST:PORT of a running cluster.
+
+    Raises:
+        EngineError: Ray is not installed.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self.address = address
+        # A cluster of this machine alone is for this machine alone: by this, Ray binds to the loopback address.
+        if address is None or address.startswith(("127.", "localhost")):
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        try:
+            self.ray: Any = import_module("ray")
+        except ImportError:
+            raise EngineError("engine ray needs Ray, which is not installed: pip install 'coterie[ray]'") from None
+
+    @override
+    def run(
+        self,
+        tasks: Sequence[Task[SharedT, ResultT]],
+        shared: SharedT,
+        demand: Demand,
+        desk_of: Callable[[int], Desk],
+    ) -> Generator[Outcome[ResultT], None, None]:
+        ray = self.ray
+        with _connected(ray, self.address):
+            _check_nodes(ray, demand)
+            here = _on_node(ray, ray.get_runtime_context().get_node_id())
+            mailbox = ray.remote(num_cpus=0)(_mailbox_class()).options(scheduling_strategy=here).remote()
+            work = ray.remote(num_cpus=demand.threads, num_gpus=demand.gpus, memory=demand.memory_bytes, max_retries=0)(
+                _work
+            )
+            parcel = ray.put(Parcel.pack(shared))
+            desks: dict[int, Desk] = {}
+            tries = [0] * len(tasks)
+            pending: dict[Any, int] = {}
+
+            def submit(number: int) -> None:
+                desk = desks[number] = desks.get(number) or desk_of(number)
+                tries[number] += 1
+                sender = (number, tries[number])
+                pending[work.remote(tasks[number], parcel, state_of(desk), mailbox, sender)] = number
+
+            try:
+                for number in range(len(tasks)):
+                    submit(number)
+                while pending:
+                    ready, _ = ray.wait(list(pending), timeout=SECONDS_PER_LOOK)
+                    for number, attempt, message in ray.get(mailbox.take.remote()):
+                        if attempt == tries[number]:  # one that was taken for lost may still be talking
+                            pickle.loads(message).deliver(desks[number])
+                    for reference in ready:
+                        number = pending.pop(reference)
+                        title = tasks[number].title
+                        try:
+                            said = ray.get(reference)
+                        except ray.exceptions.RayTaskError as error:  # not by the task, whose errors are values
+                            said = EngineError(f"{title}: a node cannot read the task: {str(error).splitlines()[-1]}")
+                        except ray.exceptions.RayError as error:
+                            loss = f"{title}: its worker was lost ({type(error).__name__})"
+                            if tries[number] < TRIES:
+                                desks[number].progress.note(f"{loss}; it goes on elsewhere from its last state")
+                                submit(number)
+                                continue
+                            said = EngineError(f"{loss}, as in {TRIES - 1} tries before")
+                        is_result = isinstance(said, Result)
+                        yield Outcome(number, said.value) if is_result else Outcome(number, error=said)
+            finally:
+                for reference in pending:
+                    with contextlib.suppress(ray.exceptions.RayError):
+                        ray.cancel(reference, force=True)
+                ray.kill(mailbox)
+
+
+def _mailbox_class() -> type:
+    """The actor that messages go through, as bytes. A class in a function travels as code, so that the actor is there
+    at once, without an import of coterie and of torch.
+    """
+
+    class Mailbox:
+        def __init__(self) -> None:
+            self.waiting: list[tuple[int, int, bytes]] = []
+
+        def put(self, number: int, attempt: int, message: bytes) -> None:
+            self.waiting.append((number, attempt, message))
+
+        def take(self) -> list[tuple[int, int, bytes]]:
+            taken, self.waiting = self.waiting, []
+            return taken
+
+    return Mailbox
+
+
+def _work(task: Task[Any, Any], parcel: Parcel, state: bytes | None, mailbox: Any, sender: tuple[int, int]) -> Any:
+    """What a worker of the cluster does: a task, to a result or an error as a value."""
+    ray: Any = import_module("ray")
+    sent: list[Any] = []
+
+    def send(message: Message) -> None:
+        sent[:] = [mailbox.put.remote(*sender, pickle.dumps(message, protocol=5))]
+
+    try:
+        answer: object = Result(run_afar(task, parcel.unpack(), state, send))
+    except Exception as error:
+        answer = failure_of(task.title, error)
+    ray.get(sent)  # messages arrive in order: the last one is there, so all are
+    return answer
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, address: str | None) -> Iterator[None]:
+    """A connection to the cluster; one that the program has already is used and left open.
+
+    Raises:
+        EngineError: nobody answers at the address, or a Ray of another version.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    if address is not None:
+        _check_address(address)
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (RuntimeError, ConnectionError, SystemExit) as error:
+        where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+        raise EngineError(f"cannot connect to {where}: {error}") from None
+    finally:
+        if on_main_thread:
+            signal.signal(signal.SIGTERM, before)  # Ray's own would end the process before it has cleaned up
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Left to itself, Ray tries for two minutes and then ends the process.
+
+    Raises:
+        EngineError: not HOST:PORT, or nobody there answers as Ray's server (gRPC, so HTTP/2) does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise EngineError(f"address {address!r}: must be HOST:PORT, as `ray start --head` prints it")
+    try:
+        with socket.create_connection((host, int(port)), SECONDS_TO_ANSWER / 2) as line:
+            line.settimeout(SECONDS_TO_ANSWER / 2)
+            line.sendall(HTTP2_HELLO)
+            answer = line.recv(HTTP2_FRAME_HEAD)
+    except (OSError, OverflowError) as error:
+        raise EngineError(f"no Ray cluster answers at {address}: {error or 'no answer'}") from None
+    if len(answer) < HTTP2_FRAME_HEAD or answer[3] != HTTP2_SETTINGS:
+        raise EngineError(f"no Ray cluster answers at {address}: what listens there is something else")
+
+
+def _check_nodes(ray: Any, demand: Demand) -> None:
+    """Every node has the driver's versions, and one at least is large enough for a task.
+
+    Raises:
+        EngineError: they are not; each node is named, with both versions.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    needs = {"CPU": demand.threads, "GPU": demand.gpus, "memory": demand.memory_bytes}
+    if not any(all(node["Resources"].get(kind, 0) >= need for kind, need in needs.items()) for node in nodes):
+        have = "; ".join(", ".join(f"{node['Resources'].get(kind, 0):.0f} {kind}" for kind in needs) for node in nodes)
+        raise EngineError(
+            f"no node of the cluster is large enough for a task of {demand.threads} CPU, {demand.gpus} GPU, "
+            f"{demand.memory_bytes} bytes of memory; they have {have}"
+        )
+
+    def versions() -> dict[str, str]:  # a function in a function travels as code: coterie may not be there
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            import coterie
+
+            found = {"coterie": coterie.__version__}
+        except ImportError:
+            found = {"coterie": "none"}
+        try:
+            return {**found, "torch": version("torch")}
+        except PackageNotFoundError:
+            return {**found, "torch": "none"}
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(versions)
+    asked = [ask.options(scheduling_strategy=_on_node(ray, node["NodeID"])).remote() for node in nodes]
+    here = versions_here()
+    wrong = []
+    for node, reference in zip(nodes, asked, strict=True):
+        try:
+            there = ray.get(reference, timeout=SECONDS_TO_TELL_VERSIONS)
+        except ray.exceptions.RayError as error:
+            raise EngineError(f"node {node['NodeManagerAddress']} does not answer: {type(error).__name__}") from None
+        other = [f"{name} {there[name]} instead of {here[name]}" for name in here if there[name] != here[name]]
+        if other:
+            wrong.append(f"node {node['NodeManagerAddress']} has {', '.join(other)}")
+    if wrong:
+        raise EngineError("; ".join(wrong[:8]) + ". Install the same versions on all nodes")
+
+
+def versions_here() -> dict[str, str]:
+    """Versions that must be the same on all nodes."""
+    return {"coterie": coterie.__version__, "torch": version("torch")}
+
+
+def _on_node(ray: Any, node: str) -> Any:
+    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)

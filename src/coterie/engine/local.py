@@ -1,0 +1,217 @@
+"""The engine of one machine: this process, or several workers beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+from typing_extensions import override
+
+from coterie.engine.messages import Message, Ready, Result, state_of
+from coterie.engine.parcel import Parcel
+from coterie.engine.task import Demand, Desk, Engine, Outcome, ResultT, SharedT, Task
+from coterie.errors import CoterieError, EngineError
+
+# A worker imports torch and warms up before its first step; where all work is done in less, none are started.
+SECONDS_WORTH_WORKERS = 15.0
+SECONDS_TO_END = 5.0
+# What makes a process one of several ranks: a worker is none.
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "LT_CLI_USED")
+
+
+class InProcess(Engine):
+    """One task after another, in this process. An error that is not coterie's own ends the list."""
+
+    @override
+    def run(
+        self,
+        tasks: Sequence[Task[SharedT, ResultT]],
+        shared: SharedT,
+        demand: Demand,
+        desk_of: Callable[[int], Desk],
+    ) -> Generator[Outcome[ResultT], None, None]:
+        for number, task in enumerate(tasks):
+            threads = torch.get_num_threads()
+            try:
+                outcome = Outcome(number, task.run(shared, desk_of(number)))
+            except CoterieError as error:
+                outcome = Outcome(number, error=error)
+            finally:
+                torch.set_num_threads(threads)
+            yield outcome
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A worker process, the line to it, and the task that it does."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    ready: bool = False
+    number: int | None = None
+    desk: Desk | None = None
+
+    def take_up(self, number: int, task: Task[Any, Any], desk: Desk) -> None:
+        """Begin a task."""
+        self.number, self.desk = number, desk
+        with contextlib.suppress(BrokenPipeError):  # it died idle; the line's end says so
+            self.connection.send_bytes(pickle.dumps((task, state_of(desk)), protocol=5))
+
+    def lay_down(self) -> int:
+        """The task's number; it has ended."""
+        assert self.number is not None
+        number, self.number, self.desk = self.number, None, None
+        return number
+
+    def receive(self) -> Any:
+        """The next thing that it says; None if it is dead."""
+        try:
+            return pickle.loads(self.connection.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            return None
+
+    def last_words(self) -> str:
+        """How it ended."""
+        code = self.process.wait()
+        return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+class LocalWorkers(Engine):
+    """Several worker processes on this machine; each has a device of its own where there are GPUs.
+
+    What tasks share is mapped into all of them from one file without a name, so it is in memory once, and gone with the
+    last of them.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self.n_workers = n_workers
+
+    @override
+    def run(
+        self,
+        tasks: Sequence[Task[SharedT, ResultT]],
+        shared: SharedT,
+        demand: Demand,
+        desk_of: Callable[[int], Desk],
+    ) -> Generator[Outcome[ResultT], None, None]:
+        waiting = list(range(len(tasks)))
+        with tempfile.TemporaryFile(prefix="coterie-") as file, _Crew(file.fileno(), demand) as crew:
+            Parcel.pack(shared).write(file)
+            for _ in range(min(self.n_workers, len(tasks))):
+                crew.start()
+            while waiting or crew.busy:
+                for worker, said in crew.listen():
+                    if isinstance(said, Message):
+                        assert worker.desk is not None
+                        said.deliver(worker.desk)
+                        continue
+                    if isinstance(said, Ready):
+                        worker.ready = True
+                    elif not worker.ready:  # it said why, or died before it could
+                        raise said or EngineError(f"a worker {worker.last_words()} before its first task")
+                    elif worker.number is not None:
+                        number = worker.lay_down()
+                        yield _outcome(number, tasks[number].title, said, worker)
+                    if said is None and waiting:
+                        crew.start()
+                    elif said is not None and waiting:
+                        number = waiting.pop(0)
+                        worker.take_up(number, tasks[number], desk_of(number))
+
+
+def _outcome(number: int, title: str, said: Result | CoterieError | None, worker: _Worker) -> Outcome[Any]:
+    if isinstance(said, Result):
+        return Outcome(number, said.value)
+    if said is None:
+        said = EngineError(
+            f"{title}: its worker (process {worker.process.pid}) {worker.last_words()}. Its last state is kept: "
+            "the same command goes on with it"
+        )
+    return Outcome(number, error=said)
+
+
+class _Crew:
+    """The worker processes of one list of tasks; none outlives it."""
+
+    def __init__(self, parcel: int, demand: Demand) -> None:
+        self.parcel = parcel
+        self.demand = demand
+        self.workers: list[_Worker] = []
+        self.devices = itertools.cycle(_visible_gpus() if demand.gpus else [""])
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self.workers:
+            worker.process.terminate()
+        for worker in self.workers:
+            try:
+                worker.process.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            worker.connection.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is under way."""
+        return any(worker.number is not None for worker in self.workers)
+
+    def start(self) -> None:
+        """Start one more worker."""
+        ours, theirs = Pipe()
+        environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+        environment["OMP_NUM_THREADS"] = str(self.demand.threads)
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        if self.demand.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = next(self.devices)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "coterie.engine.worker", str(theirs.fileno()), str(self.parcel)],
+            env=environment,
+            pass_fds=(theirs.fileno(), self.parcel),
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.workers.append(_Worker(process, ours))
+
+    def listen(self) -> list[tuple[_Worker, Any]]:
+        """Wait until workers have something to say, and hear it; of a dead one, None, once."""
+        speaking = wait([worker.connection for worker in self.workers])
+        heard = [(worker, worker.receive()) for worker in self.workers if worker.connection in speaking]
+        for worker, said in heard:
+            if said is None:
+                worker.process.wait()
+                worker.connection.close()
+                self.workers.remove(worker)
+        return heard
+
+
+def _visible_gpus() -> list[str]:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def auto_workers(n_tasks: int, demand: Demand) -> int:
+    """How many tasks at once make a list on this machine fast: one a GPU, or as many as the CPU threads of this process
+    suffice for; one, in this process, where workers would take longer to start than they save.
+    """
+    if demand.gpus:
+        places = torch.cuda.device_count() // demand.gpus
+    else:
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # which end with the base, and leave their threads
+        places = torch.get_num_threads() * ranks_here // demand.threads
+    if os.name == "nt" or demand.seconds < SECONDS_WORTH_WORKERS:
+        return 1
+    return max(1, min(places, n_tasks))

@@ -1,0 +1,129 @@
+"""What a task that runs elsewhere says to the process that asked for it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import safetensors.torch
+from typing_extensions import override
+
+from coterie.checkpoint import Checkpoint, State, state_bytes
+from coterie.engine.task import Desk, ResultT, SharedT, Task
+from coterie.errors import CoterieError, EngineError
+from coterie.progress import Progress
+
+SECONDS_PER_MESSAGE = 0.5
+
+
+@dataclass(frozen=True)
+class Message:
+    """A call of a method of the desk, to be made where the desk is."""
+
+    method: Literal["stage", "advance", "note", "save"]
+    values: tuple[Any, ...]
+
+    def deliver(self, desk: Desk) -> None:
+        """Make the call."""
+        if self.method == "save":
+            desk.checkpoint.save(safetensors.torch.load(self.values[0]))
+        else:
+            getattr(desk.progress, self.method)(*self.values)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has what the tasks share."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a task gave."""
+
+    value: Any
+
+
+def run_afar(
+    task: Task[SharedT, ResultT], shared: SharedT, state: bytes | None, send: Callable[[Message], None]
+) -> ResultT:
+    """Run a task whose desk is elsewhere.
+
+    Args:
+        task: what to do.
+        shared: what its list shares.
+        state: from which it goes on, as ``state_of`` gives it.
+        send: takes messages to the desk.
+    """
+    progress = _SendingProgress(send)
+    result = task.run(shared, Desk(progress, _SendingCheckpoint(send, progress, state)))
+    progress.flush()
+    return result
+
+
+def state_of(desk: Desk) -> bytes | None:
+    """The state from which a task can go on, to be sent with it."""
+    state = desk.checkpoint.load()
+    return None if state is None else state_bytes(state)
+
+
+class _SendingProgress(Progress):
+    """Gathers steps, so that fast ones do not flood the line."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self.send = send
+        self.steps = self.images = 0
+        self.figures: tuple[float | None, float | None] = (None, None)
+        self.sent = time.monotonic()
+
+    @override
+    def stage(self, title: str, steps: int) -> None:
+        self.flush()
+        self.send(Message("stage", (title, steps)))
+
+    @override
+    def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
+        self.steps += steps
+        self.images += n_images
+        self.figures = (loss, accuracy)
+        if time.monotonic() - self.sent > SECONDS_PER_MESSAGE:
+            self.flush()
+
+    @override
+    def note(self, text: str) -> None:
+        self.send(Message("note", (text,)))
+
+    def flush(self) -> None:
+        if self.steps:
+            self.send(Message("advance", (self.steps, self.images, *self.figures)))
+        self.steps = self.images = 0
+        self.sent = time.monotonic()
+
+
+class _SendingCheckpoint(Checkpoint):
+    """Sends states away, as safetensors."""
+
+    def __init__(self, send: Callable[[Message], None], progress: _SendingProgress, state: bytes | None) -> None:
+        self.send = send
+        self.progress = progress
+        self.state = state
+
+    @override
+    def load(self) -> State | None:
+        return None if self.state is None else safetensors.torch.load(self.state)
+
+    @override
+    def save(self, state: State) -> None:
+        self.progress.flush()
+        self.send(Message("save", (state_bytes(state),)))
+
+
+def failure_of(title: str, error: Exception) -> CoterieError:
+    """An error as it can travel: coterie's own as it is; another, a fault of the program, with its traceback."""
+    if isinstance(error, CoterieError):
+        return type(error)(f"{title}: {error}")
+    fault = EngineError(f"{title} failed: {type(error).__name__}: {error}")
+    fault.add_note("".join(traceback.format_exception(error)))
+    return fault

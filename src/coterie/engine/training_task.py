@@ -1,0 +1,105 @@
+"""The training of one specialist, as a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+from typing_extensions import override
+
+from coterie.backbones import Head
+from coterie.backbones.parts import TrainedPart
+from coterie.config import HardwareSettings, TrainingSettings
+from coterie.data.batches import Augmentation, training_batches
+from coterie.data.splits import Split
+from coterie.engine.task import Desk, Task
+from coterie.inputs import Preprocessing
+from coterie.specialist import make_specialist
+from coterie.training import EpochRecord, make_fabric, train
+from coterie.watch import StageWatch
+
+
+@dataclass(frozen=True, eq=False)
+class Materials:
+    """What the trainings of a run share: networks to start from by name, where their head is, what is trained of
+    them, and the samples with the way to draw batches of them.
+    """
+
+    networks: Mapping[str, nn.Module]
+    head: Head
+    part: TrainedPart
+    train: Split
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    hardware: HardwareSettings
+    data_workers: int
+    balanced: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """All parameters and buffers of a trained network, on the CPU; its history; its seconds, over all starts."""
+
+    weights: dict[str, Tensor]
+    history: tuple[EpochRecord, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingTask(Task[Materials, Trained]):
+    """All that decides how a specialist is trained, but for the materials.
+
+    Args:
+        title: for people.
+        file: where the weights will be in the run folder.
+        start: the name of the network it starts from.
+        classes: the specialist's, in the order of its head's rows.
+        training: settings of the training.
+        seed: of its batches and of dropout.
+        checkpoint_every: steps between two states that are kept; None: one an epoch.
+        threads: of the CPU. Sums are split by them: another number gives other bits.
+    """
+
+    title: str
+    file: str
+    start: str
+    classes: tuple[int, ...]
+    training: TrainingSettings
+    seed: int
+    checkpoint_every: int | None
+    threads: int
+
+    @override
+    def run(self, shared: Materials, desk: Desk) -> Trained:
+        classes = np.array(self.classes)
+        network = make_specialist(shared.networks[self.start], shared.head, classes)
+        batches = training_batches(
+            shared.train.of_classes(classes),
+            shared.preprocessing,
+            shared.augmentation,
+            batch_size=self.training.batch_size,
+            seed=self.seed,
+            workers=shared.data_workers,
+            balanced=shared.balanced,
+        )
+        fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
+        desk.progress.stage(self.title, self.training.epochs * len(batches))
+        watch = StageWatch(desk.checkpoint, self.checkpoint_every)
+        history = train(
+            fabric,
+            network,
+            batches,
+            self.training,
+            desk.progress,
+            part=shared.part,
+            watch=watch,
+            compile_network=shared.hardware.compile,
+        )
+        return Trained(weights_of(network), history, watch.seconds)
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers, on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}

@@ -1,0 +1,44 @@
+"""A worker process of the local engine: ``python -m coterie.engine.worker CONNECTION PARCEL``, two file descriptors.
+
+It says that it is ready, then runs the tasks that it is sent, until the connection closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+from coterie.engine.messages import Ready, Result, failure_of, run_afar
+from coterie.engine.parcel import Parcel
+
+
+def main(connection: Connection, parcel: int) -> None:
+    """Work until the other side is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes; the driver ends us
+
+    def send(value: object) -> None:
+        connection.send_bytes(pickle.dumps(value, protocol=5))
+
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            shared = Parcel.map_from(parcel).unpack()
+        except Exception as error:
+            send(failure_of("a worker cannot read what the tasks share", error))
+            return
+        send(Ready())
+        while True:
+            task, state = pickle.loads(connection.recv_bytes())
+            try:
+                answer: object = Result(run_afar(task, shared, state, send))
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:
+                answer = failure_of(task.title, error)
+            send(answer)
+
+
+if __name__ == "__main__":
+    main(Connection(int(sys.argv[1])), int(sys.argv[2]))

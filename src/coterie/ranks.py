@@ -1,0 +1,53 @@
+"""Several processes that train one network together: ranks, as torchrun and ``fabric run`` start them.
+
+Rank 0 does everything; the others help with the training of the base and end with it. What they do is decided by rank 0
+and told to them, so that only its files count.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from coterie.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's number among those that train together, and how many there are, in all and on this machine."""
+
+    rank: int = 0
+    world: int = 1
+    here: int = 1
+
+    @classmethod
+    def of_environment(cls) -> Ranks:
+        """As torchrun's variables say; alone where there are none."""
+        for name in [name for name in os.environ if name.startswith("LT_")]:
+            # `fabric run` has its say through them in each Fabric that is made; coterie's settings say the same.
+            del os.environ[name]
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            return cls()
+        return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
+
+    @property
+    def part(self) -> slice:
+        """This rank's part of a batch: every ``world``-th sample."""
+        return slice(self.rank, None, self.world)
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Batches are shared out evenly.
+
+        Raises:
+            SettingsError: this one cannot be.
+        """
+        if batch_size % self.world:
+            raise SettingsError(
+                f"base.batch_size = {batch_size} cannot be shared out evenly over {self.world} ranks; allowed: "
+                f"multiples of {self.world}"
+            )
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0

@@ -1,0 +1,117 @@
+"""Whole runs as tasks: a study is a list of them, done one after another, by workers beside this process, or on a Ray
+cluster.
+
+Each run resumes by itself in its own folder. On a cluster the folders must be on a file system that all nodes see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from typing_extensions import override
+
+from coterie.config import EngineSettings, FitSettings
+from coterie.data.splits import Splits
+from coterie.engine import Demand, Desk, Outcome, Task, make_engine
+from coterie.engine.task import ResultT, SharedT
+from coterie.errors import EngineError
+from coterie.pipeline import fit
+from coterie.progress import Progress
+
+
+@dataclass(frozen=True)
+class FitTask(Task[Splits | None, Path]):
+    """A run: ``pipeline.fit`` with these arguments. Its specialists are trained one after another, where it is."""
+
+    title: str
+    settings: FitSettings
+    out: Path
+    base_run: Path | None = None
+
+    @override
+    def run(self, shared: Splits | None, desk: Desk) -> Path:
+        check_folder(self.out)
+        progress = TitledProgress(desk.progress, self.title)
+        engine = EngineSettings(workers=1)
+        fit(self.settings, self.out, splits=shared, base_run=self.base_run, progress=progress, engine=engine)
+        return self.out
+
+
+class TitledProgress(Progress):
+    """Names the run before each of its stages."""
+
+    def __init__(self, inner: Progress, title: str) -> None:
+        self.inner = inner
+        self.title = title
+
+    @override
+    def stage(self, title: str, steps: int) -> None:
+        self.inner.stage(f"{self.title}: {title}", steps)
+
+    @override
+    def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
+        self.inner.advance(steps, n_images, loss, accuracy)
+
+    @override
+    def note(self, text: str) -> None:
+        self.inner.note(f"{self.title}: {text}")
+
+
+def check_folder(out: Path) -> None:
+    """A run's folder is where the process that asked for it will look.
+
+    Raises:
+        EngineError: the folder above it, which that process made, is not here.
+    """
+    if not out.is_absolute() or not out.parent.is_dir():
+        raise EngineError(
+            f"{out.parent} is not seen from here: runs on a cluster need a file system that all nodes see"
+        )
+
+
+def do_all(
+    tasks: Sequence[Task[SharedT, ResultT]],
+    shared: SharedT,
+    demand: Demand,
+    engine: EngineSettings,
+    progress: Progress,
+) -> list[Outcome[ResultT]]:
+    """Do tasks that depend on nothing but what they share, each with a line of its own in one display.
+
+    Returns:
+        The outcomes, in the order of the tasks; a failure in one loses none of the others.
+
+    Raises:
+        EngineError: there is nobody to do the work.
+    """
+    maker = make_engine(engine, len(tasks), demand)
+    with closing(maker.run(tasks, shared, demand, lambda _: Desk(progress.lane()))) as outcomes:
+        return sorted(outcomes, key=lambda outcome: outcome.number)
+
+
+def fit_all(
+    tasks: Sequence[FitTask],
+    splits: Splits | None = None,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    progress: Progress = Progress(),  # noqa: B008 - it has no state
+) -> list[Outcome[Path]]:
+    """Do runs; those whose base is another's come in a later list than that one.
+
+    Args:
+        tasks: the runs, in folders with absolute paths.
+        splits: data that all of them use; None lets each read its own.
+        engine: who does them.
+        progress: who is told.
+
+    Returns:
+        As ``do_all``: the folder of each run, or its error.
+    """
+    for task in tasks:
+        task.out.parent.mkdir(parents=True, exist_ok=True)
+    hardware = [task.settings.hardware for task in tasks]
+    threads = max((one.threads or 1 for one in hardware), default=1)
+    gpus = int(any(one.accelerator == "cuda" for one in hardware))
+    return do_all(tasks, splits, Demand(threads, gpus), engine, progress)

@@ -1,0 +1,231 @@
+"""The engines of one machine. Workers are processes that import torch: few tests start any."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+import coterie
+from coterie.backbones.parts import WHOLE
+from coterie.checkpoint import Checkpoint, State
+from coterie.config import EngineSettings, FitSettings
+from coterie.data.splits import Splits
+from coterie.engine import Demand, Desk, Materials, Task, TrainingTask, make_engine
+from coterie.engine.local import InProcess, LocalWorkers, auto_workers
+from coterie.errors import EngineError, SettingsError, TrainingError
+from coterie.pipeline import augmentation_of, prepare_base
+from coterie.progress import Progress
+from test_pipeline import changed, weights
+
+
+@dataclass(frozen=True)
+class Square(Task[int, int]):
+    """Adds what is shared to a square; the number decides what else happens."""
+
+    number: int
+    mischief: str = ""
+    title: str = "square"
+
+    def run(self, shared: int, desk: Desk) -> int:
+        state = desk.checkpoint.load()
+        if state is not None:
+            return int(state["found"])
+        desk.progress.stage(self.title, 2)
+        desk.checkpoint.save({"found": torch.tensor(self.number)})
+        desk.progress.advance(2, 10)
+        if self.mischief == "error":
+            raise TrainingError("the loss became nan")
+        if self.mischief == "fault":
+            raise ZeroDivisionError("what a fault says")
+        if self.mischief == "death":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.number**2 + shared
+
+
+class Recorder(Progress, Checkpoint):
+    def __init__(self, state: State | None = None) -> None:
+        self.calls: list[object] = []
+        self.state = state
+
+    def stage(self, title: str, steps: int) -> None:
+        self.calls.append((title, steps))
+
+    def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
+        self.calls.append((steps, n_images))
+
+    def save(self, state: State) -> None:
+        self.state = state
+
+    def load(self) -> State | None:
+        return self.state
+
+
+def outcomes(engine, tasks, desks):
+    with closing(engine.run(tasks, 1, Demand(), lambda number: Desk(desks[number], desks[number]))) as found:
+        return {outcome.number: outcome for outcome in found}
+
+
+@pytest.mark.parametrize("engine", [InProcess(), LocalWorkers(2)], ids=["in process", "workers"])
+def test_each_task_ends_with_its_own_result_or_error_and_tells_its_own_desk(engine) -> None:
+    tasks = [Square(1), Square(2, "error"), Square(3), Square(4)]
+    desks = [Recorder() for _ in tasks]
+    desks[3].state = {"found": torch.tensor(99)}
+    found = outcomes(engine, tasks, desks)
+    assert sorted(found) == [0, 1, 2, 3]
+    assert [found[number].unwrap() for number in (0, 2, 3)] == [2, 10, 99]
+    with pytest.raises(TrainingError, match="the loss became nan"):
+        found[1].unwrap()
+    assert desks[2].calls == [("square", 2), (2, 10)]
+    assert int(desks[2].state["found"]) == 3
+
+
+def test_a_dead_worker_is_named_its_state_is_kept_and_the_other_tasks_go_on() -> None:
+    tasks = [Square(1, "death", title="specialist 1"), Square(2, "fault", title="specialist 2"), Square(3), Square(4)]
+    desks = [Recorder() for _ in tasks]
+    found = outcomes(LocalWorkers(1), tasks, desks)
+    with pytest.raises(EngineError, match=r"specialist 1: its worker \(process \d+\) was ended by signal 9"):
+        found[0].unwrap()
+    assert int(desks[0].state["found"]) == 1
+    with pytest.raises(EngineError, match="specialist 2 failed: ZeroDivisionError: what a fault says") as fault:
+        found[1].unwrap()
+    assert "Traceback" in fault.value.__notes__[0]
+    assert [found[number].unwrap() for number in (2, 3)] == [10, 17]
+
+
+def test_who_stops_early_leaves_no_worker_behind(monkeypatch) -> None:
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
+    )
+    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Demand(), lambda _: Desk(Progress()))
+    next(generator)
+    generator.close()
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)
+
+
+def test_workers_give_the_specialists_that_one_process_gives(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    several = changed(settings, partition={"clusters": [3, 4]})
+    coterie.fit(several, tmp_path / "one", splits=splits)
+    coterie.fit(several, tmp_path / "two", splits=splits, engine=EngineSettings(workers=2))
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    for name in ("metrics.json", "history.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_keeps_its_own(
+    settings: FitSettings, splits: Splits
+) -> None:
+    class Counting(Progress):
+        threads: ClassVar[set[int]] = set()
+
+        def advance(self, *_: object) -> None:
+            self.threads.add(torch.get_num_threads())
+
+    prepared = prepare_base(settings, splits)
+    augmentation = augmentation_of(settings, splits)
+    materials = Materials(
+        {"base": prepared.network},
+        prepared.head,
+        WHOLE,
+        splits.train,
+        splits.preprocessing,
+        augmentation,
+        settings.hardware,
+        0,
+    )
+    task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
+    torch.set_num_threads(2)
+    try:
+        (outcome,) = InProcess().run([task], materials, Demand(), lambda _: Desk(Counting()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert len(outcome.unwrap().history) == settings.specialist.epochs
+    assert Counting.threads == {1}
+
+
+def test_settings_of_the_engine_are_checked() -> None:
+    with pytest.raises(SettingsError, match="workers = 0"):
+        EngineSettings(workers=0)
+    with pytest.raises(SettingsError, match="address = 'a:1' needs engine = 'ray'"):
+        EngineSettings(address="a:1")
+    with pytest.raises(SettingsError, match="workers = 2 needs engine = 'local'"):
+        EngineSettings(engine="ray", workers=2)
+
+
+def test_workers_are_started_where_they_save_time(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert auto_workers(5, Demand(threads=1, seconds=1000)) == 5
+    assert auto_workers(9, Demand(threads=2, seconds=1000)) == 4
+    assert auto_workers(9, Demand(threads=9, seconds=1000)) == 1
+    assert auto_workers(9, Demand(seconds=3)) == 1
+    assert isinstance(make_engine(EngineSettings(), 9, Demand(seconds=3)), InProcess)
+    assert isinstance(make_engine(EngineSettings(workers=3), 1, Demand()), InProcess)
+    assert isinstance(make_engine(EngineSettings(workers=3), 2, Demand()), LocalWorkers)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys, time
+            from dataclasses import dataclass
+            sys.path.insert(0, sys.argv[1])
+            from test_engine_local import Endless
+            from coterie.engine import Demand, Desk
+            from coterie.engine.local import LocalWorkers
+            from coterie.progress import Progress
+
+            class Telling(Progress):
+                def note(self, text):
+                    print(text, flush=True)
+
+            list(LocalWorkers(2).run([Endless(), Endless()], 0, Demand(), lambda _: Desk(Telling())))
+            """
+        )
+    )
+    driver = subprocess.Popen(
+        [sys.executable, script, Path(__file__).parent], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        pids = [int(driver.stdout.readline()) for _ in range(2)]
+    finally:
+        driver.kill()
+        driver.wait()
+        driver.stdout.close()
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, pids))
+
+
+@dataclass(frozen=True)
+class Endless(Task[int, int]):
+    title: str = "endless"
+
+    def run(self, shared: int, desk: Desk) -> int:
+        while True:
+            desk.progress.note(str(os.getpid()))
+            time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

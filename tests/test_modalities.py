@@ -1,0 +1,167 @@
+"""Every modality from a file to report and predictions, through the command line."""
+
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import coterie
+from coterie import artifact
+from coterie.backbones import build, find_head
+from coterie.cli import main
+from coterie.config import FitSettings
+from coterie.data import load
+from coterie.errors import BackboneError, InputError
+from coterie.inputs import (
+    FeaturePreprocessing,
+    NGramPreprocessing,
+    Preprocessing,
+    Scale,
+    SentencePreprocessing,
+    TablePreprocessing,
+    encoder,
+)
+from coterie.run_folder import Run
+
+FAST = ["--base.epochs", "6", "--base.batch-size", "16", "--base.optimizer", "adamw", "--base.learning-rate", "0.02"]
+FAST += ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.learning-rate", "0.01"]
+FAST += ["--partition.clusters", "2", "--hardware.accelerator", "cpu", "--hardware.threads", "1"]
+WORDS = ("apple", "pear", "oak", "elm")
+NUMBERS = Scale((0.0, 1.0, 2.0), (1.0, 1.0, 2.0))
+TABLE_FORM = TablePreprocessing(("a",), Scale((0.0,), (1.0,)), ("b", "c"), (("x", "y"), ()))
+
+
+@pytest.fixture(autouse=True)
+def _own_caches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("embeddings")))
+    monkeypatch.setattr(encoder, "_compute", lambda _, texts: np.array([_sentence(text) for text in texts], np.float32))
+
+
+def _sentence(text: str) -> list[float]:
+    return [float(word in text) for word in WORDS] + [len(text) % 3]
+
+
+def write_data(folder: Path, modality: str) -> list[str]:
+    """A file of four classes that come in pairs, and fit's options for it."""
+    rng = np.random.default_rng(0)
+    label_N = np.tile(np.arange(4), 40)
+    names = np.array(WORDS)[label_N]
+    if modality == "features":
+        centre_CD = np.eye(4, 6) * 4 + np.repeat(np.eye(2, 6)[:, ::-1], 2, axis=0) * 8
+        np.savez(folder / "all.npz", features=centre_CD[label_N] + rng.normal(size=(160, 6)), labels=names)
+        return ["--data.source", f"features:{folder}/all.npz", "--backbone", "mlp-16"]
+    if modality == "table":
+        size_N = np.where(rng.random(160) < 0.1, np.nan, label_N + rng.normal(0, 0.3, 160))
+        frame = pd.DataFrame({"size": size_N, "part": np.where(label_N < 2, "fruit", "wood"), "kind": names})
+        frame.to_csv(folder / "all.csv", index=False)
+        return ["--data.source", f"csv:{folder}/all.csv", "--data.label", "kind", "--backbone", "table-mlp-16"]
+    texts = [f"this is {name} number {k}" for k, name in enumerate(names)]
+    pd.DataFrame({"text": texts, "kind": names}).to_json(folder / "all.jsonl", orient="records", lines=True)
+    options = ["--data.source", f"jsonl:{folder}/all.jsonl", "--data.buckets", "256"]
+    as_sentences = ["--data.text-as", "minilm", "--backbone", "linear"]
+    return options + (as_sentences if modality == "sentences" else ["--backbone", "ngram-8"])
+
+
+@pytest.mark.parametrize("modality", ["ngrams", "sentences", "table", "features"])
+def test_from_a_file_to_predictions(tmp_path: Path, modality: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options, out = write_data(tmp_path, modality), tmp_path / "run"
+    assert main(["fit", *options, *FAST, "--out", str(out)]) == 0
+    assert "Plan" in capsys.readouterr().out
+    run = Run.open_complete(out)
+    assert artifact.read_reports(run)["test"].base_top1 > 0.6
+    assert "<!DOCTYPE html>" in (out / "report.html").read_text()
+    settings = FitSettings.from_values(run.manifest.settings)
+    splits, ensemble = load(settings.data, settings.seed), coterie.load(out)
+    assert ensemble.preprocessing == splits.preprocessing
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
+    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    with torch.inference_mode():
+        values = ensemble(ensemble.preprocessing(splits.test.samples.read(torch.arange(5))))
+    np.testing.assert_allclose(
+        values.softmax(1).numpy(), ensemble.predict_proba(splits.test.samples.take(torch.arange(5))), atol=1e-4
+    )
+    source = settings.data.source
+    assert main(["evaluate", str(out), "--source", source, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ensemble_top1"] == pytest.approx(right.mean())
+    new = ["an apple", "some elm"] if modality in ("ngrams", "sentences") else [source.partition(":")[2]]
+    assert main(["predict", str(out), *new, "--format", "jsonl"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(answers) == (2 if len(new) == 2 else 160)
+    assert {"predicted", "routed", "base_top", "text" if len(new) == 2 else "row"} <= set(answers[0])
+    assert main(["predict", str(out), *new]) == 0
+    assert main(["info", str(out)]) == 0
+
+
+def test_the_report_shows_texts_on_which_base_and_ensemble_differ(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    # Specialists that unlearn what the base knew, asked for all texts, differ from it for certain.
+    wild = ["--specialist.learning-rate", "30", "--gate.threshold", "0", "--gate.combiner", "hard"]
+    options = [*write_data(tmp_path, "ngrams"), *FAST, *wild, "--gate.score", "entropy"]
+    assert main(["fit", *options, "--out", str(out)]) == 0
+    run = Run.open_complete(out)
+    texts = run.read_json(artifact.EXAMPLE_TEXTS_FILE)
+    assert texts
+    page = (out / "report.html").read_text()
+    assert all(f"<blockquote>{text}</blockquote>" in page for text in texts)
+
+
+def test_new_samples_come_as_python_has_them(tmp_path: Path) -> None:
+    assert main(["fit", *write_data(tmp_path, "table"), *FAST, "--out", str(tmp_path / "run")]) == 0
+    ensemble = coterie.load(tmp_path / "run")
+    rows = [{"size": 0.1, "part": "fruit"}, {"size": None, "part": "wood"}]
+    first, second = ensemble.explain(rows)
+    assert {first.predicted, second.predicted} <= set(WORDS)
+    np.testing.assert_array_equal(ensemble.predict_proba(pd.DataFrame(rows)), ensemble.predict_proba(rows))
+    with pytest.raises(InputError, match="missing: part"):
+        ensemble.predict([{"size": 0.1}])
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("linear", FeaturePreprocessing(NUMBERS)),
+        ("mlp-8", FeaturePreprocessing(NUMBERS)),
+        ("mlp-8", SentencePreprocessing("minilm", NUMBERS)),
+        ("ngram-8", NGramPreprocessing(64, 16)),
+        ("table-mlp-8", TABLE_FORM),
+    ],
+)
+def test_small_networks_run_have_a_head_and_come_from_their_seed(name: str, form: Preprocessing) -> None:
+    network, same = (build(name, 5, form, seed=3) for _ in range(2))
+    head = find_head(network, 5, form.example())
+    assert head.path == "head"
+    assert torch.equal(head.of(network).weight, head.of(same).weight)
+    assert not torch.equal(head.of(network).weight, head.of(build(name, 5, form, seed=4)).weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "message"),
+    [
+        (
+            "convnet-64",
+            NGramPreprocessing(64, 16),
+            "'convnet-64' is not one for n-grams of texts; allowed: ngram",
+        ),
+        ("ngram-8", FeaturePreprocessing(NUMBERS), "not one for features; allowed: linear, mlp-WIDTH"),
+        ("mlp-8", TABLE_FORM, "not one for rows of tables; allowed: table-mlp-WIDTH"),
+        ("linear", NGramPreprocessing(64, 16), "not one for n-grams"),
+        ("mlp-0", FeaturePreprocessing(NUMBERS), "mlp-0: the width must be at least 1"),
+        ("ngram-0", NGramPreprocessing(64, 16), "ngram-0: the width must be at least 1"),
+    ],
+)
+def test_a_network_of_another_modality_is_refused(name: str, form: Preprocessing, message: str) -> None:
+    with pytest.raises(BackboneError, match=message):
+        build(name, 5, form, 0)
+
+
+def test_padding_and_the_neighbours_of_a_text_do_not_matter() -> None:
+    network = build("ngram-8", 3, NGramPreprocessing(64, 16), seed=0).eval()
+    short, long = torch.tensor([[1, 2, -1, -1]]), torch.tensor([[3, 4, 5, 6]])
+    torch.testing.assert_close(network(torch.cat([short, long]))[0], network(short[:, :2])[0])
+    nothing = network(torch.tensor([[-1]]))
+    assert torch.isfinite(nothing).all()
