@@ -130,7 +130,7 @@ def test_tune_chooses_anew_and_everything_follows(copied: Path, pictures: list[s
     for line in capsys.readouterr().out.splitlines():
         answer = json.loads(line)
         assert answer["score_name"] == "margin"
-        assert len(answer["specialists"]) == (2 if answer["routed"] else 0)
+        assert len(answer["specialists"]) <= (2 if answer["routed"] else 0)  # those without weight are not asked
     assert main(["predict", str(copied), *pictures]) == 0
     assert "probability" in capsys.readouterr().out
     assert main(["info", str(copied)]) == 0

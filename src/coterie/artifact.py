@@ -93,14 +93,14 @@ def load_ensemble(
     assert manifest.head is not None
     preprocessing = manifest.data.input
     network, head = rebuild_base(settings, manifest.network, manifest.head, len(labels), preprocessing, base, trust)
+    run.read_weights(BASE_FILE, network)
     specialists = []
     for cluster in range(partition.n_clusters):
         classes = partition.classes(cluster)
         specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
         if specialist is not None:
-            run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
+            run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, network)
         specialists.append(specialist)
-    run.read_weights(BASE_FILE, network)
     return SpecialistEnsemble(
         network,
         specialists,

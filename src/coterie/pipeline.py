@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -69,6 +69,7 @@ from coterie.run_folder import (
     PartitionRecord,
     Run,
     differences,
+    weights_beyond,
 )
 from coterie.specialist import make_specialist
 from coterie.together import RankWatch, leave
@@ -209,7 +210,8 @@ class Job:
         with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
             for outcome in outcomes:
                 task = todo[outcome.number]
-                self._keep(task.file, task.title, outcome.unwrap())
+                trained = outcome.unwrap()
+                self._keep(task.file, task.title, replace(trained, weights=weights_beyond(base, trained.weights)))
         if todo:  # whose results came in any order
             history = self.run.read_json("history.json")
             titles = [task.title for task in tasks if task.title in history]
@@ -567,7 +569,7 @@ def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) 
             specialists.append(None)
             continue
         specialist = make_specialist(base, head, classes)
-        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
+        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, base)
         specialists.append(specialist)
     validation = job.outputs("validation", base, partition, specialists)
     tuning = tune(validation, partition, Request.of(job.settings.gate), job.settings.seed)

@@ -361,13 +361,13 @@ class Run:
             name, {key: tensor.detach().cpu() for key, tensor in network.state_dict().items()}, **records
         )
 
-    def read_weights(self, name: str, network: nn.Module) -> None:
-        """Load weights into a network of the same architecture.
+    def read_weights(self, name: str, network: nn.Module, base: nn.Module | None = None) -> None:
+        """Load weights into a network of the same architecture; with a ``base``, what the file lacks is the base's.
 
         Raises:
             ArtifactError: they are missing, damaged, or another network's.
         """
-        state = self.read_tensors(name)
+        state = {**({} if base is None else base.state_dict()), **self.read_tensors(name)}
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
@@ -433,6 +433,12 @@ class Run:
 
 def _to_json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def weights_beyond(base: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those that differ from what a base has by the same name: what must be kept beside it."""
+    known = {key: tensor.cpu() for key, tensor in base.state_dict().items()}
+    return {key: tensor for key, tensor in weights.items() if key not in known or not torch.equal(tensor, known[key])}
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
