@@ -282,10 +282,8 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
 
 
 def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
-    splits = job.splits
     write_head(job.run, head.of(base))
-    base_validation_NC = compute_logits(job.fabric, base, splits.validation.samples, splits.preprocessing)
-    return complete(job, base, head, [partition], base_validation_NC)
+    return complete(job, base, head, [partition])
 
 
 def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
