@@ -311,7 +311,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_finished_and_say_how_to_go_on(
     os.kill(process.pid, number)
     _, error = process.communicate(timeout=120)
     assert process.returncode == code
-    assert "interrupted: finished stages are kept" in error
+    assert "interrupted: what a run folder holds is kept" in error
     assert "Traceback" not in error
     manifest = json.loads((out / "manifest.json").read_text())
     assert not manifest["complete"]

@@ -24,6 +24,7 @@ from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import GainModel, Gate
 from coterie.inputs import ImagePreprocessing
 from coterie.labels import LabelSpace
+from coterie.lock import hold
 from coterie.metrics import Report
 from coterie.partition import IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
@@ -177,13 +178,15 @@ def retune(run: Run, request: Request) -> Tuning:
 
     Raises:
         InputError: no candidate meets the budget.
+        ArtifactError: another process writes to the run.
     """
     manifest, partition = run.manifest, partition_of(run.manifest)
     seed = FitSettings.from_values(manifest.settings).seed
     tuning = tune(read_outputs(run, "validation"), partition, request, seed)
     costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
-    write_rule(run, tuning, costs=costs)
-    write_report(run, datetime.now(UTC).date().isoformat())
+    with hold(run.path):
+        write_rule(run, tuning, costs=costs)
+        write_report(run, datetime.now(UTC).date().isoformat())
     return tuning
 
 

@@ -10,6 +10,7 @@ from coterie.comparison_page import render
 from coterie.controls import add_flipped, train_controls
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
+from coterie.lock import hold
 from coterie.progress import Progress
 from coterie.run_folder import Run
 
@@ -42,15 +43,17 @@ def compare_run(
 
     Raises:
         DataError: validation and test share samples.
+        ArtifactError: another process writes to the run.
         CoterieError: whatever training can raise.
     """
     notes = refuse_shared(splits, allow_shared)
-    add_flipped(run, splits)
-    if train:
-        for _, train_control in train_controls(run, splits, superclasses, members, progress):
-            train_control()
-    found = answers_of(run, splits, siblings)
-    comparison = compare(found.answers, found.validation_N, found.test_N, (*notes, *found.notes))
-    run.write_json(COMPARISON_FILE, comparison.to_values())
-    run.write(COMPARISON_PAGE, render(comparison, splits.about.rstrip(".") + ".").encode())
+    with hold(run.path):
+        add_flipped(run, splits)
+        if train:
+            for _, train_control in train_controls(run, splits, superclasses, members, progress):
+                train_control()
+        found = answers_of(run, splits, siblings)
+        comparison = compare(found.answers, found.validation_N, found.test_N, (*notes, *found.notes))
+        run.write_json(COMPARISON_FILE, comparison.to_values())
+        run.write(COMPARISON_PAGE, render(comparison, splits.about.rstrip(".") + ".").encode())
     return comparison

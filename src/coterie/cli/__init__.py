@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as interrupt:
         print(  # noqa: T201
-            "\ninterrupted: finished stages are kept in the run folder; the same command goes on with them",
+            "\ninterrupted: what a run folder holds is kept, and the same command goes on with it",
             file=sys.stderr,
         )
         return 128 + (signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT)
