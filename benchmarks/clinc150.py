@@ -1,134 +1,124 @@
-"""CLINC150, 150 intents of short texts: the base, the gain that is forecast, the gain that is reached; and texts of no
-intent.
+"""CLINC150 (Larson et al. 2019) with a quick base: what the benchmarks of partitions know of 150 intents.
 
-Question: with hashed n-grams (no weights from elsewhere) and with MiniLM's sentence embeddings, a base each, what gain
-is forecast from validation logits before a specialist is trained, and what does the ensemble reach? And do gate and
-ensemble notice the 1,000 texts that are of none of the 150 intents (AUROC of the gate's score, and of the largest
-probability, against the test texts)?
+Features: hashed words, word pairs and pieces of words, weighed by rarity, their leading 256 singular directions. Base:
+one hidden layer of 128 units. Specialists: copies whose head has the rows of their own intents, as in coterie.
 """
 
-import sys
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from sklearn.metrics import roc_auc_score
+import pyarrow.parquet as parquet
+import torch
+from scipy.sparse import hstack
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from torch import Tensor, nn
 
-import coterie
-import record
-from coterie.artifact import partition_of, read_outputs, read_reports
-from coterie.config import FitSettings
-from coterie.data import load
-from coterie.evaluation import evaluate
-from coterie.forecast import BaseAnswers, Outlook, forecast
-from coterie.run_folder import Run
-from coterie.tune import Request, tune
+from coterie.backbones import Head
+from coterie.evaluation import Outputs
+from coterie.partition import Partition
+from coterie.specialist import make_specialist
 
-SEEDS = (0, 1, 2)
-EXAMPLE = Path(__file__).parents[1] / "examples" / "clinc150.yaml"
-SENTENCES = {"data": {"text_as": "minilm"}, "base": {"learning_rate": 0.005}, "specialist": {"learning_rate": 0.001}}
-WAYS: dict[str, dict[str, Any]] = {
-    "n-grams, ngram-64": {},
-    "MiniLM, linear": {**SENTENCES, "backbone": "linear"},
-}
+FEATURES, HIDDEN = 256, 128
+BATCH = 128
+BASE_EPOCHS, SPECIALIST_EPOCHS = 20, 15
+HEAD = Head("3", HIDDEN, 150)
 
 
-@dataclass(frozen=True)
-class Result:
-    """One run's figures, as shares of 1; ``paper``: by the paper's rule, with its interval; ``aurocs``: of the
-    gate's score, and of 1 less the ensemble's largest probability; ``routed``: of the test texts, and of those of no
-    intent.
-    """
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Features (N, 256) and intents (N,) of a split."""
 
-    base: float
-    forecast: float
-    paper: float
-    low: float
-    high: float
-    tuned: float
-    router: float
-    aurocs: tuple[float, float]
-    routed: tuple[float, float]
+    feature_ND: Tensor
+    label_N: Tensor
 
 
-def main(folder: str, runs: str) -> None:
-    """Train each way with each seed, and write what they gave."""
-    texts = pq.read_table(Path(folder) / "oos_test.parquet")["text"].to_pylist()
-    lines = [
-        "| texts as | seed | base | forecast | ensemble | gain (95 % interval) | tuned rule | routed | router |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    outside = [
-        "| texts as | AUROC, entropy | AUROC, largest probability | routed, of no intent | routed, test |",
-        "|---|---|---|---|---|",
-    ]
-    for way, changes in WAYS.items():
-        results = [measure(folder, Path(runs), changes, seed, texts) for seed in SEEDS]
-        for seed, r in zip(SEEDS, results, strict=True):
-            lines.append(
-                f"| {way} | {seed} | {r.base:.2%} | {100 * r.forecast:+.2f} | {r.paper:.2%} | "
-                f"{100 * (r.paper - r.base):+.2f} ({100 * r.low:+.2f} to {100 * r.high:+.2f}) | "
-                f"{100 * (r.tuned - r.base):+.2f} | {r.routed[0]:.1%} | {r.router:.2%} |"
-            )
-        mean = {name: np.mean([getattr(r, name) for r in results], axis=0) for name in vars(results[0])}
-        spread = np.std([100 * (r.paper - r.base) for r in results], ddof=1)
-        lines.append(
-            f"| | mean | {mean['base']:.2%} | {100 * mean['forecast']:+.2f} | {mean['paper']:.2%} | "
-            f"{100 * (mean['paper'] - mean['base']):+.2f} (sd over seeds {spread:.2f}) | "
-            f"{100 * (mean['tuned'] - mean['base']):+.2f} | {mean['routed'][0]:.1%} | {mean['router']:.2%} |"
-        )
-        outside.append(
-            f"| {way} | {mean['aurocs'][0]:.3f} | {mean['aurocs'][1]:.3f} | {mean['routed'][1]:.1%} | "
-            f"{mean['routed'][0]:.1%} |"
-        )
-        print("\n".join([*lines[-4:], outside[-1]]), flush=True)
-    record.write(
-        __file__,
-        "15,000 training, 3,000 validation and 4,500 test texts, S = 10; gains in points. Ensemble and gain: the "
-        "paper's rule, its threshold chosen on validation. Forecast: of that rule, on validation, "
-        "as `coterie headroom` has it. Tuned rule: gain of the one that `coterie tune` chooses on validation.\n\n"
-        + "\n".join(lines)
-        + f"\n\n{len(texts):,} texts of no intent against the test texts, means over seeds. AUROC: the chance that a "
-        "text of no intent has the higher score, of the gate (the base's entropy), or of 1 less the ensemble's largest "
-        "probability.\n\n" + "\n".join(outside),
+@dataclass(frozen=True, eq=False)
+class Intents:
+    """The three splits, and the intents' names."""
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    names: tuple[str, ...]
+
+
+def load_intents(folder: Path) -> Intents:
+    """Read the parquet files, and make features of their texts."""
+    tables = {
+        split: parquet.read_table(next(folder.glob(f"{split}-*.parquet"))).to_pydict()
+        for split in ("train", "validation", "test")
+    }
+    names = tuple(sorted(set(tables["train"]["intent"])))
+    number = {name: k for k, name in enumerate(names)}
+    hashers = (
+        HashingVectorizer(ngram_range=(1, 2), n_features=2**16, norm=None, alternate_sign=False),
+        HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4), n_features=2**16, norm=None, alternate_sign=False),
     )
+    hashed = {
+        split: hstack([hasher.transform(table["text"]) for hasher in hashers]).tocsr()
+        for split, table in tables.items()
+    }
+    weigh, squeeze = TfidfTransformer(sublinear_tf=True), TruncatedSVD(FEATURES, random_state=0)
+    squeeze.fit(weigh.fit_transform(hashed["train"]))
+    parts = {}
+    for split, table in tables.items():
+        feature_ND = squeeze.transform(weigh.transform(hashed[split])).astype(np.float32)
+        feature_ND *= np.sqrt(FEATURES) / np.linalg.norm(feature_ND, axis=1, keepdims=True)
+        labels = torch.tensor([number[intent] for intent in table["intent"]])
+        parts[split] = Samples(torch.from_numpy(feature_ND), labels)
+    return Intents(parts["train"], parts["validation"], parts["test"], names)
 
 
-def measure(folder: str, runs: Path, changes: dict[str, Any], seed: int, texts: list[str]) -> Result:
-    """Train one ensemble, or go on with it, and judge it."""
-    values = FitSettings.from_yaml(EXAMPLE).to_values()
-    for name, value in changes.items():
-        values[name] = {**values[name], **value} if isinstance(value, dict) else value
-    values["data"]["source"] = f"parquet:{folder}"
-    paper = {"score": "entropy", "combiner": "hard", "top": 1}
-    settings = FitSettings.from_values({**values, "seed": seed, "gate": paper, "hardware": {"threads": 1}})
-    out = runs / f"{settings.backbone}-{settings.data.text_as}-{seed}"
-    ensemble = coterie.fit(settings, out)
-    run = Run.open_complete(out)
-    report, partition = read_reports(run)["test"], partition_of(run.manifest)
-    validation, test = (read_outputs(run, split) for split in ("validation", "test"))
-    answers = BaseAnswers(validation.base_NC, validation.label_N)
-    tuned = evaluate(test, partition, tune(validation, partition, Request(), seed).rule)
-    inside, outside = ensemble.decide(load(settings.data, seed).test.samples), ensemble.decide(texts)
-    is_outside_N = np.repeat([0, 1], [len(inside.score_N), len(texts)])
-    scores = [np.concatenate([inside.score_N, outside.score_N])]
-    scores.append(1 - np.concatenate([inside.proba_NC.max(axis=1), outside.proba_NC.max(axis=1)]))
-    return Result(
-        base=report.base_top1,
-        forecast=forecast(answers, Outlook.of(answers, partition)).gain,
-        paper=report.ensemble_top1,
-        low=report.gain_low,
-        high=report.gain_high,
-        tuned=tuned.ensemble_top1,
-        router=report.router_accuracy,
-        aurocs=(roc_auc_score(is_outside_N, scores[0]), roc_auc_score(is_outside_N, scores[1])),
-        routed=(float(inside.routed_N.mean()), float(outside.routed_N.mean())),
+def train_base(intents: Intents, seed: int) -> nn.Module:
+    """The base, on all intents."""
+    torch.manual_seed(seed)
+    base = nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.ReLU(), nn.Dropout(0.3), nn.Linear(HIDDEN, len(intents.names)))
+    return fit_network(base, intents.train, BASE_EPOCHS, 3e-3)
+
+
+def fit_network(network: nn.Module, samples: Samples, epochs: int, rate: float) -> nn.Module:
+    """AdamW with a rate that falls to 0."""
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
+    steps = epochs * -(-len(samples.label_N) // BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    network.train()
+    for _ in range(epochs):
+        for rows in torch.randperm(len(samples.label_N)).split(BATCH):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(samples.feature_ND[rows]), samples.label_N[rows]).backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+def ensemble_outputs(intents: Intents, base: nn.Module, partition: Partition, seed: int) -> tuple[Outputs, Outputs]:
+    """Train the specialists; all logits on validation and test."""
+    torch.manual_seed(seed)
+    splits = (intents.validation, intents.test)
+    packed = [np.zeros((len(split.label_N), partition.n_classes), np.float32) for split in splits]
+    for cluster in range(partition.n_clusters):
+        classes = partition.classes(cluster)
+        if len(classes) == 1:
+            continue
+        local_C = torch.full((partition.n_classes,), -1)
+        local_C[torch.from_numpy(classes.astype(np.int64))] = torch.arange(len(classes))
+        label_N = local_C[intents.train.label_N]
+        own = Samples(intents.train.feature_ND[label_N >= 0], label_N[label_N >= 0])
+        network = fit_network(make_specialist(base, HEAD, classes), own, SPECIALIST_EPOCHS, 1e-3)
+        for packed_NM, split in zip(packed, splits, strict=True):
+            packed_NM[:, partition.columns(cluster)] = logits(network, split)
+    validation, test = (
+        Outputs(logits(base, split), packed_NM, split.label_N.numpy())
+        for split, packed_NM in zip(splits, packed, strict=True)
     )
+    return validation, test
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python benchmarks/clinc150.py FOLDER RUNS")
-    main(*sys.argv[1:])
+@torch.no_grad()
+def logits(network: nn.Module, samples: Samples) -> np.ndarray:
+    """Of all samples."""
+    return network(samples.feature_ND).numpy()

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import intents
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-import intents
 import record
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Wish, confusion_counts, make_partition

@@ -19,7 +19,7 @@ from pathlib import Path
 import record
 from partition_scale import planted
 
-MOMENTS = (3, 5, 8, 12, 18, 25, 35, 45, 55)
+MOMENTS = (3, 5, 8, 12, 18, 25, 35, 45)
 STAGES = ("cells", "neighbours", "eigenvectors", "starts", "k-means", "map")
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import coterie
+from conftest import image_form
 from coterie.base import make_base
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
@@ -19,7 +20,8 @@ from coterie.run_folder import Run
 transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
 
 NAMES = tuple(f"class {k}" for k in range(8))
-EXAMPLE = torch.randn((2, 1, 12, 12), generator=torch.Generator().manual_seed(0))
+FORM = image_form(1, side=12)
+EXAMPLE = FORM.example()
 
 
 def config(**values: object):
@@ -47,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def base_of(settings: FitSettings, place: Path, names: tuple[str, ...] = NAMES):
     ours = FitSettings.from_values({**settings.to_values(), "backbone": f"transformers:{place}"})
-    return make_base(ours, LabelSpace(names), 1, EXAMPLE)
+    return make_base(ours, LabelSpace(names), FORM)
 
 
 def test_a_fine_tuned_model_is_taken_with_its_weights_and_matched_by_its_names(
@@ -72,7 +74,7 @@ def test_a_run_needs_the_models_folder_no_more(
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
     shutil.rmtree(folder)
     loaded = coterie.load(tmp_path / "run")
-    np.testing.assert_array_equal(fitted.predict_proba(splits.test.images), loaded.predict_proba(splits.test.images))
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
     other = FitSettings.from_values({**ours.to_values(), "partition": {"clusters": [2]}})
     coterie.fit(other, tmp_path / "other", splits=splits, base_run=tmp_path / "run")
     weights = [Run.open(tmp_path / name).read("base.safetensors") for name in ("run", "other")]

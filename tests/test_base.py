@@ -20,6 +20,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
+from coterie.plan import make_plan
 from coterie.run_folder import Run
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
@@ -78,6 +79,7 @@ def test_any_module_passes_in_is_not_trained_and_is_loaded_with_one_of_its_form(
     assert run.manifest.settings["backbone"] == f"python:networks.{type(network).__name__}"
     assert run.manifest.seconds["base.safetensors"] == 0
     assert "base" not in run.read_json("history.json")
+    assert "the base came trained" in (run.path / "report.html").read_text()
     stored = {name.removeprefix("network."): t for name, t in run.read_tensors("base.safetensors").items()}
     assert stored.keys() == before.keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in stored.items())
@@ -121,6 +123,7 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
     else:
         safetensors.torch.save_file(network.state_dict(), file)
     ours = changed(settings, backbone="networks:make_8", weights=str(file))
+    assert [stage.title for stage in make_plan(ours, splits).stages] == ["3 specialists", "validation and test"]
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
     inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
@@ -163,7 +166,7 @@ def test_a_function_without_weights_is_trained_and_own_weights_are_not(settings:
         ("torchvision:resnet", "torchvision has no classification model 'resnet'; did you mean resnet"),
         ("torchvision:resnet18", "takes RGB images; these have 1 channel"),
         ("python:networks.Net", "was passed from Python, and is needed again"),
-        ("convnet", "unknown backbone 'convnet'; allowed: .*module:function"),
+        ("convnet", "unknown backbone 'convnet'; allowed for images: .*module:function"),
     ],
 )
 def test_a_base_that_cannot_be_built_is_named(backbone: str, message: str, settings: FitSettings) -> None:
@@ -314,12 +317,15 @@ def test_specialists_share_what_is_not_trained(
     run = Run.open_complete(tmp_path / "run")
     base = run.read_tensors("base.safetensors")
     for name in (name for name in run.manifest.files if name.startswith("specialists/")):
-        state = run.read_tensors(name)
-        moved = {key for key in base if base[key].shape != state[key].shape or not torch.equal(base[key], state[key])}
+        moved = set(run.read_tensors(name))  # what is the base's is not kept a second time
         allowed = ("head.",) if trainable == "head" else ("head.", "stage3.")
         assert {"head.weight"} < moved
         assert all(key.startswith(allowed) for key in moved)
-    assert coterie.load(tmp_path / "run").predict(splits.test.samples).shape == (64,)
+    ensemble = coterie.load(tmp_path / "run")
+    for specialist in ensemble.specialists.values():
+        assert torch.equal(specialist.state_dict()["stem.0.weight"], base["stem.0.weight"])
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
+    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
 
 
 def test_a_part_that_is_none_stops_before_training(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:

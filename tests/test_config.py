@@ -40,7 +40,7 @@ def test_one_number_of_clusters_may_be_given_plainly() -> None:
         ({"base": {"optimizer": "adam"}}, r"in base: optimizer = 'adam': .*'sgd' or 'adamw'"),
         ({"base": {"learning_rate": float("nan")}}, "in base: learning_rate = nan: .*finite"),
         ({"base": {"momentum": 1.0}}, "in base: momentum = 1.0: .*less than 1"),
-        ({"speed": 9}, "unknown setting 'speed'; allowed here: data, backbone, base"),
+        ({"speed": 9}, "unknown setting 'speed'; allowed here: data, backbone, weights"),
         ({"base": {"epoch": 9}}, r"in base: unknown setting 'epoch'; allowed here: epochs, batch_size"),
         ({"partition": {"clusters": [0]}}, "at least 1"),
         ({"partition": {"clusters": [3, 3]}}, "given once"),

@@ -154,9 +154,9 @@ def test_warp_without_a_pose_cuts_out_the_middle_of_the_canvas() -> None:
 
 
 def test_a_given_mean_and_spread_take_the_place_of_measured_ones() -> None:
-    splits = load(DataSettings(train_per_class=2, mean=(0.5,), std=(0.25,)), 0)
+    splits = data.load(DataSettings(train_per_class=2, mean=(0.5,), std=(0.25,)), 0)
     assert splits.preprocessing.mean == (127.5,)
     pixels = torch.full((1, 32, 32, 1), 255, dtype=torch.uint8)
     torch.testing.assert_close(splits.preprocessing(pixels), torch.full((1, 1, 32, 32), 2.0))
     with pytest.raises(DataError, match=r"data.mean has 3 numbers; the images have 1 channel"):
-        load(DataSettings(train_per_class=2, mean=(0.5,) * 3, std=(0.25,) * 3), 0)
+        data.load(DataSettings(train_per_class=2, mean=(0.5,) * 3, std=(0.25,) * 3), 0)

@@ -57,8 +57,8 @@ def test_fit_leaves_a_run_that_describes_itself(run: Run, splits: Splits) -> Non
     assert manifest.complete
     assert sorted(k for members in manifest.partition.members for k in members) == list(range(8))
     assert manifest.data.classes == splits.labels.names
-    on_disk = {str(f.relative_to(run.path)) for f in run.path.rglob("*") if f.is_file()} - {"manifest.json"}
-    assert on_disk == set(manifest.files)
+    on_disk = {str(f.relative_to(run.path)) for f in run.path.rglob("*") if f.is_file()} - {"manifest.json", ".lock"}
+    assert {name for name in on_disk if not name.startswith("logs/")} == set(manifest.files)
     assert {
         "base.safetensors",
         "report.html",
@@ -124,12 +124,14 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_stage_and_ends_the_s
     coterie.fit(settings, path, splits=splits, progress=again)
     assert again.stages[0] == stage
     assert weights(path) == weights(run.path)
-    assert kept.items() <= weights(path).items()
+    finished = {name: content for name, content in kept.items() if "stages" not in name}
+    assert finished.items() <= weights(path).items()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
-@pytest.mark.parametrize("every", [None, 1, 4])
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "every"),
+    [("sgd", "one-cycle", None), ("sgd", "cosine", 5), ("adamw", "one-cycle", 5), ("adamw", "cosine", None)],
+)
 def test_a_training_that_is_cut_ends_with_the_same_bits(
     optimizer: str, schedule: str, every: int | None, tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:

@@ -262,7 +262,7 @@ def test_a_cluster_without_test_images_or_specialist_says_so():
     content = make_content(3, 2)
     rows = (replace(content.test.clusters[0], n_samples=0), content.test.clusters[1])
     text = Page(render(replace(content, test=replace(content.test, clusters=rows)))).text
-    assert "no test image" in text
+    assert "no test sample" in text
     assert "one class, no specialist" in text
 
 

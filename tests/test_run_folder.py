@@ -1,3 +1,4 @@
+import copy
 import errno
 import json
 import os
@@ -12,7 +13,7 @@ from coterie.config import FitSettings
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
 from coterie.inputs import ImagePreprocessing
-from coterie.run_folder import FORMAT, Run
+from coterie.run_folder import FORMAT, Run, weights_beyond
 
 
 @pytest.fixture
@@ -156,6 +157,22 @@ def test_forgotten_files_are_gone_from_folder_and_manifest(run: Run) -> None:
     run.forget(["logits/test.safetensors"])
     assert not (run.path / "logits/test.safetensors").exists()
     assert Run.open_complete(run.path).manifest.files == {}
+
+
+def test_only_what_differs_from_a_base_is_kept(run: Run) -> None:
+    base = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 5))
+    changed = copy.deepcopy(base)
+    changed[2] = nn.Linear(4, 2)
+    run.write_tensors("tail.safetensors", weights_beyond(base, changed.state_dict()))
+    assert set(run.read_tensors("tail.safetensors")) == {"2.weight", "2.bias"}
+    again = copy.deepcopy(changed)
+    for parameter in again.parameters():
+        parameter.data.zero_()
+    run.read_weights("tail.safetensors", again, base)
+    for key, tensor in changed.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor)
+    with pytest.raises(ArtifactError, match="another network's weights"):
+        run.read_weights("tail.safetensors", nn.Sequential(nn.Linear(3, 4)), base)
 
 
 def test_a_run_of_format_1_is_read_as_one_of_images(run: Run) -> None:

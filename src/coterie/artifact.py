@@ -35,6 +35,7 @@ from coterie.tune import Request, Tuning, tune
 BASE_FILE = "base.safetensors"
 HEAD_FILE = "head.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
+STAGE_LOGITS = "logits/stages/"
 EXAMPLE_TEXTS_FILE = "examples.json"
 N_EXAMPLES = 12
 
@@ -54,9 +55,14 @@ def outputs_file(split: str) -> str:
     return f"logits/{split}.safetensors"
 
 
+def stage_logits_folder(split: str) -> str:
+    """Where the logits of each network on a split are kept until they are put together."""
+    return f"{STAGE_LOGITS}{split}/"
+
+
 def base_logits_file(split: str) -> str:
     """Where the base's own logits of a split are until the run is finished."""
-    return f"logits/base-{split}.safetensors"
+    return f"{stage_logits_folder(split)}{BASE_FILE}"
 
 
 def load_ensemble(
@@ -87,14 +93,14 @@ def load_ensemble(
     assert manifest.head is not None
     preprocessing = manifest.data.input
     network, head = rebuild_base(settings, manifest.network, manifest.head, len(labels), preprocessing, base, trust)
+    run.read_weights(BASE_FILE, network)
     specialists = []
     for cluster in range(partition.n_clusters):
         classes = partition.classes(cluster)
         specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
         if specialist is not None:
-            run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
+            run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, network)
         specialists.append(specialist)
-    run.read_weights(BASE_FILE, network)
     return SpecialistEnsemble(
         network,
         specialists,
@@ -243,6 +249,25 @@ def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntA
 def read_reports(run: Run) -> dict[str, Report]:
     """The figures of a finished run, by split."""
     return {name: Report.from_values(values) for name, values in run.read_json("metrics.json").items()}
+
+
+def tracked_figures(run: Run) -> dict[str, float]:
+    """What a tracker shows of a finished run: figures by name."""
+    test, manifest = read_reports(run)["test"], run.manifest
+    threshold = gate_record(manifest).threshold
+    return {
+        "test/base": test.base_top1,
+        "test/ensemble": test.ensemble_top1,
+        "test/gain": test.gain,
+        "router/accuracy": test.router_accuracy,
+        "gate/routed": test.routed_fraction,
+        "gate/mean-passes": test.mean_passes,
+        **({} if threshold is None else {"gate/threshold": threshold}),
+        **{f"cluster-{row.cluster}/base": row.base_top1 for row in test.clusters},
+        **{f"cluster-{row.cluster}/restricted-base": row.restricted_top1 for row in test.clusters},
+        **{f"cluster-{row.cluster}/specialist": row.specialist_top1 for row in test.clusters},
+        **{f"seconds/{name}": seconds for name, seconds in manifest.seconds.items()},
+    }
 
 
 def write_report(run: Run, created: str) -> None:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from coterie.errors import SettingsError
+from coterie.limits import bytes_of, seconds_of
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 
@@ -21,6 +22,20 @@ PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hu
 GROUPS_COLUMN = "column:"
 ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
 CombinerName = Literal["hard", "compose", "blend", "average", "product"]
+
+
+# What may change when a run goes on: how it goes, and not what comes out. (Threads, compilation and where images are
+# kept may change the last bits, as another machine does.)
+FREE_SETTINGS = (
+    "checkpoint_every",
+    "max_time",
+    "max_memory",
+    "track",
+    "data.memory_gib",
+    "data.workers",
+    "hardware.compile",
+    "hardware.threads",
+)
 
 
 class Settings(BaseModel):
@@ -263,6 +278,13 @@ class HardwareSettings(Settings):
     compile: bool = Field(False, description="torch.compile the network: slower to start, sometimes faster to train")
 
 
+class TrackSettings(Settings):
+    """Where a run is followed."""
+
+    tensorboard: bool = Field(True, description="event files for TensorBoard in RUN/logs")
+    mlflow: str | None = Field(None, description="folder of an MLflow file store to follow the run in, too")
+
+
 class EngineSettings(Settings):
     """Who does the independent trainings. Nothing here changes a result, so a run may go on with other values."""
 
@@ -321,7 +343,28 @@ class FitSettings(Settings):
     checkpoint_every: int | None = Field(
         None, ge=1, description="steps between two states of a training that are kept; one an epoch if left out"
     )
+    max_time: str | None = Field(
+        None, description="stop after this long (90s, 10m, 2h, 3d), keeping the state; exit code 75"
+    )
+    max_memory: str | None = Field(
+        None, description="stop above this resident memory (500MiB, 4GiB), likewise; of the process and its children"
+    )
+    track: TrackSettings = Field(TrackSettings(), description="logs")
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
+
+    @field_validator("max_time")
+    @classmethod
+    def _a_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            seconds_of(text)
+        return text
+
+    @field_validator("max_memory")
+    @classmethod
+    def _a_size(cls, text: str | None) -> str | None:
+        if text is not None:
+            bytes_of(text)
+        return text
 
     @classmethod
     def from_yaml(cls, path: Path) -> FitSettings:

@@ -8,12 +8,13 @@
     ├── BackboneError     a network: unknown, unfit for the data, or without the head that the method needs
     ├── PartitionError    label embeddings or a number of clusters that cannot be partitioned
     ├── TrainingError     a training that went wrong (the loss is not finite)
-    ├── ArtifactError     a run folder: missing, damaged, newer, or held by another run
+    ├── ArtifactError     a run folder: missing, damaged, newer, held by another process, or of another run
+    ├── LimitError        a limit of time or memory is reached; the run can go on
     ├── EngineError       workers or a cluster: none there, other versions, or one that died
     └── InputError        arrays or images passed to a trained ensemble
 
 The message of each is one screen at most and names the value that was given and the values allowed; the command
-line prints it as it is and exits with 1.
+line prints it as it is and exits with 1, or with 75 where a limit was reached.
 """
 
 
@@ -42,7 +43,11 @@ class TrainingError(CoterieError):
 
 
 class ArtifactError(CoterieError):
-    """A run folder is missing, damaged, from a newer version, or holds another run."""
+    """A run folder is missing, damaged, from a newer version, held by another process, or holds another run."""
+
+
+class LimitError(CoterieError):
+    """A limit of time or memory is reached. The state is kept: the same command goes on."""
 
 
 class EngineError(CoterieError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from coterie.errors import ArtifactError
@@ -42,9 +41,9 @@ def write_whole(file: Path, content: bytes) -> None:
         raise
 
 
-def leftovers(folder: Path) -> Iterator[Path]:
-    """Temporary files that killed writes left anywhere below a folder."""
-    return folder.rglob(".*.tmp")
+def bytes_below(folder: Path) -> int:
+    """What all files below a folder take."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _sync_folder(folder: Path) -> None:

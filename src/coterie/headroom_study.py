@@ -267,10 +267,10 @@ def _stored(run: Any, split: str) -> BaseAnswers | None:
     """The base's answers that the run has kept."""
     from coterie.artifact import base_logits_file, outputs_file
 
-    for name in (outputs_file(split), base_logits_file(split)):
+    for name, key in ((outputs_file(split), "base_NC"), (base_logits_file(split), "logits_NC")):
         if run.has(name):
             arrays = run.read_arrays(name)
-            return BaseAnswers(arrays["base_NC"], arrays["label_N"])
+            return BaseAnswers(arrays[key], arrays["label_N"])
     return None
 
 

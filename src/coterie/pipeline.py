@@ -1,7 +1,7 @@
 """The stages in order: Splits -> Base -> LabelEmbedding -> Partition -> Specialists -> Gate -> Ensemble -> Report.
 
-Each stage leaves its result in the run folder, and a training its state between epochs; a run that is started again
-goes on from there.
+Each stage leaves its result in the run folder, and a training its state; a run that is started again goes on from
+there.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,10 +24,12 @@ from torch import nn
 
 from coterie.artifact import (
     BASE_FILE,
-    base_logits_file,
+    STAGE_LOGITS,
     load_ensemble,
     specialist_file,
     specialist_folder,
+    stage_logits_folder,
+    tracked_figures,
     write_examples,
     write_head,
     write_outputs,
@@ -46,15 +49,18 @@ from coterie.embedding import LabelEmbedding
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.evaluation import Outputs
+from coterie.evaluation import FloatArray, Outputs
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
+from coterie.limits import LimitedProgress, Limits
+from coterie.lock import hold, refuse_if_held
 from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
 from coterie.progress import Progress
 from coterie.ranks import Ranks
 from coterie.run_folder import (
     CHECKPOINT_FOLDER,
+    MANIFEST,
     Candidate,
     CostRecord,
     DataRecord,
@@ -63,14 +69,19 @@ from coterie.run_folder import (
     PartitionRecord,
     Run,
     differences,
+    weights_beyond,
 )
 from coterie.specialist import make_specialist
 from coterie.together import RankWatch, leave
+from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train
 from coterie.tune import Request, Tuning, tune
 from coterie.watch import StageWatch, Watch
 
+SplitName = Literal["validation", "test"]
 TIMED_IMAGES = 2048
+# Report, examples, figures, manifest and logs.
+OTHER_BYTES = 64 * 2**20
 # What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
 MEMORY_BYTES = 2**30
 MEMORY_PER_PARAMETER_BYTE = 6
@@ -88,6 +99,8 @@ class Job:
     run: Run
     progress: Progress
     engine: EngineSettings = field(default_factory=EngineSettings)
+    limits: Limits = field(default_factory=Limits)
+    trackers: Trackers = field(default_factory=Trackers)
 
     def batches(self, split: Split, training: TrainingSettings, seed: int) -> Batches:
         """Training batches of a split."""
@@ -130,9 +143,11 @@ class Job:
         if self.run.has(file):
             self.run.read_weights(file, network)
             return network.to(self.fabric.device).eval()
+        self.limits.check()
         batches = self.batches(split, training, seed)
         batches.share_out(Ranks(fabric.global_rank, fabric.world_size))
-        watch = StageWatch(self._checkpoint(file), self.settings.checkpoint_every)
+        every = self.settings.checkpoint_every
+        watch = StageWatch(self._checkpoint(file), every, title, self.limits, self.trackers)
         self.progress.stage(title, training.epochs * len(batches))
         history = train(
             fabric,
@@ -146,6 +161,29 @@ class Job:
         )
         self._keep(file, title, Trained(weights_of(network), history, watch.seconds))
         return network
+
+    def logits(self, file: str, network: nn.Module, split: SplitName) -> FloatArray:
+        """What the network whose weights are in ``file`` says of a split; or, if an earlier start asked it, said."""
+        kept = f"{stage_logits_folder(split)}{file}"
+        if self.run.has(kept):
+            return self.run.read_arrays(kept)["logits_NC"]
+        data: Split = getattr(self.splits, split)
+        logits_NC = compute_logits(self.fabric, network, data.samples, self.splits.preprocessing)
+        self.run.write_arrays(kept, {"logits_NC": logits_NC, "label_N": data.labels_N.numpy()})
+        self.limits.check()
+        return logits_NC
+
+    def outputs(
+        self, split: SplitName, base: nn.Module, partition: Partition, specialists: list[nn.Module | None]
+    ) -> Outputs:
+        """What base and all specialists say of a split."""
+        label_N = getattr(self.splits, split).labels_N.numpy()
+        packed_NM = np.zeros((len(label_N), int(partition.size_S.sum())), dtype=np.float32)
+        for cluster, specialist in enumerate(specialists):
+            if specialist is not None:
+                file = specialist_file(partition.n_clusters, cluster)
+                packed_NM[:, partition.columns(cluster)] = self.logits(file, specialist, split)
+        return Outputs(self.logits(BASE_FILE, base, split), packed_NM, label_N)
 
     def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head) -> None:
         """Train those that an earlier start did not finish, and keep their weights in their files."""
@@ -162,16 +200,18 @@ class Job:
             self.settings.data.sampling == "balanced",
         )
         todo = [task for task in tasks if not self.run.has(task.file)]
+        self.limits.check()
 
         def desk_of(number: int) -> Desk:
-            return Desk(self.progress.lane(), self._checkpoint(todo[number].file))
+            return Desk(LimitedProgress(self.progress.lane(), self.limits), self._checkpoint(todo[number].file))
 
         demand = self._demand(base)
         engine = make_engine(self.engine, len(todo), demand)
         with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
             for outcome in outcomes:
                 task = todo[outcome.number]
-                self._keep(task.file, task.title, outcome.unwrap())
+                trained = outcome.unwrap()
+                self._keep(task.file, task.title, replace(trained, weights=weights_beyond(base, trained.weights)))
         if todo:  # whose results came in any order
             history = self.run.read_json("history.json")
             titles = [task.title for task in tasks if task.title in history]
@@ -202,6 +242,7 @@ class Job:
         self.run.write_json("history.json", {**known, title: [record.to_values() for record in trained.history]})
         self.run.write_tensors(file, trained.weights, seconds={**self.run.manifest.seconds, file: trained.seconds})
         self._checkpoint(file).delete()
+        self.trackers.epochs(title, [(record.loss, record.accuracy) for record in trained.history])
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +264,7 @@ def fit(
     base_run: Path | str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    limits: Limits | None = None,
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled images to the report.
 
@@ -238,55 +280,84 @@ def fit(
         base_run: a run whose trained base is taken; it had the same data, network, base settings and seed.
         progress: who is told how it goes.
         engine: who trains the specialists; it changes nothing in them.
+        limits: when to stop; those of the settings, with the time counted from now, if left out.
 
     Raises:
+        LimitError: a limit is reached; the same call goes on.
         CoterieError: see coterie.errors for what can be wrong.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(settings, folder, splits=splits, base=base, base_run=base_run, progress=progress, engine=engine)
+            return fit(
+                settings,
+                folder,
+                splits=splits,
+                base=base,
+                base_run=base_run,
+                progress=progress,
+                engine=engine,
+                limits=limits,
+            )
     if Ranks.of_environment().rank > 0:
         help_train_base(settings, splits, base, base_run)
         raise SystemExit(0)
+    limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     if base is not None:
         settings = settings.model_copy(update={"backbone": name_of_module(base)})
     run = Run.create_or_resume(Path(out), settings)
     if run.manifest.complete:
         dismiss_helpers(settings)
         return load_ensemble(run.path, base=base, trust=settings.backbone)
+    refuse_if_held(run.path)
     splits = load_data(settings.data, settings.seed) if splits is None else splits
-    job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine)
-
     prepared = prepare_base(settings, splits, base, base_run)
-    head = prepared.head
+    with hold(run.path):
+        run = Run.create_or_resume(run.path, settings)  # another process may have written since
+        if run.manifest.complete:
+            dismiss_helpers(settings)
+            return load_ensemble(run.path, base=base, trust=settings.backbone)
+        trackers = make_trackers(settings, run.path, progress)
+        with closing(trackers):
+            job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine, limits, trackers)
+            return _fit(job, prepared, base_run)
+
+
+def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEnsemble:
+    settings, splits, run, head = job.settings, job.splits, job.run, prepared.head
     data = _data_record(splits)
     if run.manifest.data not in (None, data):
         raise ArtifactError(
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
-    train_counts = tuple(torch.bincount(splits.train.labels_N, minlength=len(splits.labels)).tolist())
-    run.update(data=data, train_counts=train_counts, head=HeadRecord(**vars(head)), network=prepared.record)
+    run.sweep()
+    run.update(
+        settings=settings.to_values(),
+        data=data,
+        train_counts=splits.train_counts,
+        head=HeadRecord(**vars(head)),
+        network=prepared.record,
+        disk_bytes=disk_bound(settings, splits, prepared.network),
+    )
+    if note := run.note_versions():
+        job.progress.note(note)
     if base_run is not None and not run.has(BASE_FILE):
         _take_base(run, Run.open(Path(base_run)))
     if prepared.trained and base_run is None:
         _keep_base(run, prepared.network)
     network = job.train_base(prepared.network)
     write_head(run, head.of(network))
-    embedding = LabelEmbedding.from_head(head.of(network))
-    base_validation_NC = _base_logits(job, network)
+    base_validation_NC = job.logits(BASE_FILE, network, "validation")
     if prepared.trained:
         refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
-    partitions = _make_partitions(settings, splits, embedding, base_validation_NC)
-    return complete(job, network, head, partitions, base_validation_NC)
+    partitions = _partitions(job, LabelEmbedding.from_head(head.of(network)), base_validation_NC)
+    return complete(job, network, head, partitions)
 
 
-def complete(
-    job: Job, network: nn.Module, head: Head, partitions: list[Partition], base_validation_NC: np.ndarray
-) -> SpecialistEnsemble:
+def complete(job: Job, network: nn.Module, head: Head, partitions: list[Partition]) -> SpecialistEnsemble:
     """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
     settings, splits = job.settings, job.splits
     job.train_specialists(specialist_tasks(settings, partitions), network, head)
-    groupings = [_make_grouping(job, network, head, partition, base_validation_NC) for partition in partitions]
+    groupings = [_make_grouping(job, network, head, partition) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
         network,
@@ -334,15 +405,6 @@ def dismiss_helpers(settings: FitSettings) -> None:
         fabric = make_fabric(settings.hardware, ranks)
         fabric.broadcast(False)
         leave(fabric)
-
-
-def _base_logits(job: Job, base: nn.Module) -> np.ndarray:
-    """The base's logits on validation. They are kept, so that `coterie headroom` need not run the network."""
-    file = base_logits_file("validation")
-    if not job.run.has(file):
-        label_N = job.splits.validation.labels_N.numpy()
-        job.run.write_arrays(file, {"base_NC": _logits(job, base, job.splits.validation), "label_N": label_N})
-    return job.run.read_arrays(file)["base_NC"]
 
 
 def _take_base(run: Run, other: Run) -> None:
@@ -429,8 +491,44 @@ def prepare_base(
     return base
 
 
+def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
+    """Bytes that a run takes on disk at most: weights; the state of one training, twice while it is replaced; logits,
+    twice while they are put together; and the rest.
+    """
+    n_classes = len(splits.labels)
+    numbers = numbers_of_clusters(settings, splits.labels)
+    weights = sum(value.numel() * value.element_size() for value in base.state_dict().values())
+    moments = max(2 if training.optimizer == "adamw" else 1 for training in (settings.base, settings.specialist))
+    logits = 4 * (len(splits.validation) + len(splits.test)) * n_classes * (1 + len(numbers))
+    return weights * (1 + sum(numbers) + 2 * (1 + moments)) + 2 * logits + OTHER_BYTES
+
+
+def _partitions(job: Job, embedding: LabelEmbedding, base_validation_NC: FloatArray) -> list[Partition]:
+    """The partitions whose specialists are trained: those that an earlier start made, if one did.
+
+    Raises:
+        ArtifactError: the given groups have changed since.
+    """
+    n_classes, known = len(job.splits.labels), job.run.manifest.groupings
+    if known and job.settings.partition.method != "given":
+        return [Partition.from_members(members, n_classes) for members in known]
+    partitions = _make_partitions(job.settings, job.splits, embedding, base_validation_NC)
+    made = tuple(_members(partition) for partition in partitions)
+    if known not in ((), made):
+        raise ArtifactError(
+            f"the groups of {job.settings.partition.groups} have changed since {job.run.path} was begun; choose "
+            "another --out"
+        )
+    job.run.update(groupings=made)
+    return partitions
+
+
+def _members(partition: Partition) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(partition.classes(cluster).tolist()) for cluster in range(partition.n_clusters))
+
+
 def _make_partitions(
-    settings: FitSettings, splits: Splits, embedding: LabelEmbedding, base_validation_NC: np.ndarray
+    settings: FitSettings, splits: Splits, embedding: LabelEmbedding, base_validation_NC: FloatArray
 ) -> list[Partition]:
     """One partition per number of clusters. Given groups and limits of size may give another number than was asked
     for; where two come to the same, the first is kept.
@@ -463,23 +561,18 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
     ]
 
 
-def _make_grouping(
-    job: Job, base: nn.Module, head: Head, partition: Partition, base_validation_NC: np.ndarray
-) -> Grouping:
-    settings, splits = job.settings, job.splits
+def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) -> Grouping:
     specialists: list[nn.Module | None] = []
-    packed_NM = np.zeros((len(splits.validation), int(partition.size_S.sum())), dtype=np.float32)
     for cluster in range(partition.n_clusters):
         classes = partition.classes(cluster)
         if len(classes) == 1:
             specialists.append(None)
             continue
         specialist = make_specialist(base, head, classes)
-        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist)
+        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, base)
         specialists.append(specialist)
-        packed_NM[:, partition.columns(cluster)] = _logits(job, specialist, splits.validation)
-    validation = Outputs(base_validation_NC, packed_NM, splits.validation.labels_N.numpy())
-    tuning = tune(validation, partition, Request.of(settings.gate), settings.seed)
+    validation = job.outputs("validation", base, partition, specialists)
+    tuning = tune(validation, partition, Request.of(job.settings.gate), job.settings.seed)
     return Grouping(partition, specialists, validation, tuning)
 
 
@@ -511,14 +604,15 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     """Judge the ensemble on the test split, and leave all that the run folder still lacks."""
     run, splits, partition = job.run, job.splits, chosen.partition
     job.progress.stage("evaluation", 3)
-    test = ensemble.outputs(splits.test.samples, splits.test.labels_N.numpy())
+    test = job.outputs("test", ensemble.base, partition, chosen.specialists)
     job.progress.advance(1)
-    members = tuple(tuple(partition.classes(k).tolist()) for k in range(partition.n_clusters))
     candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
-    run.update(partition=PartitionRecord(members=members, candidates=candidates), costs=_measure_costs(job, ensemble))
+    run.update(
+        partition=PartitionRecord(members=_members(partition), candidates=candidates),
+        costs=_measure_costs(job, ensemble),
+    )
     job.progress.advance(1)
     write_outputs(run, "validation", chosen.validation)
-    run.forget([name for name in (base_logits_file("validation"),) if name in run.manifest.files])
     write_outputs(run, "test", test)
     write_rule(run, chosen.tuning)
     write_examples(run, test, partition, ensemble.rule, splits)
@@ -527,7 +621,9 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
         if grouping is not chosen:
             folder = specialist_folder(grouping.partition.n_clusters)
             run.forget([name for name in run.manifest.files if name.startswith(folder)])
+    run.forget([name for name in run.manifest.files if name.startswith(STAGE_LOGITS)])
     run.update(complete=True)
+    job.trackers.finish(tracked_figures(run), [run.path / name for name in (MANIFEST, *run.manifest.files)])
     job.progress.advance(1)
 
 
@@ -554,10 +650,6 @@ def _milliseconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - started)
-
-
-def _logits(job: Job, network: nn.Module, split: Split) -> np.ndarray:
-    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
 
 
 def _data_record(splits: Splits) -> DataRecord:

@@ -15,7 +15,7 @@ from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
-from coterie.pipeline import augmentation_of, numbers_of_clusters, prepare_base
+from coterie.pipeline import augmentation_of, disk_bound, numbers_of_clusters, prepare_base
 from coterie.training import compute_logits, make_fabric, make_optimizer, training_step
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
@@ -37,12 +37,15 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages of a run. ``parameters``: of the base; ``device``, ``precision``: where and how it computes."""
+    """All stages of a run. ``parameters``: of the base; ``device``, ``precision``: where and how it computes;
+    ``disk_bytes``: what the run folder takes at most.
+    """
 
     stages: tuple[PlannedStage, ...]
     parameters: int
     device: str
     precision: str
+    disk_bytes: int
 
     @property
     def seconds(self) -> float:
@@ -94,6 +97,7 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
         sum(parameter.numel() for parameter in network.parameters()),
         str(fabric.device),
         fabric._precision.precision,
+        disk_bound(settings, splits, network),
     )
 
 

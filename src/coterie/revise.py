@@ -282,15 +282,19 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
 
 
 def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
-    splits = job.splits
     write_head(job.run, head.of(base))
-    base_validation_NC = compute_logits(job.fabric, base, splits.validation.samples, splits.preprocessing)
-    return complete(job, base, head, [partition], base_validation_NC)
+    return complete(job, base, head, [partition])
 
 
 def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
     """What the stages need, after the new run has been told what it holds."""
     settings = FitSettings.from_values(old.manifest.settings)
     data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
-    run.update(changes=(*old.manifest.changes, change), data=data, head=old.manifest.head, network=old.manifest.network)
+    run.update(
+        changes=(*old.manifest.changes, change),
+        data=data,
+        train_counts=splits.train_counts,
+        head=old.manifest.head,
+        network=old.manifest.network,
+    )
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

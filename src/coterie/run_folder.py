@@ -10,11 +10,14 @@
     RUN/examples.safetensors              test images that the report shows
     RUN/history.json, RUN/metrics.json    training curves; figures on validation and test
     RUN/report.html                       to look at
-    RUN/checkpoint/                       state of the training that is under way; gone when it is done
+    RUN/checkpoint/, RUN/logits/stages/   state of the training under way, logits not yet put together; gone at the end
+    RUN/logs/                             event files for TensorBoard
+    RUN/.lock, RUN/.lock.json             held by the process that writes; who that is
 
 A file appears whole or not at all: it is written under a temporary name, synced, and renamed; then the manifest that
-names it, likewise. A run that was cut short holds a manifest that says so and the stages that it finished. Nothing
-in a run is code, and loading runs none.
+names it, likewise. Before a file is replaced, the manifest also names what is to come, so that whichever of the two is
+found after a power failure is known. A run that was cut short holds a manifest that says so and the stages that it
+finished. Nothing in a run is code, and loading runs none.
 """
 
 from __future__ import annotations
@@ -37,15 +40,20 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import coterie
-from coterie.config import CombinerName, FitSettings, ScoreName
+from coterie.config import FREE_SETTINGS, CombinerName, FitSettings, ScoreName
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
 from coterie.inputs import AnyPreprocessing
+from coterie.lock import HOLDER, LOCK
 
 FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 CHECKPOINT_FOLDER = "checkpoint"
+# What a process leaves that dies before it has written a manifest.
+NO_RUN_YET = (LOCK, HOLDER, f".{HOLDER}.tmp", f".{MANIFEST}.tmp")
+# Where a file that the manifest does not name is what a killed process left.
+STAGE_FOLDERS = ("specialists", "logits")
 
 
 class _Frozen(BaseModel):
@@ -180,6 +188,10 @@ class Manifest(_Frozen):
     costs: CostRecord | None = None
     changes: tuple[ChangeRecord, ...] = ()
     files: dict[str, FileRecord] = {}
+    replacing: dict[str, FileRecord] = {}
+    groupings: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    disk_bytes: int | None = None
+    later_versions: tuple[dict[str, str], ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -213,19 +225,21 @@ class Run:
 
     @classmethod
     def create_or_resume(cls, path: Path, settings: FitSettings) -> Run:
-        """A new run at ``path``, or the one with these settings that it holds. Nothing is written yet.
+        """A new run at ``path``, or the one with these settings that it holds. Nothing is written yet. Settings that
+        change how a run goes, and not what comes out, may differ.
 
         Raises:
-            ArtifactError: the folder holds something else, a finished run, or a run with other settings.
+            ArtifactError: the folder holds something else, or a run with other settings.
         """
         values = settings.to_values()
         if not (path / MANIFEST).exists():
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and (not path.is_dir() or any(file.name not in NO_RUN_YET for file in path.iterdir())):
                 raise ArtifactError(f"{path} exists and is not a coterie run; choose another --out")
             return cls(path, Manifest(settings=values))
         run = cls.open(path)
         # A run of an earlier version lacks the settings that came later: it had what are now their defaults.
         changed = differences(FitSettings.from_values(run.manifest.settings).to_values(), values)
+        changed = [line for line in changed if not line.startswith(FREE_SETTINGS)]
         if changed:
             raise ArtifactError(
                 f"{path} holds another run; its settings differ in " + "; ".join(changed[:8]) + ". Choose another --out"
@@ -252,11 +266,15 @@ class Run:
                 f"{file} has format {found}; coterie {coterie.__version__} reads up to {FORMAT}. Upgrade coterie"
             )
         try:
-            return cls(path, Manifest.model_validate(values))
+            run = cls(path, Manifest.model_validate(values))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "top level"
             raise ArtifactError(f"{file} is damaged: {where}: {first['msg']}") from None
+        # A process that died while it replaced a file left the old one or the new one.
+        replaced = {name: record for name, record in run.manifest.replacing.items() if run._fault(name, record) is None}
+        run.manifest = run.manifest.model_copy(update={"files": {**run.manifest.files, **replaced}, "replacing": {}})
+        return run
 
     @classmethod
     def open_complete(cls, path: Path) -> Run:
@@ -270,14 +288,14 @@ class Run:
             raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
         # The report is drawn from the rest, and can be drawn again.
         names = [name for name in run.manifest.files if name != REPORT]
-        broken = [f"{name}: {fault}" for name in names if (fault := run._fault(name))]
+        broken = [f"{name}: {fault}" for name in names if (fault := run._fault(name, run.manifest.files[name]))]
         if broken:
             raise ArtifactError(f"{path} is damaged: " + "; ".join(broken[:10]))
         return run
 
     def has(self, name: str) -> bool:
         """Whether a finished stage left this file, whole."""
-        return name in self.manifest.files and self._fault(name) is None
+        return name in self.manifest.files and self._fault(name, self.manifest.files[name]) is None
 
     def read(self, name: str) -> bytes:
         """A file's bytes, checked.
@@ -287,7 +305,7 @@ class Run:
         """
         if name not in self.manifest.files:
             raise ArtifactError(f"{self.path} has no {name}")
-        fault = self._fault(name)
+        fault = self._fault(name, self.manifest.files[name])
         if fault:
             raise ArtifactError(f"{self.path} is damaged: {name}: {fault}")
         return (self.path / name).read_bytes()
@@ -298,14 +316,17 @@ class Run:
         Raises:
             ArtifactError: the disk is full or cannot be written; what was there before is intact.
         """
-        write_whole(self.path / name, content)
         record = FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-        self.update(files={**self.manifest.files, name: record}, **records)
+        if name in self.manifest.files:
+            self.update(replacing={name: record})
+        write_whole(self.path / name, content)
+        self.update(files={**self.manifest.files, name: record}, replacing={}, **records)
 
     def update(self, **records: Any) -> None:
-        """Write the manifest with new values for some records."""
-        self.manifest = self.manifest.model_copy(update=records)
-        self._write_manifest()
+        """Write the manifest with new values for some records; it stays as it was where that fails."""
+        manifest = self.manifest.model_copy(update=records)
+        write_whole(self.path / MANIFEST, _to_json(manifest.model_dump(mode="json")))
+        self.manifest = manifest
 
     def forget(self, names: list[str]) -> None:
         """Delete files, the manifest first."""
@@ -313,19 +334,40 @@ class Run:
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Delete what killed processes left: half-written files, files of stages that were not finished, states of
+        trainings that were.
+        """
+        folders = [self.path / name for name in (CHECKPOINT_FOLDER, *STAGE_FOLDERS)]
+        half = [*self.path.glob(".*.tmp"), *(file for folder in folders for file in folder.rglob(".*.tmp"))]
+        names = {name for folder in STAGE_FOLDERS for name in self._names_below(folder)} - set(self.manifest.files)
+        done = {f"{CHECKPOINT_FOLDER}/{name}" for name in self.manifest.files} & self._names_below(CHECKPOINT_FOLDER)
+        for file in (*half, *(self.path / name for name in names | done)):
+            file.unlink(missing_ok=True)
+
+    def note_versions(self) -> str | None:
+        """Record, and say, with which other versions the run goes on than those it was begun with."""
+        versions = installed_versions()
+        known = (self.manifest.versions, *self.manifest.later_versions)
+        if versions == known[-1]:
+            return None
+        self.update(later_versions=(*self.manifest.later_versions, versions))
+        changed = "; ".join(differences(known[-1], versions))
+        return f"{self.path} was begun with other versions ({changed}); its bits will not be those of one version alone"
+
     def write_weights(self, name: str, network: nn.Module, **records: Any) -> None:
         """All parameters and buffers of a network."""
         self.write_tensors(
             name, {key: tensor.detach().cpu() for key, tensor in network.state_dict().items()}, **records
         )
 
-    def read_weights(self, name: str, network: nn.Module) -> None:
-        """Load weights into a network of the same architecture.
+    def read_weights(self, name: str, network: nn.Module, base: nn.Module | None = None) -> None:
+        """Load weights into a network of the same architecture; with a ``base``, what the file lacks is the base's.
 
         Raises:
             ArtifactError: they are missing, damaged, or another network's.
         """
-        state = self.read_tensors(name)
+        state = {**({} if base is None else base.state_dict()), **self.read_tensors(name)}
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
@@ -370,9 +412,12 @@ class Run:
         except SafetensorError as error:
             raise ArtifactError(f"{self.path / name} is not a safetensors file: {error}") from None
 
-    def _fault(self, name: str) -> str | None:
-        """What is wrong with a file that the manifest names; None where nothing is."""
-        record = self.manifest.files[name]
+    def _names_below(self, folder: str) -> set[str]:
+        files = (file for file in (self.path / folder).rglob("*") if file.is_file())
+        return {file.relative_to(self.path).as_posix() for file in files}
+
+    def _fault(self, name: str, record: FileRecord) -> str | None:
+        """What is wrong with a file; None where it is the one that was recorded."""
         try:
             content = (self.path / name).read_bytes()
         except FileNotFoundError:
@@ -385,12 +430,15 @@ class Run:
             return "its bytes have changed (sha256 differs)"
         return None
 
-    def _write_manifest(self) -> None:
-        write_whole(self.path / MANIFEST, _to_json(self.manifest.model_dump(mode="json")))
-
 
 def _to_json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def weights_beyond(base: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those that differ from what a base has by the same name: what must be kept beside it."""
+    known = {key: tensor.cpu() for key, tensor in base.state_dict().items()}
+    return {key: tensor for key, tensor in weights.items() if key not in known or not torch.equal(tensor, known[key])}
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:

@@ -11,6 +11,9 @@ import torch
 from typing_extensions import override
 
 from coterie.checkpoint import Checkpoint, State
+from coterie.errors import LimitError
+from coterie.limits import Limits
+from coterie.tracking import Trackers
 
 
 class Watch:
@@ -28,11 +31,23 @@ class Watch:
 
 
 class StageWatch(Watch):
-    """Keeps the state of a stage in a file, at the end of each epoch or every ``every`` steps."""
+    """Keeps the state of a stage in a file, at the end of each epoch or every ``every`` steps; stops it where a limit
+    is reached; and tells the trackers.
+    """
 
-    def __init__(self, file: Checkpoint, every: int | None) -> None:
+    def __init__(
+        self,
+        file: Checkpoint,
+        every: int | None,
+        title: str = "",
+        limits: Limits = Limits(),  # noqa: B008 - it has no limit
+        trackers: Trackers = Trackers(),  # noqa: B008 - it has no tracker
+    ) -> None:
+        self.title = title
         self.file = file
         self.every = every
+        self.limits = limits
+        self.trackers = trackers
         self.steps = 0
         self.seconds_before = 0.0
         self.started = time.perf_counter()
@@ -54,11 +69,17 @@ class StageWatch(Watch):
         self.steps += 1
         if self.every is not None and self.steps % self.every == 0:
             self._save(capture)
+        try:
+            self.limits.check()
+        except LimitError:
+            self._save(capture)
+            raise
 
     @override
     def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None:
         if self.every is None:
             self._save(capture)
+        self.trackers.epochs(self.title, history)
 
     def _save(self, capture: Callable[[], State]) -> None:
         self.file.save({**capture(), "seconds": torch.tensor(self.seconds, dtype=torch.float64)})

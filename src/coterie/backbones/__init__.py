@@ -12,6 +12,7 @@ from coterie.backbones.head import Head, find_head, replace_head
 from coterie.backbones.libraries import build_torchvision, call_function, is_function, load_transformers
 from coterie.backbones.ngram import NGramNet
 from coterie.backbones.output import LogitsOf, logit_parts
+from coterie.backbones.parts import TrainedPart, cut_points, trained_part
 from coterie.backbones.table import TableMLP
 from coterie.backbones.vector import MLP, LinearNet
 from coterie.backbones.wide_resnet import WideResNet
@@ -25,7 +26,19 @@ from coterie.inputs import (
     TablePreprocessing,
 )
 
-__all__ = ["ConvNet", "Head", "LogitsOf", "WideResNet", "build", "find_head", "logit_parts", "replace_head"]
+__all__ = [
+    "ConvNet",
+    "Head",
+    "LogitsOf",
+    "TrainedPart",
+    "WideResNet",
+    "build",
+    "cut_points",
+    "find_head",
+    "logit_parts",
+    "replace_head",
+    "trained_part",
+]
 
 
 def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) -> nn.Module:

@@ -5,6 +5,7 @@ it is used.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +25,23 @@ from coterie.cli.reproduce import reproduce
 from coterie.cli.revise import add_class, refit
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
-from coterie.errors import CoterieError, SettingsError
+from coterie.errors import CoterieError, LimitError, SettingsError
 
 __all__ = ["main"]
 
+# EX_TEMPFAIL of sysexits.h: try again.
+LIMIT_REACHED = 75
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 for an error that coterie names, 130 for Ctrl-C."""
+    """Run a command; returns the exit code: 0, 1 for an error that coterie names, 75 for a limit that was reached, 130
+    for Ctrl-C, 143 for SIGTERM.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments in (["--version"], ["-V"]):
         print(f"coterie {coterie.__version__}")  # noqa: T201 - the answer
         return 0
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         _commands(_settings_file(arguments)).cli(
             prog="coterie",
@@ -43,19 +50,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args=arguments,
             sort_subcommands=False,
         )
+    except LimitError as error:
+        print(  # noqa: T201
+            f"stopped: {error}\nThe state is kept in the run folder; the same command goes on from there",
+            file=sys.stderr,
+        )
+        return LIMIT_REACHED
     except CoterieError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print(  # noqa: T201
             "\ninterrupted: finished stages are kept in the run folder; the same command goes on with them",
             file=sys.stderr,
         )
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT)
     except BrokenPipeError:  # `coterie predict ... | head` closed the pipe
         sys.stderr.close()
         return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM ends a command as Ctrl-C does."""
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise _Terminated
 
 
 def _settings_file(arguments: Sequence[str]) -> FitSettings:

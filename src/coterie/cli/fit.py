@@ -59,6 +59,8 @@ def _fit(
     from coterie import artifact, pipeline
     from coterie.base import refuse_untrusted
     from coterie.data import load
+    from coterie.limits import Limits
+    from coterie.lock import refuse_if_held
     from coterie.plan import make_plan
     from coterie.ranks import Ranks
     from coterie.run_folder import Run
@@ -70,7 +72,7 @@ def _fit(
         if not dry_run:
             pipeline.help_train_base(settings, base_run=base_run)
         return
-    console = make_console()
+    console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
     if base_run is not None:
         refuse_untrusted(settings.backbone, trust)
     run = Run.create_or_resume(out, settings)
@@ -78,6 +80,8 @@ def _fit(
         console.print(f"{out} is finished; nothing to do.", highlight=False)
         pipeline.dismiss_helpers(settings)
     else:
+        if not dry_run:
+            refuse_if_held(out)
         splits = load(settings.data, settings.seed)
         for name in splits.skipped:
             console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
@@ -85,7 +89,9 @@ def _fit(
         if dry_run:
             return
         with make_progress(console) as progress:
-            pipeline.fit(settings, out, splits=splits, base_run=base_run, progress=progress, engine=engine)
+            pipeline.fit(
+                settings, out, splits=splits, base_run=base_run, progress=progress, engine=engine, limits=limits
+            )
         run = Run.open(out)
     print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

@@ -98,6 +98,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
     few = [f"{name} ({len(images)})" for name, images in additions.items() if len(images) < FEWEST]
     if few:
         raise DataError(f"at least {FEWEST} images of a class are needed, one for each split; got {', '.join(few)}")
+    settings = settings.model_copy(update={"imbalance": None})  # it is the run's, and was made once
     parts: dict[str, Split] = {name: getattr(splits, name) for name in ("train", "validation", "test")}
     for name, images in additions.items():
         label_N = torch.full((len(images),), labels.names.index(name), dtype=torch.int64)

@@ -74,3 +74,8 @@ class Splits:
             raise DataError(
                 f"no training sample for {len(missing)} class(es): {', '.join(self.labels.of(missing[:10]))}"
             )
+
+    @property
+    def train_counts(self) -> tuple[int, ...]:
+        """Training samples of each class."""
+        return tuple(torch.bincount(self.train.labels_N, minlength=len(self.labels)).tolist())

@@ -30,10 +30,20 @@ def print_info(console: Console, path: str, manifest: Manifest, size: int) -> No
         if manifest.gate
         else "",
         "trained": "; ".join(f"{name} {show_duration(seconds)}" for name, seconds in manifest.seconds.items()),
-        "files": f"{len(manifest.files)}, {size / 2**20:.1f} MiB",
-        "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
+        "files": str(len(manifest.files)),
+        "disk": f"{size / 2**20:.1f} MiB"
+        + (f"; at most {manifest.disk_bytes / 2**20:,.0f} MiB while it runs" if manifest.disk_bytes else ""),
+        "versions": _show(manifest.versions),
+        "later with": "; ".join(
+            _show({name: number for name, number in versions.items() if manifest.versions.get(name) != number})
+            for versions in manifest.later_versions
+        ),
     }
     for name, value in rows.items():
         if value:
             table.add_row(name, Text(value, overflow="fold"))
     console.print(table)
+
+
+def _show(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())

@@ -26,6 +26,7 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
     console.print(table)
     console.print(
         f"{plan.parameters:,} weights, {plan.precision} on {plan.device}. "
-        f"About {show_duration(plan.seconds)} in all, from a measured warm-up.",
+        f"About {show_duration(plan.seconds)} in all, from a measured warm-up; "
+        f"at most {plan.disk_bytes / 2**20:,.0f} MiB on disk.",
         highlight=False,
     )

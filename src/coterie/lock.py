@@ -1,0 +1,95 @@
+"""One writer to a run folder. Readers take no lock: what they read appears whole or not at all.
+
+The lock is the operating system's (``flock`` through ``filelock``), so that of a process that died, however it died, is
+gone with it; a file beside it says who holds it. Where a file system knows no ``flock``, ``filelock`` makes do with a
+marker file that names host and process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from coterie.errors import ArtifactError
+from coterie.files import write_whole
+
+LOCK = ".lock"
+HOLDER = ".lock.json"
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Be the only writer to a folder, which is made if need be.
+
+    Raises:
+        ArtifactError: another process holds it, which is named; or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    lock = _acquire(folder)
+    try:
+        write_whole(folder / HOLDER, json.dumps(_this_process(), indent=2).encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def refuse_if_held(folder: Path) -> None:
+    """Say early what ``hold`` would say, and leave nothing.
+
+    Raises:
+        ArtifactError: as ``hold``.
+    """
+    if (folder / LOCK).exists():
+        _acquire(folder).release()
+
+
+def _acquire(folder: Path) -> FileLock:
+    lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ArtifactError(_who_holds(folder)) from None
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    return lock
+
+
+def _cannot_write(folder: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(f"cannot write to {folder}: {error.strerror}. Choose another --out")
+
+
+def _this_process() -> dict[str, Any]:
+    started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+    return {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "started": f"{started:%Y-%m-%d %H:%M:%S} UTC",
+        "command": shlex.join(sys.orig_argv),
+    }
+
+
+def _who_holds(folder: Path) -> str:
+    try:
+        holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        who = f"process {holder['pid']} on {holder['host']}, started {holder['started']}: {holder['command']}"
+        elsewhere = holder["host"] != platform.node()
+    except (OSError, ValueError, LookupError, TypeError):  # between taking the lock and saying so
+        who, elsewhere = "another process", False
+    hint = f" (if that machine is gone for good, delete {folder / LOCK})" if elsewhere else ""
+    return f"{folder} is being written by {who}. Wait for it or stop it{hint}, or choose another --out"

@@ -1,0 +1,230 @@
+"""Where a run is followed: TensorBoard's event files in RUN/logs, and MLflow's file store where one is named.
+
+A tracker is told of a training's whole history after each epoch, and writes what it has not written yet: a run that is
+started again shows each epoch once. Neither library is imported before there is something to write. A run is worth no
+less for its log: a tracker that fails is left out from there on, and the run says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from coterie.config import FitSettings, TrackSettings
+from coterie.errors import SettingsError
+from coterie.files import write_whole
+from coterie.progress import Progress
+
+LOGS = "logs"
+EXPERIMENT = "coterie"
+History = Sequence[tuple[float, float]]
+
+
+class Tracker(ABC):
+    """Follows one run."""
+
+    name: str
+
+    @abstractmethod
+    def epochs(self, title: str, history: History) -> None:
+        """Mean loss and accuracy of each epoch so far of the training of this title."""
+
+    @abstractmethod
+    def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:
+        """What came out: figures by name, and the files of the finished run."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Nothing more will come in this process."""
+
+
+class TensorBoardTracker(Tracker):
+    """Event files, a folder a training. That of a training which goes on is written anew."""
+
+    name = "TensorBoard"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.title = ""
+        self.written = 0
+        self.writer: Any = None
+
+    @override
+    def epochs(self, title: str, history: History) -> None:
+        self._begin(title)
+        for number, (loss, accuracy) in enumerate(history[self.written :], start=self.written + 1):
+            self._write({"loss": loss, "accuracy": accuracy}, number)
+        self.written = len(history)
+
+    @override
+    def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:
+        self._begin("result")
+        self._write(figures, 0)
+
+    @override
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _begin(self, title: str) -> None:
+        if title == self.title:
+            return
+        # Not SummaryWriter, whose thread would meet a full disk where nobody sees it.
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self.close()
+        place = self.folder / re.sub(r"\W+", "-", title)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        self.title, self.written, self.writer = title, 0, EventsWriter(str(place / "events"))
+
+    def _write(self, figures: Mapping[str, float], step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in figures.items():
+            self.writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self.writer.flush()
+
+
+class MlflowTracker(Tracker):
+    """One MLflow run per run folder, in a store of plain files that needs no server."""
+
+    name = "MLflow"
+
+    def __init__(self, store: Path, run_folder: Path, settings: FitSettings) -> None:
+        self.store = store.resolve()
+        self.run_folder = run_folder.resolve()
+        self.settings = settings
+        self.memory = self.run_folder / LOGS / "mlflow.json"
+        self._client: Any = None
+        self.run_id = ""
+
+    @override
+    def epochs(self, title: str, history: History) -> None:
+        from mlflow.entities import Metric
+
+        names = (f"{title}/loss", f"{title}/accuracy")
+        client = self._open()
+        first = len(client.get_metric_history(self.run_id, names[1]))
+        rows = [
+            Metric(name, value, 0, number)
+            for number, values in enumerate(history[first:], start=first + 1)
+            for name, value in zip(names, values, strict=True)
+        ]
+        if rows:
+            client.log_batch(self.run_id, metrics=rows)
+
+    @override
+    def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:
+        client = self._open()
+        known = client.get_run(self.run_id).data.metrics
+        for name, value in figures.items():
+            if name not in known:
+                client.log_metric(self.run_id, name, value)
+        for file in files:
+            place = (Path("run") / file.relative_to(self.run_folder)).parent.as_posix()
+            client.log_artifact(self.run_id, str(file), place)
+        client.set_terminated(self.run_id, "FINISHED")
+
+    @override
+    def close(self) -> None:
+        """Each call of the client leaves all on disk."""
+
+    def _open(self) -> Any:
+        if self._client is None:
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self.store.as_uri())
+            self.run_id = self._known_run() or self._begin_run()
+        return self._client
+
+    def _known_run(self) -> str | None:
+        """The MLflow run that an earlier start began."""
+        if not self.memory.exists():
+            return None
+        known: dict[str, str] = json.loads(self.memory.read_text(encoding="utf-8"))
+        return known["run_id"] if known["store"] == str(self.store) else None
+
+    def _begin_run(self) -> str:
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        number = experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT)
+        run = self._client.create_run(number, tags={"run_folder": str(self.run_folder)}, run_name=self.run_folder.name)
+        run_id: str = run.info.run_id
+        for name, value in _flat(self.settings.to_values()):
+            self._client.log_param(run_id, name, value)
+        write_whole(self.memory, json.dumps({"store": str(self.store), "run_id": run_id}).encode())
+        return run_id
+
+
+class Trackers:
+    """All trackers of a run; one that fails is left out, and the run says so once."""
+
+    def __init__(self, trackers: Sequence[Tracker] = (), progress: Progress = Progress()) -> None:  # noqa: B008
+        self.trackers = list(trackers)
+        self.progress = progress
+
+    def epochs(self, title: str, history: History) -> None:
+        """As ``Tracker.epochs``."""
+        self._tell(lambda tracker: tracker.epochs(title, history))
+
+    def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:
+        """As ``Tracker.finish``."""
+        self._tell(lambda tracker: tracker.finish(figures, files))
+
+    def close(self) -> None:
+        """As ``Tracker.close``."""
+        self._tell(lambda tracker: tracker.close())
+
+    def _tell(self, what: Callable[[Tracker], None]) -> None:
+        for tracker in list(self.trackers):
+            try:
+                what(tracker)
+            except Exception as error:  # whatever its library raises: training is worth more
+                self.trackers.remove(tracker)
+                self.progress.note(f"the log for {tracker.name} ends here: {error}")
+
+
+def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -> Trackers:
+    """The trackers that were asked for, as far as their libraries are there.
+
+    Raises:
+        SettingsError: MLflow was asked for and is not installed.
+    """
+    track: TrackSettings = settings.track
+    trackers: list[Tracker] = []
+    if track.tensorboard:
+        if _installed("tensorboardX"):
+            trackers.append(TensorBoardTracker(run_folder / LOGS))
+        else:
+            progress.note("no log for TensorBoard: tensorboardX is not installed (pip install tensorboardX)")
+    if track.mlflow is not None:
+        if not _installed("mlflow"):
+            raise SettingsError(
+                f"track.mlflow = {track.mlflow!r}: MLflow is not installed; pip install 'coterie[mlflow]'"
+            )
+        trackers.append(MlflowTracker(Path(track.mlflow), run_folder, settings))
+    return Trackers(trackers, progress)
+
+
+def _installed(module: str) -> bool:
+    return find_spec(module) is not None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    return rows
