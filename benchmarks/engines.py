@@ -83,6 +83,7 @@ def main(rounds: int, per_class: int, epochs: int) -> None:
         augmentation_of(settings, splits),
         settings.hardware,
         0,
+        False,
     )
     classes = torch.arange(len(splits.labels)).chunk(N_SPECIALISTS)
     tasks = [

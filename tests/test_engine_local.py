@@ -145,6 +145,7 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
         augmentation,
         settings.hardware,
         0,
+        False,
     )
     task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
     torch.set_num_threads(2)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.distributed.nn import functional as differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
@@ -97,6 +96,29 @@ class SynchronisedBatchNorm(TorchFunctionMode):
         return (batch_norm if replaced else func)(*args, **kwargs)
 
 
+class _SumOverRanks(torch.autograd.Function):
+    """All ranks' tensors, summed; so is the gradient, since each rank's loss depends on each rank's tensor."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum of all ranks' tensors, on each; differentiable."""
+    return cast("Tensor", _SumOverRanks.apply(tensor))
+
+
 def batch_norm(
     input: Tensor,  # noqa: A002 - as torch names it
     running_mean: Tensor | None,
@@ -123,9 +145,9 @@ def batch_norm(
     x = input.float()
     axes = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1] + [1] * (x.ndim - 2)
-    mean_C = differentiable.all_reduce(x.mean(axes)) / world
+    mean_C = sum_over_ranks(x.mean(axes)) / world
     centred = x - mean_C.view(shape)
-    var_C = differentiable.all_reduce(centred.square().mean(axes)) / world
+    var_C = sum_over_ranks(centred.square().mean(axes)) / world
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             n = world * x.numel() // x.shape[1]

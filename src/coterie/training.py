@@ -72,11 +72,9 @@ def make_fabric(hardware: HardwareSettings, ranks: Ranks = Ranks()) -> Fabric:  
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if bf16 else "32-true"
     if ranks.world == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
-    # Each step's batch norms leave all ranks with the same running figures: no need to send them.
-    strategy = DDPStrategy(broadcast_buffers=False)
     nodes = ranks.world // ranks.here
     fabric = Fabric(
-        accelerator=accelerator, devices=ranks.here, num_nodes=nodes, strategy=strategy, precision=precision
+        accelerator=accelerator, devices=ranks.here, num_nodes=nodes, strategy=DDPStrategy(), precision=precision
     )
     fabric.launch()
     return fabric
