@@ -19,8 +19,10 @@ from coterie.run_folder import Run
 def table(rows: tuple[SeedsRow, ...]) -> list[str]:
     """One row per classifier."""
     lines = [
-        "| classifier | top-1 | gain | lead over the best control | top-3 | nll | ece | aurc | training | passes "
-        "| size |",
+        (
+            "| classifier | top-1 | gain | lead over the best control | top-3 | nll | ece | aurc | training | passes "
+            "| size |"
+        ),
         "|---" * 11 + "|",
     ]
     for row in rows:
