@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from coterie.artifact import read_outputs
 from coterie.cli import main
+from coterie.errors import TrainingError
 from coterie.run_folder import Run
 
 TINY = """
@@ -175,6 +177,31 @@ def test_infinite_logits_are_refused(copied: Path, capsys) -> None:
     folder.write_arrays("logits/validation.safetensors", logits)
     assert main(["tune", str(copied)]) == 1
     assert "logits must be finite" in capsys.readouterr().err
+
+
+def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_others(
+    tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coterie import runs
+
+    def failing(settings, *args, **kwargs):
+        if settings.seed == 4:
+            raise TrainingError("the loss became nan at step 3")
+        return fit(settings, *args, **kwargs)
+
+    fit = runs.fit
+    monkeypatch.setattr(runs, "fit", failing)
+    command = ["fit", "--config", str(tiny_yaml), "--seed", "3", "--seeds", "3", "--workers", "1", "--out"]
+    assert main([*command, str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "mean gain over 2 seed(s)" in said.out
+    assert "seed 4: the loss became nan" in said.err
+    labels = [read_outputs(Run.open_complete(tmp_path / "out" / f"seed-{k}"), "test").label_N for k in (3, 5)]
+    np.testing.assert_array_equal(*labels)
+    monkeypatch.undo()
+    assert main([*command, str(tmp_path / "out")]) == 0
+    assert "mean gain over 3 seed(s)" in capsys.readouterr().out
+    assert main(["fit", "--seeds", "0", "--out", str(tmp_path / "none")]) == 1
 
 
 def test_the_options_of_tune_are_these() -> None:
@@ -376,6 +403,7 @@ def test_the_options_of_fit_are_these() -> None:
             "out",
             "config",
             "dry-run",
+            "seeds",
             "base",
             "trust",
             "backbone",

@@ -10,6 +10,7 @@ import tyro
 
 from coterie.cli.arguments import TRUST, make_console
 from coterie.config import EngineSettings, FitSettings
+from coterie.errors import SettingsError, TrainingError
 
 
 def make_fit(defaults: FitSettings) -> Callable[..., None]:
@@ -31,14 +32,24 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
             ),
         ] = None,
         trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
+        seeds: Annotated[
+            int, tyro.conf.arg(help="runs to do, with --seed and those after it, in RUN/seed-N on the same splits")
+        ] = 1,
         dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="print the plan and stop")] = False,
     ) -> None:
         """Train base and specialists, judge them on test data, and write a report."""
         del config  # read before the options were, as a run's settings: it gives their defaults
+        if seeds < 1 or (seeds > 1 and base is not None and is_run(base)):
+            raise SettingsError(
+                f"--seeds {seeds}: at least 1; and 1 where --base is a run, which has a seed of its own"
+            )
         base_run = Path(base) if base is not None and is_run(base) else None
         if base is not None and base_run is None:
             settings = settings.model_copy(update={"backbone": base})
-        _fit(out, settings, engine, base_run, trust, dry_run)
+        if seeds > 1:
+            _fit_seeds(out, settings, engine, seeds, dry_run)
+        else:
+            _fit(out, settings, engine, base_run, trust, dry_run)
 
     return fit
 
@@ -95,3 +106,28 @@ def _fit(
         run = Run.open(out)
     print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
+    from coterie.artifact import read_reports
+    from coterie.data import load
+    from coterie.plan import make_plan
+    from coterie.run_folder import Run
+    from coterie.runs import fit_all, tasks_of_seeds
+    from coterie.terminal.plan import print_plan
+    from coterie.terminal.progress import make_progress
+    from coterie.terminal.seeds import print_seed_runs
+
+    console = make_console()
+    tasks = tasks_of_seeds(settings, out, seeds)
+    splits = load(tasks[0].settings.data, settings.seed)
+    print_plan(console, make_plan(settings, splits), f"{splits.about}; {seeds} seeds, each:")
+    if dry_run:
+        return
+    with make_progress(console) as progress:
+        outcomes = fit_all(tasks, splits, engine, progress)
+    done = [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome.error is None]
+    print_seed_runs(console, {task.title: read_reports(Run.open(task.out))["test"] for task in done})
+    failed = [f"{tasks[outcome.number].title}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
+    if failed:
+        raise TrainingError("\n".join(failed) + "\nThe same command goes on with what is missing")
