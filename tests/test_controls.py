@@ -61,8 +61,8 @@ def test_each_control_is_there_and_every_row_with_and_without_flips(run: Run, co
         "confusion clusters",
         "superclasses",
         "specialists",
-        "specialists, tuned to 1.5",
-        "specialists, tuned to 2",
+        "tuned to 1.5 passes",
+        "tuned to 2 passes",
         "deep ensemble of 2",
     }
     assert {(row.name, row.flips) for row in comparison.rows} == {(n, flips) for n in names for flips in (False, True)}
@@ -146,8 +146,8 @@ def test_what_is_missing_is_left_out_and_named(tmp_path: Path) -> None:
         "base",
         "base, calibrated",
         "specialists",
-        "specialists, tuned to 1.5",
-        "specialists, tuned to 2",
+        "tuned to 1.5 passes",
+        "tuned to 2 passes",
     ]
     text = " ".join(comparison.notes)
     assert "Flips are left out" in text

@@ -99,7 +99,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
         for flip in flips:
             pair, cost, rule = _routed(run, splits, flip, Request(budget=Budget(passes=passes)))
             about = f"the run's specialists, by the best rule for at most {passes:g} passes: {rule}"
-            add(f"specialists, tuned to {passes:g}", about, "tuned", pair, cost, flip)
+            add(f"tuned to {passes:g} passes", about, "tuned", pair, cost, flip)
 
     copy = _finished(folder / ALL_CLASSES.name, "all-class copy", notes)
     if copy is not None:

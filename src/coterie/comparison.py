@@ -217,7 +217,8 @@ def _verdict(rows: Sequence[Row], best: Sequence[int | None]) -> tuple[str, ...]
     ours = next((row for row in rows if row.kind == "specialists" and not row.flips), None)
     if ours is not None:
         free = [row for row in rows if row.kind in ("base", "control") and row.cost.training == rows[0].cost.training]
-        ahead_free = [row for row in free if row.scores.top1 > ours.scores.top1]
+        # Calibration changes no answer: of equal rows the first speaks for all.
+        ahead_free = {row.scores.top1: row for row in reversed(free) if row.scores.top1 > ours.scores.top1}.values()
         sentences += [
             f"{_title(row)} needs no training at all and is ahead of {ours.name}: {row.scores.top1:.2%} against "
             f"{ours.scores.top1:.2%}, at {row.cost.inference:.2f} forward passes against {ours.cost.inference:.2f}."

@@ -38,7 +38,13 @@ def render(comparison: Comparison, about: str) -> str:
         about: a sentence on run and data.
     """
     numbered = list(enumerate(comparison.rows, start=1))
-    drawn = [(number, row) for number, row in numbered if row.cost.inference <= MOST_PASSES_DRAWN]
+    # Rows in the same place, as a calibrated base and the base are, would lie on each other: the first is drawn.
+    by_place = {
+        (row.scores.top1, row.cost.training, row.cost.inference): (number, row)
+        for number, row in reversed(numbered)
+        if row.cost.inference <= MOST_PASSES_DRAWN
+    }
+    drawn = sorted(by_place.values(), key=lambda pair: pair[0])
 
     def scatter(cost: str, title: str) -> Markup:
         marks = [

@@ -28,16 +28,15 @@ SEEDS_LEGEND = (
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """One row per classifier, then what it comes to."""
     wide = console.width >= WIDE
-    table = _table(("gain", "p base"), ("p control",), wide)
+    table = _table(("gain",), ("p base", "p control"), wide)
     for row in comparison.rows:
         star = "*" if row.name == comparison.best_control[row.flips] else ""
         table.add_row(
             _name(row.name, row.flips, row.kind == "specialists", star),
             f"{100 * row.scores.top1:.2f}",
             "" if row.p_base is None else show_interval(row.gain),
-            show_chance(row.p_base),
             *_costs(row.cost),
-            *((show_chance(row.p_control), *_more(row.scores, row.cost)) if wide else ()),
+            *((show_chance(row.p_base), show_chance(row.p_control), *_more(row.scores, row.cost)) if wide else ()),
         )
     console.print(table)
     console.print(LEGEND, highlight=False)
