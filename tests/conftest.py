@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+
 import hypothesis
 import numpy as np
 import pytest
@@ -18,6 +20,11 @@ hypothesis.settings.load_profile("patient")
 def image_form(channels: int, side: int = 32) -> ImagePreprocessing:
     """Of square images whose values are spread around 100."""
     return ImagePreprocessing(side, side, channels, (100.0,) * channels, (50.0,) * channels)
+
+
+def hears_ctrl_c() -> None:
+    """For ``preexec_fn``: a shell starts what runs in the background deaf to SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_split(n_per_class: int, n_classes: int, seed: int) -> Split:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import hears_ctrl_c
 from coterie.artifact import read_outputs
 from coterie.cli import main
 from coterie.errors import TrainingError
@@ -324,7 +325,9 @@ def test_ctrl_c_and_sigterm_keep_what_is_finished_and_say_how_to_go_on(
     out = tmp_path / "run"
     command = [sys.executable, "-m", "coterie.cli", "fit", "--config", str(tiny_yaml), "--out", str(out)]
     command += ["--specialist.epochs", "500"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
+    )
     deadline = time.monotonic() + 240
     while not (out / "base.safetensors").exists():
         assert process.poll() is None, process.communicate()

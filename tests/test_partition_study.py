@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
+from conftest import hears_ctrl_c
 from coterie.artifact import load_ensemble
 from coterie.cli import main
 from coterie.config import DataSettings, PartitionSettings
@@ -232,7 +233,11 @@ def test_ctrl_c_is_answered_at_once(tmp_path: Path) -> None:
     np.save(tmp_path / "emb.npy", np.random.default_rng(0).normal(size=(30_000, 64)).astype(np.float32))
     command = [sys.executable, "-m", "coterie.cli", "partition", str(tmp_path / "emb.npy"), "--clusters", "300"]
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_ctrl_c,
     )
     assert process.stdout is not None
     process.stdout.readline()  # the first stage is done

@@ -240,6 +240,8 @@ def _check_nodes(ray: Any, demand: Demand) -> None:
     for node, reference in zip(nodes, asked, strict=True):
         try:
             there = ray.get(reference, timeout=SECONDS_TO_TELL_VERSIONS)
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            continue  # it went away meanwhile; the others do its share
         except ray.exceptions.RayError as error:
             raise EngineError(f"node {node['NodeManagerAddress']} does not answer: {type(error).__name__}") from None
         other = [f"{name} {there[name]} instead of {here[name]}" for name in here if there[name] != here[name]]
