@@ -54,8 +54,8 @@ def main(study: Path, source: str) -> None:
         "half of Student's 95 % interval; best control: chosen on validation among those of the specialists' training; "
         "training, passes and size are multiples of the base's.\n\n"
         + "\n".join(table(compare_seeds(comparisons)))
-        + "\n\nDeep ensembles are made of the seeds' own bases, so their rows share members from seed to seed, and of two "
-        "seeds both are the same pair: their intervals are too narrow.\n\nSeed by seed:\n\n"
+        + "\n\nDeep ensembles are made of the seeds' own bases, so their rows share members from seed to seed, and of "
+        "two seeds both are the same pair: their intervals are too narrow.\n\nSeed by seed:\n\n"
         + "\n".join(words)
         + "\n\nLeft out:\n\n"
         + "\n".join(f"- {note}" for note in notes),
