@@ -140,6 +140,8 @@ def _work(task: Task[Any, Any], parcel: Parcel, state: bytes | None, mailbox: An
 
     def send(message: Message) -> None:
         sent[:] = [mailbox.put.remote(*sender, pickle.dumps(message, protocol=5))]
+        if message.method == "save":  # a state counts once it has left this worker, which may die at the next step
+            ray.get(sent)
 
     try:
         answer: object = Result(run_afar(task, parcel.unpack(), state, send))
