@@ -168,7 +168,7 @@ def test_a_control_cut_short_goes_on(tmp_path: Path, splits: Splits) -> None:
     with pytest.raises(KeyboardInterrupt):
         compare_run(run, splits, progress=Interrupting())
     stages = Stages()
-    controls = {control.name: train for control, train in train_controls(run, splits, None, 0, stages)}
+    controls = dict(train_controls(run, splits, None, 0, stages))
     controls["weight-average"]()
     assert stages.titles == ["cycle 2 of 2"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 
-from coterie.artifact import gate_record, load_ensemble, partition_of, read_outputs, rule_of
+from coterie.artifact import BASE_FILE, gate_record, load_ensemble, partition_of, read_outputs, rule_of
 from coterie.calibration import temperature
 from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
@@ -30,8 +30,8 @@ from coterie.data.splits import Splits
 from coterie.evaluation import Outputs
 from coterie.flops import inference_flops, training_flops
 from coterie.gate import Budget
-from coterie.partition import FloatArray, Partition
-from coterie.run_folder import Run
+from coterie.partition import FloatArray
+from coterie.run_folder import MANIFEST, Run
 from coterie.tune import Request, tune
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
@@ -79,29 +79,30 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
         scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in base[flip]])
         add("base, calibrated", f"the base at temperature {scale:.2f}", "control", scaled, Cost(), flip)
 
+    own = _Price.of(run, splits)
     for name, title, kind in (
         ("", "specialists", "specialists"),
-        (CONFUSION.name, "confusion clusters", "partition"),
-        (SUPERCLASSES.name, "superclasses", "partition"),
-        (RANDOM.name, "random clusters", "control"),
+        (CONFUSION, "confusion clusters", "partition"),
+        (SUPERCLASSES, "superclasses", "partition"),
+        (RANDOM, "random clusters", "control"),
     ):
-        place = folder / name if name else run.path
-        found = _finished(place, title, notes)
+        found = _finished(folder / name, title, notes) if name else run
         if found is not None:
             partition = partition_of(found.manifest)
             sizes = ", ".join(str(size) for size in partition.size_S.tolist())
             about = f"{partition.n_clusters} specialists for clusters of {sizes} classes"
+            price = own if found is run else _Price.of(found, splits)
             for flip in flips:
-                pair, cost, rule = _routed(found, splits, flip)
+                pair, cost, rule = _routed(found, price, flip)
                 add(title, f"{about}: {rule}", kind, pair, cost, flip)
 
     for passes in TUNED_PASSES:
         for flip in flips:
-            pair, cost, rule = _routed(run, splits, flip, Request(budget=Budget(passes=passes)))
+            pair, cost, rule = _routed(run, own, flip, Request(budget=Budget(passes=passes)))
             about = f"the run's specialists, by the best rule for at most {passes:g} passes: {rule}"
             add(f"tuned to {passes:g} passes", about, "tuned", pair, cost, flip)
 
-    copy = _finished(folder / ALL_CLASSES.name, "all-class copy", notes)
+    copy = _finished(folder / ALL_CLASSES, "all-class copy", notes)
     if copy is not None:
         for flip in flips:
             alone = _copy(copy, flip)
@@ -117,7 +118,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
             about = "the mean of the base and of one copy of it, trained on for the specialists' epochs (S = 1)"
             add("all-class copy", about, "control", _average([base[flip], alone]), Cost(1 + copies, 2.0, 2.0), flip)
 
-    average = _finished(folder / WEIGHT_AVERAGE.name, "weight average", notes)
+    average = _finished(folder / WEIGHT_AVERAGE, "weight average", notes)
     if average is not None:
         for flip in flips:
             n_cycles = settings.specialist.epochs
@@ -128,7 +129,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
             add("snapshots", about, "control", _stored(average, "cycles", flip), cost, flip)
 
     members = [{flip: _base(sibling, flip) for flip in flips} for sibling in siblings]
-    for place in sorted(folder.glob(f"{MEMBER.name}-*")):
+    for place in sorted(folder.glob(f"{MEMBER}-*")):
         member = _finished(place, "deep ensemble", notes)
         if member is not None:
             members.append({flip: _stored(member, "logits", flip) for flip in flips})
@@ -154,7 +155,7 @@ def _copy(run: Run, flip: bool) -> Pair:
     return _pair([softmax(_outputs(run, split, flip).packed_NM, axis=1) for split in SPLITS])
 
 
-def _routed(run: Run, splits: Splits, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
+def _routed(run: Run, price: _Price, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
     """The ensemble of a run by its own rule, or by the best that a request allows, and that rule in words. With flips,
     what a rule leaves open is chosen anew on validation.
     """
@@ -173,24 +174,41 @@ def _routed(run: Run, splits: Splits, flip: bool, request: Request | None = None
     ]
     runs_S = (asked_NS[1] & rule.combiner.needs_specialist(partition)).mean(axis=0)
     title = f"{rule.combiner.name}, the {rule.combiner.top} likeliest cluster(s), gate {rule.gate.score}"
-    return _pair(proba), _cost(run, splits, partition, runs_S), title
+    return _pair(proba), price.cost(runs_S), title
 
 
-def _cost(run: Run, splits: Splits, partition: Partition, runs_S: FloatArray) -> Cost:
-    """Of an ensemble whose specialists are run for a share ``runs_S`` of the samples each."""
-    settings = FitSettings.from_values(run.manifest.settings)
-    ensemble = load_ensemble(run.path)
-    example = ensemble.preprocessing.example()[:1]
-    images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
-    base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
-    base_pass = inference_flops(ensemble.base, example)
-    training, inference = base_training, base_pass
-    for name, network in ensemble.specialists.items():
-        n_images = images_C[partition.classes(int(name))].sum()
-        training += training_flops(network, example) * n_images * settings.specialist.epochs
-        inference += inference_flops(network, example) * float(runs_S[int(name)])
-    weights = {name: r.bytes for name, r in run.manifest.files.items() if name.startswith(("base.", "specialists/"))}
-    return Cost(training / base_training, inference / base_pass, sum(weights.values()) / weights["base.safetensors"])
+@dataclass(frozen=True, eq=False)
+class _Price:
+    """Of an ensemble, in the base's: all training, one pass of each cluster's specialist (S,), size on disk."""
+
+    training: float
+    pass_S: FloatArray
+    storage: float
+
+    @classmethod
+    def of(cls, run: Run, splits: Splits) -> _Price:
+        """Count the operations of a finished run's networks."""
+        settings, partition = FitSettings.from_values(run.manifest.settings), partition_of(run.manifest)
+        ensemble = load_ensemble(run.path)
+        example = ensemble.preprocessing.example()[:1]
+        images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
+        base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
+        base_pass = inference_flops(ensemble.base, example)
+        training, pass_S = base_training, np.zeros(partition.n_clusters)
+        for name, network in ensemble.specialists.items():
+            n_images = images_C[partition.classes(int(name))].sum()
+            training += training_flops(network, example) * n_images * settings.specialist.epochs
+            pass_S[int(name)] = inference_flops(network, example) / base_pass
+        weights = {
+            name: record.bytes
+            for name, record in run.manifest.files.items()
+            if name.startswith((BASE_FILE, "specialists/"))
+        }
+        return cls(training / base_training, pass_S, sum(weights.values()) / weights[BASE_FILE])
+
+    def cost(self, runs_S: FloatArray) -> Cost:
+        """Where the specialists are run for a share ``runs_S`` of the samples each."""
+        return Cost(self.training, 1 + float(self.pass_S @ runs_S), self.storage)
 
 
 def _outputs(run: Run, split: str, flip: bool) -> Outputs:
@@ -225,7 +243,7 @@ def _stored(run: Run, name: str, flip: bool) -> Pair:
 
 def _finished(place: Path, title: str, notes: list[str]) -> Run | None:
     """A finished run or control, or None with a note on why it is left out."""
-    if not (place / "manifest.json").exists():
+    if not (place / MANIFEST).exists():
         notes.append(f"{title}: left out, it was not trained.")
         return None
     run = Run.open(place)

@@ -366,6 +366,12 @@ class FitSettings(Settings):
             bytes_of(text)
         return text
 
+    def with_seed(self, seed: int) -> FitSettings:
+        """The same on the same splits, whatever they are cut by, with another seed."""
+        split_seed = self.seed if self.data.split_seed is None else self.data.split_seed
+        data = self.data.model_copy(update={"split_seed": split_seed})
+        return self.model_copy(update={"seed": seed, "data": data})
+
     @classmethod
     def from_yaml(cls, path: Path) -> FitSettings:
         """Read settings from a YAML file; what it leaves out has its default.

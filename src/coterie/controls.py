@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -38,20 +37,15 @@ MEMBER_SEED_STEP = 100_003
 SPLITS = ("validation", "test")
 
 
-@dataclass(frozen=True)
-class Control:
-    """A control by name, and what it is in a sentence."""
-
-    name: str
-    about: str
-
-
-ALL_CLASSES = Control("all-classes", "one copy of the base, trained on all classes for the specialists' epochs")
-WEIGHT_AVERAGE = Control("weight-average", "the base trained on in cycles of one epoch, at whose ends weights are kept")
-RANDOM = Control("random", "specialists for random clusters of the same sizes")
-CONFUSION = Control("confusion", "specialists for clusters joined by what validation confuses")
-SUPERCLASSES = Control("superclasses", "specialists for the data set's own superclasses")
-MEMBER = Control("member", "another base, of another seed")
+# The controls by name: one copy of the base, trained on all classes for the specialists' epochs; the base trained on in
+# cycles of one epoch, at whose ends weights are kept; specialists for random clusters of the same sizes, for clusters
+# joined by what validation confuses, for the data set's own superclasses; another base, of another seed.
+ALL_CLASSES = "all-classes"
+WEIGHT_AVERAGE = "weight-average"
+RANDOM = "random"
+CONFUSION = "confusion"
+SUPERCLASSES = "superclasses"
+MEMBER = "member"
 
 
 def controls_folder(run: Path) -> Path:
@@ -61,9 +55,9 @@ def controls_folder(run: Path) -> Path:
 
 def train_controls(
     run: Run, splits: Splits, superclasses: str | None, members: int, progress: Progress
-) -> Iterable[tuple[Control, Callable[[], object]]]:
-    """The controls of a finished run with what trains each, cheapest first. A control that is there already is not
-    trained again.
+) -> Iterable[tuple[str, Callable[[], object]]]:
+    """The controls of a finished run by name, with what trains each, cheapest first. A control that is there already is
+    not trained again.
 
     Args:
         run: a finished run.
@@ -76,11 +70,11 @@ def train_controls(
     folder = controls_folder(run.path)
     partition = partition_of(run.manifest)
 
-    def partition_control(control: Control, chosen: PartitionSettings) -> Callable[[], object]:
+    def partition_control(control: str, chosen: PartitionSettings) -> Callable[[], object]:
         def train() -> None:
             changed = settings.model_copy(update={"partition": chosen})
-            fit(changed, folder / control.name, splits=splits, base_run=run.path, progress=progress)
-            add_flipped(Run.open_complete(folder / control.name), splits)
+            fit(changed, folder / control, splits=splits, base_run=run.path, progress=progress)
+            add_flipped(Run.open_complete(folder / control), splits)
 
         return train
 
@@ -93,27 +87,21 @@ def train_controls(
 
     s = partition.n_clusters
     yield ALL_CLASSES, partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,)))
-    yield WEIGHT_AVERAGE, partial(train_weight_average, run, folder / WEIGHT_AVERAGE.name, splits, progress)
+    yield WEIGHT_AVERAGE, partial(train_weight_average, run, folder / WEIGHT_AVERAGE, splits, progress)
     yield RANDOM, random_control
     yield CONFUSION, partition_control(CONFUSION, PartitionSettings(method="confusion", clusters=(s,)))
     if superclasses is not None:
         given = PartitionSettings(method="given", groups=superclasses)
         yield SUPERCLASSES, partition_control(SUPERCLASSES, given)
     for number in range(1, members + 1):
-        place = folder / f"{MEMBER.name}-{number}"
+        place = folder / f"{MEMBER}-{number}"
         yield MEMBER, partial(train_member, run, place, number, splits, progress)
 
 
 def train_member(run: Run, place: Path, number: int, splits: Splits, progress: Progress) -> None:
     """Another base on the same splits, from another seed; its logits are kept."""
     settings = FitSettings.from_values(run.manifest.settings)
-    split_seed = settings.seed if settings.data.split_seed is None else settings.data.split_seed
-    changed = settings.model_copy(
-        update={
-            "seed": settings.seed + number * MEMBER_SEED_STEP,
-            "data": settings.data.model_copy(update={"split_seed": split_seed}),
-        }
-    )
+    changed = settings.with_seed(settings.seed + number * MEMBER_SEED_STEP)
     job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
     if job.run.manifest.complete:
         return

@@ -102,7 +102,7 @@ def parts_of_seed(
     yield f"{first} clusters", partial(partition_run, first)
     first_run = Run.open_complete(study.run_of(seed, first))
     controls = [
-        (f"control {control.name}", train)
+        (f"control {control}", train)
         for control, train in train_controls(first_run, splits, study.superclasses, 0, progress)
     ]
     yield controls[0]

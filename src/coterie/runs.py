@@ -44,14 +44,8 @@ def tasks_of_seeds(settings: FitSettings, out: Path, seeds: int) -> list[FitTask
     """Runs that differ in their seed alone, in OUT/seed-N. All have the splits of the first, so that they can be
     compared sample by sample.
     """
-    split_seed = settings.seed if settings.data.split_seed is None else settings.data.split_seed
-    data = settings.data.model_copy(update={"split_seed": split_seed})
     return [
-        FitTask(
-            f"seed {seed}",
-            settings.model_copy(update={"seed": seed, "data": data}),
-            (out / f"seed-{seed}").absolute(),
-        )
+        FitTask(f"seed {seed}", settings.with_seed(seed), (out / f"seed-{seed}").absolute())
         for seed in range(settings.seed, settings.seed + seeds)
     ]
 
