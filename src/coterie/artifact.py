@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import GainModel, Gate
-from coterie.inputs import ImagePreprocessing
+from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 from coterie.lock import hold
 from coterie.metrics import Report
@@ -35,6 +36,7 @@ from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"
 HEAD_FILE = "head.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
 EXAMPLES_FILE = "examples.safetensors"
 STAGE_LOGITS = "logits/stages/"
 EXAMPLE_TEXTS_FILE = "examples.json"
@@ -90,9 +92,8 @@ def load_ensemble(
     manifest = run.manifest
     settings = FitSettings.from_values(manifest.settings)
     labels, partition = labels_of(manifest), partition_of(manifest)
-    assert manifest.data is not None  # run.open_complete and partition_of checked
-    assert manifest.head is not None
-    preprocessing = manifest.data.input
+    assert manifest.head is not None  # run.open_complete checked
+    preprocessing = preprocessing_of(run)
     network, head = rebuild_base(settings, manifest.network, manifest.head, len(labels), preprocessing, base, trust)
     run.read_weights(BASE_FILE, network)
     specialists = []
@@ -118,6 +119,24 @@ def labels_of(manifest: Manifest) -> LabelSpace:
     if manifest.data is None:
         raise ArtifactError("the run holds no record of its classes: it was cut short before its data was read")
     return LabelSpace(manifest.data.classes)
+
+
+def preprocessing_of(run: Run) -> Preprocessing:
+    """What makes the inputs of a run's networks.
+
+    Raises:
+        ArtifactError: the run does not say so yet, or has lost its tokenizer.
+    """
+    labels_of(run.manifest)
+    assert run.manifest.data is not None  # labels_of checks
+    form = run.manifest.data.input
+    return replace(form, tokenizer=run.read(TOKENIZER_FILE).decode()) if isinstance(form, TokenPreprocessing) else form
+
+
+def write_preprocessing(run: Run, form: Preprocessing) -> None:
+    """Keep what the manifest does not hold of it."""
+    if isinstance(form, TokenPreprocessing) and not run.has(TOKENIZER_FILE):
+        run.write(TOKENIZER_FILE, form.tokenizer.encode())
 
 
 def train_counts_of(manifest: Manifest) -> IntArray | None:

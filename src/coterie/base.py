@@ -15,11 +15,18 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
-from coterie.backbones.libraries import build_transformers, is_function, load_transformers
+from coterie.backbones.libraries import (
+    TRANSFORMERS,
+    build_transformers,
+    is_function,
+    load_transformers,
+    read_tokens,
+)
 from coterie.backbones.output import Part
+from coterie.backbones.text_classifier import TextClassifier
 from coterie.backbones.weights import load_weights
 from coterie.config import FitSettings
-from coterie.errors import ArtifactError, BackboneError
+from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
@@ -45,6 +52,23 @@ class Base:
 def name_of_module(network: nn.Module) -> str:
     """How a network that was passed from Python stands in settings."""
     return f"python:{type(network).__module__}.{type(network).__qualname__}"
+
+
+def form_of_base(settings: FitSettings) -> Preprocessing | None:
+    """What makes the base's inputs, where the base itself says so: a text classifier of transformers has its tokenizer.
+
+    Raises:
+        BackboneError: there is no such classifier, or its tokenizer is of no use here.
+        SettingsError: texts are to be something else.
+    """
+    if not settings.backbone.startswith(TRANSFORMERS):
+        return None
+    form = read_tokens(settings.backbone.removeprefix(TRANSFORMERS), settings.data.longest)
+    if form is not None and settings.data.text_as != "ngrams":
+        raise SettingsError(
+            f"data.text_as = {settings.data.text_as!r}: {settings.backbone} takes tokens of its own; leave it out"
+        )
+    return form
 
 
 def make_base(
@@ -105,7 +129,7 @@ def rebuild_base(
             "form (its weights are in the run): coterie.load(RUN, base=network)"
         )
     elif record is not None and record.transformers is not None:
-        network = build_transformers(record.transformers)
+        network = build_transformers(record.transformers, preprocessing)
     else:
         refuse_untrusted(name, trust)
         network = build(name, n_classes, preprocessing, settings.seed)
@@ -168,8 +192,8 @@ def _build(
     config = None
     if given is not None:
         network, trained = copy.deepcopy(given).float(), True
-    elif name.startswith("transformers:"):
-        network, trained = load_transformers(name.removeprefix("transformers:"))
+    elif name.startswith(TRANSFORMERS):
+        network, trained = load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)
         config = _plain_config(network)
     else:
         network, trained = build(name, n_classes, preprocessing, settings.seed), False
@@ -182,8 +206,13 @@ def _build(
     return network, trained or weights is not None, config
 
 
-def _plain_config(network: Any) -> dict[str, Any]:
-    config: dict[str, Any] = network.config.to_dict()
+def _config_of(network: nn.Module) -> Any:
+    """That of a model of transformers; None for others."""
+    return getattr(network.network if isinstance(network, TextClassifier) else network, "config", None)
+
+
+def _plain_config(network: nn.Module) -> dict[str, Any]:
+    config: dict[str, Any] = _config_of(network).to_dict()
     return {name: value for name, value in config.items() if name not in ("_name_or_path", "auto_map")}
 
 
@@ -193,7 +222,8 @@ def _find(network: nn.Module, n_classes: int, example: Tensor, name: str | None)
     faults: list[BackboneError] = []
     for part in logit_parts(network, n_classes, example):
         whole = network if part is None else LogitsOf(network, part)
-        wanted = name if part is None or name is None else f"network.{name}"
+        wrapped = whole is not network or isinstance(network, TextClassifier)
+        wanted = f"network.{name}" if wrapped and name is not None else name
         try:
             found.append((part, whole, find_head(whole, n_classes, example, wanted)))
         except BackboneError as error:
@@ -213,7 +243,7 @@ def _class_names(settings: FitSettings, network: nn.Module, n_classes: int) -> t
     """What a trained network calls its classes: as the user says, or as models of transformers say themselves."""
     if settings.names is not None:
         return read_column(settings.names, n_classes, "names")
-    names = getattr(getattr(network, "config", None), "id2label", None)
+    names = getattr(_config_of(network), "id2label", None)
     if not isinstance(names, dict) or all(str(name) == f"LABEL_{k}" for k, name in names.items()):
         return None
     return tuple(str(names[k]) for k in sorted(names))

@@ -75,7 +75,9 @@ class DataSettings(Settings):
         "for linear and mlp-WIDTH)",
     )
     buckets: int = Field(2**15, ge=16, le=2**24, description="n-grams are hashed to so many numbers, half for words")
-    longest: int = Field(1024, ge=1, description="n-grams that are kept of a text")
+    longest: int = Field(
+        1024, ge=1, description="n-grams that are kept of a text; or tokens, where the model takes as many"
+    )
     image_size: int | None = Field(
         None, ge=8, le=1024, description="side in pixels that images are resized to; their own if left out"
     )
@@ -318,8 +320,9 @@ class FitSettings(Settings):
     backbone: str = Field(
         "convnet-64",
         description="images: convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
-        "torchvision:NAME | transformers:DIR-or-NAME; texts: ngram-WIDTH; tables: table-mlp-WIDTH; features and "
-        "sentence embeddings: linear | mlp-WIDTH; any: module:function (builds any network)",
+        "torchvision:NAME | transformers:DIR-or-NAME; texts: ngram-WIDTH | transformers:DIR-or-NAME; tables: "
+        "table-mlp-WIDTH; features and sentence embeddings: linear | mlp-WIDTH; any: module:function (builds any "
+        "network)",
     )
     weights: str | None = Field(
         None,

@@ -278,12 +278,12 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
     as it is: a `coterie fit` may be at work in it.
     """
-    from coterie.artifact import BASE_FILE, labels_of
+    from coterie.artifact import BASE_FILE, labels_of, preprocessing_of
     from coterie.data import load
     from coterie.pipeline import prepare_base
     from coterie.training import compute_logits, make_fabric
 
-    splits = load(settings.data, settings.seed)
+    splits = load(settings.data, settings.seed, preprocessing_of(run))
     if splits.labels != labels_of(run.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {run.path} was begun")
     base = prepare_base(settings, splits, base_run=run.path).network

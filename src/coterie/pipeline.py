@@ -26,6 +26,7 @@ from coterie.artifact import (
     BASE_FILE,
     STAGE_LOGITS,
     load_ensemble,
+    preprocessing_of,
     specialist_file,
     specialist_folder,
     stage_logits_folder,
@@ -33,12 +34,13 @@ from coterie.artifact import (
     write_examples,
     write_head,
     write_outputs,
+    write_preprocessing,
     write_report,
     write_rule,
 )
 from coterie.backbones import Head
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
-from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
+from coterie.base import Base, form_of_base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
@@ -309,7 +311,7 @@ def fit(
         dismiss_helpers(settings)
         return load_ensemble(run.path, base=base, trust=settings.backbone)
     refuse_if_held(run.path)
-    splits = load_data(settings.data, settings.seed) if splits is None else splits
+    splits = load_splits(settings, base_run) if splits is None else splits
     prepared = prepare_base(settings, splits, base, base_run)
     with hold(run.path):
         run = Run.create_or_resume(run.path, settings)  # another process may have written since
@@ -330,6 +332,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
             f"the data of {settings.data.source} has changed since {run.path} was begun; choose another --out"
         )
     run.sweep()
+    write_preprocessing(run, splits.preprocessing)
     run.update(
         settings=settings.to_values(),
         data=data,
@@ -351,6 +354,18 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
         refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
     partitions = _partitions(job, LabelEmbedding.from_head(head.of(network)), base_validation_NC)
     return complete(job, network, head, partitions)
+
+
+def load_splits(settings: FitSettings, base_run: Path | str | None = None) -> Splits:
+    """The data of a run, in the form that its base takes.
+
+    Raises:
+        DataError: as ``coterie.data.load``.
+        BackboneError: as ``form_of_base``.
+        ArtifactError: the run whose base is taken does not say yet what that takes.
+    """
+    form = form_of_base(settings) if base_run is None else preprocessing_of(Run.open(Path(base_run)))
+    return load_data(settings.data, settings.seed, form)
 
 
 def complete(job: Job, network: nn.Module, head: Head, partitions: list[Partition]) -> SpecialistEnsemble:
@@ -383,7 +398,7 @@ def help_train_base(
     ranks.check_batch_size(settings.base.batch_size)
     fabric = make_fabric(settings.hardware, ranks)
     if fabric.broadcast(True):  # what comes back is what rank 0 says
-        splits = load_data(settings.data, settings.seed) if splits is None else splits
+        splits = load_splits(settings, base_run) if splits is None else splits
         batches = batches_of(settings, splits, splits.train, settings.base, settings.seed)
         batches.share_out(ranks)
         train(

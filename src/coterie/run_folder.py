@@ -4,6 +4,7 @@
 
     RUN/manifest.json                     what this is; settings, classes, partition, gate; sha256 of each other file
     RUN/base.safetensors                  weights of the base
+    RUN/tokenizer.json                    of a base that takes tokens of texts
     RUN/head.safetensors                  the rows of the base's head: the label embeddings
     RUN/specialists/S/K.safetensors       weights of the specialist of cluster K of S
     RUN/logits/*.safetensors              logits and labels of validation and test

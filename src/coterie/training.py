@@ -235,9 +235,16 @@ class _Meter:
 
 @torch.inference_mode()
 def compute_logits(
-    fabric: Fabric, network: nn.Module, samples: Samples, preprocessing: Preprocessing, batch_size: int = 500
+    fabric: Fabric,
+    network: nn.Module,
+    samples: Samples,
+    preprocessing: Preprocessing,
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
-    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
+    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head). ``batch_size``: what
+    suits the preprocessing, if left out.
+    """
+    batch_size = preprocessing.at_once if batch_size is None else batch_size
     network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with fabric.autocast():
         batches = [

@@ -9,7 +9,13 @@ from torch import nn
 
 from coterie.backbones.convnet import ConvNet
 from coterie.backbones.head import Head, find_head, replace_head
-from coterie.backbones.libraries import build_torchvision, call_function, is_function, load_transformers
+from coterie.backbones.libraries import (
+    TRANSFORMERS,
+    build_torchvision,
+    call_function,
+    is_function,
+    load_transformers,
+)
 from coterie.backbones.ngram import NGramNet
 from coterie.backbones.output import LogitsOf, logit_parts
 from coterie.backbones.parts import TrainedPart, cut_points, trained_part
@@ -24,6 +30,7 @@ from coterie.inputs import (
     Preprocessing,
     SentencePreprocessing,
     TablePreprocessing,
+    TokenPreprocessing,
 )
 
 __all__ = [
@@ -46,7 +53,7 @@ def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) ->
 
     Args:
         name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH``, ``timm:NAME``, ``torchvision:NAME`` or ``transformers:DIR``, whose
-            configuration says all, for images; ``linear`` or ``mlp-WIDTH`` for features and sentence embeddings;
+            configuration says all, for images and tokens of texts; ``linear`` or ``mlp-WIDTH`` for features and sentence embeddings;
             ``ngram-WIDTH`` for n-grams of texts; ``table-mlp-WIDTH`` for rows of tables; ``module:function``, which
             is called, for anything.
         n_classes: C, the width of its output.
@@ -64,7 +71,9 @@ def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) ->
         if name.startswith("python:"):
             raise BackboneError(f"{name} was passed from Python, and is needed again: coterie.fit(..., base=network)")
         if isinstance(preprocessing, ImagePreprocessing):
-            return _build_image(name, n_classes, preprocessing.channels)
+            return _build_image(name, n_classes, preprocessing)
+        if isinstance(preprocessing, TokenPreprocessing) and name.startswith(TRANSFORMERS):
+            return load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)[0]
         network = _build_small(name, n_classes, preprocessing)
     if network is None:
         kind, allowed = _SMALL[type(preprocessing)]
@@ -77,6 +86,7 @@ _SMALL: dict[type[Preprocessing], tuple[str, str]] = {
     SentencePreprocessing: ("sentence embeddings", "linear, mlp-WIDTH (mlp-256)"),
     NGramPreprocessing: ("n-grams of texts", "ngram-WIDTH (ngram-64)"),
     TablePreprocessing: ("rows of tables", "table-mlp-WIDTH (table-mlp-128)"),
+    TokenPreprocessing: ("tokens of texts", "transformers:DIR"),
 }
 
 
@@ -94,7 +104,8 @@ def _build_small(name: str, n_classes: int, preprocessing: Preprocessing) -> nn.
     return None
 
 
-def _build_image(name: str, n_classes: int, channels: int) -> nn.Module:
+def _build_image(name: str, n_classes: int, preprocessing: ImagePreprocessing) -> nn.Module:
+    channels = preprocessing.channels
     if match := re.fullmatch(r"convnet-(\d+)", name):
         return ConvNet(int(match[1]), n_classes, channels)
     if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
@@ -103,8 +114,8 @@ def _build_image(name: str, n_classes: int, channels: int) -> nn.Module:
         return _build_timm(name.removeprefix("timm:"), n_classes, channels)
     if name.startswith("torchvision:"):
         return build_torchvision(name.removeprefix("torchvision:"), n_classes, channels)
-    if name.startswith("transformers:"):
-        return load_transformers(name.removeprefix("transformers:"))[0]
+    if name.startswith(TRANSFORMERS):
+        return load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)[0]
     raise BackboneError(
         f"unknown backbone {name!r}; allowed for images: convnet-WIDTH (convnet-64), wrn-DEPTH-WIDTH (wrn-28-10), "
         "timm:NAME, torchvision:NAME, transformers:DIR, module:function"

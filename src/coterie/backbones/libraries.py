@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from coterie.backbones.text_classifier import TextClassifier
 from coterie.errors import BackboneError
+from coterie.inputs import Preprocessing, TokenPreprocessing
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
+TRANSFORMERS = "transformers:"
 LIBRARIES = ("timm", "torchvision", "transformers", "python")
 
 
@@ -68,44 +73,146 @@ def build_torchvision(name: str, n_classes: int, channels: int) -> nn.Module:
     return network
 
 
-def load_transformers(place: str) -> tuple[nn.Module, bool]:
-    """An image classifier of transformers, and whether it came with weights.
+def read_tokens(place: str, longest: int) -> TokenPreprocessing | None:
+    """How a text classifier of transformers is given its texts; None for a model that classifies something else.
+
+    Args:
+        place: a folder with config.json and the tokenizer's files, or a name on the hub.
+        longest: tokens that are kept of a text, where the model takes as many.
+
+    Raises:
+        BackboneError: transformers is not installed or cannot load what is there, or the tokenizer does more than
+            tokens can tell.
+    """
+    transformers = _transformers(place)
+    with _quiet(transformers):
+        try:
+            config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+            if not _classifies_texts(config):
+                return None
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        except Exception as error:  # the library raises OSError, ValueError and others
+            raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.get_vocab_size() == 0:
+        raise BackboneError(
+            f"{place} has no tokenizer that a run could keep; a tokenizer.json is needed, as fast tokenizers save it"
+        )
+    if any(backend.encode("a").type_ids):
+        raise BackboneError(f"the tokenizer of {place} gives its tokens types, as {config.model_type} needs them")
+    padding = next((token for token in _padding(tokenizer, config) if token is not None), None)
+    if padding is None:
+        raise BackboneError(f"neither tokenizer nor configuration in {place} names a padding token: set pad_token_id")
+    longest = min(longest, _most_tokens(tokenizer, config, padding))
+    added = backend.num_special_tokens_to_add(False)
+    if longest <= added:
+        raise BackboneError(f"of {longest} tokens a text, the tokenizer of {place} takes {added} for itself")
+    return TokenPreprocessing.of(
+        backend.to_str(), longest=longest, padding=padding, cut=tokenizer.truncation_side
+    )
+
+
+def load_transformers(place: str, form: Preprocessing) -> tuple[nn.Module, bool]:
+    """A classifier of transformers, and whether it came with weights.
 
     Args:
         place: a folder with its config.json, and weights if it is trained; or a name on the hub.
+        form: what makes its inputs: tokens, or images.
 
     Raises:
-        BackboneError: transformers is not installed, or does not know the model as an image classifier.
+        BackboneError: transformers is not installed, does not know the model as such a classifier, or finds no weights
+            for a part of it.
     """
     transformers = _transformers(place)
     folder = Path(place)
     has_weights = not folder.is_dir() or any(folder.glob("*.safetensors"))
-    try:
-        if has_weights:
-            return transformers.AutoModelForImageClassification.from_pretrained(
-                place, trust_remote_code=False, use_safetensors=True
-            ), True
-        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
-    except Exception as error:  # the library raises OSError, ValueError and others
-        raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
-    return build_transformers(config.to_dict()), False
+    with _quiet(transformers):
+        try:
+            if not has_weights:
+                config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+                return build_transformers(config.to_dict(), form), False
+            network, found = _auto_class(transformers, form).from_pretrained(
+                place, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            )
+        except BackboneError:
+            raise
+        except Exception as error:
+            raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
+    if found["missing_keys"]:
+        raise BackboneError(
+            f"{place} holds no weights for {', '.join(sorted(found['missing_keys'])[:5])}: it was not trained as a "
+            "classifier yet"
+        )
+    return _in_form(network, form), True
 
 
-def build_transformers(config: dict[str, Any]) -> nn.Module:
-    """An image classifier of transformers with fresh weights, from its configuration. Code that this names is not run.
+def build_transformers(config: dict[str, Any], form: Preprocessing) -> nn.Module:
+    """A classifier of transformers with fresh weights, from its configuration. Code that this names is not run.
 
     Raises:
-        BackboneError: transformers is not installed, or knows no such image classifier.
+        BackboneError: transformers is not installed, or knows no such classifier.
     """
     transformers = _transformers(str(config.get("model_type")))
     values = {name: value for name, value in config.items() if name not in ("model_type", "auto_map")}
     try:
         known = transformers.AutoConfig.for_model(config["model_type"], **values)
         known.architectures = known.architectures or []  # of some kinds there are several, and it looks here
-        network: nn.Module = transformers.AutoModelForImageClassification.from_config(known, trust_remote_code=False)
+        network = _auto_class(transformers, form).from_config(known, trust_remote_code=False)
     except Exception as error:
-        raise BackboneError(f"transformers cannot build this image classifier: {_first_line(error)}") from error
-    return network
+        kind = "text" if isinstance(form, TokenPreprocessing) else "image"
+        raise BackboneError(f"transformers cannot build this {kind} classifier: {_first_line(error)}") from error
+    return _in_form(network, form)
+
+
+def _in_form(network: nn.Module, form: Preprocessing) -> nn.Module:
+    """In single precision, whatever the weights were kept in, and taking one tensor."""
+    network = network.float()
+    return TextClassifier(network, form.padding) if isinstance(form, TokenPreprocessing) else network
+
+
+def _auto_class(transformers: Any, form: Preprocessing) -> Any:
+    if isinstance(form, TokenPreprocessing):
+        return transformers.AutoModelForSequenceClassification
+    return transformers.AutoModelForImageClassification
+
+
+def _classifies_texts(config: Any) -> bool:
+    from transformers.models.auto import modeling_auto as auto
+
+    if type(config) not in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return False
+    both = type(config) in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    return not both or any("SequenceClassification" in name for name in config.architectures or ())
+
+
+def _padding(tokenizer: Any, config: Any) -> tuple[int | None, ...]:
+    """What stands for no token, by preference. A text that ends where the model was taught that texts end will do."""
+    return tokenizer.pad_token_id, getattr(config, "pad_token_id", None), tokenizer.eos_token_id
+
+
+def _most_tokens(tokenizer: Any, config: Any, padding: int) -> int:
+    """Tokens that the model takes. Where the tokenizer does not say, its positions do, of which some families leave out
+    those up to the padding's number.
+    """
+    said, positions = int(tokenizer.model_max_length), getattr(config, "max_position_embeddings", None)
+    if positions is None or said <= positions:
+        return said
+    return int(positions) - padding - 1
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without its progress bars and reports, for a while."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _transformers(place: str) -> Any:

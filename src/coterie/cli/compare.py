@@ -57,6 +57,7 @@ def compare(
 
 
 def _compare_run(run: Path, superclasses: str | None, members: int, train: bool, allow_shared: bool) -> Comparison:
+    from coterie.artifact import preprocessing_of
     from coterie.compare import compare_run
     from coterie.config import FitSettings
     from coterie.data import load
@@ -65,7 +66,7 @@ def _compare_run(run: Path, superclasses: str | None, members: int, train: bool,
 
     folder = Run.open_complete(run)
     settings = FitSettings.from_values(folder.manifest.settings)
-    splits = load(settings.data, settings.seed)
+    splits = load(settings.data, settings.seed, preprocessing_of(folder))
     with make_progress(make_console()) as progress:
         return compare_run(
             folder,

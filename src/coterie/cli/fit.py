@@ -69,7 +69,6 @@ def _fit(
 ) -> None:
     from coterie import artifact, pipeline
     from coterie.base import refuse_untrusted
-    from coterie.data import load
     from coterie.limits import Limits
     from coterie.lock import refuse_if_held
     from coterie.plan import make_plan
@@ -93,7 +92,7 @@ def _fit(
     else:
         if not dry_run:
             refuse_if_held(out)
-        splits = load(settings.data, settings.seed)
+        splits = pipeline.load_splits(settings, base_run)
         for name in splits.skipped:
             console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
         print_plan(console, make_plan(settings, splits, base_run), splits.about)
@@ -110,7 +109,7 @@ def _fit(
 
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
     from coterie.artifact import read_reports
-    from coterie.data import load
+    from coterie.pipeline import load_splits
     from coterie.plan import make_plan
     from coterie.run_folder import Run
     from coterie.runs import fit_all, tasks_of_seeds
@@ -120,7 +119,7 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
 
     console = make_console()
     tasks = tasks_of_seeds(settings, out, seeds)
-    splits = load(tasks[0].settings.data, settings.seed)
+    splits = load_splits(tasks[0].settings)
     print_plan(console, make_plan(settings, splits), f"{splits.about}; {seeds} seeds, each:")
     if dry_run:
         return

@@ -68,13 +68,20 @@ def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Pr
         f"{len(splits[name]):,} {name}" + ("" if name in found else " (cut from train)")
         for name in ("train", "validation", "test")
     )
+    about = f"{rows.source}: {len(rows.names)} classes, {sizes} {rows.unit}"
     return Splits(
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
         labels=rows.names,
         preprocessing=preprocessing,
-        about="; ".join([f"{rows.source}: {len(rows.names)} classes, {sizes} {rows.unit}", *rows.notes(parts)]),
+        about="; ".join([about, *_shortened(splits), *rows.notes(parts)]),
         flip=False,
         skipped=rows.skipped,
     )
+
+
+def _shortened(splits: Mapping[str, Split]) -> list[str]:
+    counts = {name: len(split.samples.shortened()) for name, split in splits.items()}
+    shown = ", ".join(f"{counts[name]:,} of {name}" for name in ("train", "validation", "test") if counts[name])
+    return [f"too long, and cut: {shown}"] if shown else []

@@ -23,6 +23,7 @@ from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from coterie.config import DataSettings
 from coterie.data.columns import (
+    Modality,
     find_modality,
     image_column,
     label_column,
@@ -35,7 +36,15 @@ from coterie.data.cut import cut_missing
 from coterie.data.decode import Broken, Decoded, EncodedImages, Form, decode_splits
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
-from coterie.inputs import ImagePreprocessing, Preprocessing
+from coterie.inputs import (
+    FeaturePreprocessing,
+    ImagePreprocessing,
+    NGramPreprocessing,
+    Preprocessing,
+    SentencePreprocessing,
+    TablePreprocessing,
+    TokenPreprocessing,
+)
 from coterie.labels import LabelSpace
 
 # The words that file names, folders and hub data sets use for the three splits.
@@ -43,6 +52,15 @@ SPLIT_WORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
+}
+# What columns are looked for, where it is known what networks take.
+MODALITIES: dict[type[Preprocessing], Modality] = {
+    ImagePreprocessing: "image",
+    NGramPreprocessing: "text",
+    SentencePreprocessing: "text",
+    TokenPreprocessing: "text",
+    TablePreprocessing: "table",
+    FeaturePreprocessing: "features",
 }
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # what file managers leave behind
 # What files of each kind are called, and the library's name for their reader.
@@ -81,7 +99,7 @@ def load(
     source = _open(kind, place, settings)
     features = source.tables["train"].features
     label = label_column(features, settings.label, settings.text)
-    modality = find_modality(features, label, settings)
+    modality = find_modality(features, label, settings) if preprocessing is None else MODALITIES[type(preprocessing)]
     if modality == "image":
         image = image_column(features, settings.image)
         return _load_images(source, image, *read_labels(source.tables, label), settings, seed)

@@ -11,7 +11,7 @@ from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
 from coterie.data.splits import Splits
 from coterie.errors import DataError
-from coterie.inputs import NGramPreprocessing, Preprocessing, SentencePreprocessing
+from coterie.inputs import NGramPreprocessing, Preprocessing, SentencePreprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def load_texts(
         labels=kept,
         names=names,
         source=settings.source,
-        unit="texts",
+        unit=f"texts of at most {preprocessing.longest} tokens"
+        if isinstance(preprocessing, TokenPreprocessing)
+        else "texts",
         take=lambda every, rows: [every[row] for row in rows],
         learn=lambda train: _learn(settings, train),
         notes=lambda parts: [*_notes(parts), *left_out],

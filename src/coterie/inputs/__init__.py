@@ -10,9 +10,15 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSamples, Samples
 from coterie.inputs.table import TablePreprocessing
 from coterie.inputs.text import NGramPreprocessing, SentencePreprocessing
+from coterie.inputs.tokens import TokenPreprocessing
 
 AnyPreprocessing: TypeAlias = Annotated[
-    ImagePreprocessing | FeaturePreprocessing | NGramPreprocessing | SentencePreprocessing | TablePreprocessing,
+    ImagePreprocessing
+    | FeaturePreprocessing
+    | NGramPreprocessing
+    | SentencePreprocessing
+    | TablePreprocessing
+    | TokenPreprocessing,
     Field(discriminator="kind"),
 ]
 """As a manifest holds it: ``kind`` tells which."""
@@ -30,4 +36,5 @@ __all__ = [
     "Scale",
     "SentencePreprocessing",
     "TablePreprocessing",
+    "TokenPreprocessing",
 ]

@@ -28,6 +28,11 @@ class Preprocessing(ABC):
     def wanted(self) -> str:
         """The form of what ``samples`` takes, for messages."""
 
+    @property
+    def at_once(self) -> int:
+        """Samples that a network is asked about at once, where nothing is trained."""
+        return 500
+
     @abstractmethod
     def __call__(self, batch: Tensor) -> Tensor:
         """From what ``Samples.read`` gives to a network's input, on the batch's device."""

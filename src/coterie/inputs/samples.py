@@ -43,6 +43,10 @@ class Samples(ABC):
     def show(self, row: int) -> str:
         """What there is of a sample to read for people; empty where there is nothing but numbers or pixels."""
 
+    def shortened(self) -> list[int]:
+        """Rows of samples of which only a part was kept."""
+        return []
+
     def to(self, device: torch.device) -> Samples:
         """The same samples on a device, where they can lie there whole; else as they are."""
         return self
@@ -87,13 +91,18 @@ class MemorySamples(Samples):
 class RaggedSamples(Samples):
     """Sequences of numbers of any length, such as tokens: sample k is ``token_T[start_K[k] : start_K[k + 1]]``.
 
-    They are read as int64 (B, L), L the longest of the batch, and at least 1; shorter ones end in -1.
+    They are read as int64 (B, L), L the longest of the batch, and at least 1; shorter ones end in -1. ``shortened_K``
+    says of which sequences only a part is here; of none, if left out.
     """
 
-    def __init__(self, token_T: Tensor, start_K: Tensor, rows: Tensor | None = None) -> None:
+    def __init__(
+        self, token_T: Tensor, start_K: Tensor, rows: Tensor | None = None, shortened_K: Tensor | None = None
+    ) -> None:
+        n_sequences = len(start_K) - 1
         self.token_T = token_T
         self.start_K = start_K
-        self.rows = torch.arange(len(start_K) - 1) if rows is None else rows
+        self.rows = torch.arange(n_sequences) if rows is None else rows
+        self.shortened_K = torch.zeros(n_sequences, dtype=torch.bool) if shortened_K is None else shortened_K
 
     @classmethod
     def cut(cls, token_T: NDArray[np.integer[Any]], start_K: NDArray[np.integer[Any]], longest: int) -> RaggedSamples:
@@ -103,7 +112,8 @@ class RaggedSamples(Samples):
         starts = np.concatenate([[0], np.cumsum(np.minimum(length_N, longest))])
         # One more at the end, so that there is something to read where all sequences are empty.
         kept_T = np.append(token_T[place_T < longest], -1).astype(np.int32)
-        return cls(torch.from_numpy(kept_T), torch.from_numpy(starts.astype(np.int64)))
+        shortened_K = torch.from_numpy(length_N > longest)
+        return cls(torch.from_numpy(kept_T), torch.from_numpy(starts.astype(np.int64)), shortened_K=shortened_K)
 
     @override
     def __len__(self) -> int:
@@ -125,15 +135,20 @@ class RaggedSamples(Samples):
 
     @override
     def take(self, rows: Tensor) -> RaggedSamples:
-        return RaggedSamples(self.token_T, self.start_K, self.rows[rows])
+        return RaggedSamples(self.token_T, self.start_K, self.rows[rows], self.shortened_K)
 
     @override
     def show(self, row: int) -> str:
         return ""
 
     @override
+    def shortened(self) -> list[int]:
+        rows: list[int] = torch.nonzero(self.shortened_K[self.rows]).flatten().tolist()
+        return rows
+
+    @override
     def to(self, device: torch.device) -> RaggedSamples:
-        return RaggedSamples(self.token_T.to(device), self.start_K.to(device), self.rows)
+        return RaggedSamples(self.token_T.to(device), self.start_K.to(device), self.rows, self.shortened_K)
 
 
 class DescribedSamples(Samples):
@@ -164,6 +179,10 @@ class DescribedSamples(Samples):
     @override
     def show(self, row: int) -> str:
         return self.describe(int(self.rows[row]))
+
+    @override
+    def shortened(self) -> list[int]:
+        return self.samples.shortened()
 
     @override
     def to(self, device: torch.device) -> DescribedSamples:

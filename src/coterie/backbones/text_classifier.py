@@ -1,0 +1,32 @@
+"""A sequence classifier of transformers as a network from one tensor of tokens to logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+
+class TextClassifier(nn.Module):
+    """Hides from the network what only fills up a batch.
+
+    Args:
+        network: a sequence classifier of transformers.
+        padding: the token that stands where there is none. The network's configuration gets it too: some read the
+            class off a text's last token, which they know by what is not padding.
+    """
+
+    def __init__(self, network: Any, padding: int) -> None:
+        super().__init__()
+        self.network = network
+        self.network.config.pad_token_id = padding
+        self.padding = padding
+
+    @override
+    def forward(self, token_BL: Tensor) -> Tensor:
+        """Tokens (B, L), each text's followed by -1, to logits (B, C)."""
+        there_BL = token_BL >= 0
+        input_BL = token_BL.masked_fill(~there_BL, self.padding)
+        logits: Tensor = self.network(input_ids=input_BL, attention_mask=there_BL.long()).logits
+        return logits
