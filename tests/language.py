@@ -45,7 +45,10 @@ def make_config(names: tuple[str, ...], **values: Any) -> transformers.BertConfi
 def fine_tuned(folder: Path, words: tuple[str, ...], names: tuple[str, ...] | None = None, **values: Any) -> Path:
     """A BERT that tells which word a text has, ``words[k]`` for its output k, and its tokenizer."""
     torch.manual_seed(0)
-    model, tokenizer = transformers.BertForSequenceClassification(make_config(names or words, **values)), make_tokenizer()
+    model, tokenizer = (
+        transformers.BertForSequenceClassification(make_config(names or words, **values)),
+        make_tokenizer(),
+    )
     texts = [f"this is some {word} number {k}" for word in words for k in range(8)]
     label_N = torch.arange(len(words)).repeat_interleave(8)
     inputs = tokenizer(texts, padding=True, return_tensors="pt")

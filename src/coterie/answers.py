@@ -10,7 +10,15 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 
-from coterie.artifact import BASE_FILE, gate_record, load_ensemble, partition_of, read_outputs, rule_of
+from coterie.artifact import (
+    BASE_FILE,
+    base_came_trained,
+    gate_record,
+    load_ensemble,
+    partition_of,
+    read_outputs,
+    rule_of,
+)
 from coterie.calibration import temperature
 from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
@@ -65,6 +73,12 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
     copies = settings.specialist.epochs / settings.base.epochs
     rows: list[Answer] = []
     notes: list[str] = [] if splits.flip else ["Flips are left out: a mirrored image of this data is another class."]
+
+    if base_came_trained(run):
+        notes.append(
+            f"The base came trained: its own training is taken to be the {settings.base.epochs} epochs that "
+            "--base.epochs says, and bases of other seeds cannot be made."
+        )
 
     def add(name: str, about: str, kind: Kind, pair: Pair, cost: Cost, flip: bool) -> None:
         passes = cost.inference * (2 if flip else 1)

@@ -139,6 +139,11 @@ def write_preprocessing(run: Run, form: Preprocessing) -> None:
         run.write(TOKENIZER_FILE, form.tokenizer.encode())
 
 
+def base_came_trained(run: Run) -> bool:
+    """Whether a run's base was trained elsewhere, how is not known."""
+    return run.manifest.seconds.get(BASE_FILE) == 0 and "base" not in run.read_json("history.json")
+
+
 def train_counts_of(manifest: Manifest) -> IntArray | None:
     """Training samples of each class; None for a run of an earlier version, which did not count them."""
     return np.array(manifest.train_counts) if manifest.train_counts else None
@@ -375,10 +380,10 @@ def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> O
     size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
     data = DataSettings(**{**settings.data.model_dump(), "source": source, "configuration": None, **size})
     splits = load_data(data, settings.seed, form)
-    if splits.labels != ensemble.labels:
-        unknown = sorted(set(splits.labels.names) ^ set(ensemble.labels.names))
-        raise DataError(
-            f"{source} has other classes than the run; they differ in: {', '.join(unknown[:10]) or 'order'}"
-        )
+    unknown = sorted(set(splits.labels.names) ^ set(ensemble.labels.names))
+    if unknown:
+        raise DataError(f"{source} has other classes than the run; they differ in: {', '.join(unknown[:10])}")
     chosen = splits.validation if split == "validation" else splits.test
-    return ensemble.outputs(chosen.samples, chosen.labels_N.numpy())
+    # The run's order may be another, with a class at the end that was added to it.
+    place_C = np.array([ensemble.labels.names.index(name) for name in splits.labels.names])
+    return ensemble.outputs(chosen.samples, place_C[chosen.labels_N.numpy()])

@@ -10,6 +10,7 @@ from coterie.comparison_page import render
 from coterie.controls import add_flipped, train_controls
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
+from coterie.errors import ArtifactError
 from coterie.lock import hold
 from coterie.progress import Progress
 from coterie.run_folder import Run
@@ -43,9 +44,14 @@ def compare_run(
 
     Raises:
         DataError: validation and test share samples.
-        ArtifactError: another process writes to the run.
+        ArtifactError: another process writes to the run, or it was changed in part.
         CoterieError: whatever training can raise.
     """
+    if run.manifest.changes:
+        raise ArtifactError(
+            f"{run.path} was made of {run.manifest.changes[-1].run} and further samples, which its data source lacks; "
+            "compare that run, or give the source all samples and train anew"
+        )
     notes = refuse_shared(splits, allow_shared)
     with hold(run.path):
         add_flipped(run, splits)

@@ -18,7 +18,7 @@ from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from coterie.artifact import BASE_FILE, load_ensemble, partition_of, read_outputs
+from coterie.artifact import BASE_FILE, base_came_trained, load_ensemble, partition_of, read_outputs
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
@@ -63,7 +63,8 @@ def train_controls(
         run: a finished run.
         splits: its data.
         superclasses: given groups of the classes, as ``partition.groups``; None where the data set has none.
-        members: further bases, for deep ensembles of one more.
+        members: further bases, for deep ensembles of one more; none where the base came trained, for nobody here knows
+            how.
         progress: who is told.
     """
     settings = FitSettings.from_values(run.manifest.settings)
@@ -93,7 +94,7 @@ def train_controls(
     if superclasses is not None:
         given = PartitionSettings(method="given", groups=superclasses)
         yield SUPERCLASSES, partition_control(SUPERCLASSES, given)
-    for number in range(1, members + 1):
+    for number in range(1, 1 + (0 if base_came_trained(run) else members)):
         place = folder / f"{MEMBER}-{number}"
         yield MEMBER, partial(train_member, run, place, number, splits, progress)
 

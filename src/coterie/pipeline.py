@@ -498,6 +498,8 @@ def prepare_base(
         manifest = Run.open(Path(base_run)).manifest
         if manifest.head is None:
             raise ArtifactError(f"{base_run} has no trained base yet")
+        if manifest.data is not None and manifest.data.classes != splits.labels.names:
+            raise ArtifactError(f"the base of {base_run} has other classes than {settings.data.source}")
         network, head = rebuild_base(
             settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
         )

@@ -14,9 +14,19 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
-from coterie.artifact import BASE_FILE, HEAD_FILE, labels_of, load_ensemble, partition_of, specialist_file, write_head
+from coterie.artifact import (
+    BASE_FILE,
+    HEAD_FILE,
+    labels_of,
+    load_ensemble,
+    partition_of,
+    preprocessing_of,
+    specialist_file,
+    write_head,
+    write_preprocessing,
+)
 from coterie.backbones import Head
-from coterie.backbones.libraries import is_function
+from coterie.backbones.libraries import is_function, with_classes
 from coterie.backbones.parts import trained_part
 from coterie.config import FitSettings
 from coterie.data import load as load_data
@@ -29,7 +39,7 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.pipeline import Job, complete
 from coterie.progress import Progress
-from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, Run
+from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric
 
@@ -48,12 +58,12 @@ def refit(
     trust: str | None = None,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> SpecialistEnsemble:
-    """Train one specialist again, on the run's images of its classes and further ones; choose the gate again.
+    """Train one specialist again, on the run's samples of its classes and further ones; choose the gate again.
 
     Args:
         path: a finished run.
         cluster: whose specialist.
-        source: further images of the cluster's classes, see ``read_additions``.
+        source: further samples of the cluster's classes, see ``read_additions``.
         out: folder of the new run; an unfinished one goes on.
         further: start from the specialist's weights instead of the base's.
         trust: as for ``load_ensemble``.
@@ -61,7 +71,7 @@ def refit(
 
     Raises:
         PartitionError: no such cluster, or one of one class.
-        DataError: images of classes that are not the cluster's.
+        DataError: samples of classes that are not the cluster's.
         ArtifactError: the run is unfinished or damaged, or ``out`` holds something else.
     """
     old = Run.open_complete(Path(path))
@@ -76,9 +86,8 @@ def refit(
     if run.manifest.complete:
         return load_ensemble(run.path)
     allowed = labels.of(classes.tolist())
-    job = _job(
-        old, run, change, _with_images(old, source, labels, allowed=allowed, where=f"cluster {cluster}"), progress
-    )
+    splits = _with_additions(old, source, labels, allowed=allowed, where=f"cluster {cluster}")
+    job = _job(old, run, change, splits, progress)
     file = specialist_file(partition.n_clusters, cluster)
     _copy(old, run, [name for name in _network_files(old) if name != file])
     ensemble, head = load_ensemble(path, trust=trust), _head(old)
@@ -124,14 +133,14 @@ def add_class(
     old = Run.open_complete(Path(path))
     old_labels, old_partition = labels_of(old.manifest), partition_of(old.manifest)
     if name in old_labels.names:
-        raise DataError(f"{path} has the class {name!r} already; `coterie refit` gives its cluster further images")
+        raise DataError(f"{path} has the class {name!r} already; `coterie refit` gives its cluster further samples")
     _refuse_narrow(old)
     labels = LabelSpace((*old_labels.names, name))
     change = ChangeRecord(kind="add-class", source=source, class_name=name, run=str(path))
     run = _begin(old, Path(out), change)
     if run.manifest.complete:
         return load_ensemble(run.path)
-    splits = _with_images(old, source, labels, allowed=(name,), where=f"class {name!r}", leave_others=True)
+    splits = _with_additions(old, source, labels, allowed=(name,), where=f"class {name!r}", leave_others=True)
     job = _job(old, run, change, splits, progress)
     base, head = _wider_base(job, old)
     cluster = nearest_cluster(LabelEmbedding.from_head(head.of(base)), old_partition)
@@ -175,9 +184,9 @@ def fit_row(
 
 def _refuse_narrow(old: Run) -> None:
     """Raises BackboneError unless the base can be built with one class more, and ends in one linear layer."""
-    settings, record, head = FitSettings.from_values(old.manifest.settings), old.manifest.network, _head(old)
+    settings, head = FitSettings.from_values(old.manifest.settings), _head(old)
     name = settings.backbone
-    if name.startswith("python:") or is_function(name) or (record is not None and record.transformers is not None):
+    if name.startswith("python:") or is_function(name):
         raise BackboneError(
             f"add-class cannot build {name} with one class more; allowed: bases that coterie builds by name"
         )
@@ -197,8 +206,18 @@ def _wider_base(job: Job, old: Run) -> tuple[nn.Module, Head]:
         run.write_weights(BASE_FILE, base, seconds={BASE_FILE: old.manifest.seconds[BASE_FILE]})
     job.progress.advance(1)
     wider = Head(head.path, head.in_features, head.out_features + 1)
-    run.update(head=HeadRecord(**vars(wider)))
+    run.update(head=HeadRecord(**vars(wider)), network=_wider_record(old, job.splits.labels))
     return base, wider
+
+
+def _wider_record(old: Run, labels: LabelSpace) -> NetworkRecord | None:
+    """A model of transformers is built by its configuration, which has to know of the new class."""
+    record = old.manifest.network
+    if record is None or record.transformers is None:
+        return record
+    # Its classes are in the data's order by now, whatever order they came in.
+    config = with_classes(record.transformers, labels.names)
+    return record.model_copy(update={"transformers": config, "reordered": False})
 
 
 def _add_row(fabric: Fabric, base: nn.Module, head: Head, splits: Splits) -> None:
@@ -242,12 +261,12 @@ def _begin(old: Run, out: Path, change: ChangeRecord) -> Run:
     return run
 
 
-def _with_images(
+def _with_additions(
     old: Run, source: str, labels: LabelSpace, *, allowed: tuple[str, ...], where: str, leave_others: bool = False
 ) -> Splits:
-    """The run's own data, with a source's images of the classes that are allowed."""
+    """The run's own data, with a source's samples of the classes that are allowed."""
     settings = FitSettings.from_values(old.manifest.settings)
-    splits = load_data(settings.data, settings.seed)
+    splits = load_data(settings.data, settings.seed, preprocessing_of(old))
     if splits.labels != labels_of(old.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {old.path} was trained")
     found = read_additions(source, splits.preprocessing, settings.data)
@@ -256,9 +275,9 @@ def _with_images(
         raise DataError(
             f"{source} has classes that are not in {where}: {', '.join(others[:10])}; allowed: {', '.join(allowed)}"
         )
-    kept = {name: images for name, images in found.items() if name in allowed}
+    kept = {name: samples for name, samples in found.items() if name in allowed}
     if not kept:
-        raise DataError(f"{source} has no images for {where}; its classes: {', '.join(sorted(found)[:10])}")
+        raise DataError(f"{source} has no samples of {where}; its classes: {', '.join(sorted(found)[:10])}")
     return extended(splits, labels, kept, settings.data)
 
 
@@ -290,6 +309,7 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
     """What the stages need, after the new run has been told what it holds."""
     settings = FitSettings.from_values(old.manifest.settings)
     data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
+    write_preprocessing(run, splits.preprocessing)
     run.update(
         changes=(*old.manifest.changes, change),
         data=data,

@@ -161,7 +161,7 @@ class CostRecord(_Frozen):
 
 
 class ChangeRecord(_Frozen):
-    """One change in part that made this run of another: ``run``, as it was called; the source of the images; and the
+    """One change in part that made this run of another: ``run``, as it was called; the source of the samples; and the
     cluster trained again, or the class added.
     """
 

@@ -53,9 +53,9 @@ def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) ->
 
     Args:
         name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH``, ``timm:NAME``, ``torchvision:NAME`` or ``transformers:DIR``, whose
-            configuration says all, for images and tokens of texts; ``linear`` or ``mlp-WIDTH`` for features and sentence embeddings;
-            ``ngram-WIDTH`` for n-grams of texts; ``table-mlp-WIDTH`` for rows of tables; ``module:function``, which
-            is called, for anything.
+            configuration says all, for images and tokens of texts; ``linear`` or ``mlp-WIDTH`` for features and
+            sentence embeddings; ``ngram-WIDTH`` for n-grams of texts; ``table-mlp-WIDTH`` for rows of tables;
+            ``module:function``, which is called, for anything.
         n_classes: C, the width of its output.
         preprocessing: what makes its inputs, of which it has to know shape and sizes.
         seed: of the weights; the global generator is left as it was.

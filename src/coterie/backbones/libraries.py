@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,7 @@ def read_tokens(place: str, longest: int) -> TokenPreprocessing | None:
     added = backend.num_special_tokens_to_add(False)
     if longest <= added:
         raise BackboneError(f"of {longest} tokens a text, the tokenizer of {place} takes {added} for itself")
-    return TokenPreprocessing.of(
-        backend.to_str(), longest=longest, padding=padding, cut=tokenizer.truncation_side
-    )
+    return TokenPreprocessing.of(backend.to_str(), longest=longest, padding=padding, cut=tokenizer.truncation_side)
 
 
 def load_transformers(place: str, form: Preprocessing) -> tuple[nn.Module, bool]:
@@ -162,6 +160,15 @@ def build_transformers(config: dict[str, Any], form: Preprocessing) -> nn.Module
         kind = "text" if isinstance(form, TokenPreprocessing) else "image"
         raise BackboneError(f"transformers cannot build this {kind} classifier: {_first_line(error)}") from error
     return _in_form(network, form)
+
+
+def with_classes(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the same classifier with these classes."""
+    return {
+        **config,
+        "id2label": {str(k): name for k, name in enumerate(names)},
+        "label2id": {name: k for k, name in enumerate(names)},
+    }
 
 
 def _in_form(network: nn.Module, form: Preprocessing) -> nn.Module:

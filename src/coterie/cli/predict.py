@@ -20,8 +20,8 @@ def predict(
         tyro.conf.Positional,
         tyro.conf.arg(
             metavar="INPUT",
-            help="what the run was trained on: image files; texts, or files with a text a line (-: standard input); "
-            "csv, JSON lines or parquet files of rows; .npz or .npy files of features",
+            help="what the run was trained on: image files; texts, or files with a text a line (-: standard input) or "
+            "a column of them; csv, JSON lines or parquet files of rows; .npz or .npy files of features",
         ),
     ],
     format: Annotated[Literal["table", "jsonl"], tyro.conf.arg(help="a table, or a JSON object a line")] = "table",  # noqa: A002 - an option's name
@@ -35,14 +35,19 @@ def predict(
 ) -> None:
     """Classify new samples: class, probability, whether routed and where, and what the base had said."""
     from coterie import artifact
+    from coterie.config import FitSettings
     from coterie.data import read_new
+    from coterie.run_folder import Run
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
     ensemble = artifact.load_ensemble(run, trust=trust)
-    new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken)
+    text = FitSettings.from_values(Run.open(run).manifest.settings).data.text
+    new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=text)
     for name in new.skipped:
         print(f"skipped: {name}", file=sys.stderr)  # noqa: T201
+    for row in new.samples.shortened():
+        print(f"too long, and cut: {new.names[row][:60]}...", file=sys.stderr)  # noqa: T201
     rows = list(zip(new.names, ensemble.explain(new.samples, top), strict=True))
     if format == "jsonl":
         for name, explanation in rows:

@@ -21,7 +21,10 @@ def refit(
         int, tyro.conf.arg(metavar="K", help="whose specialist; coterie info and the report number them")
     ],
     source: Annotated[
-        str, tyro.conf.arg(help="more images of its classes: folder:DIR, a folder a class, or parquet:DIR")
+        str,
+        tyro.conf.arg(
+            help="more samples of its classes, as --data.source of fit; of images: folder:DIR, a folder a class"
+        ),
     ],
     out: Out,
     further: Annotated[
@@ -29,7 +32,7 @@ def refit(
     ] = False,
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
-    """Train one specialist again, with more images of its classes; the others are copied."""
+    """Train one specialist again, with more samples of its classes; the others are copied."""
     from coterie.revise import refit as revise
     from coterie.terminal.progress import make_progress
 
@@ -42,7 +45,12 @@ def refit(
 def add_class(
     run: RunFolder,
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help="of the new class")],
-    source: Annotated[str, tyro.conf.arg(help="its images: folder:DIR with a folder NAME in it, or parquet:DIR")],
+    source: Annotated[
+        str,
+        tyro.conf.arg(
+            help="its samples, labelled NAME, as --data.source of fit; of images: folder:DIR with a folder NAME"
+        ),
+    ],
     out: Out,
 ) -> None:
     """Give a run one class more: a row of the base's head, and one specialist trained again; the rest is copied."""

@@ -1,25 +1,45 @@
-"""Further labelled images for a trained run: of some of its classes, or of a new one."""
+"""Further labelled samples for a trained run: of some of its classes, or of a new one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from typing_extensions import override
 
-from coterie.config import DataSettings
+from coterie.config import PLACES, DataSettings
 from coterie.data.cut import cut_missing
-from coterie.data.decode import EncodedImages, FileImages, Form, read_images
+from coterie.data.decode import read_images
 from coterie.data.splits import Split, Splits
-from coterie.errors import DataError
-from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
+from coterie.errors import DataError, InputError
+from coterie.inputs import (
+    FeaturePreprocessing,
+    ImagePreprocessing,
+    NGramPreprocessing,
+    Preprocessing,
+    Samples,
+    SentencePreprocessing,
+    TablePreprocessing,
+    TokenPreprocessing,
+)
 from coterie.labels import LabelSpace
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # One for each split.
 FEWEST = 3
+ROWS = ("parquet", "csv", "jsonl", "hub")
+KINDS: dict[type[Preprocessing], tuple[str, ...]] = {
+    ImagePreprocessing: ("folder", "parquet", "hub"),
+    NGramPreprocessing: ROWS,
+    SentencePreprocessing: ROWS,
+    TokenPreprocessing: ROWS,
+    TablePreprocessing: ROWS,
+    FeaturePreprocessing: ("features", "parquet", "hub"),
+}
 
 
 class JoinedSamples(Samples):
@@ -42,7 +62,11 @@ class JoinedSamples(Samples):
     def read(self, rows_B: Tensor) -> Tensor:
         places = self.rows[rows_B]
         later = places >= len(self.first)
-        values = torch.cat([self.first.read(places[~later]), self.second.read(places[later] - len(self.first))])
+        parts = [self.first.read(places[~later]), self.second.read(places[later] - len(self.first))]
+        if -1 in self.shape:  # how far they are padded depends on those that are read with them
+            longest = max(part.shape[1] for part in parts)
+            parts = [F.pad(part, (0, longest - part.shape[1]), value=-1) for part in parts]
+        values = torch.cat(parts)
         # Those of the first came first: back to the order that was asked for.
         order = torch.cat([torch.nonzero(~later), torch.nonzero(later)]).squeeze(1)
         return values[torch.argsort(order)]
@@ -52,6 +76,14 @@ class JoinedSamples(Samples):
         return JoinedSamples(self.first, self.second, self.rows[rows])
 
     @override
+    def shortened(self) -> list[int]:
+        there = [*self.first.shortened(), *(len(self.first) + row for row in self.second.shortened())]
+        rows: list[int] = (
+            torch.nonzero(torch.isin(self.rows, torch.tensor(there, dtype=torch.int64))).flatten().tolist()
+        )
+        return rows
+
+    @override
     def show(self, row: int) -> str:
         place = int(self.rows[row])
         n_first = len(self.first)
@@ -59,50 +91,64 @@ class JoinedSamples(Samples):
 
 
 def read_additions(source: str, preprocessing: Preprocessing, settings: DataSettings) -> dict[str, Samples]:
-    """The images of each class of a source, in the form that a run's networks take.
+    """The samples of each class of a source, in the form that a run's networks take; one class is enough.
 
     Args:
-        source: ``folder:DIR`` with a folder per class, one being enough; or ``parquet:DIR`` with an image and a label
-            column.
-        preprocessing: of the run, which must be of images.
+        source: as ``data.source``, but for those that are generated or downloaded; its splits count alike.
+        preprocessing: of the run.
         settings: of the run's data, for the names of the columns.
 
     Raises:
-        DataError: the run is of something else; the source cannot be read, holds no image, or one that cannot be
-            decoded; named.
+        DataError: the source cannot be read, holds no sample, or one that is broken; named.
     """
-    if not isinstance(preprocessing, ImagePreprocessing):
-        raise DataError("further samples can be added to a run of images only; this run is not")
     kind, _, place = source.partition(":")
-    if kind == "folder" and place:
+    allowed = KINDS[type(preprocessing)]
+    if kind not in allowed or not place:
+        listed = ", ".join(f"{kind}:{PLACES[kind]}" for kind in allowed)
+        raise DataError(f"--source {source!r} is not allowed here; allowed: {listed}")
+    if kind == "folder" and isinstance(preprocessing, ImagePreprocessing):
         return _read_folder(Path(place), preprocessing, skip_broken=settings.skip_broken)
-    if kind == "parquet" and place:
-        return _read_parquet(place, preprocessing, settings)
-    raise DataError(
-        f"--source {source!r} is not allowed here; allowed: folder:DIR with a folder per class, parquet:DIR"
-    )
+    try:
+        samples, names = _read_rows(kind, place, preprocessing, settings)
+    except InputError as error:
+        raise DataError(f"{source}: {error}") from None
+    name_N = np.array(names)
+    return {name: samples.take(torch.from_numpy(np.flatnonzero(name_N == name))) for name in sorted(set(names))}
+
+
+def _read_rows(
+    kind: str, place: str, preprocessing: Preprocessing, settings: DataSettings
+) -> tuple[Samples, Sequence[str]]:
+    if kind == "features" and not place.endswith(".parquet"):
+        from coterie.data.features import read_named_npz
+
+        feature_NF, names = read_named_npz(place)
+        return preprocessing.samples(feature_NF), names
+    from coterie.data.huggingface import read_named
+
+    return read_named("parquet" if kind == "features" else kind, place, settings, preprocessing)
 
 
 def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], settings: DataSettings) -> Splits:
-    """Splits with further images, cut by the same shares as the run's own where it lacked a split.
+    """Splits with further samples, cut by the same shares as the run's own where it lacked a split.
 
     Args:
         splits: of the run.
         labels: the classes that there are now: those of the run, and those that are new at the end.
-        additions: images by class name, each among ``labels``.
+        additions: samples by class name, each among ``labels``.
         settings: shares and seed of the cut.
 
     Raises:
-        DataError: too few images of a class to cut.
+        DataError: too few samples of a class to cut.
     """
-    few = [f"{name} ({len(images)})" for name, images in additions.items() if len(images) < FEWEST]
+    few = [f"{name} ({len(samples)})" for name, samples in additions.items() if len(samples) < FEWEST]
     if few:
-        raise DataError(f"at least {FEWEST} images of a class are needed, one for each split; got {', '.join(few)}")
+        raise DataError(f"at least {FEWEST} samples of a class are needed, one for each split; got {', '.join(few)}")
     settings = settings.model_copy(update={"imbalance": None})  # it is the run's, and was made once
     parts: dict[str, Split] = {name: getattr(splits, name) for name in ("train", "validation", "test")}
-    for name, images in additions.items():
-        label_N = torch.full((len(images),), labels.names.index(name), dtype=torch.int64)
-        cut = cut_missing({"train": Split(images, label_N)}, settings, settings.split_seed or 0)
+    for name, samples in additions.items():
+        label_N = torch.full((len(samples),), labels.names.index(name), dtype=torch.int64)
+        cut = cut_missing({"train": Split(samples, label_N)}, settings, settings.split_seed or 0)
         parts = {part: _joined(parts[part], cut[part]) for part in parts}
     return Splits(
         train=parts["train"],
@@ -110,7 +156,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
         test=parts["test"],
         labels=labels,
         preprocessing=splits.preprocessing,
-        about=f"{splits.about}; more images of {', '.join(additions)}",
+        about=f"{splits.about}; more samples of {', '.join(additions)}",
         flip=splits.flip,
     )
 
@@ -130,27 +176,3 @@ def _read_folder(root: Path, preprocessing: ImagePreprocessing, *, skip_broken: 
     if not found:
         raise DataError(f"no images in {root}: it needs a folder per class ({', '.join(SUFFIXES[:3])} and the like)")
     return found
-
-
-def _read_parquet(place: str, preprocessing: ImagePreprocessing, settings: DataSettings) -> dict[str, Samples]:
-    import datasets
-
-    from coterie.data.columns import image_column, label_column
-
-    files = sorted(str(file) for file in Path(place).rglob("*.parquet")) if Path(place).is_dir() else [place]
-    try:
-        table = datasets.load_dataset("parquet", data_files=files, split="train")
-    except Exception as error:  # the library raises some twenty kinds
-        raise DataError(f"cannot load parquet:{place}: {str(error).splitlines()[0][:400]}") from None
-    image, label = image_column(table.features, settings.image), label_column(table.features, settings.label)
-    feature, values = table.features[label], np.asarray(table[label])
-    names = np.array(
-        [feature.names[value] if isinstance(feature, datasets.ClassLabel) else str(value) for value in values]
-    )
-    encoded = EncodedImages(
-        table.select_columns([image]).cast_column(image, datasets.Image(decode=False)), image, place
-    )
-    form = Form(preprocessing.height, preprocessing.width, preprocessing.channels)
-    return {
-        name: FileImages(encoded, form, torch.from_numpy(np.flatnonzero(names == name))) for name in sorted(set(names))
-    }

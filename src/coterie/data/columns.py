@@ -127,6 +127,30 @@ def index_labels(values: Mapping[str, Sequence[Any]], column: str) -> tuple[Labe
     return space, {split: np.array([index[value] for value in rows], np.int64) for split, rows in whole.items()}
 
 
+def read_class_names(table: datasets.Dataset, column: str, place: str) -> list[str]:
+    """The class of each row by its name, as ``read_labels`` names classes.
+
+    Raises:
+        DataError: a row without a label, or one that is a quantity.
+    """
+    values, feature = _values(table, column, place), table.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        _refuse_unlabelled({place: np.asarray(values)}, column)
+        return [feature.names[value] for value in values]
+    return name_classes(values, column, place)
+
+
+def name_classes(values: Sequence[Any], column: str, place: str) -> list[str]:
+    """The class of each row by its name, as ``index_labels`` names classes.
+
+    Raises:
+        DataError: as ``read_class_names``.
+    """
+    classes = [_as_class(value, column) for value in values]
+    _refuse_missing(classes, column, place)
+    return [str(value) for value in classes]
+
+
 def _holds_image(feature: Any) -> bool:
     return isinstance(feature, datasets.Image) or _holds_bytes(feature)
 

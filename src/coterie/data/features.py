@@ -11,7 +11,7 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
-from coterie.data.columns import index_labels
+from coterie.data.columns import index_labels, name_classes
 from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
@@ -30,6 +30,37 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
     Raises:
         DataError: the file cannot be read, arrays are missing or of another form, or as ``assemble``.
     """
+    arrays, features, labels = _read_labelled(place)
+    if "train" not in features:
+        raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
+    names, indices = index_labels({split: values.tolist() for split, values in labels.items()}, "labels")
+    if "classes" in arrays:
+        names = _class_names(arrays["classes"], names, place)
+    return load_features(features, names, indices, settings, seed, preprocessing)
+
+
+def read_named_npz(place: str) -> tuple[np.ndarray, list[str]]:
+    """All features of a file as ``load_npz`` takes it, of whatever split, and the class of each by its name.
+
+    Raises:
+        DataError: as ``load_npz``; or splits of different widths.
+    """
+    arrays, features, labels = _read_labelled(place)
+    names = name_classes(np.concatenate(list(labels.values())).tolist(), "labels", place)
+    if "classes" in arrays:
+        known = {str(number): str(name) for number, name in enumerate(arrays["classes"].tolist())}
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise DataError(f"classes in {place} name no label {', '.join(unknown[:10])}")
+        names = [known[name] for name in names]
+    try:
+        return np.concatenate(list(features.values())), names
+    except ValueError as error:
+        raise DataError(f"the splits in {place} do not fit together: {error}") from None
+
+
+def _read_labelled(place: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """All arrays of a file, and the features and labels among them by split."""
     arrays = _read_npz(place)
     prefixes = {split: f"{split}_" for split in SPLITS if f"{split}_features" in arrays} or {"train": ""}
     features, labels = {}, {}
@@ -46,12 +77,7 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
                 f"{prefix}labels must be one per row of {prefix}features; got shapes {labels[split].shape} and "
                 f"{features[split].shape}"
             )
-    if "train" not in prefixes:
-        raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
-    names, indices = index_labels({split: values.tolist() for split, values in labels.items()}, "labels")
-    if "classes" in arrays:
-        names = _class_names(arrays["classes"], names, place)
-    return load_features(features, names, indices, settings, seed, preprocessing)
+    return arrays, features, labels
 
 
 def load_features(

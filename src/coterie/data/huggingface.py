@@ -27,13 +27,14 @@ from coterie.data.columns import (
     find_modality,
     image_column,
     label_column,
+    read_class_names,
     read_groups,
     read_labels,
     text_column,
     vector_column,
 )
 from coterie.data.cut import cut_missing
-from coterie.data.decode import Broken, Decoded, EncodedImages, Form, decode_splits
+from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, Form, decode_splits
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
 from coterie.inputs import (
@@ -41,6 +42,7 @@ from coterie.inputs import (
     ImagePreprocessing,
     NGramPreprocessing,
     Preprocessing,
+    Samples,
     SentencePreprocessing,
     TablePreprocessing,
     TokenPreprocessing,
@@ -158,6 +160,37 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
     """
     tables = _open(kind, place, settings).tables
     return read_groups(tables, label_column(tables["train"].features, settings.label, settings.text), column)
+
+
+def read_named(
+    kind: str, place: str, settings: DataSettings, preprocessing: Preprocessing
+) -> tuple[Samples, list[str]]:
+    """All samples at a place, of whatever split, in the form that a run's networks take, and the class of each by name.
+
+    Raises:
+        DataError: what is there cannot be read, or a row has no label, or an empty text, unless
+            ``settings.skip_broken``.
+        InputError: samples that the preprocessing cannot take.
+    """
+    table = datasets.concatenate_datasets(list(_open(kind, place, settings).tables.values()))
+    label = label_column(table.features, settings.label, settings.text)
+    names = read_class_names(table, label, place)
+    modality = MODALITIES[type(preprocessing)]
+    if isinstance(preprocessing, ImagePreprocessing):
+        encoded = _encoded(table, image_column(table.features, settings.image), place)
+        form = Form(preprocessing.height, preprocessing.width, preprocessing.channels)
+        return FileImages(encoded, form, torch.arange(len(table))), names
+    if modality == "text":
+        from coterie.data.texts import full_texts, refuse_empty
+
+        texts, rows, empty = full_texts(table, text_column(table.features, settings.text, label), place)
+        refuse_empty(empty, settings.skip_broken)
+        return preprocessing.samples(texts), [names[row] for row in rows]
+    if modality == "table":
+        return preprocessing.samples(table.with_format("arrow")[:]), names
+    from coterie.data.features import read_vectors
+
+    return preprocessing.samples(read_vectors(table, vector_column(table.features, settings.columns), place)), names
 
 
 def read_rows(file: str) -> pa.Table:

@@ -14,6 +14,8 @@ from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessi
 
 # An argument that ends so is meant to be a file, whatever else it could be.
 FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".npz", ".npy")
+# Files of columns, of which one holds texts; in any other file each line is a text.
+COLUMN_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +28,17 @@ class New:
     skipped: tuple[str, ...] = ()
 
 
-def read_new(preprocessing: Preprocessing, arguments: Sequence[str], *, skip_broken: bool = False) -> New:
+def read_new(
+    preprocessing: Preprocessing, arguments: Sequence[str], *, skip_broken: bool = False, text: str | None = None
+) -> New:
     """Read what the networks of a run take.
 
     Args:
         preprocessing: the run's.
-        arguments: names of image files; texts, or files with a text a line (``-``: standard input); csv, JSON lines or
-            parquet files with the columns of a table; .npz or .npy files of features.
+        arguments: names of image files; texts, or files with a text a line (``-``: standard input) or a column of
+            texts; csv, JSON lines or parquet files with the columns of a table; .npz or .npy files of features.
         skip_broken: leave out images that cannot be decoded, and empty texts.
+        text: the column of texts; ``text``, or the only one, if left out.
 
     Raises:
         DataError: a file is missing or broken (named), unless ``skip_broken``; or nothing is left.
@@ -46,12 +51,12 @@ def read_new(preprocessing: Preprocessing, arguments: Sequence[str], *, skip_bro
         return _read_rows(preprocessing, arguments)
     if isinstance(preprocessing, FeaturePreprocessing):
         return _read_features(preprocessing, arguments)
-    return _read_texts(preprocessing, arguments, skip_broken)
+    return _read_texts(preprocessing, arguments, skip_broken, text)
 
 
-def _read_texts(preprocessing: Preprocessing, arguments: Sequence[str], skip_broken: bool) -> New:
+def _read_texts(preprocessing: Preprocessing, arguments: Sequence[str], skip_broken: bool, column: str | None) -> New:
     """The name of a text is the text."""
-    texts = [text for argument in arguments for text in _texts_of(argument)]
+    texts = [text for argument in arguments for text in _texts_of(argument, column)]
     empty = [f"text {k + 1} of {len(texts)}: empty" for k, text in enumerate(texts) if not text.strip()]
     if empty and not skip_broken:
         raise DataError(f"{'; '.join(empty[:5])}. --skip-broken leaves them out")
@@ -61,11 +66,13 @@ def _read_texts(preprocessing: Preprocessing, arguments: Sequence[str], skip_bro
     return New(preprocessing.samples(texts), tuple(texts), "text", tuple(empty))
 
 
-def _texts_of(argument: str) -> list[str]:
+def _texts_of(argument: str, column: str | None) -> list[str]:
     if argument == "-":
         return sys.stdin.read().splitlines()
     file = Path(argument)
     try:
+        if file.is_file() and argument.lower().endswith(COLUMN_SUFFIXES):
+            return _texts_of_column(argument, column)
         if file.is_file():
             return file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -75,6 +82,22 @@ def _texts_of(argument: str) -> list[str]:
     if argument.lower().endswith(FILE_SUFFIXES):
         raise DataError(f"cannot read {file}: no such file")
     return [argument]
+
+
+def _texts_of_column(file: str, wanted: str | None) -> list[str]:
+    import pyarrow as pa
+
+    from coterie.data.huggingface import read_rows
+
+    table = read_rows(file)
+    found = [
+        field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
+    chosen = [name for name in (wanted, "text") if name in found] or (found if len(found) == 1 else [])
+    if not chosen:
+        name = "text" if wanted is None else wanted
+        raise DataError(f"{file} has no column {name!r} of texts; columns: {', '.join(table.column_names)}")
+    return [text or "" for text in table[chosen[0]].to_pylist()]
 
 
 def _read_rows(preprocessing: TablePreprocessing, arguments: Sequence[str]) -> New:

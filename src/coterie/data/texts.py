@@ -35,18 +35,14 @@ def load_texts(
     """
     texts, kept, skipped = {}, {}, []
     for split, table in tables.items():
-        every = table.with_format("arrow")[:][column].to_pylist()
-        empty = [row for row, text in enumerate(every) if not (text or "").strip()]
-        skipped += [f"row {row} of {split}: an empty text" for row in empty]
-        full = np.delete(np.arange(len(every)), empty)
-        texts[split], kept[split] = [every[row] for row in full], labels[split][full]
-    if skipped and not settings.skip_broken:
-        shown = "\n".join(f"  {item}" for item in skipped[:10]) + ("\n  ..." if len(skipped) > 10 else "")
-        raise DataError(f"{len(skipped)} text(s) are empty (--data.skip-broken leaves them out):\n{shown}")
+        texts[split], rows, empty = full_texts(table, column, split)
+        kept[split] = labels[split][rows]
+        skipped += empty
+    refuse_empty(skipped, settings.skip_broken)
     for split, some in texts.items():
         if not some:
             raise DataError(f"every text of {split} is empty: column {column!r} of {settings.source}")
-    rows = Rows(
+    found = Rows(
         raw=texts,
         labels=kept,
         names=names,
@@ -59,7 +55,22 @@ def load_texts(
         notes=lambda parts: [*_notes(parts), *left_out],
         skipped=tuple(skipped),
     )
-    return assemble(rows, settings, seed, preprocessing)
+    return assemble(found, settings, seed, preprocessing)
+
+
+def full_texts(table: datasets.Dataset, column: str, split: str) -> tuple[list[str], np.ndarray, list[str]]:
+    """The texts of a column that are not empty, their rows, and in words which were empty."""
+    every = table.with_format("arrow")[:][column].to_pylist()
+    empty = [row for row, text in enumerate(every) if not (text or "").strip()]
+    rows = np.delete(np.arange(len(every)), empty)
+    return [every[row] for row in rows], rows, [f"row {row} of {split}: an empty text" for row in empty]
+
+
+def refuse_empty(empty: Sequence[str], skip: bool) -> None:
+    """Raises DataError, naming empty texts, unless they are to be left out."""
+    if empty and not skip:
+        shown = "\n".join(f"  {item}" for item in empty[:10]) + ("\n  ..." if len(empty) > 10 else "")
+        raise DataError(f"{len(empty)} text(s) are empty (--data.skip-broken leaves them out):\n{shown}")
 
 
 def _learn(settings: DataSettings, train: Sequence[str]) -> Preprocessing:
