@@ -1,5 +1,7 @@
 """Heads of every kind: found, cut to some classes, and read as rows."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
@@ -22,6 +24,13 @@ class Adapted(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.base_layer(x) + 0.5 * self.up(self.down(x))
+
+
+@dataclass
+class Answer:
+    """As some libraries wrap what their models return."""
+
+    scores: torch.Tensor
 
 
 class Wrapped(nn.Module):
@@ -140,6 +149,7 @@ def test_a_real_adapter_of_peft_is_found_and_merged() -> None:
         (lambda main, side, _: Outputs(main, side), "logits"),
         (lambda main, _, features: (main, features), 0),
         (lambda main, _, features: {"features": features, "scores": main}, "scores"),
+        (lambda main, *_: Answer(main), "scores"),
         (lambda main, *_: main, None),
     ],
 )

@@ -405,6 +405,7 @@ def test_the_options_of_fit_are_these() -> None:
             "help",
             "out",
             "config",
+            "base-only",
             "dry-run",
             "seeds",
             "base",

@@ -113,6 +113,15 @@ def test_texts_that_train_and_test_share_are_counted(tmp_path: Path) -> None:
     assert "1 training texts repeat another" in about
 
 
+def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", {"text": TEXTS, "kind": KINDS})
+    write(tmp_path / "test.csv", {"text": ["many " + " ".join(map(str, range(90))), "few"], "kind": KINDS[:2]})
+    splits = load(f"csv:{tmp_path}", longest=60)
+    assert "too long, and cut: 1 of test" in splits.about
+    assert splits.test.samples.shortened() == [0]
+    assert "too long" not in load(f"csv:{tmp_path}").about
+
+
 def test_texts_as_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "_compute", lambda _, texts: np.array([[len(t), 1] for t in texts], np.float32))
     splits = load(write(tmp_path / "all.csv", {"text": TEXTS, "kind": KINDS}), text_as="minilm")
@@ -329,6 +338,19 @@ def test_new_texts_come_from_arguments_and_files(tmp_path: Path) -> None:
     new = read_new(NGramPreprocessing(64, 8), ["a text?", str(tmp_path / "lines.txt")])
     assert new.names == ("a text?", "first", "second")
     assert len(new.samples) == 3
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_new_texts_come_from_a_column_of_a_file(tmp_path: Path, suffix: str) -> None:
+    form, file = NGramPreprocessing(64, 8), tmp_path / f"new.{suffix}"
+    write(file, {"text": ["first", "second"], "title": ["a", "b"]})
+    assert read_new(form, [str(file), "third"]).names == ("first", "second", "third")
+    assert read_new(form, [str(file)], text="title").names == ("a", "b")
+    write(file, {"number": [1], "body": ["only"]})
+    assert read_new(form, [str(file)]).names == ("only",)
+    write(file, {"title": ["a"], "body": ["b"]})
+    with pytest.raises(DataError, match="has no column 'text' of texts; columns: title, body"):
+        read_new(form, [str(file)])
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ FAST = ["--base.epochs", "6", "--base.batch-size", "16", "--base.optimizer", "ad
 FAST += ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.learning-rate", "0.01"]
 FAST += ["--partition.clusters", "2", "--hardware.accelerator", "cpu", "--hardware.threads", "1"]
 WORDS = ("apple", "pear", "oak", "elm")
+NEW = "acorn"  # the first of all, by its name
 NUMBERS = Scale((0.0, 1.0, 2.0), (1.0, 1.0, 2.0))
 TABLE_FORM = TablePreprocessing(("a",), Scale((0.0,), (1.0,)), ("b", "c"), (("x", "y"), ()))
 
@@ -46,23 +47,24 @@ def _sentence(text: str) -> list[float]:
     return [float(word in text) for word in WORDS] + [len(text) % 3]
 
 
-def write_data(folder: Path, modality: str) -> list[str]:
-    """A file of four classes that come in pairs, and fit's options for it."""
+def write_data(folder: Path, modality: str, words: tuple[str, ...] = WORDS, name: str = "all") -> list[str]:
+    """A file of classes, of which the four known ones come in pairs, and fit's options for it."""
     rng = np.random.default_rng(0)
-    label_N = np.tile(np.arange(4), 40)
-    names = np.array(WORDS)[label_N]
+    known = (*WORDS, NEW)
+    label_N = np.tile([known.index(word) for word in words], 40)
+    n, names = len(label_N), np.array(known)[label_N]
     if modality == "features":
-        centre_CD = np.eye(4, 6) * 4 + np.repeat(np.eye(2, 6)[:, ::-1], 2, axis=0) * 8
-        np.savez(folder / "all.npz", features=centre_CD[label_N] + rng.normal(size=(160, 6)), labels=names)
-        return ["--data.source", f"features:{folder}/all.npz", "--backbone", "mlp-16"]
+        centre_CD = np.eye(5, 6) * 4 + np.eye(3, 6)[np.array([0, 0, 1, 1, 2]), ::-1] * 8
+        np.savez(folder / f"{name}.npz", features=centre_CD[label_N] + rng.normal(size=(n, 6)), labels=names)
+        return ["--data.source", f"features:{folder}/{name}.npz", "--backbone", "mlp-16"]
     if modality == "table":
-        size_N = np.where(rng.random(160) < 0.1, np.nan, label_N + rng.normal(0, 0.3, 160))
+        size_N = np.where(rng.random(n) < 0.1, np.nan, label_N + rng.normal(0, 0.3, n))
         frame = pd.DataFrame({"size": size_N, "part": np.where(label_N < 2, "fruit", "wood"), "kind": names})
-        frame.to_csv(folder / "all.csv", index=False)
-        return ["--data.source", f"csv:{folder}/all.csv", "--data.label", "kind", "--backbone", "table-mlp-16"]
-    texts = [f"this is {name} number {k}" for k, name in enumerate(names)]
-    pd.DataFrame({"text": texts, "kind": names}).to_json(folder / "all.jsonl", orient="records", lines=True)
-    options = ["--data.source", f"jsonl:{folder}/all.jsonl", "--data.buckets", "256"]
+        frame.to_csv(folder / f"{name}.csv", index=False)
+        return ["--data.source", f"csv:{folder}/{name}.csv", "--data.label", "kind", "--backbone", "table-mlp-16"]
+    texts = [f"this is {word} number {k}" for k, word in enumerate(names)]
+    pd.DataFrame({"text": texts, "kind": names}).to_json(folder / f"{name}.jsonl", orient="records", lines=True)
+    options = ["--data.source", f"jsonl:{folder}/{name}.jsonl", "--data.buckets", "256"]
     as_sentences = ["--data.text-as", "minilm", "--backbone", "linear"]
     return options + (as_sentences if modality == "sentences" else ["--backbone", "ngram-8"])
 
@@ -95,6 +97,63 @@ def test_from_a_file_to_predictions(tmp_path: Path, modality: str, capsys: pytes
     assert {"predicted", "routed", "base_top", "text" if len(new) == 2 else "row"} <= set(answers[0])
     assert main(["predict", str(out), *new]) == 0
     assert main(["info", str(out)]) == 0
+
+
+@pytest.mark.parametrize("modality", ["ngrams", "table", "features"])
+def test_a_run_is_looked_at_compared_and_changed_in_part(
+    tmp_path: Path, modality: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["fit", *write_data(tmp_path, modality), *FAST, "--out", str(run)]) == 0
+    assert main(["headroom", str(run), "--out", str(tmp_path / "headroom"), "--clusters", "2"]) == 0
+    before = {name: Run.open(run).read(name) for name in Run.open(run).manifest.files}
+
+    partition = artifact.partition_of(Run.open(run).manifest)
+    cluster = int(np.argmax(partition.size_S))
+    words = artifact.labels_of(Run.open(run).manifest).of(partition.classes(cluster).tolist())
+    more = write_data(tmp_path, modality, words, "more")[1]
+    assert main(["refit", str(run), "--cluster", str(cluster), "--source", more, "--out", str(tmp_path / "re")]) == 0
+    changed = Run.open_complete(tmp_path / "re")
+    assert sum(changed.manifest.train_counts) > sum(Run.open(run).manifest.train_counts)
+    assert changed.read("base.safetensors") == before["base.safetensors"]
+
+    acorns = write_data(tmp_path, modality, (NEW,), "new")[1]
+    assert main(["add-class", str(run), NEW, "--source", acorns, "--out", str(tmp_path / "wider")]) == 0
+    wider = coterie.load(tmp_path / "wider")
+    assert wider.labels.names == (*coterie.load(run).labels.names, NEW)
+    whole = write_data(tmp_path, modality, (*WORDS, NEW), "whole")[1]
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "wider"), "--source", whole, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ensemble_top1"] > 0.6
+    assert {name: Run.open(run).read(name) for name in before} == before
+
+    # Rows of the table that lack their only number are the same row.
+    assert main(["compare", str(run), "--allow-shared"]) == 0
+    rows = {row["name"] for row in Run.open(run).read_json("comparison.json")["rows"]}
+    assert {"base", "specialists", "all-class copy", "deep ensemble of 2", "weight average"} <= rows
+    for other in ("re", "wider"):
+        assert main(["compare", str(tmp_path / other)]) == 1
+        assert "was made of" in capsys.readouterr().err
+    assert main(["fit", "--base", str(tmp_path / "wider"), "--out", str(tmp_path / "x")]) == 1
+    assert "has other classes than" in " ".join(capsys.readouterr().err.split())
+
+
+def test_additions_that_do_not_fit_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = tmp_path / "run", str(tmp_path / "new")
+    assert main(["fit", *write_data(tmp_path, "features"), *FAST, "--out", str(run)]) == 0
+    np.savez(tmp_path / "narrow.npz", features=np.zeros((5, 2)), labels=[NEW] * 5)
+    np.savez(tmp_path / "unnamed.npz", features=np.zeros((5, 6)), labels=[0, 1, 0, 1, 7], classes=[NEW, "b"])
+    np.savez(tmp_path / "quantity.npz", features=np.zeros((5, 6)), labels=[0.5] * 5)
+    for source, message in {
+        "features:narrow.npz": "the networks take 6 features per sample",
+        "features:unnamed.npz": "name no label 7",
+        "features:quantity.npz": "0.5 is a quantity",
+        "folder:anywhere": "is not allowed here; allowed: features:FILE, parquet:DIR, hub:NAME",
+        "features:nowhere.npz": "cannot read",
+    }.items():
+        place = source.replace(":", f":{tmp_path}/")
+        assert main(["add-class", str(run), NEW, "--source", place, "--out", out]) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_report_shows_texts_on_which_base_and_ensemble_differ(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, known: Splits) -> Run:
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch, known: Splits) -> Splits:
     """The run's own data source gives the splits that it was trained on."""
-    monkeypatch.setattr(revise, "load_data", lambda settings, seed: known)
+    monkeypatch.setattr(revise, "load_data", lambda settings, seed, preprocessing: known)
     return known
 
 
@@ -184,11 +184,11 @@ def test_wrong_wishes_are_named(run: Run, data: Splits, tmp_path: Path) -> None:
         revise.refit(run.path, cluster, foreign, out)
     with pytest.raises(DataError, match="'class 0' already"):
         revise.add_class(run.path, "class 0", foreign, out)
-    with pytest.raises(DataError, match="no images for class 'zebra'"):
+    with pytest.raises(DataError, match="no samples of class 'zebra'"):
         revise.add_class(run.path, "zebra", foreign, out)
     with pytest.raises(DataError, match="is not a folder"):
         revise.add_class(run.path, "zebra", "folder:/nowhere", out)
-    with pytest.raises(DataError, match="'glyphs' is not allowed here; allowed: folder:DIR"):
+    with pytest.raises(DataError, match="'glyphs' is not allowed here; allowed: folder:DIR, parquet:DIR, hub:NAME"):
         revise.add_class(run.path, "zebra", "glyphs", out)
     with pytest.raises(ArtifactError, match="is the run itself"):
         revise.refit(run.path, cluster, foreign, run.path)
@@ -200,7 +200,7 @@ def test_too_few_images_of_a_new_class(run: Run, data: Splits, tmp_path: Path) -
     source = write_images(tmp_path / "more", 7)
     for file in sorted((tmp_path / "more" / NEW).iterdir())[2:]:
         file.unlink()
-    with pytest.raises(DataError, match=r"at least 3 images of a class are needed.*class 7 \(2\)"):
+    with pytest.raises(DataError, match=r"at least 3 samples of a class are needed.*class 7 \(2\)"):
         revise.add_class(run.path, NEW, source, tmp_path / "new")
 
 

@@ -324,7 +324,46 @@ def fit(
             return _fit(job, prepared, base_run)
 
 
+def fit_base(
+    settings: FitSettings,
+    out: Path | str,
+    *,
+    splits: Splits,
+    base_run: Path | str | None = None,
+    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    limits: Limits | None = None,
+) -> None:
+    """The first stage alone: base and validation logits, of which ``coterie headroom`` tells what specialists could
+    bring. ``fit`` goes on with it.
+
+    Args:
+        settings: of every stage.
+        out: the run folder.
+        splits: the data.
+        base_run: as for ``fit``.
+        progress: who is told how it goes.
+        limits: as for ``fit``.
+
+    Raises:
+        CoterieError: as ``fit``.
+    """
+    limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
+    prepared = prepare_base(settings, splits, base_run=base_run)
+    with hold(Path(out)):
+        run = Run.create_or_resume(Path(out), settings)
+        with closing(make_trackers(settings, run.path, progress)) as trackers:
+            job = Job(settings, splits, make_fabric(settings.hardware), run, progress, limits=limits, trackers=trackers)
+            _make_base(job, prepared, base_run)
+
+
 def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEnsemble:
+    network, base_validation_NC = _make_base(job, prepared, base_run)
+    partitions = _partitions(job, LabelEmbedding.from_head(prepared.head.of(network)), base_validation_NC)
+    return complete(job, network, prepared.head, partitions)
+
+
+def _make_base(job: Job, prepared: Base, base_run: Path | str | None) -> tuple[nn.Module, FloatArray]:
+    """The base, trained, and its logits of the validation samples; all that the run folder says of them."""
     settings, splits, run, head = job.settings, job.splits, job.run, prepared.head
     data = _data_record(splits)
     if run.manifest.data not in (None, data):
@@ -352,8 +391,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
     base_validation_NC = job.logits(BASE_FILE, network, "validation")
     if prepared.trained:
         refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
-    partitions = _partitions(job, LabelEmbedding.from_head(head.of(network)), base_validation_NC)
-    return complete(job, network, head, partitions)
+    return network, base_validation_NC
 
 
 def load_splits(settings: FitSettings, base_run: Path | str | None = None) -> Splits:

@@ -35,6 +35,11 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
         seeds: Annotated[
             int, tyro.conf.arg(help="runs to do, with --seed and those after it, in RUN/seed-N on the same splits")
         ] = 1,
+        base_only: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="stop when the base is there, for `coterie headroom RUN`; without it, the run goes on"),
+        ] = False,
         dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="print the plan and stop")] = False,
     ) -> None:
         """Train base and specialists, judge them on test data, and write a report."""
@@ -46,10 +51,12 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
         base_run = Path(base) if base is not None and is_run(base) else None
         if base is not None and base_run is None:
             settings = settings.model_copy(update={"backbone": base})
+        if base_only and seeds > 1:
+            raise SettingsError(f"--base-only with --seeds {seeds}: headroom looks at one run")
         if seeds > 1:
             _fit_seeds(out, settings, engine, seeds, dry_run)
         else:
-            _fit(out, settings, engine, base_run, trust, dry_run)
+            _fit(out, settings, engine, base_run, trust, base_only=base_only, dry_run=dry_run)
 
     return fit
 
@@ -65,6 +72,8 @@ def _fit(
     engine: EngineSettings,
     base_run: Path | None,
     trust: str | None,
+    *,
+    base_only: bool,
     dry_run: bool,
 ) -> None:
     from coterie import artifact, pipeline
@@ -97,6 +106,11 @@ def _fit(
             console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
         print_plan(console, make_plan(settings, splits, base_run), splits.about)
         if dry_run:
+            return
+        if base_only:
+            with make_progress(console) as progress:
+                pipeline.fit_base(settings, out, splits=splits, base_run=base_run, progress=progress, limits=limits)
+            console.print(f"the base is there: coterie headroom {out} --out DIR", highlight=False, soft_wrap=True)
             return
         with make_progress(console) as progress:
             pipeline.fit(
