@@ -42,6 +42,12 @@ def make_config(names: tuple[str, ...], **values: Any) -> transformers.BertConfi
     )
 
 
+def text_about(word: str, number: int) -> str:
+    """A thousand texts with a word."""
+    first, second, third = f"{number:03}"
+    return f"{first} {word} {second} is {third}"
+
+
 def fine_tuned(folder: Path, words: tuple[str, ...], names: tuple[str, ...] | None = None, **values: Any) -> Path:
     """A BERT that tells which word a text has, ``words[k]`` for its output k, and its tokenizer."""
     torch.manual_seed(0)
@@ -49,8 +55,8 @@ def fine_tuned(folder: Path, words: tuple[str, ...], names: tuple[str, ...] | No
         transformers.BertForSequenceClassification(make_config(names or words, **values)),
         make_tokenizer(),
     )
-    texts = [f"this is some {word} number {k}" for word in words for k in range(8)]
-    label_N = torch.arange(len(words)).repeat_interleave(8)
+    texts = [text_about(word, number) for word in words for number in range(0, 1000, 62)]
+    label_N = torch.arange(len(words)).repeat_interleave(len(texts) // len(words))
     inputs = tokenizer(texts, padding=True, return_tensors="pt")
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(40):

@@ -25,7 +25,7 @@ from coterie.errors import ArtifactError, BackboneError, InputError, SettingsErr
 from coterie.inputs import TokenPreprocessing  # noqa: E402
 from coterie.labels import LabelSpace  # noqa: E402
 from coterie.run_folder import Run  # noqa: E402
-from language import MOST_TOKENS, WORDS, fine_tuned, make_config, make_tokenizer  # noqa: E402
+from language import MOST_TOKENS, WORDS, fine_tuned, make_config, make_tokenizer, text_about  # noqa: E402
 
 FAST = ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.optimizer", "adamw"]
 FAST += ["--specialist.learning-rate", "0.01", "--partition.clusters", "2", "--workers", "1"]
@@ -47,7 +47,7 @@ def write_texts(file: Path, *words: str, n: int = 30, seed: int = 0) -> Path:
     random = np.random.default_rng(seed)
     rows = [(k, word) for k in range(n) for word in words]
     said = [random.choice([w for w in WORDS if w != word]) if random.random() < 0.125 else word for _, word in rows]
-    texts = [f"{random.integers(10)} {said[i]} {random.integers(10)} is {k}" for i, (k, _) in enumerate(rows)]
+    texts = [text_about(word, number) for word, number in zip(said, random.permutation(1000), strict=False)]
     frame = {"id": range(len(rows)), "text": texts, "topic": [word for _, word in rows]}
     pd.DataFrame(frame).to_csv(file, index=False)
     return file
@@ -82,7 +82,7 @@ def form_of(place: Path, **values: object) -> TokenPreprocessing:
 
 def test_the_base_says_what_the_model_says_in_the_datas_order_and_is_not_trained(run: Run, model: Path) -> None:
     ensemble = coterie.load(run.path)
-    texts = ["this is some apple", "oak 3", LONG]
+    texts = ["1 apple 2 is 3", "oak 3", LONG]
     theirs = transformers.BertForSequenceClassification.from_pretrained(model).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     with torch.no_grad():  # each alone, so that nothing is padded
@@ -115,7 +115,7 @@ def test_the_tokenizer_travels_with_the_run(run: Run, model: Path, tmp_path: Pat
 
 
 def test_texts_of_a_file_are_classified(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    texts = ["this is some pear", "elm number 3", LONG]
+    texts = ["1 pear 2 is 3", "4 elm 0 is 0", LONG]
     (tmp_path / "lines.txt").write_text("\n".join(texts))
     pd.DataFrame({"id": ["a", "b", "c"], "text": texts}).to_csv(tmp_path / "rows.csv", index=False)
     expected = [coterie.load(run.path).labels.names[k] for k in coterie.load(run.path).predict(texts)]

@@ -94,7 +94,7 @@ def read_tokens(place: str, longest: int) -> TokenPreprocessing | None:
         except Exception as error:  # the library raises OSError, ValueError and others
             raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or backend.get_vocab_size() == 0:
+    if backend is None or _knows_no_word(backend):
         raise BackboneError(
             f"{place} has no tokenizer that a run could keep; a tokenizer.json is needed, as fast tokenizers save it"
         )
@@ -190,6 +190,12 @@ def _classifies_texts(config: Any) -> bool:
         return False
     both = type(config) in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
     return not both or any("SequenceClassification" in name for name in config.architectures or ())
+
+
+def _knows_no_word(tokenizer: Any) -> bool:
+    """Where files are missing, the library makes up a tokenizer of nothing but marks."""
+    marks = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    return set(tokenizer.get_vocab()) <= marks
 
 
 def _padding(tokenizer: Any, config: Any) -> tuple[int | None, ...]:

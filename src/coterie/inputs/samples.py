@@ -128,7 +128,7 @@ class RaggedSamples(Samples):
     def read(self, rows_B: Tensor) -> Tensor:
         rows_B = self.rows[rows_B].to(self.start_K.device)
         first_B, end_B = self.start_K[rows_B], self.start_K[rows_B + 1]
-        longest = max(1, int((end_B - first_B).max()))
+        longest = max([1, *(end_B - first_B).tolist()])
         place_BL = first_B[:, None] + torch.arange(longest, device=first_B.device)
         token_BL = self.token_T[place_BL.clamp(max=len(self.token_T) - 1)].long()
         return torch.where(place_BL < end_B[:, None], token_BL, -1)
