@@ -46,6 +46,7 @@ from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
+from coterie.deltas import encode
 from coterie.embedding import LabelEmbedding
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
@@ -70,7 +71,6 @@ from coterie.run_folder import (
     PartitionRecord,
     Run,
     differences,
-    weights_beyond,
 )
 from coterie.specialist import as_asked, make_specialist
 from coterie.together import RankWatch, leave
@@ -137,13 +137,14 @@ class Job:
         seed: int,
         part: TrainedPart = WHOLE,
         fabric: Fabric | None = None,
+        beyond: nn.Module | None = None,
     ) -> nn.Module:
         """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
-        With a ``fabric`` of several ranks, these take part.
+        With a ``fabric`` of several ranks, these take part. Of a specialist, only what is ``beyond`` its base is kept.
         """
         fabric = fabric or self.fabric
         if self.run.has(file):
-            self.run.read_weights(file, network)
+            self.run.read_weights(file, network, beyond)
             return network.to(self.fabric.device).eval()
         self.limits.check()
         batches = self.batches(split, training, seed)
@@ -161,7 +162,11 @@ class Job:
             watch=RankWatch(fabric, watch),
             compile_network=self.settings.hardware.compile,
         )
-        self._keep(file, title, Trained(weights_of(network), history, watch.seconds))
+        trained = Trained(weights_of(network), history, watch.seconds)
+        if beyond is None:
+            self._keep(file, title, trained)
+        else:
+            self._keep_specialist(file, title, trained, beyond)
         return network
 
     def logits(self, file: str, network: nn.Module, split: SplitName) -> FloatArray:
@@ -219,7 +224,7 @@ class Job:
             for outcome in outcomes:
                 task = todo[outcome.number]
                 trained = outcome.unwrap()
-                self._keep(task.file, task.title, replace(trained, weights=weights_beyond(base, trained.weights)))
+                self._keep_specialist(task.file, task.title, trained, base)
         if todo:  # whose results came in any order
             history = self.run.read_json("history.json")
             titles = [task.title for task in tasks if task.title in history]
@@ -267,6 +272,11 @@ class Job:
     def _checkpoint(self, file: str) -> CheckpointFile:
         """The state of the training that will leave ``file``."""
         return CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+
+    def _keep_specialist(self, file: str, title: str, trained: Trained, base: nn.Module) -> None:
+        """Of its weights, what is not the base's."""
+        weights = encode(trained.weights, weights_of(base), self.settings.specialist.bits)
+        self._keep(file, title, replace(trained, weights=weights))
 
     def _keep(self, file: str, title: str, trained: Trained) -> None:
         """Write what a training gave, and delete its state."""

@@ -93,6 +93,7 @@ def refit(
         job.settings.specialist,
         job.settings.seed + 1 + cluster,
         trained_part(ensemble.base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable),
+        beyond=ensemble.base,
     )
     return _complete(job, ensemble.base, head, partition)
 
