@@ -23,6 +23,7 @@ from coterie.backbones.libraries import (
     read_tokens,
 )
 from coterie.backbones.output import Part
+from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.backbones.text_classifier import TextClassifier
 from coterie.backbones.weights import load_weights
 from coterie.config import FitSettings
@@ -40,13 +41,14 @@ CLEARLY = 0.05
 class Base:
     """A network from inputs (B, ...) to logits (B, C), its head, and whether it came trained.
 
-    ``record``: what it takes, besides its name and weights, to build it again.
+    ``record``: what it takes, besides its name and weights, to build it again; ``part``: what its specialists train.
     """
 
     network: nn.Module
     head: Head
     trained: bool
     record: NetworkRecord
+    part: TrainedPart = WHOLE
 
 
 def name_of_module(network: nn.Module) -> str:

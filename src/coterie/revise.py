@@ -91,7 +91,9 @@ def refit(
     file = specialist_file(partition.n_clusters, cluster)
     _copy(old, run, [name for name in _network_files(old) if name != file])
     ensemble, head = load_ensemble(path, trust=trust), _head(old)
-    specialist = ensemble.specialists[str(cluster)] if further else make_specialist(ensemble.base, head, classes)
+    specialist = make_specialist(ensemble.base, head, classes)
+    if further:
+        old.read_weights(file, specialist, ensemble.base)
     job.train_stage(
         f"specialist {cluster} of {partition.n_clusters}",
         file,
@@ -100,6 +102,7 @@ def refit(
         job.settings.specialist,
         job.settings.seed + 1 + cluster,
         trained_part(ensemble.base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable),
+        beyond=ensemble.base,
     )
     return _complete(job, ensemble.base, head, partition)
 
@@ -302,7 +305,8 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
 
 def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
     write_head(job.run, head.of(base))
-    return complete(job, base, head, [partition])
+    part = trained_part(base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable)
+    return complete(job, base, head, part, [partition])
 
 
 def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
@@ -316,5 +320,6 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
         train_counts=splits.train_counts,
         head=old.manifest.head,
         network=old.manifest.network,
+        cut=old.manifest.cut,
     )
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

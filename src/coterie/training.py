@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -234,6 +235,23 @@ class _Meter:
 
 
 @torch.inference_mode()
+def plain_passes(
+    fabric: Fabric,
+    network: nn.Module,
+    samples: Samples,
+    preprocessing: Preprocessing,
+    batch_size: int | None = None,
+) -> Iterator[Tensor]:
+    """Logits of all samples, in order, not augmented, a batch at a time: float32 on the CPU. ``batch_size``: what suits
+    the preprocessing, if left out.
+    """
+    network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for inputs in plain_batches(samples, preprocessing, batch_size or preprocessing.at_once, fabric.device):
+        with fabric.autocast():
+            logits = network(inputs)
+        yield logits.float().cpu()
+
+
 def compute_logits(
     fabric: Fabric,
     network: nn.Module,
@@ -241,13 +259,5 @@ def compute_logits(
     preprocessing: Preprocessing,
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
-    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head). ``batch_size``: what
-    suits the preprocessing, if left out.
-    """
-    batch_size = preprocessing.at_once if batch_size is None else batch_size
-    network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with fabric.autocast():
-        batches = [
-            network(inputs).float().cpu() for inputs in plain_batches(samples, preprocessing, batch_size, fabric.device)
-        ]
-    return torch.cat(batches).numpy()
+    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
+    return torch.cat(list(plain_passes(fabric, network, samples, preprocessing, batch_size))).numpy()
