@@ -17,6 +17,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra `tran
 
 import coterie  # noqa: E402 - language.py needs transformers
 from coterie import artifact  # noqa: E402
+from coterie.backbones import trained_part  # noqa: E402
 from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
 from coterie.base import form_of_base, make_base  # noqa: E402
 from coterie.cli import main  # noqa: E402
@@ -194,7 +195,14 @@ def test_what_specialists_could_bring_is_known_before_one_is_trained(
     assert not any(name.startswith("specialists") for name in Run.open(out).manifest.files)
     assert main(["headroom", str(out), "--out", str(tmp_path / "headroom"), "--clusters", "2"]) == 0
     assert main(["fit", *options]) == 0
-    assert Run.open_complete(out).read("base.safetensors") == run.read("base.safetensors")
+    whole = Run.open_complete(out)
+    assert whole.read("base.safetensors") == run.read("base.safetensors")
+    assert whole.manifest.cut == "network.bert.pooler"  # run once for a text, whoever is asked
+    ensemble, texts = coterie.load(out), ["oak", "1 pear 2 is 3", LONG]
+    together = ensemble.outputs(ensemble.preprocessing.samples(texts), np.zeros(3, np.int64)).packed_NM
+    for row, text in enumerate(texts):
+        alone = ensemble.outputs(ensemble.preprocessing.samples([text]), np.zeros(1, np.int64)).packed_NM
+        np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
 # --- what makes the inputs -----------------------------------------------------------------------------------------
@@ -262,6 +270,14 @@ def test_a_text_in_which_the_tokenizer_finds_nothing_is_named() -> None:
     form = TokenPreprocessing.of(tokenizer.to_str(), longest=8, padding=0, cut="right")
     with pytest.raises(InputError, match="the tokenizer finds nothing in text 2 of 2: '---'"):
         form.samples(["oak", "---"])
+
+
+def test_a_trunk_is_shared_only_where_it_gives_the_same_for_texts_of_any_length(model: Path) -> None:
+    form = form_of(model)
+    base = make_base(settings_of(model), LabelSpace(WORDS), form)
+    cuts = {"head": "network.bert.pooler", "last-2": None, "network.bert.encoder.layer.1": None}
+    for trainable, cut in cuts.items():
+        assert trained_part(base.network, base.head, form.example(), trainable).cut == cut
 
 
 # --- models that are refused ---------------------------------------------------------------------------------------
