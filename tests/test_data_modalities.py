@@ -80,6 +80,10 @@ def test_splits_by_file_name_and_a_folder_of_files(tmp_path: Path) -> None:
     assert shown(load(f"csv:{tmp_path}").test) == ["apple tree"]
 
 
+def test_one_file_is_cut_whatever_its_name(tmp_path: Path) -> None:
+    assert "cut from train" in load(write(tmp_path / "test.csv", {"text": TEXTS, "kind": KINDS})).about
+
+
 def test_two_columns_of_texts_are_named_with_the_option(tmp_path: Path) -> None:
     source = write(tmp_path / "all.csv", {"title": TEXTS, "body": TEXTS, "label": [0, 1] * 10})
     with pytest.raises(DataError, match=r"title, body.*--data\.text NAME"):

@@ -211,7 +211,9 @@ def read_rows(file: str) -> pa.Table:
 
 
 def _open_files(kind: str, place: str) -> Source:
-    """One file, or a folder's: by split where names say so (train-*.parquet, train/*.parquet), else train."""
+    """One file, whatever its name, or a folder's: by split where names say so (train-*.parquet, train/*.parquet), else
+    train.
+    """
     root = _existing(place)
     suffixes, reader = FILES[kind]
     paths = sorted(
@@ -231,7 +233,7 @@ def _open_files(kind: str, place: str) -> Source:
             unused.append(path)
         else:
             files.setdefault(split, []).append(path)
-    if not files:
+    if not files or root.is_file():
         files, unused = {"train": paths}, []
     _require_train(files, f"files in {root}")
     for path in (path for group in files.values() for path in group if kind == "parquet"):
