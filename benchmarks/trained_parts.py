@@ -96,12 +96,16 @@ def write(found: dict[str, np.ndarray], seconds: dict[str, float], n_runs: int) 
     """The table."""
     whole, whole_seconds = next(iter(found.values())).mean(axis=0), next(iter(seconds.values()))
     lines = [
-        f"Means over {n_runs} runs, on test; in brackets each run's. Gains in points over the base, rules chosen on "
-        f"validation. Tails: {TAIL['epochs']} epochs at a learning rate of {TAIL['learning_rate']}, on "
-        f"{TAIL['views']} augmented views. Training: processor time of one specialist.",
+        (
+            f"Means over {n_runs} runs, on test; in brackets each run's. Gains in points over the base, rules chosen "
+            f"on validation. Tails: {TAIL['epochs']} epochs at a learning rate of {TAIL['learning_rate']}, on "
+            f"{TAIL['views']} augmented views. Training: processor time of one specialist."
+        ),
         "",
-        f"| trained | gain | of the whole's | passes | gain within {WITHIN} passes | passes | training, of the whole's | "
-        "storage, of the base's |",
+        (
+            f"| trained | gain | of the whole's | passes | gain within {WITHIN} passes | passes | training, of the "
+            "whole's | storage, of the base's |"
+        ),
         "|---" * 8 + "|",
     ]
     for name, rows_RF in found.items():
