@@ -372,7 +372,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
         head=HeadRecord(**vars(head)),
         network=prepared.record,
         disk_bytes=disk_bound(settings, splits, prepared.network),
-        trunk=_trunk_record(prepared, splits.preprocessing.example()),
+        trunk=trunk_record(prepared, splits.preprocessing.example()),
     )
     if note := run.note_versions():
         job.progress.note(note)
@@ -706,7 +706,8 @@ def _milliseconds(work: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def _trunk_record(base: Base, example: Tensor) -> TrunkRecord | None:
+def trunk_record(base: Base, example: Tensor) -> TrunkRecord | None:
+    """Where specialists go on from the base, and what that costs; None where they are whole networks."""
     cut = base.part.cut
     if cut is None:
         return None
