@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from markupsafe import Markup
 
-from coterie.comparison import Comparison
+from coterie.comparison import Comparison, Row, SeedsRow
 from coterie.figures import Mark, cost_scatter
 from coterie.page import render_page
 from coterie.report import points
@@ -37,36 +40,43 @@ def render(comparison: Comparison, about: str) -> str:
         comparison: the table.
         about: a sentence on run and data.
     """
-    numbered = list(enumerate(comparison.rows, start=1))
-    # Rows in the same place, as a calibrated base and the base are, would lie on each other: the first is drawn.
-    by_place = {
-        (row.scores.top1, row.cost.training, row.cost.inference): (number, row)
-        for number, row in reversed(numbered)
-        if row.cost.inference <= MOST_PASSES_DRAWN
-    }
-    drawn = sorted(by_place.values(), key=lambda pair: pair[0])
-
-    def scatter(cost: str, title: str) -> Markup:
-        marks = [
-            Mark(
-                getattr(row.cost, cost),
-                row.scores.top1,
-                SHAPES.get(row.kind, "ring"),
-                str(number),
-                f"{row.name}{' with flips' if row.flips else ''}: {row.scores.top1:.2%}",
-            )
-            for number, row in drawn
-        ]
-        return cost_scatter(marks, title)
-
+    rows = [(row, row.scores.top1) for row in comparison.rows]
     return render_page(
         "comparison.html.j2",
         {"points": points, "chance": show_chance},
         comparison=comparison,
         about=about,
-        rows=numbered,
+        rows=list(enumerate(comparison.rows, start=1)),
         kinds=KINDS,
-        by_training=scatter("training", "training, in multiples of the base's"),
-        by_inference=scatter("inference", "forward passes per image"),
-        most_passes=MOST_PASSES_DRAWN,
+        **cost_figures(rows),
     )
+
+
+def cost_figures(rows: Sequence[tuple[Row | SeedsRow, float]]) -> dict[str, Any]:
+    """What a page needs to show accuracies, given with their rows, against both costs; numbers count the rows."""
+    # Rows in the same place, as a calibrated base and the base are, would lie on each other: the first is drawn.
+    by_place = {
+        (accuracy, row.cost.training, row.cost.inference): (number, row, accuracy)
+        for number, (row, accuracy) in reversed(list(enumerate(rows, start=1)))
+        if row.cost.inference <= MOST_PASSES_DRAWN
+    }
+    drawn = sorted(by_place.values(), key=lambda one: one[0])
+
+    def scatter(cost: str, title: str) -> Markup:
+        marks = [
+            Mark(
+                getattr(row.cost, cost),
+                accuracy,
+                SHAPES.get(row.kind, "ring"),
+                str(number),
+                f"{row.name}{' with flips' if row.flips else ''}: {accuracy:.2%}",
+            )
+            for number, row, accuracy in drawn
+        ]
+        return cost_scatter(marks, title)
+
+    return {
+        "by_training": scatter("training", "training, in multiples of the base's"),
+        "by_inference": scatter("inference", "forward passes per image"),
+        "most_passes": MOST_PASSES_DRAWN,
+    }

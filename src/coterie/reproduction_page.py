@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coterie.comparison_page import KINDS
+from coterie.comparison_page import KINDS, cost_figures
 from coterie.page import render_page
 from coterie.report import percent, points
 from coterie.reproduction import Reproduction
@@ -21,7 +21,9 @@ def render(result: Reproduction, about: str) -> str:
         {"points": points, "percent": percent, "gain": show_gain, "share": show_share},
         result=result,
         about=about,
+        rows=list(enumerate(result.table, start=1)),
         kinds=KINDS,
+        **(cost_figures([(row, row.top1.mean) for row in result.table]) if result.table else {}),
     )
 
 

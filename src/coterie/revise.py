@@ -320,6 +320,6 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
         train_counts=splits.train_counts,
         head=old.manifest.head,
         network=old.manifest.network,
-        cut=old.manifest.cut,
+        trunk=old.manifest.trunk,
     )
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

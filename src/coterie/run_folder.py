@@ -87,6 +87,15 @@ class HeadRecord(_Frozen):
     unit: bool = False
 
 
+class TrunkRecord(_Frozen):
+    """Of specialists that are tails on the base's trunk: the module whose output they take, and the operations of a
+    tail's pass in those of the base's.
+    """
+
+    cut: str
+    pass_cost: float
+
+
 class NetworkRecord(_Frozen):
     """What it takes, besides its name and weights, to build the base again: the part of its output that are the logits
     (null: it returns nothing else), whether its head was put into the data's order, and the configuration of a model
@@ -175,7 +184,7 @@ class ChangeRecord(_Frozen):
 
 class Manifest(_Frozen):
     """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class;
-    ``cut``: the module of the base whose output the specialists' tails take, if they have only those.
+    ``trunk``: None where specialists are whole networks.
     """
 
     format: Literal[2] = FORMAT
@@ -185,7 +194,7 @@ class Manifest(_Frozen):
     data: DataRecord | None = None
     train_counts: tuple[int, ...] = ()
     head: HeadRecord | None = None
-    cut: str | None = None
+    trunk: TrunkRecord | None = None
     network: NetworkRecord | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None

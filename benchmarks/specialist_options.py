@@ -1,0 +1,303 @@
+"""What keeps specialists from overfitting, and what helps the choice of the cluster?
+
+Question: from the bases of finished runs, with specialists that are tails on a shared trunk, what do the learning rate,
+the number of epochs, distillation from the base, mixup, label smoothing, an average of the weights, and a class for
+"none of mine" change in the gain? And what does a copy of the tail for all classes, averaged with the base, add as a
+second opinion on the cluster?
+
+A row that is finished is kept in OUT, and not computed again.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+
+import record
+from coterie import artifact
+from coterie.backbones.cut import tail_of
+from coterie.base import Base
+from coterie.config import FitSettings, SpecialistSettings
+from coterie.data import load
+from coterie.data.splits import Splits
+from coterie.evaluation import Outputs, evaluate
+from coterie.gate import Budget
+from coterie.pipeline import batches_of, prepare_base, trunk_record
+from coterie.run_folder import Run
+from coterie.specialist import make_specialist
+from coterie.training import make_fabric, make_optimizer, make_schedule
+from coterie.trunk import Panel, TrunkBatches
+from coterie.tune import Request, tune
+
+PART = "stage3"
+PLAIN = SpecialistSettings(trainable=PART, learning_rate=0.2, epochs=8, views=4)
+# Of the training samples of other clusters, those that a class for "none of mine" is shown in an epoch: as many as a
+# cluster of its own has in each class, twice.
+OTHERS = 2
+COPY = "plain, the base averaged with a tail for all classes (whose cost is not counted)"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way to train: what is changed of the settings, the share of the base's word in the target, mixup's alpha, the
+    decay of an average of the weights, and whether there is a class for all others.
+    """
+
+    title: str
+    learning_rate: float = PLAIN.learning_rate
+    epochs: int = PLAIN.epochs
+    smoothing: float = 0.0
+    distilled: float = 0.0
+    mixup: float = 0.0
+    decay: float = 0.0
+    others: bool = False
+
+
+OPTIONS = (
+    Option("plain: learning rate 0.2, 8 epochs"),
+    Option("learning rate 0.05", learning_rate=0.05),
+    Option("learning rate 0.1", learning_rate=0.1),
+    Option("learning rate 0.4", learning_rate=0.4),
+    Option("4 epochs", epochs=4),
+    Option("16 epochs", epochs=16),
+    Option("label smoothing 0.1", smoothing=0.1),
+    Option("distillation, 0.3 from the base", distilled=0.3),
+    Option("mixup of the trunk's output, alpha 0.2", mixup=0.2),
+    Option("average of the weights, decay 0.99", decay=0.99),
+    Option('a class for "none of mine"', others=True),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A finished run with its base, its data, and what the trunk makes of the training samples."""
+
+    run: Run
+    settings: FitSettings
+    splits: Splits
+    base: Base
+    views: TrunkBatches
+
+    @classmethod
+    def of(cls, path: str) -> "Bench":
+        """The trunk's output is computed here."""
+        run = Run.open_complete(Path(path))
+        settings = FitSettings.from_values({**run.manifest.settings, "specialist": PLAIN.model_dump()})
+        splits = load(settings.data, settings.seed)
+        base = prepare_base(settings, splits, base_run=run.path)
+        run.read_weights(artifact.BASE_FILE, base.network)
+        batches = batches_of(settings, splits, splits.train, settings.specialist, settings.seed)
+        assert base.part.cut is not None
+        fabric = make_fabric(settings.hardware)
+        return cls(run, settings, splits, base, TrunkBatches(batches, fabric, base.network, base.part.cut, PLAIN.views))
+
+    def train(self, classes: np.ndarray, option: Option, seed: int) -> nn.Module:
+        """One tail for some classes; with ``others``, its last output is none of them."""
+        specialist = make_specialist(self.base.network, self.base.head, classes)
+        if option.others:
+            head = specialist.get_submodule(self.base.head.path)
+            wide = nn.Linear(head.in_features, head.out_features + 1)
+            with torch.no_grad():
+                wide.weight.copy_(torch.cat([head.weight, head.weight.mean(0, keepdim=True)]))
+                wide.bias.copy_(torch.cat([head.bias, head.bias.mean()[None]]))
+            specialist.set_submodule(self.base.head.path, wide)
+        self.base.part.freeze(specialist.train())
+        tail = self.tail(specialist)
+        teacher = self.tail(self.base.network.eval())
+        settings = PLAIN.model_copy(update={"learning_rate": option.learning_rate, "epochs": option.epochs})
+        fabric, rng = make_fabric(self.settings.hardware), np.random.default_rng(seed)
+        local_C = torch.full((len(self.splits.labels),), -1)
+        local_C[torch.from_numpy(classes)] = torch.arange(len(classes))
+        steps = int((local_C[self.views.view_V[0][1]] >= 0).sum()) // settings.batch_size
+        tail.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(tail, settings)
+        schedule = make_schedule(optimizer, settings, steps * option.epochs)
+        mean = torch.optim.swa_utils.AveragedModel(
+            tail, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(option.decay), use_buffers=True
+        )
+        for epoch in range(option.epochs):
+            for features, label_B in self.batches(local_C, option, epoch, steps, rng):
+                with fabric.autocast():
+                    loss = self.loss(tail, teacher, classes, option, features, label_B, rng)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                if option.decay:
+                    mean.update_parameters(tail)
+        return (mean.module if option.decay else tail).eval()
+
+    def tail(self, network: nn.Module) -> nn.Module:
+        """On the trunk's output."""
+        assert self.base.part.cut is not None
+        return tail_of(network, self.base.part.cut, self.splits.preprocessing.example())
+
+    def batches(
+        self, local_C: Tensor, option: Option, epoch: int, steps: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of one epoch; labels count within the cluster, those of other clusters are one more than its last."""
+        features_N, label_N = self.views.view_V[epoch % PLAIN.views]
+        local_N = local_C[label_N]
+        ours = rng.permutation(np.flatnonzero(local_N >= 0))
+        if option.others:
+            others = np.flatnonzero(local_N < 0)
+            n = min(len(others), OTHERS * len(ours) // int((local_C >= 0).sum()))
+            local_N = torch.where(local_N < 0, int((local_C >= 0).sum()), local_N)
+            ours = rng.permutation(np.concatenate([ours, rng.choice(others, n, replace=False)]))
+        for rows in np.array_split(ours, max(steps, 1)):
+            yield features_N[rows].contiguous(memory_format=torch.channels_last), local_N[rows]
+
+    def loss(
+        self,
+        tail: nn.Module,
+        teacher: nn.Module,
+        classes: np.ndarray,
+        option: Option,
+        features: Tensor,
+        label_B: Tensor,
+        rng: np.random.Generator,
+    ) -> Tensor:
+        """Of one batch."""
+        if option.mixup:
+            share, order = float(rng.beta(option.mixup, option.mixup)), torch.from_numpy(rng.permutation(len(label_B)))
+            logits = tail(share * features + (1 - share) * features[order]).float()
+            return share * F.cross_entropy(logits, label_B) + (1 - share) * F.cross_entropy(logits, label_B[order])
+        logits = tail(features.clone()).float()
+        loss = F.cross_entropy(logits, label_B, label_smoothing=option.smoothing)
+        if option.distilled:
+            with torch.no_grad():
+                known = F.log_softmax(teacher(features)[:, torch.from_numpy(classes)].float(), dim=1)
+            apart = F.kl_div(F.log_softmax(logits, dim=1), known, reduction="batchmean", log_target=True)
+            loss = (1 - option.distilled) * loss + option.distilled * apart
+        return loss
+
+    def outputs(self, tails: dict[int, nn.Module]) -> dict[str, Outputs]:
+        """What base and tails say of validation and test."""
+        partition = artifact.partition_of(self.run.manifest)
+        widths = {cluster: int(partition.size_S[cluster]) for cluster in tails}
+        cut_off = {cluster: _First(network, widths[cluster]) for cluster, network in tails.items()}
+        fabric, found = make_fabric(self.settings.hardware), {}
+        trunk = trunk_record(self.base, self.splits.preprocessing.example())
+        assert trunk is not None
+        panel = Panel(fabric, self.base.network, cut_off, self.splits.preprocessing, self.base.part.cut)
+        for name in ("validation", "test"):
+            plain = artifact.read_outputs(self.run, name)
+            packed_NM = panel.hear_all(getattr(self.splits, name).samples, partition)[1]
+            found[name] = replace(plain, packed_NM=packed_NM, pass_cost=trunk.pass_cost)
+        return found
+
+
+class _First(nn.Module):
+    """A network's first outputs: without "none of mine"."""
+
+    def __init__(self, network: nn.Module, width: int) -> None:
+        super().__init__()
+        self.network, self.width = network, width
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of the cluster's own classes."""
+        logits: Tensor = self.network(features)[:, : self.width]
+        return logits
+
+
+def figures(bench: Bench, outputs: dict[str, Outputs]) -> list[float]:
+    """Gain over the run's base in points without a limit and within 1.25 passes; how often the specialist of the true
+    cluster is right, in %; and how often the true cluster is chosen.
+    """
+    partition, found = artifact.partition_of(bench.run.manifest), []
+    base_N = artifact.read_outputs(bench.run, "test").base_NC.argmax(axis=1)
+    base = float((base_N == outputs["test"].label_N).mean())
+    for budget in (Budget(), Budget(passes=1.25)):
+        rule = tune(outputs["validation"], partition, Request(budget=budget)).rule
+        report = evaluate(outputs["test"], partition, rule)
+        found.append(100 * (report.ensemble_top1 - base))
+    return [*found, 100 * report.oracle_specialist, 100 * report.router_accuracy]
+
+
+def second_opinion(outputs: dict[str, Outputs], copies: dict[str, np.ndarray]) -> dict[str, Outputs]:
+    """With the geometric mean of base and copy in the base's place."""
+    return {
+        name: replace(
+            one,
+            base_NC=((log_softmax(one.base_NC, axis=1) + log_softmax(copies[name], axis=1)) / 2).astype(np.float32),
+        )
+        for name, one in outputs.items()
+    }
+
+
+def rows_of(path: str, out: Path) -> dict[str, list[float]]:
+    """All options from one run's base."""
+    file = out / f"{Path(path).parent.name}-{Path(path).name}.json"
+    rows: dict[str, list[float]] = json.loads(file.read_text()) if file.exists() else {}
+    if len(rows) == len(OPTIONS) + 3:
+        return rows
+    bench = Bench.of(path)
+    partition = artifact.partition_of(bench.run.manifest)
+
+    def keep(title: str, values: list[float]) -> None:
+        rows[title] = values
+        out.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(rows))
+        print(path, title, " ".join(f"{value:.2f}" for value in values), flush=True)
+
+    whole = {name: artifact.read_outputs(bench.run, name) for name in ("validation", "test")}
+    keep("whole specialists, as the run trained them", figures(bench, whole))
+    plain = None
+    for option in OPTIONS:
+        if option.title in rows and plain is not None:
+            continue
+        tails = {
+            cluster: bench.train(partition.classes(cluster), option, bench.settings.seed + cluster)
+            for cluster in range(partition.n_clusters)
+        }
+        outputs = bench.outputs(tails)
+        plain = outputs if plain is None else plain
+        keep(option.title, figures(bench, outputs))
+    everything = np.arange(len(bench.splits.labels))
+    network = bench.train(everything, OPTIONS[0], bench.settings.seed)
+    fabric = make_fabric(bench.settings.hardware)
+    panel = Panel(fabric, bench.base.network, {0: network}, bench.splits.preprocessing, bench.base.part.cut)
+    copies = {name: _all_rows(panel, getattr(bench.splits, name)) for name in ("validation", "test")}
+    assert plain is not None
+    keep(COPY, figures(bench, second_opinion(plain, copies)))
+    keep("the same, with the whole specialists", figures(bench, second_opinion(whole, copies)))
+    return rows
+
+
+def _all_rows(panel: Panel, split: object) -> np.ndarray:
+    """The only network's logits."""
+    samples = split.samples  # type: ignore[attr-defined]
+    return np.concatenate(
+        [panel.consult(samples.take(rows))[1](0, np.arange(len(rows))) for rows in panel.chunks(samples)]
+    )
+
+
+def main(out: str, *paths: str) -> None:
+    """The table of means over runs."""
+    found = [rows_of(path, Path(out)) for path in paths]
+    about = f"Means over {len(paths)} runs, on test; in brackets each run's. Tails go on from the part before {PART}."
+    lines = [
+        about,
+        "",
+        "| specialists | gain, points | gain within 1.25 passes | specialist of the true cluster, % | router, % |",
+        "|---" * 5 + "|",
+    ]
+    for title in found[0]:
+        values_RF = np.array([rows[title] for rows in found])
+        means = values_RF.mean(axis=0)
+        each = ", ".join(f"{value:+.2f}" for value in values_RF[:, 0])
+        lines.append(f"| {title} | {means[0]:+.2f} ({each}) | {means[1]:+.2f} | {means[2]:.2f} | {means[3]:.2f} |")
+    record.write(__file__, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python benchmarks/specialist_options.py OUT RUN [RUN ...]")
+    main(*sys.argv[1:])
