@@ -50,8 +50,10 @@ def test_a_failure_in_one_run_loses_none_of_the_others(
     assert torch.get_num_threads() == 1
 
 
-def test_a_folder_that_a_node_does_not_see_is_an_error(settings: FitSettings) -> None:
+def test_a_folder_that_a_node_does_not_see_is_an_error(
+    settings: FitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (outcome,) = fit_all([FitTask("lost", settings, Path("relative/run"))], engine=EngineSettings(workers=1))
     with pytest.raises(EngineError, match="need a file system that all nodes see"):
         outcome.unwrap()
-    Path("relative").rmdir()

@@ -17,7 +17,8 @@ from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, Outcome, Task, make_engine
 from coterie.engine.task import ResultT, SharedT
-from coterie.errors import EngineError
+from coterie.errors import EngineError, LimitError
+from coterie.limits import LimitedProgress, Limits
 from coterie.pipeline import fit
 from coterie.progress import Progress
 
@@ -88,6 +89,7 @@ def do_all(
     demand: Demand,
     engine: EngineSettings,
     progress: Progress,
+    limits: Limits,
 ) -> list[Outcome[ResultT]]:
     """Do tasks that depend on nothing but what they share, each with a line of its own in one display.
 
@@ -96,10 +98,17 @@ def do_all(
 
     Raises:
         EngineError: there is nobody to do the work.
+        LimitError: a limit is reached, of all tasks together or of one; the same call goes on with what is left.
     """
     maker = make_engine(engine, len(tasks), demand)
-    with closing(maker.run(tasks, shared, demand, lambda _: Desk(progress.lane()))) as outcomes:
-        return sorted(outcomes, key=lambda outcome: outcome.number)
+    limited = LimitedProgress(progress, limits)
+    found = []
+    with closing(maker.run(tasks, shared, demand, lambda _: Desk(limited.lane()))) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome.error, LimitError):
+                raise outcome.error
+            found.append(outcome)
+    return sorted(found, key=lambda outcome: outcome.number)
 
 
 def fit_all(
@@ -107,6 +116,7 @@ def fit_all(
     splits: Splits | None = None,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     progress: Progress = Progress(),  # noqa: B008 - it has no state
+    limits: Limits = Limits(),  # noqa: B008 - it has no limit
 ) -> list[Outcome[Path]]:
     """Do runs; those whose base is another's come in a later list than that one.
 
@@ -115,13 +125,17 @@ def fit_all(
         splits: data that all of them use; None lets each read its own.
         engine: who does them.
         progress: who is told.
+        limits: of all runs together.
 
     Returns:
         As ``do_all``: the folder of each run, or its error.
+
+    Raises:
+        LimitError: as ``do_all``.
     """
     for task in tasks:
         task.out.parent.mkdir(parents=True, exist_ok=True)
     hardware = [task.settings.hardware for task in tasks]
     threads = max((one.threads or 1 for one in hardware), default=1)
     gpus = int(any(one.accelerator == "cuda" for one in hardware))
-    return do_all(tasks, splits, Demand(threads, gpus), engine, progress)
+    return do_all(tasks, splits, Demand(threads, gpus), engine, progress, limits)

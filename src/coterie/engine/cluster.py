@@ -30,7 +30,7 @@ from coterie.errors import EngineError
 TRIES = 4
 SECONDS_PER_LOOK = 0.3
 SECONDS_TO_ANSWER = 10.0
-SECONDS_TO_TELL_VERSIONS = 60.0
+SECONDS_TO_TELL_VERSIONS = 300.0
 # What an HTTP/2 client says first (RFC 9113, 3.4), with an empty SETTINGS frame; a server answers with its own.
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 HTTP2_SETTINGS, HTTP2_FRAME_HEAD = 4, 9
