@@ -442,6 +442,7 @@ def test_the_options_of_fit_are_these() -> None:
         *("track.tensorboard", "track.no-tensorboard", "track.mlflow"),
         *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
         "specialist.trainable",
+        "specialist.views",
         *(
             "partition.method",
             "partition.clusters",

@@ -9,9 +9,10 @@ import torch
 import coterie
 from conftest import make_split, make_splits
 from coterie import artifact, pipeline
+from coterie.backbones import Head
 from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
-from coterie.errors import ArtifactError, BackboneError, PartitionError, TrainingError
+from coterie.errors import ArtifactError, BackboneError, PartitionError, SettingsError, TrainingError
 from coterie.evaluation import evaluate
 from coterie.gate import Gate
 from coterie.partition import Partition
@@ -19,6 +20,8 @@ from coterie.plan import make_plan
 from coterie.progress import Progress
 from coterie.rule import Rule
 from coterie.run_folder import Run
+from coterie.specialist import make_specialist
+from coterie.training import compute_logits
 from coterie.tune import Request
 
 
@@ -320,3 +323,46 @@ def test_the_public_names_are_these() -> None:
     assert all(getattr(coterie, name) is not None for name in coterie.__all__)
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         coterie.train  # noqa: B018
+
+
+def tails(settings: FitSettings, **values: object) -> FitSettings:
+    specialist = {**settings.specialist.model_dump(), "trainable": "stage3", "views": 2, **values}
+    return changed(settings, specialist=specialist)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path, settings, splits, views) -> None:
+    ensemble = coterie.fit(tails(settings, views=views), tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    assert ensemble.cut == run.manifest.cut == "stage2"
+    base_names = set(run.read_tensors(artifact.BASE_FILE))
+    kept = run.read_tensors(artifact.specialist_file(ensemble.partition.n_clusters, 0))
+    assert {name.split(".")[0] for name in kept} == {"stage3", "head"}
+    assert set(kept) <= base_names
+    # Against the whole networks, written out.
+    outputs, partition = artifact.read_outputs(run, "test"), ensemble.partition
+    head = Head(**run.manifest.head.model_dump())
+    for name in ensemble.specialists:
+        cluster = int(name)
+        whole = make_specialist(ensemble.base, head, partition.classes(cluster))
+        run.read_weights(artifact.specialist_file(partition.n_clusters, cluster), whole, ensemble.base)
+        alone = compute_logits(ensemble.fabric, whole, splits.test.samples, splits.preprocessing)
+        np.testing.assert_allclose(outputs.packed_NM[:, partition.columns(cluster)], alone, atol=1e-4)
+    again = artifact.load_ensemble(tmp_path / "run")
+    np.testing.assert_array_equal(again.predict_proba(splits.test.samples), ensemble.predict_proba(splits.test.samples))
+
+
+def test_a_run_with_views_goes_on_with_the_same_bits(tmp_path, settings, splits) -> None:
+    chosen = tails(settings, epochs=3)
+    coterie.fit(chosen, tmp_path / "whole", splits=splits)
+    title = next(t for t in Run.open(tmp_path / "whole").read_json("history.json") if t.startswith("specialist"))
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(chosen, tmp_path / "cut", splits=splits, progress=Interrupting(title, after=2))
+    coterie.fit(chosen, tmp_path / "cut", splits=splits)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_more_views_than_fit_in_memory_are_refused_with_how_many_do(tmp_path, settings, splits) -> None:
+    chosen = changed(tails(settings), data={**settings.data.model_dump(), "memory_gib": 1e-4})
+    with pytest.raises(SettingsError, match=r"specialist.views = 2: what stage2 gives .* up to \d+ views \(0 computes"):
+        coterie.fit(chosen, tmp_path / "run", splits=splits)

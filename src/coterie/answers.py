@@ -11,6 +11,7 @@ import torch
 from scipy.special import log_softmax, softmax
 
 from coterie.artifact import BASE_FILE, gate_record, load_ensemble, partition_of, read_outputs, rule_of
+from coterie.backbones.cut import tail_of, trunk_output
 from coterie.calibration import temperature
 from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
@@ -27,6 +28,7 @@ from coterie.controls import (
     read_flipped,
 )
 from coterie.data.splits import Splits
+from coterie.ensemble import SpecialistEnsemble
 from coterie.evaluation import Outputs
 from coterie.flops import inference_flops, training_flops
 from coterie.gate import Budget
@@ -195,10 +197,13 @@ class _Price:
         base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
         base_pass = inference_flops(ensemble.base, example)
         training, pass_S = base_training, np.zeros(partition.n_clusters)
+        inputs, trunk = _inputs_of_specialists(ensemble, example, base_pass)
+        epochs, views = settings.specialist.epochs, settings.specialist.views
         for name, network in ensemble.specialists.items():
             n_images = images_C[partition.classes(int(name))].sum()
-            training += training_flops(network, example) * n_images * settings.specialist.epochs
-            pass_S[int(name)] = inference_flops(network, example) / base_pass
+            steps = training_flops(network, inputs) * epochs + trunk * (min(views, epochs) or epochs)
+            training += steps * n_images
+            pass_S[int(name)] = inference_flops(network, inputs) / base_pass
         weights = {
             name: record.bytes
             for name, record in run.manifest.files.items()
@@ -209,6 +214,18 @@ class _Price:
     def cost(self, runs_S: FloatArray) -> Cost:
         """Where the specialists are run for a share ``runs_S`` of the samples each."""
         return Cost(self.training, 1 + float(self.pass_S @ runs_S), self.storage)
+
+
+def _inputs_of_specialists(
+    ensemble: SpecialistEnsemble, example: torch.Tensor, base_pass: float
+) -> tuple[torch.Tensor, float]:
+    """What specialists take for an example, and the operations that a trunk makes it with."""
+    if ensemble.cut is None:
+        return example, 0.0
+    with torch.no_grad(), trunk_output(ensemble.base, ensemble.cut) as output:
+        ensemble.base(example.to(ensemble.fabric.device))
+    features = output()
+    return features, base_pass - inference_flops(tail_of(ensemble.base, ensemble.cut, example), features)
 
 
 def _outputs(run: Run, split: str, flip: bool) -> Outputs:

@@ -30,7 +30,7 @@ from coterie.partition import IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
 from coterie.rule import Rule
 from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
-from coterie.specialist import make_specialist
+from coterie.specialist import as_asked, make_specialist
 from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"
@@ -101,6 +101,7 @@ def load_ensemble(
         specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
         if specialist is not None:
             run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, network)
+            specialist = as_asked(specialist, manifest.cut, preprocessing.example())
         specialists.append(specialist)
     return SpecialistEnsemble(
         network,
@@ -110,6 +111,7 @@ def load_ensemble(
         rule_of(manifest),
         preprocessing,
         hardware or settings.hardware,
+        manifest.cut,
     )
 
 

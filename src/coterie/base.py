@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
 from coterie.backbones.libraries import build_transformers, is_function, load_transformers
 from coterie.backbones.output import Part
+from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.backbones.weights import load_weights
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError, BackboneError
@@ -33,13 +34,14 @@ CLEARLY = 0.05
 class Base:
     """A network from inputs (B, ...) to logits (B, C), its head, and whether it came trained.
 
-    ``record``: what it takes, besides its name and weights, to build it again.
+    ``record``: what it takes, besides its name and weights, to build it again; ``part``: what its specialists train.
     """
 
     network: nn.Module
     head: Head
     trained: bool
     record: NetworkRecord
+    part: TrainedPart = WHOLE
 
 
 def name_of_module(network: nn.Module) -> str:

@@ -175,6 +175,12 @@ class SpecialistSettings(TrainingSettings):
         description="all | head | last-N (the last N parts, of which the head is one) | NAME (a module of the network, "
         "with all that runs after it); the rest stays the base's, running statistics included",
     )
+    views: int = Field(
+        4,
+        ge=0,
+        description="where not all is trained: augmented views of each sample for which the output of the part before "
+        "is computed, once for all epochs; 0: anew in each epoch",
+    )
 
 
 class PartitionSettings(Settings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +19,12 @@ from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.rule import Rule
-from coterie.training import compute_logits, make_fabric
+from coterie.training import make_fabric
+from coterie.trunk import Ask, Panel
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
-
-# Rows wait until a specialist has a full batch: samples of one chunk are sorted by cluster before specialists see them.
-CHUNK = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +87,14 @@ class SpecialistEnsemble(nn.Module):
 
     Args:
         base: the base network, trained.
-        specialists: one network per cluster, or None for a cluster of one class.
+        specialists: one network per cluster, or None for a cluster of one class; where there is a ``cut``, tails.
         partition: the clusters.
         labels: names of the classes.
         rule: who is routed, and how answers are combined.
         preprocessing: from sample to input.
         hardware: device and precision.
+        cut: the module of the base whose output the specialists take, so that what runs before it is run once; None:
+            they take what the base takes.
     """
 
     def __init__(
@@ -107,6 +106,7 @@ class SpecialistEnsemble(nn.Module):
         rule: Rule,
         preprocessing: Preprocessing,
         hardware: HardwareSettings = HardwareSettings(),  # noqa: B008 - frozen
+        cut: str | None = None,
     ) -> None:
         super().__init__()
         if len(specialists) != partition.n_clusters:
@@ -120,6 +120,7 @@ class SpecialistEnsemble(nn.Module):
         self.rule = rule
         self.preprocessing = preprocessing
         self.hardware = hardware
+        self.cut = cut
         self.fabric: Fabric = make_fabric(hardware)
         self.to(self.fabric.device).eval()
 
@@ -127,15 +128,7 @@ class SpecialistEnsemble(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs as the base takes them, such as (B, channels, H, W), to values (B, C)."""
         inputs = inputs.to(self.fabric.device)
-        with self.fabric.autocast():
-            base_logits = self.base(inputs).float()
-
-        def ask(cluster: int, rows: IntArray) -> FloatArray:
-            with self.fabric.autocast():
-                answer: FloatArray = self.specialists[str(cluster)](inputs[rows]).float().cpu().numpy()
-            return answer
-
-        decision = self._decide(base_logits.cpu().numpy(), ask)
+        decision = self._decide(*self.panel.consult_inputs(inputs))
         base_NC = self.rule.base_logits(decision.base_logits_NC)
         values = np.where(decision.routed_N[:, None], _log(decision.proba_NC), base_NC)
         return torch.from_numpy(values).to(inputs.device)
@@ -146,8 +139,8 @@ class SpecialistEnsemble(nn.Module):
         Raises:
             InputError: the samples have another form than the networks take.
         """
-        samples = self.preprocessing.check(raw)
-        chunks = [self._decide_chunk(samples.take(rows)) for rows in torch.arange(len(samples)).split(CHUNK)]
+        samples, panel = self.preprocessing.check(raw), self.panel
+        chunks = [self._decide(*panel.consult(samples.take(rows))) for rows in panel.chunks(samples)]
         return Decision(*(np.concatenate(parts) for parts in zip(*(vars(c).values() for c in chunks), strict=True)))
 
     def predict_proba(self, raw: Any) -> FloatArray:
@@ -165,24 +158,16 @@ class SpecialistEnsemble(nn.Module):
 
     def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
         """What base and *all* specialists say of labelled samples, asked or not: S + 1 passes."""
-        samples = self.preprocessing.check(samples)
-        packed_NM = np.zeros((len(samples), int(self.partition.size_S.sum())), dtype=np.float32)
-        for name, network in self.specialists.items():
-            columns = self.partition.columns(int(name))
-            packed_NM[:, columns] = compute_logits(self.fabric, network, samples, self.preprocessing)
-        return Outputs(compute_logits(self.fabric, self.base, samples, self.preprocessing), packed_NM, label_N)
+        base_NC, packed_NM = self.panel.hear_all(self.preprocessing.check(samples), self.partition)
+        return Outputs(base_NC, packed_NM, label_N)
 
-    def _decide_chunk(self, samples: Samples) -> Decision:
-        base_logits_NC = compute_logits(self.fabric, self.base, samples, self.preprocessing)
+    @property
+    def panel(self) -> Panel:
+        """Base and specialists as they are asked."""
+        specialists = {int(name): network for name, network in self.specialists.items()}
+        return Panel(self.fabric, self.base, specialists, self.preprocessing, self.cut)
 
-        def ask(cluster: int, rows: IntArray) -> FloatArray:
-            some = samples.take(torch.from_numpy(rows))
-            return compute_logits(self.fabric, self.specialists[str(cluster)], some, self.preprocessing)
-
-        return self._decide(base_logits_NC, ask)
-
-    def _decide(self, base_logits_NC: FloatArray, ask: Callable[[int, IntArray], FloatArray]) -> Decision:
-        """``ask(cluster, rows)`` gives the logits of a cluster's specialist for some rows."""
+    def _decide(self, base_logits_NC: FloatArray, ask: Ask) -> Decision:
         partition = self.partition
         question = self.rule.ask(base_logits_NC, partition)
         asked_NS = question.asked(question.routed_N)

@@ -37,6 +37,7 @@ from coterie.artifact import (
     write_rule,
 )
 from coterie.backbones import Head
+from coterie.backbones.cut import trunk_output
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
@@ -48,7 +49,7 @@ from coterie.data.splits import Split, Splits
 from coterie.embedding import LabelEmbedding
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
-from coterie.errors import ArtifactError
+from coterie.errors import ArtifactError, SettingsError
 from coterie.evaluation import FloatArray, Outputs
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
@@ -71,10 +72,11 @@ from coterie.run_folder import (
     differences,
     weights_beyond,
 )
-from coterie.specialist import make_specialist
+from coterie.specialist import as_asked, make_specialist
 from coterie.together import RankWatch, leave
 from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train
+from coterie.trunk import Panel
 from coterie.tune import Request, Tuning, tune
 from coterie.watch import StageWatch, Watch
 
@@ -177,21 +179,26 @@ class Job:
         self, split: SplitName, base: nn.Module, partition: Partition, specialists: list[nn.Module | None]
     ) -> Outputs:
         """What base and all specialists say of a split."""
-        label_N = getattr(self.splits, split).labels_N.numpy()
-        packed_NM = np.zeros((len(label_N), int(partition.size_S.sum())), dtype=np.float32)
-        for cluster, specialist in enumerate(specialists):
-            if specialist is not None:
-                file = specialist_file(partition.n_clusters, cluster)
-                packed_NM[:, partition.columns(cluster)] = self.logits(file, specialist, split)
-        return Outputs(self.logits(BASE_FILE, base, split), packed_NM, label_N)
+        data: Split = getattr(self.splits, split)
+        base_NC, label_N = self.logits(BASE_FILE, base, split), data.labels_N.numpy()
+        trained = {cluster: network for cluster, network in enumerate(specialists) if network is not None}
+        cut = self.run.manifest.cut
+        if cut is not None:
+            panel = Panel(self.fabric, base, trained, self.splits.preprocessing, cut)
+            return Outputs(base_NC, panel.hear_all(data.samples, partition)[1], label_N)
+        packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
+        for cluster, specialist in trained.items():
+            file = specialist_file(partition.n_clusters, cluster)
+            packed_NM[:, partition.columns(cluster)] = self.logits(file, specialist, split)
+        return Outputs(base_NC, packed_NM, label_N)
 
-    def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head) -> None:
+    def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head, part: TrainedPart) -> None:
         """Train those that an earlier start did not finish, and keep their weights in their files."""
         hardware = self.settings.hardware
         materials = Materials(
             {BASE_FILE: base},
             head,
-            trained_part(base, head, self.splits.preprocessing.example(), self.settings.specialist.trainable),
+            part,
             self.splits.train,
             self.splits.preprocessing,
             augmentation_of(self.settings, self.splits),
@@ -201,11 +208,12 @@ class Job:
         )
         todo = [task for task in tasks if not self.run.has(task.file)]
         self.limits.check()
+        views_bytes = self._views_bytes(todo, base, part)
 
         def desk_of(number: int) -> Desk:
             return Desk(LimitedProgress(self.progress.lane(), self.limits), self._checkpoint(todo[number].file))
 
-        demand = self._demand(base)
+        demand = self._demand(base, views_bytes)
         engine = make_engine(self.engine, len(todo), demand)
         with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
             for outcome in outcomes:
@@ -218,7 +226,31 @@ class Job:
             others = [title for title in history if title not in titles]
             self.run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
 
-    def _demand(self, base: nn.Module) -> Demand:
+    def _views_bytes(self, tasks: Sequence[TrainingTask], base: nn.Module, part: TrainedPart) -> int:
+        """What one task holds at most of the trunk's output.
+
+        Raises:
+            SettingsError: more than data may take in memory.
+        """
+        if part.cut is None or not self.settings.specialist.views or not tasks:
+            return 0
+        count_C = torch.bincount(self.splits.train.labels_N)
+        n_samples = max(int(count_C[list(task.classes)].sum()) for task in tasks)
+        example = self.splits.preprocessing.example()[:1]
+        with torch.inference_mode(), trunk_output(base.eval(), part.cut) as output, self.fabric.autocast():
+            base(example.to(self.fabric.device))
+            view_bytes = n_samples * output().nbytes
+        settings = self.settings.specialist
+        views, limit = min(settings.views, settings.epochs), self.settings.data.memory_gib
+        if views * view_bytes > limit * 2**30:
+            raise SettingsError(
+                f"specialist.views = {settings.views}: what {part.cut} gives for the largest cluster takes "
+                f"{view_bytes / 2**30:.2g} GiB a view, and --data.memory-gib is {limit:g}; allowed: more memory, or up "
+                f"to {int(limit * 2**30 // view_bytes)} views (0 computes it anew in each epoch)"
+            )
+        return views * view_bytes
+
+    def _demand(self, base: nn.Module, views_bytes: int) -> Demand:
         """What a specialist needs, and how long all should take, by what the base took."""
         settings, on_gpu = self.settings, self.fabric.device.type == "cuda"
         partitions = len(settings.partition.clusters)
@@ -227,7 +259,7 @@ class Job:
         return Demand(
             settings.hardware.specialist_threads,
             int(on_gpu),
-            MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes,
+            MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes + views_bytes,
             share * self.run.manifest.seconds.get(BASE_FILE, 0.0)
             or math.inf,  # of a base that came trained, nobody knows
         )
@@ -337,6 +369,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
         head=HeadRecord(**vars(head)),
         network=prepared.record,
         disk_bytes=disk_bound(settings, splits, prepared.network),
+        cut=prepared.part.cut,
     )
     if note := run.note_versions():
         job.progress.note(note)
@@ -350,13 +383,15 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
     if prepared.trained:
         refuse_other_order(base_validation_NC, splits.validation.labels_N.numpy())
     partitions = _partitions(job, LabelEmbedding.from_head(head.of(network)), base_validation_NC)
-    return complete(job, network, head, partitions)
+    return complete(job, network, head, prepared.part, partitions)
 
 
-def complete(job: Job, network: nn.Module, head: Head, partitions: list[Partition]) -> SpecialistEnsemble:
+def complete(
+    job: Job, network: nn.Module, head: Head, part: TrainedPart, partitions: list[Partition]
+) -> SpecialistEnsemble:
     """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
     settings, splits = job.settings, job.splits
-    job.train_specialists(specialist_tasks(settings, partitions), network, head)
+    job.train_specialists(specialist_tasks(settings, partitions), network, head, part)
     groupings = [_make_grouping(job, network, head, partition) for partition in partitions]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
@@ -367,6 +402,7 @@ def complete(job: Job, network: nn.Module, head: Head, partitions: list[Partitio
         chosen.tuning.rule,
         splits.preprocessing,
         settings.hardware,
+        job.run.manifest.cut,
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
@@ -487,8 +523,8 @@ def prepare_base(
             settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
         )
         base = Base(network, head, False, manifest.network or NetworkRecord())
-    trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
-    return base
+    part = trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
+    return replace(base, part=part)
 
 
 def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
@@ -570,7 +606,7 @@ def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) 
             continue
         specialist = make_specialist(base, head, classes)
         job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, base)
-        specialists.append(specialist)
+        specialists.append(as_asked(specialist, job.run.manifest.cut, job.splits.preprocessing.example()))
     validation = job.outputs("validation", base, partition, specialists)
     tuning = tune(validation, partition, Request.of(job.settings.gate), job.settings.seed)
     return Grouping(partition, specialists, validation, tuning)

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
+from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
@@ -76,11 +76,15 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
         workers=0,
         balanced=settings.data.sampling == "balanced",
     )
-    part = trained_part(network, base.head, splits.preprocessing.example(), settings.specialist.trainable)
+    part = base.part
     step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
     if part is not WHOLE:
         part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, part)
     image_seconds = _time_inference(fabric, network, splits)
+    if part.cut is not None and 0 < settings.specialist.views < settings.specialist.epochs:
+        # The trunk, which was timed in each step, is run once a view.
+        skipped = 1 - settings.specialist.views / settings.specialist.epochs
+        part_seconds = max(part_seconds - skipped * image_seconds * batches.batch_size, 0.0)
     stages = []
     if not base.trained and base_run is None:
         stages.append(_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size))

@@ -81,7 +81,9 @@ def refit(
     splits = _with_images(old, source, labels, allowed=allowed, where=f"cluster {cluster}")
     file = specialist_file(partition.n_clusters, cluster)
     ensemble, head = load_ensemble(path, trust=trust), _head(old)
-    specialist = ensemble.specialists[str(cluster)] if further else make_specialist(ensemble.base, head, classes)
+    specialist = make_specialist(ensemble.base, head, classes)
+    if further:
+        old.read_weights(file, specialist, ensemble.base)
     with hold(run.path):
         run = _begin(old, run.path, change)  # another process may have written since
         if run.manifest.complete:
@@ -293,7 +295,8 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
 
 def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
     write_head(job.run, head.of(base))
-    return complete(job, base, head, [partition])
+    part = trained_part(base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable)
+    return complete(job, base, head, part, [partition])
 
 
 def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
@@ -307,5 +310,6 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
         train_counts=splits.train_counts,
         head=old.manifest.head,
         network=old.manifest.network,
+        cut=old.manifest.cut,
     )
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

@@ -172,7 +172,9 @@ class ChangeRecord(_Frozen):
 
 
 class Manifest(_Frozen):
-    """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class."""
+    """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class;
+    ``cut``: the module of the base whose output the specialists' tails take, if they have only those.
+    """
 
     format: Literal[2] = FORMAT
     complete: bool = False
@@ -181,6 +183,7 @@ class Manifest(_Frozen):
     data: DataRecord | None = None
     train_counts: tuple[int, ...] = ()
     head: HeadRecord | None = None
+    cut: str | None = None
     network: NetworkRecord | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None

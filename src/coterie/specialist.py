@@ -6,9 +6,10 @@ import copy
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from coterie.backbones import Head, replace_head
+from coterie.backbones.cut import tail_of
 from coterie.partition import IntArray
 
 
@@ -20,3 +21,8 @@ def make_specialist(base: nn.Module, head: Head, classes: IntArray) -> nn.Module
     specialist = copy.deepcopy(base)
     replace_head(specialist, head, torch.from_numpy(np.ascontiguousarray(classes)))
     return specialist
+
+
+def as_asked(specialist: nn.Module, cut: str | None, example: Tensor) -> nn.Module:
+    """A specialist as an ensemble holds it: its tail where there is a trunk to share, else whole."""
+    return specialist if cut is None else tail_of(specialist.eval(), cut, example)

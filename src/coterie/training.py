@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -34,6 +35,8 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 # Losses are read back from the device in blocks: reading each one would stall a GPU.
 STEPS_PER_READ = 10
+# Of passes without training.
+BATCH_SIZE = 500
 NO_STEPS = np.zeros((0, 2), dtype=np.float32)
 # Trainings of neighbouring seeds draw their dropout from streams this far apart.
 SEED_STRIDE = 1_000_003
@@ -234,13 +237,19 @@ class _Meter:
 
 
 @torch.inference_mode()
+def plain_passes(
+    fabric: Fabric, network: nn.Module, samples: Samples, preprocessing: Preprocessing, batch_size: int = BATCH_SIZE
+) -> Iterator[Tensor]:
+    """Logits of all samples, in order, not augmented, a batch at a time: float32 on the CPU."""
+    network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for inputs in plain_batches(samples, preprocessing, batch_size, fabric.device):
+        with fabric.autocast():
+            logits = network(inputs)
+        yield logits.float().cpu()
+
+
 def compute_logits(
-    fabric: Fabric, network: nn.Module, samples: Samples, preprocessing: Preprocessing, batch_size: int = 500
+    fabric: Fabric, network: nn.Module, samples: Samples, preprocessing: Preprocessing, batch_size: int = BATCH_SIZE
 ) -> NDArray[np.float32]:
     """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
-    network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with fabric.autocast():
-        batches = [
-            network(inputs).float().cpu() for inputs in plain_batches(samples, preprocessing, batch_size, fabric.device)
-        ]
-    return torch.cat(batches).numpy()
+    return torch.cat(list(plain_passes(fabric, network, samples, preprocessing, batch_size))).numpy()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from coterie.backbones.cut import can_be_cut
 from coterie.backbones.head import Head
 from coterie.backbones.probe import evaluating, fitting, hooked, run
 from coterie.errors import BackboneError
@@ -21,12 +22,14 @@ class TrainedPart:
     """Which part of a network is trained; the rest stays as it is, running statistics and dropout included.
 
     ``parameters``: names of those trained, besides the head's own at the paths ``head``; None for all that the network
-    itself leaves trainable. ``still``: paths of the modules that run before the trained part.
+    itself leaves trainable. ``still``: paths of the modules that run before the trained part. ``cut``: the module after
+    which the network can be cut in two before anything is trained (see ``tail_of``); None where it cannot.
     """
 
     parameters: frozenset[str] | None = None
     head: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
+    cut: str | None = None
 
     def trains(self, name: str) -> bool:
         """Whether a parameter is trained."""
@@ -35,16 +38,18 @@ class TrainedPart:
         return any(name == path or name.startswith(f"{path}.") for path in self.head)
 
     def freeze(self, network: nn.Module) -> None:
-        """Put a network that was set to training in order: what is not trained has no gradient, and what runs before
-        the trained part is in evaluation mode. Nothing is thawed that was frozen already.
+        """Put a network, or a tail of it, that was set to training in order: what is not trained has no gradient, and
+        what runs before the trained part is in evaluation mode. Nothing is thawed that was frozen already.
         """
         if self.parameters is None:
             return
         for name, parameter in network.named_parameters():
             if not self.trains(name):
                 parameter.requires_grad_(False)
-        for path in self.still:
-            network.get_submodule(path).eval()
+        still = set(self.still)
+        for path, module in network.named_modules():
+            if path in still:
+                module.eval()
 
 
 WHOLE = TrainedPart()
@@ -68,7 +73,9 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
     heads = (head.path, *head.more)
     order = _Order.of(network, example)
     if choice in {"head", "last-1"}:
-        return TrainedPart(frozenset(), heads, tuple(path for path in order.ended if not _holds(path, heads)))
+        still = tuple(path for path in order.ended if not _holds(path, heads))
+        begin = min((order.start_of(path) for path in heads if path in order.started), default=1 << 62)
+        return TrainedPart(frozenset(), heads, still, _cut_before(network, head, example, order, begin))
     if match := re.fullmatch(r"last-(\d+)", choice):
         starts = _part_starts(network, head, example, order)
         wanted = int(match[1]) - 1
@@ -87,7 +94,8 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
             f"module, such as {names}"
         )
     trained = {name for name, time in order.first_use(network).items() if time >= begin}
-    return TrainedPart(frozenset(trained), heads, tuple(p for p, time in order.ended.items() if time < begin))
+    still = tuple(path for path, time in order.ended.items() if time <= begin)
+    return TrainedPart(frozenset(trained), heads, still, _cut_before(network, head, example, order, begin))
 
 
 def cut_points(network: nn.Module, head: Head, example: Tensor) -> tuple[str, ...]:
@@ -162,6 +170,12 @@ def _part_starts(network: nn.Module, head: Head, example: Tensor, order: _Order)
             starts.append(last_end)
         last_end = end if starts else last_end
     return starts
+
+
+def _cut_before(network: nn.Module, head: Head, example: Tensor, order: _Order, begin: int) -> str | None:
+    """The last cut point that has ended when the trained part begins, if the network can be cut there."""
+    before = [path for path, end in _cuts(network, head, example, order) if end <= begin]
+    return before[-1] if before and can_be_cut(network, before[-1], example) else None
 
 
 def _cuts(network: nn.Module, head: Head, example: Tensor, order: _Order) -> list[tuple[str, int]]:

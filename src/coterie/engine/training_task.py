@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from coterie.backbones import Head
+from coterie.backbones.cut import tail_of
 from coterie.backbones.parts import TrainedPart
-from coterie.config import HardwareSettings, TrainingSettings
+from coterie.config import HardwareSettings, SpecialistSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Desk, Task
 from coterie.inputs import Preprocessing
 from coterie.specialist import make_specialist
 from coterie.training import EpochRecord, make_fabric, train
+from coterie.trunk import TrunkBatches
 from coterie.watch import StageWatch
 
 
@@ -66,7 +68,7 @@ class TrainingTask(Task[Materials, Trained]):
     file: str
     start: str
     classes: tuple[int, ...]
-    training: TrainingSettings
+    training: SpecialistSettings
     seed: int
     checkpoint_every: int | None
     threads: int
@@ -87,9 +89,14 @@ class TrainingTask(Task[Materials, Trained]):
         fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
         desk.progress.stage(self.title, self.training.epochs * len(batches))
         watch = StageWatch(desk.checkpoint, self.checkpoint_every)
+        trained, cut = network, shared.part.cut
+        if cut is not None and self.training.views:
+            batches = TrunkBatches(batches, fabric, network, cut, min(self.training.views, self.training.epochs))
+            shared.part.freeze(network.train())
+            trained = tail_of(network, cut, shared.preprocessing.example())
         history = train(
             fabric,
-            network,
+            trained,
             batches,
             self.training,
             desk.progress,

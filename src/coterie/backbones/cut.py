@@ -1,0 +1,106 @@
+"""A network cut in two: a trunk that is run once, and tails that go on from what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from typing_extensions import override
+
+from coterie.backbones.probe import evaluating, fitting, hooked
+from coterie.errors import BackboneError
+
+
+class _Rest(nn.Module):
+    """A network, on an example, as a function of what its module at the cut gives."""
+
+    def __init__(self, network: nn.Module, example: Tensor, tracer: _FromTheCut) -> None:
+        super().__init__()
+        self.network = network
+        self.example = example
+        self.tracer = tracer
+
+    def forward(self, features: Tensor) -> Any:
+        self.tracer.features = features
+        return self.network(self.example)
+
+
+class _FromTheCut(fx.Tracer):
+    """Runs a network up to the cut, and records what it does from there on. Modules are taken as they are."""
+
+    features: Any
+
+    def __init__(self, cut: nn.Module) -> None:
+        super().__init__()
+        self.cut = cut
+
+    @override
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+    @override
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if m is self.cut:
+            return self.features
+        recorded = any(isinstance(each, fx.Proxy) for each in torch.utils._pytree.tree_leaves((args, kwargs)))
+        return super().call_module(m, forward, args, kwargs) if recorded else forward(*args, **kwargs)
+
+    @override
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val  # a parameter is recorded where something recorded uses it
+
+
+def tail_of(network: nn.Module, cut: str, example: Tensor) -> nn.Module:
+    """All of a network that runs after the module ``cut``, as a network of its own: from that module's output to the
+    network's. It holds the network's own modules under their own names, so that to train it is to train the network.
+
+    Args:
+        network: any, in training mode or not, as the tail is to be; its trunk in evaluation mode. What it does between
+            its modules, after the cut, must not depend on the values in its tensors.
+        cut: the path of a module whose output is all that the rest needs to know of the input (see ``cut_points``).
+        example: inputs of shape (B, ...), on which it is run up to the cut.
+
+    Raises:
+        BackboneError: the network's own code cannot be followed, or the rest looks at the input again.
+    """
+    refused = BackboneError(f"{type(network).__name__} cannot be cut in two behind its module {cut}")
+    tracer = _FromTheCut(network.get_submodule(cut))
+    try:
+        with torch.no_grad():
+            graph = tracer.trace(_Rest(network, fitting(example, network), tracer))
+    except Exception as error:  # a network's own code, given a stand-in for a tensor, can raise anything
+        raise refused from error
+    for node in graph.nodes:
+        if node.op in {"call_module", "get_attr"}:
+            if not node.target.startswith("network."):  # a tensor that was made on the way to the cut
+                raise refused
+            node.target = node.target.removeprefix("network.")
+    return fx.GraphModule(network, graph)
+
+
+def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
+    """Whether ``tail_of`` gives, from the trunk's output, what the whole network gives, bit for bit: also for inputs
+    that it was not made with, and another number of them.
+    """
+    other = fitting(example.flip(0)[:1], network)
+    with evaluating(network), trunk_output(network, cut) as output:
+        try:
+            tail = tail_of(network, cut, example)
+            return torch.equal(network(other), tail(output()))
+        except (BackboneError, RuntimeError):
+            return False
+
+
+@contextmanager
+def trunk_output(network: nn.Module, cut: str) -> Iterator[Callable[[], Tensor]]:
+    """While it is open, what it gives returns the output of the module ``cut`` in the network's latest pass."""
+    latest: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: Any) -> None:
+        latest[:] = [output.clone()]  # what follows may work in place
+
+    with hooked({network.get_submodule(cut): keep}):
+        yield lambda: latest[0]
