@@ -1,6 +1,7 @@
 """Ray: a cluster of three nodes on this machine, bound to the loopback address, which ends with the tests."""
 
 import os
+import shutil
 import socket
 import threading
 import warnings
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 
 import coterie
+from coterie.compare import compare_run
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, cluster
 from coterie.engine.cluster import RayCluster
 from coterie.errors import EngineError, LimitError, PartitionError
 from coterie.progress import Progress
+from coterie.run_folder import Run
 from coterie.runs import FitTask, fit_all
 from test_engine_local import InSpecialists, Recorder, Square
 from test_pipeline import changed, weights
@@ -129,6 +132,15 @@ def test_whole_runs_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings
     with pytest.raises(PartitionError, match="9 clusters of 8 classes"):
         failed.unwrap()
     assert weights(done.unwrap()) == weights(tmp_path / "first")
+
+
+def test_controls_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
+    coterie.fit(settings, tmp_path / "run", splits=splits)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    local, ray = EngineSettings(workers=1), EngineSettings(engine="ray", address=three_nodes.address)
+    for name, engine in (("run", local), ("copy", ray)):
+        compare_run(Run.open_complete(tmp_path / name), splits, members=1, engine=engine)
+    assert weights(tmp_path / "copy" / "controls") == weights(tmp_path / "run" / "controls")
 
 
 def test_a_limit_ends_the_tasks_of_a_cluster_and_the_next_start_ends_with_the_same_bits(

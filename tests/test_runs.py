@@ -9,7 +9,7 @@ from coterie.data.splits import Splits
 from coterie.errors import EngineError, PartitionError
 from coterie.progress import Progress
 from coterie.run_folder import Run
-from coterie.runs import FitTask, fit_all
+from coterie.runs import FitTask, as_task, demand_of, fit_all
 from test_pipeline import changed, weights
 
 
@@ -48,6 +48,13 @@ def test_a_failure_in_one_run_loses_none_of_the_others(
     assert Run.open_complete(tmp_path / "study/two").read("base.safetensors")
     assert ["two: specialist 0 of 2", "two: specialist 1 of 2", "two: evaluation"] in progress.lanes
     assert torch.get_num_threads() == 1
+
+
+def test_a_run_takes_the_same_threads_whoever_does_it(settings: FitSettings) -> None:
+    unset = changed(settings, hardware={**settings.hardware.model_dump(), "threads": None})
+    assert as_task(unset).hardware.threads == 1
+    assert as_task(changed(settings, hardware={"threads": 3})).hardware.threads == 3
+    assert demand_of([unset, changed(settings, hardware={"threads": 3})]).threads == 3
 
 
 def test_a_folder_that_a_node_does_not_see_is_an_error(
