@@ -479,6 +479,15 @@ def test_the_options_of_fit_are_these() -> None:
         ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups"}),
         ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
+        (
+            "compare",
+            {"logits", "superclasses", "members", "train", "allow-shared", "json", "engine", "address", "workers"},
+        ),
+        (
+            "reproduce",
+            {"out", "recipe", "seeds", "first-seed", "source", "superclasses", "tables-only", "dry-run"}
+            | {"engine", "address", "workers"},
+        ),
     ],
 )
 def test_the_options_of_other_commands_are_these(command: str, expected: set[str]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from sklearn.metrics import adjusted_rand_score
 
 from conftest import hears_ctrl_c
@@ -197,6 +198,17 @@ def test_few_classes_are_drawn_too(n_classes: int, clusters: int, tmp_path: Path
     np.save(tmp_path / "emb.npy", np.random.default_rng(0).normal(size=(n_classes, 4)))
     assert partition(tmp_path / "emb.npy", "--clusters", clusters, "--out", tmp_path / "out") == 0
     assert json.loads((tmp_path / "out" / "partition.json").read_text())["n_clusters"] == clusters
+
+
+def test_half_precision_and_columns_first_are_taken_as_they_are(tmp_path: Path) -> None:
+    vectors_CD, truth = planted_vectors(60, 4, 0.4)
+    np.save(tmp_path / "f16.npy", np.asfortranarray(vectors_CD.astype(np.float16)))
+    save_file({"rows": torch.from_numpy(vectors_CD).to(torch.bfloat16)}, tmp_path / "bf16.safetensors")
+    for file in ("f16.npy", "bf16.safetensors"):
+        out = tmp_path / f"out of {file}"
+        assert partition(tmp_path / file, "--clusters", 4, "--out", out) == 0
+        found = json.loads((out / "partition.json").read_text())["cluster_of_class"]
+        assert adjusted_rand_score(truth, found) == 1.0
 
 
 def test_many_classes_are_drawn_by_density() -> None:

@@ -17,7 +17,6 @@ from coterie.reproduce import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures,
 from coterie.reproduction import Reproduction, summarise
 from coterie.run_folder import Run
 
-
 HERE = EngineSettings(workers=1)
 
 
