@@ -24,6 +24,7 @@ from record import write
 TINY = Path(__file__).parents[1] / "examples" / "tiny.yaml"
 # A start lives for at most this share of an uninterrupted run, so that most are killed and each run takes several.
 LONGEST_SHARE = 0.6
+MOST_FAILURES = 5
 
 
 @dataclass
@@ -101,7 +102,7 @@ def main(n_kills: int, folder: Path) -> None:
             sys.exit(f"the uninterrupted run failed: {last_line(whole)}")
         account.life = time.monotonic() - began
     expected = result(whole)
-    while len(account.kills) < n_kills or account.finished == 0:
+    while (len(account.kills) < n_kills or account.finished == 0) and len(account.failures) < MOST_FAILURES:
         kept.write_text(json.dumps(asdict(account)))
         out = folder / str(account.finished)
         process = processes.Process(target=fit, args=(out,))
