@@ -135,7 +135,7 @@ def test_a_limit_stops_all_ranks_and_the_next_start_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_others_within_a_minute_and_is_named(tmp_path: Path) -> None:
+def test_a_rank_that_dies_ends_the_others_and_is_named(tmp_path: Path) -> None:
     command = torchrun(tmp_path / "script.py", tmp_path / "two", "dies")
     launcher = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + SECONDS_TO_START
@@ -143,7 +143,8 @@ def test_a_rank_that_dies_ends_the_others_within_a_minute_and_is_named(tmp_path:
         assert launcher.poll() is None, launcher.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    _, error = launcher.communicate(timeout=60)  # the minute
+    # Left alone, the others would wait for half an hour. How soon they end: benchmarks/ddp.py.
+    _, error = launcher.communicate(timeout=SECONDS_TO_START)
     assert launcher.returncode != 0
     assert "rank      : 1 (local_rank: 1)" in error
     assert "Signal 9" in error
