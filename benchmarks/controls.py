@@ -20,14 +20,14 @@ def table(rows: tuple[SeedsRow, ...]) -> list[str]:
     """One row per classifier."""
     lines = [
         (
-            "| classifier | top-1 | gain | lead over the best control | top-3 | nll | ece | aurc | training | passes "
-            "| size |"
+            "| classifier | top-1 | gain | lead over the best control | top-3 | nll | ece | brier | aurc | training "
+            "| passes | size |"
         ),
-        "|---" * 11 + "|",
+        "|---" * 12 + "|",
     ]
     for row in rows:
         lead = "" if row.lead is None else show_gain(row.lead)
-        scores = (row.scores.nll, row.scores.ece, row.scores.aurc)
+        scores = (row.scores.nll, row.scores.ece, row.scores.brier, row.scores.aurc)
         costs = (row.cost.training, row.cost.inference, row.cost.storage)
         cells = [row.name + (" + flips" if row.flips else ""), show_share(row.top1), show_gain(row.gain), lead]
         cells += [f"{100 * row.scores.top3:.2f}", *(f"{v:.3f}" for v in scores), *(f"{v:.2f}" for v in costs)]

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import record
+from controls import table
 from coterie.data import load
 from coterie.reproduce import Study, gather, recipe
 from coterie.reproduction import Reproduction
@@ -35,17 +36,8 @@ def markdown(result: Reproduction) -> str:
         "|---" * (len(heading) + 2) + "|",
         *(f"| {title} | " + " | ".join(values) + f" | {last} |" for title, values, last in rows),
         "",
-        "| classifier | top-1 | gain | lead over the best control | nll | ece | training | passes | size |",
-        "|---" * 9 + "|",
+        *table(result.table),
     ]
-    for row in result.table:
-        name = row.name + (" + flips" if row.flips else "")
-        lead = "" if row.lead is None else show_gain(row.lead)
-        figures = (row.scores.nll, row.scores.ece)
-        costs = (row.cost.training, row.cost.inference, row.cost.storage)
-        cells = [name, show_share(row.top1), show_gain(row.gain), lead]
-        cells += [f"{value:.3f}" for value in figures] + [f"{value:.2f}" for value in costs]
-        lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "Which claims hold:", ""]
     lines += [f"- *{claim}.* {found}" for claim, found in result.claims]
     lines += ["", "Notes:", ""]

@@ -443,6 +443,7 @@ def test_the_options_of_fit_are_these() -> None:
         *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
         "specialist.trainable",
         "specialist.views",
+        "specialist.bits",
         *(
             "partition.method",
             "partition.clusters",

@@ -330,15 +330,21 @@ def tails(settings: FitSettings, **values: object) -> FitSettings:
     return changed(settings, specialist=specialist)
 
 
-@pytest.mark.parametrize("views", [0, 2])
-def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path, settings, splits, views) -> None:
-    ensemble = coterie.fit(tails(settings, views=views), tmp_path / "run", splits=splits)
+@pytest.mark.parametrize(("views", "bits"), [(0, 32), (2, 32), (2, 4)])
+def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path, settings, splits, views, bits) -> None:
+    ensemble = coterie.fit(tails(settings, views=views, bits=bits), tmp_path / "run", splits=splits)
     run = Run.open_complete(tmp_path / "run")
-    assert ensemble.cut == run.manifest.cut == "stage2"
+    assert ensemble.cut == run.manifest.trunk.cut == "stage2"
+    assert 0.2 < run.manifest.trunk.pass_cost < 0.8
+    report = artifact.read_reports(run)["test"]
+    asked = artifact.read_outputs(run, "test").pass_cost * report.routed_fraction * ensemble.rule.combiner.top
+    assert report.mean_passes == pytest.approx(1 + asked)
     base_names = set(run.read_tensors(artifact.BASE_FILE))
     kept = run.read_tensors(artifact.specialist_file(ensemble.partition.n_clusters, 0))
     assert {name.split(".")[0] for name in kept} == {"stage3", "head"}
-    assert set(kept) <= base_names
+    assert set(kept) <= base_names or bits < 32
+    whole_bytes = sum(p.nbytes for p in ensemble.base.stage3.parameters())
+    assert sum(tensor.nbytes for tensor in kept.values()) < whole_bytes * (1.2 if bits == 32 else 0.3)
     # Against the whole networks, written out.
     outputs, partition = artifact.read_outputs(run, "test"), ensemble.partition
     head = Head(**run.manifest.head.model_dump())

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from coterie.config import FitSettings
+from coterie.deltas import EXACT, encode
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
 from coterie.inputs import ImagePreprocessing
-from coterie.run_folder import FORMAT, Run, weights_beyond
+from coterie.run_folder import FORMAT, Run
 
 
 @pytest.fixture
@@ -159,11 +160,12 @@ def test_forgotten_files_are_gone_from_folder_and_manifest(run: Run) -> None:
     assert Run.open_complete(run.path).manifest.files == {}
 
 
-def test_only_what_differs_from_a_base_is_kept(run: Run) -> None:
+@pytest.mark.parametrize("bits", [EXACT, 8])
+def test_only_what_differs_from_a_base_is_kept(run: Run, bits: int) -> None:
     base = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 5))
     changed = copy.deepcopy(base)
     changed[2] = nn.Linear(4, 2)
-    run.write_tensors("tail.safetensors", weights_beyond(base, changed.state_dict()))
+    run.write_tensors("tail.safetensors", encode(changed.state_dict(), base.state_dict(), bits))
     assert set(run.read_tensors("tail.safetensors")) == {"2.weight", "2.bias"}
     again = copy.deepcopy(changed)
     for parameter in again.parameters():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
         scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in base[flip]])
         add("base, calibrated", f"the base at temperature {scale:.2f}", "control", scaled, Cost(), flip)
 
-    own = _Price.of(run, splits)
+    own = Price.of(run, splits)
     for name, title, kind in (
         ("", "specialists", "specialists"),
         (CONFUSION, "confusion clusters", "partition"),
@@ -93,7 +93,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
             partition = partition_of(found.manifest)
             sizes = ", ".join(str(size) for size in partition.size_S.tolist())
             about = f"{partition.n_clusters} specialists for clusters of {sizes} classes"
-            price = own if found is run else _Price.of(found, splits)
+            price = own if found is run else Price.of(found, splits)
             for flip in flips:
                 pair, cost, rule = _routed(found, price, flip)
                 add(title, f"{about}: {rule}", kind, pair, cost, flip)
@@ -157,7 +157,7 @@ def _copy(run: Run, flip: bool) -> Pair:
     return _pair([softmax(_outputs(run, split, flip).packed_NM, axis=1) for split in SPLITS])
 
 
-def _routed(run: Run, price: _Price, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
+def _routed(run: Run, price: Price, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
     """The ensemble of a run by its own rule, or by the best that a request allows, and that rule in words. With flips,
     what a rule leaves open is chosen anew on validation.
     """
@@ -180,7 +180,7 @@ def _routed(run: Run, price: _Price, flip: bool, request: Request | None = None)
 
 
 @dataclass(frozen=True, eq=False)
-class _Price:
+class Price:
     """Of an ensemble, in the base's: all training, one pass of each cluster's specialist (S,), size on disk."""
 
     training: float
@@ -188,7 +188,7 @@ class _Price:
     storage: float
 
     @classmethod
-    def of(cls, run: Run, splits: Splits) -> _Price:
+    def of(cls, run: Run, splits: Splits) -> Price:
         """Count the operations of a finished run's networks."""
         settings, partition = FitSettings.from_values(run.manifest.settings), partition_of(run.manifest)
         ensemble = load_ensemble(run.path)
@@ -238,7 +238,7 @@ def _outputs(run: Run, split: str, flip: bool) -> Outputs:
     for cluster in range(partition.n_clusters):
         columns = partition.columns(cluster)
         packed_NM[:, columns] = _log_mean(plain.packed_NM[:, columns], flipped.packed_NM[:, columns])
-    return Outputs(_log_mean(plain.base_NC, flipped.base_NC), packed_NM, plain.label_N)
+    return replace(plain, base_NC=_log_mean(plain.base_NC, flipped.base_NC), packed_NM=packed_NM)
 
 
 def _log_mean(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def load_ensemble(
         specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
         if specialist is not None:
             run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, network)
-            specialist = as_asked(specialist, manifest.cut, preprocessing.example())
+            specialist = as_asked(specialist, cut_of(manifest), preprocessing.example())
         specialists.append(specialist)
     return SpecialistEnsemble(
         network,
@@ -111,7 +112,7 @@ def load_ensemble(
         rule_of(manifest),
         preprocessing,
         hardware or settings.hardware,
-        manifest.cut,
+        cut_of(manifest),
     )
 
 
@@ -120,6 +121,16 @@ def labels_of(manifest: Manifest) -> LabelSpace:
     if manifest.data is None:
         raise ArtifactError("the run holds no record of its classes: it was cut short before its data was read")
     return LabelSpace(manifest.data.classes)
+
+
+def cut_of(manifest: Manifest) -> str | None:
+    """The module of the base whose output the specialists of a run take; None where they are whole networks."""
+    return None if manifest.trunk is None else manifest.trunk.cut
+
+
+def pass_cost_of(manifest: Manifest) -> float:
+    """Operations of a specialist's pass in those of the base's."""
+    return 1.0 if manifest.trunk is None else manifest.trunk.pass_cost
 
 
 def train_counts_of(manifest: Manifest) -> IntArray | None:
@@ -227,7 +238,7 @@ def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
 
 def read_outputs(run: Run, split: str) -> Outputs:
     """The inverse of ``write_outputs``."""
-    return Outputs(**run.read_arrays(outputs_file(split)))
+    return Outputs(**run.read_arrays(outputs_file(split)), pass_cost=pass_cost_of(run.manifest))
 
 
 def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule, splits: Splits) -> None:
@@ -364,4 +375,5 @@ def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> O
             f"{source} has other classes than the run; they differ in: {', '.join(unknown[:10]) or 'order'}"
         )
     chosen = splits.validation if split == "validation" else splits.test
-    return ensemble.outputs(chosen.samples, chosen.labels_N.numpy())
+    outputs = ensemble.outputs(chosen.samples, chosen.labels_N.numpy())
+    return replace(outputs, pass_cost=pass_cost_of(run.manifest))

@@ -181,6 +181,9 @@ class SpecialistSettings(TrainingSettings):
         description="where not all is trained: augmented views of each sample for which the output of the part before "
         "is computed, once for all epochs; 0: anew in each epoch",
     )
+    bits: Literal[32, 8, 4, 3, 2] = Field(
+        32, description="of each difference from the base's weights that are kept: 32 keeps the weights as they are"
+    )
 
 
 class PartitionSettings(Settings):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -232,7 +232,8 @@ def read_flipped(run: Run, split: str) -> Outputs:
     """
     if not run.has(flipped_file(split)):
         raise ArtifactError(f"{run.path} has no logits of mirrored images")
-    return Outputs(**run.read_arrays(flipped_file(split)), label_N=read_outputs(run, split).label_N)
+    arrays = run.read_arrays(flipped_file(split))
+    return replace(read_outputs(run, split), base_NC=arrays["base_NC"], packed_NM=arrays["packed_NM"])
 
 
 def _write_logits(job: Job, logits: Callable[[Split], FloatArray], **others: Callable[[Split], FloatArray]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class Outputs:
     """What base and specialists say of N labelled samples.
 
     ``base_NC``: the base's logits; ``packed_NM``: every specialist's logits for every sample (see Partition);
-    ``label_N``: true classes.
+    ``label_N``: true classes; ``pass_cost``: operations of a specialist's pass in those of the base's, less than 1
+    where it goes on from the base's trunk.
 
     Raises:
         InputError: lengths differ, or a logit is not finite.
@@ -35,6 +36,7 @@ class Outputs:
     base_NC: FloatArray
     packed_NM: FloatArray
     label_N: IntArray
+    pass_cost: float = 1.0
 
     def __post_init__(self) -> None:
         n = len(self.label_N)
@@ -48,7 +50,7 @@ class Outputs:
 
     def take(self, row_R: IntArray | BoolArray) -> Outputs:
         """Some of the samples."""
-        return Outputs(self.base_NC[row_R], self.packed_NM[row_R], self.label_N[row_R])
+        return replace(self, base_NC=self.base_NC[row_R], packed_NM=self.packed_NM[row_R], label_N=self.label_N[row_R])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ class Routing:
     routed_proba_NC: FloatArray
     score_N: FloatArray
     cluster_N: IntArray
-    extra_N: IntArray
+    extra_N: FloatArray
 
     @classmethod
     def of(cls, outputs: Outputs, partition: Partition, rule: Rule) -> Routing:
@@ -73,7 +75,7 @@ class Routing:
             question.combine(outputs.packed_NM, asked_NS),
             question.score_N,
             question.answer.cluster_N,
-            question.extra_passes(asked_NS),
+            outputs.pass_cost * question.extra_passes(asked_NS),
         )
 
     def right(self, label_N: IntArray) -> tuple[BoolArray, BoolArray]:

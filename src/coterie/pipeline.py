@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from scipy.special import softmax
-from torch import nn
+from torch import Tensor, nn
 
 from coterie.artifact import (
     BASE_FILE,
     STAGE_LOGITS,
+    cut_of,
     load_ensemble,
     specialist_file,
     specialist_folder,
@@ -37,8 +38,9 @@ from coterie.artifact import (
     write_rule,
 )
 from coterie.backbones import Head
-from coterie.backbones.cut import trunk_output
+from coterie.backbones.cut import tail_of, trunk_output
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
+from coterie.backbones.probe import evaluating, fitting
 from coterie.base import Base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
@@ -46,11 +48,13 @@ from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
+from coterie.deltas import encode
 from coterie.embedding import LabelEmbedding
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, SettingsError
 from coterie.evaluation import FloatArray, Outputs
+from coterie.flops import inference_flops
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
@@ -69,8 +73,8 @@ from coterie.run_folder import (
     NetworkRecord,
     PartitionRecord,
     Run,
+    TrunkRecord,
     differences,
-    weights_beyond,
 )
 from coterie.specialist import as_asked, make_specialist
 from coterie.together import RankWatch, leave
@@ -137,13 +141,14 @@ class Job:
         seed: int,
         part: TrainedPart = WHOLE,
         fabric: Fabric | None = None,
+        beyond: nn.Module | None = None,
     ) -> nn.Module:
         """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
-        With a ``fabric`` of several ranks, these take part.
+        With a ``fabric`` of several ranks, these take part. Of a specialist, only what is ``beyond`` its base is kept.
         """
         fabric = fabric or self.fabric
         if self.run.has(file):
-            self.run.read_weights(file, network)
+            self.run.read_weights(file, network, beyond)
             return network.to(self.fabric.device).eval()
         self.limits.check()
         batches = self.batches(split, training, seed)
@@ -161,7 +166,11 @@ class Job:
             watch=RankWatch(fabric, watch),
             compile_network=self.settings.hardware.compile,
         )
-        self._keep(file, title, Trained(weights_of(network), history, watch.seconds))
+        trained = Trained(weights_of(network), history, watch.seconds)
+        if beyond is None:
+            self._keep(file, title, trained)
+        else:
+            self._keep_specialist(file, title, trained, beyond)
         return network
 
     def logits(self, file: str, network: nn.Module, split: SplitName) -> FloatArray:
@@ -182,10 +191,10 @@ class Job:
         data: Split = getattr(self.splits, split)
         base_NC, label_N = self.logits(BASE_FILE, base, split), data.labels_N.numpy()
         trained = {cluster: network for cluster, network in enumerate(specialists) if network is not None}
-        cut = self.run.manifest.cut
-        if cut is not None:
-            panel = Panel(self.fabric, base, trained, self.splits.preprocessing, cut)
-            return Outputs(base_NC, panel.hear_all(data.samples, partition)[1], label_N)
+        trunk = self.run.manifest.trunk
+        if trunk is not None:
+            panel = Panel(self.fabric, base, trained, self.splits.preprocessing, trunk.cut)
+            return Outputs(base_NC, panel.hear_all(data.samples, partition)[1], label_N, trunk.pass_cost)
         packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
         for cluster, specialist in trained.items():
             file = specialist_file(partition.n_clusters, cluster)
@@ -194,18 +203,7 @@ class Job:
 
     def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head, part: TrainedPart) -> None:
         """Train those that an earlier start did not finish, and keep their weights in their files."""
-        hardware = self.settings.hardware
-        materials = Materials(
-            {BASE_FILE: base},
-            head,
-            part,
-            self.splits.train,
-            self.splits.preprocessing,
-            augmentation_of(self.settings, self.splits),
-            hardware,
-            self.settings.data.workers,
-            self.settings.data.sampling == "balanced",
-        )
+        materials = materials_of(self.settings, self.splits, base, head, part)
         todo = [task for task in tasks if not self.run.has(task.file)]
         self.limits.check()
         views_bytes = self._views_bytes(todo, base, part)
@@ -219,7 +217,7 @@ class Job:
             for outcome in outcomes:
                 task = todo[outcome.number]
                 trained = outcome.unwrap()
-                self._keep(task.file, task.title, replace(trained, weights=weights_beyond(base, trained.weights)))
+                self._keep_specialist(task.file, task.title, trained, base)
         if todo:  # whose results came in any order
             history = self.run.read_json("history.json")
             titles = [task.title for task in tasks if task.title in history]
@@ -267,6 +265,11 @@ class Job:
     def _checkpoint(self, file: str) -> CheckpointFile:
         """The state of the training that will leave ``file``."""
         return CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+
+    def _keep_specialist(self, file: str, title: str, trained: Trained, base: nn.Module) -> None:
+        """Of its weights, what is not the base's."""
+        weights = encode(trained.weights, weights_of(base), self.settings.specialist.bits)
+        self._keep(file, title, replace(trained, weights=weights))
 
     def _keep(self, file: str, title: str, trained: Trained) -> None:
         """Write what a training gave, and delete its state."""
@@ -369,7 +372,7 @@ def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEns
         head=HeadRecord(**vars(head)),
         network=prepared.record,
         disk_bytes=disk_bound(settings, splits, prepared.network),
-        cut=prepared.part.cut,
+        trunk=_trunk_record(prepared, splits.preprocessing.example()),
     )
     if note := run.note_versions():
         job.progress.note(note)
@@ -402,7 +405,7 @@ def complete(
         chosen.tuning.rule,
         splits.preprocessing,
         settings.hardware,
-        job.run.manifest.cut,
+        cut_of(job.run.manifest),
     )
     _finish(job, ensemble, chosen, groupings)
     return ensemble
@@ -578,6 +581,21 @@ def _make_partitions(
     return list(by_number.values())
 
 
+def materials_of(settings: FitSettings, splits: Splits, base: nn.Module, head: Head, part: TrainedPart) -> Materials:
+    """What the trainings of all specialists share."""
+    return Materials(
+        {BASE_FILE: base},
+        head,
+        part,
+        splits.train,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        settings.hardware,
+        settings.data.workers,
+        settings.data.sampling == "balanced",
+    )
+
+
 def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> list[TrainingTask]:
     """The trainings of all specialists of all partitions. A cluster of one class needs none."""
     return [
@@ -606,7 +624,7 @@ def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) 
             continue
         specialist = make_specialist(base, head, classes)
         job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, base)
-        specialists.append(as_asked(specialist, job.run.manifest.cut, job.splits.preprocessing.example()))
+        specialists.append(as_asked(specialist, cut_of(job.run.manifest), job.splits.preprocessing.example()))
     validation = job.outputs("validation", base, partition, specialists)
     tuning = tune(validation, partition, Request.of(job.settings.gate), job.settings.seed)
     return Grouping(partition, specialists, validation, tuning)
@@ -686,6 +704,16 @@ def _milliseconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - started)
+
+
+def _trunk_record(base: Base, example: Tensor) -> TrunkRecord | None:
+    cut = base.part.cut
+    if cut is None:
+        return None
+    with evaluating(base.network), trunk_output(base.network, cut) as output:
+        base.network(fitting(example[:1], base.network))
+    tail = inference_flops(tail_of(base.network.eval(), cut, example), output())
+    return TrunkRecord(cut=cut, pass_cost=tail / inference_flops(base.network, example[:1]))
 
 
 def _data_record(splits: Splits) -> DataRecord:

@@ -98,6 +98,7 @@ def refit(
             job.settings.specialist,
             job.settings.seed + 1 + cluster,
             trained_part(ensemble.base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable),
+            beyond=ensemble.base,
         )
         return _complete(job, ensemble.base, head, partition)
 
@@ -310,6 +311,6 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
         train_counts=splits.train_counts,
         head=old.manifest.head,
         network=old.manifest.network,
-        cut=old.manifest.cut,
+        trunk=old.manifest.trunk,
     )
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

@@ -65,7 +65,7 @@ class Question:
         return self.rule.combiner.asked(self.answer, routed_N)
 
     def extra_passes(self, asked_NS: BoolArray) -> NDArray[np.int64]:
-        """Forward passes beyond the base's of each sample: a one-class cluster costs none. Shape (N,)."""
+        """How many specialists each sample is passed through: a one-class cluster has none. Shape (N,)."""
         return (asked_NS & self.rule.combiner.needs_specialist(self.answer.partition)).sum(axis=1)
 
     def combine(self, packed_logits_NM: FloatArray, asked_NS: BoolArray) -> FloatArray:

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 import coterie
 from coterie.config import FREE_SETTINGS, CombinerName, FitSettings, ScoreName
+from coterie.deltas import decode
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
 from coterie.inputs import AnyPreprocessing
@@ -83,6 +84,15 @@ class HeadRecord(_Frozen):
     out_features: int
     more: tuple[str, ...] = ()
     unit: bool = False
+
+
+class TrunkRecord(_Frozen):
+    """Of specialists that are tails on the base's trunk: the module whose output they take, and the operations of a
+    tail's pass in those of the base's.
+    """
+
+    cut: str
+    pass_cost: float
 
 
 class NetworkRecord(_Frozen):
@@ -173,7 +183,7 @@ class ChangeRecord(_Frozen):
 
 class Manifest(_Frozen):
     """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class;
-    ``cut``: the module of the base whose output the specialists' tails take, if they have only those.
+    ``trunk``: None where specialists are whole networks.
     """
 
     format: Literal[2] = FORMAT
@@ -183,7 +193,7 @@ class Manifest(_Frozen):
     data: DataRecord | None = None
     train_counts: tuple[int, ...] = ()
     head: HeadRecord | None = None
-    cut: str | None = None
+    trunk: TrunkRecord | None = None
     network: NetworkRecord | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None
@@ -365,15 +375,16 @@ class Run:
         )
 
     def read_weights(self, name: str, network: nn.Module, base: nn.Module | None = None) -> None:
-        """Load weights into a network of the same architecture; with a ``base``, what the file lacks is the base's.
+        """Load weights into a network of the same architecture; with a ``base``, what the file lacks is the base's, and
+        what it holds may be differences from the base's (see coterie.deltas).
 
         Raises:
             ArtifactError: they are missing, damaged, or another network's.
         """
-        state = {**({} if base is None else base.state_dict()), **self.read_tensors(name)}
+        known = {} if base is None else base.state_dict()
         try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
+            network.load_state_dict({**known, **decode(self.read_tensors(name), known)})
+        except (RuntimeError, ValueError) as error:
             raise ArtifactError(f"{self.path / name} holds another network's weights: {error}") from None
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], **records: Any) -> None:
@@ -436,12 +447,6 @@ class Run:
 
 def _to_json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
-
-
-def weights_beyond(base: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those that differ from what a base has by the same name: what must be kept beside it."""
-    known = {key: tensor.cpu() for key, tensor in base.state_dict().items()}
-    return {key: tensor for key, tensor in weights.items() if key not in known or not torch.equal(tensor, known[key])}
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:

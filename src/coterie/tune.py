@@ -193,7 +193,7 @@ class _Trial:
 
     base_correct_N: BoolArray
     routed_correct_N: BoolArray
-    extra_N: IntArray
+    extra_N: FloatArray
     feature_NF: FloatArray
 
     def scores(self, score: ScoreName, fold_N: IntArray) -> FloatArray:
@@ -331,7 +331,8 @@ def _answer(rules: Mapping[Combination, Rule], outputs: Outputs, partition: Part
         question = Question(rule, answer)
         asked_NS = question.asked(np.ones(len(outputs.label_N), dtype=bool))
         routed_correct_N = question.combine(outputs.packed_NM, asked_NS).argmax(axis=1) == outputs.label_N
-        trials[combination] = _Trial(base_correct_N, routed_correct_N, question.extra_passes(asked_NS), feature_NF)
+        extra_N = outputs.pass_cost * question.extra_passes(asked_NS)
+        trials[combination] = _Trial(base_correct_N, routed_correct_N, extra_N, feature_NF)
     return trials
 
 
