@@ -17,7 +17,7 @@ from PIL import Image
 from conftest import hears_ctrl_c
 from coterie.artifact import read_outputs
 from coterie.cli import main
-from coterie.errors import TrainingError
+from coterie.errors import LimitError, TrainingError
 from coterie.run_folder import Run
 
 TINY = """
@@ -55,7 +55,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def coterie(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "coterie.cli", *arguments], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", "coterie.cli", *arguments], capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -205,6 +205,27 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
     assert main(["fit", "--seeds", "0", "--out", str(tmp_path / "none")]) == 1
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
+    workers: str, tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coterie import limits
+
+    class Reached(limits.Limits):
+        def check(self) -> None:
+            if any((tmp_path / "out").glob("seed-*/base.safetensors")):
+                raise LimitError("--max-time 1h is over")
+
+    monkeypatch.setattr(limits, "Limits", Reached)
+    command = ["fit", "--config", str(tiny_yaml), "--seeds", "2", "--workers", workers, "--out", str(tmp_path / "out")]
+    assert main(command) == 75
+    error = capsys.readouterr().err
+    assert "--max-time 1h is over\nThe state is kept in the run folder; the same command goes on" in error
+    monkeypatch.undo()
+    assert main(command) == 0
+    assert "mean gain over 2 seed(s)" in capsys.readouterr().out
+
+
 def test_the_options_of_tune_are_these() -> None:
     options = set(re.findall(r"--([a-z][a-z.-]*[a-z])", coterie("tune", "--help").stdout))
     assert options == {"help", "score", "combiner", "top", "threshold", "passes", "routed", "risk"}
@@ -328,7 +349,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_finished_and_say_how_to_go_on(
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
     )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not (out / "base.safetensors").exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -339,7 +360,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_finished_and_say_how_to_go_on(
     assert f"is being written by process {process.pid} on" in error
     assert "--specialist.epochs 500" in error
     os.kill(process.pid, number)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == code
     assert "interrupted: what a run folder holds is kept" in error
     assert "Traceback" not in error
@@ -460,6 +481,15 @@ def test_the_options_of_fit_are_these() -> None:
         ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups"}),
         ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
+        (
+            "compare",
+            {"logits", "superclasses", "members", "train", "allow-shared", "json", "engine", "address", "workers"},
+        ),
+        (
+            "reproduce",
+            {"out", "recipe", "seeds", "first-seed", "source", "superclasses", "tables-only", "dry-run"}
+            | {"engine", "address", "workers"},
+        ),
     ],
 )
 def test_the_options_of_other_commands_are_these(command: str, expected: set[str]) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from coterie.answers import answers_of
 from coterie.artifact import partition_of, read_outputs
 from coterie.compare import compare_run
 from coterie.comparison import Comparison
-from coterie.controls import add_flipped, controls_folder, read_flipped, train_controls
+from coterie.config import EngineSettings
+from coterie.controls import add_flipped, controls_folder, read_flipped
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
-from coterie.errors import ArtifactError, DataError
+from coterie.errors import ArtifactError, CoterieError, DataError
 from coterie.progress import Progress
 from coterie.run_folder import Run
+from test_pipeline import weights
 
 
 class Stages(Progress):
@@ -160,17 +163,34 @@ def test_a_control_cut_short_goes_on(tmp_path: Path, splits: Splits) -> None:
     class Interrupting(Stages):
         def stage(self, title: str, steps: int) -> None:
             super().stage(title, steps)
-            if title == "cycle 2 of 2":
+            if title.endswith("cycle 2 of 2"):
                 raise KeyboardInterrupt
 
     coterie.fit(make_settings(), tmp_path / "run", splits=splits)
     run = Run.open_complete(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        compare_run(run, splits, progress=Interrupting())
+        compare_run(run, splits, engine=EngineSettings(workers=1), progress=Interrupting())
     stages = Stages()
-    controls = dict(train_controls(run, splits, None, 0, stages))
-    controls["weight-average"]()
-    assert stages.titles == ["cycle 2 of 2"]
+    compare_run(run, splits, engine=EngineSettings(workers=1), progress=stages)
+    assert [title for title in stages.titles if "cycle" in title] == ["control weight-average: cycle 2 of 2"]
+
+
+def test_workers_give_the_controls_that_one_process_gives(run: Run, splits: Splits, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("controls"))
+    copied = Run.open_complete(tmp_path / "run")
+    groups = str(run.path.parent / "groups.json")
+    again = compare_run(copied, splits, superclasses=groups, members=1, engine=EngineSettings(workers=2))
+    assert weights(controls_folder(copied.path)) == weights(controls_folder(run.path))
+    assert again.rows == Comparison.from_values(run.read_json("comparison.json")).rows
+
+
+def test_a_control_that_fails_is_named_and_loses_none_of_the_others(tmp_path: Path, splits: Splits) -> None:
+    coterie.fit(make_settings(), tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    with pytest.raises(CoterieError, match="nowhere"):
+        compare_run(run, splits, superclasses="nowhere.json", engine=EngineSettings(workers=1))
+    done = {path.name for path in controls_folder(run.path).iterdir() if (path / "metrics.json").exists()}
+    assert done == {"all-classes", "random", "confusion"}
 
 
 def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:

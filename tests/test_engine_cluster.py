@@ -1,6 +1,7 @@
 """Ray: a cluster of three nodes on this machine, bound to the loopback address, which ends with the tests."""
 
 import os
+import shutil
 import socket
 import threading
 import warnings
@@ -10,14 +11,16 @@ from pathlib import Path
 import pytest
 
 import coterie
+from coterie.compare import compare_run
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, cluster
 from coterie.engine.cluster import RayCluster
-from coterie.errors import EngineError, PartitionError
+from coterie.errors import EngineError, LimitError, PartitionError
 from coterie.progress import Progress
+from coterie.run_folder import Run
 from coterie.runs import FitTask, fit_all
-from test_engine_local import Recorder, Square
+from test_engine_local import InSpecialists, Recorder, Square
 from test_pipeline import changed, weights
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as the engine sets it: the loopback address only
@@ -64,7 +67,11 @@ def three_nodes():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
 
-        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        class PatientCluster(Cluster):
+            def _wait_for_node(self, node, timeout: float = 600) -> None:  # Ray's own gives up after 30 seconds
+                super()._wait_for_node(node, timeout)
+
+        nodes = PatientCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         try:
             for _ in range(2):
                 nodes.add_node(num_cpus=1)
@@ -127,23 +134,55 @@ def test_whole_runs_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings
     assert weights(done.unwrap()) == weights(tmp_path / "first")
 
 
+def test_controls_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
+    coterie.fit(settings, tmp_path / "run", splits=splits)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    local, ray = EngineSettings(workers=1), EngineSettings(engine="ray", address=three_nodes.address)
+    for name, engine in (("run", local), ("copy", ray)):
+        compare_run(Run.open_complete(tmp_path / name), splits, members=1, engine=engine)
+    assert weights(tmp_path / "copy" / "controls") == weights(tmp_path / "run" / "controls")
+
+
+def test_a_limit_ends_the_tasks_of_a_cluster_and_the_next_start_ends_with_the_same_bits(
+    three_nodes, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    engine, cut = EngineSettings(engine="ray", address=three_nodes.address), tmp_path / "cut"
+    coterie.fit(settings, tmp_path / "whole", splits=splits)
+    with pytest.raises(LimitError):
+        coterie.fit(settings, cut, splits=splits, engine=engine, limits=InSpecialists(cut))
+    assert any((cut / "checkpoint" / "specialists").rglob("*.safetensors"))
+    coterie.fit(settings, cut, splits=splits, engine=engine)
+    assert weights(cut) == weights(tmp_path / "whole")
+
+
 class Killing(Progress):
-    """Kills a node of the cluster once, when so many steps of specialists are done."""
+    """Kills a node of the cluster once, when three specialists are under way: one of them on that node."""
 
-    def __init__(self, nodes, after: int) -> None:
-        self.nodes, self.after, self.steps, self.notes = nodes, after, 0, []
-        self.training = False
+    def __init__(self, nodes) -> None:
+        self.nodes, self.notes, self.left = nodes, [], {}
 
-    def stage(self, title: str, steps: int) -> None:
-        self.training = title.startswith("specialist")
+    def lane(self) -> Progress:
+        return KillingLane(self)
 
-    def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
-        self.steps += steps if self.training else 0
-        if self.steps > self.after and len(self.nodes.worker_nodes) == 2:
+    def left_of(self, title: str, steps: int) -> None:
+        self.left[title] = steps
+        if sum(steps > 0 for steps in self.left.values()) == 3 and len(self.nodes.worker_nodes) == 2:
             self.nodes.remove_node(next(iter(self.nodes.worker_nodes)), allow_graceful=False)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+
+class KillingLane(Progress):
+    def __init__(self, killing: Killing) -> None:
+        self.killing, self.note = killing, killing.note
+
+    def stage(self, title: str, steps: int) -> None:
+        self.title, self.left = title, steps
+
+    def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
+        self.left -= steps
+        self.killing.left_of(self.title, self.left)
 
 
 def test_nine_specialists_arrive_as_the_local_engine_makes_them_though_a_node_dies(
@@ -152,10 +191,13 @@ def test_nine_specialists_arrive_as_the_local_engine_makes_them_though_a_node_di
     from conftest import make_splits
 
     splits: Splits = make_splits(n_classes=18)
-    specialist = {**settings.specialist.model_dump(), "epochs": 20}
+    specialist = {
+        **settings.specialist.model_dump(),
+        "epochs": 100,
+    }  # so long that none ends between its last word and the kill
     nine = changed(settings, partition={"method": "balanced", "clusters": [9], "max_size": 2}, specialist=specialist)
     coterie.fit(nine, tmp_path / "local", splits=splits)
-    progress = Killing(three_nodes, after=30)
+    progress = Killing(three_nodes)
     ray = EngineSettings(engine="ray", address=three_nodes.address)
     coterie.fit(nine, tmp_path / "ray", splits=splits, engine=ray, progress=progress)
     assert len(three_nodes.worker_nodes) == 1

@@ -21,7 +21,8 @@ from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, Materials, Task, TrainingTask, make_engine
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
-from coterie.errors import EngineError, SettingsError, TrainingError
+from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
+from coterie.limits import Limits
 from coterie.pipeline import augmentation_of, prepare_base
 from coterie.progress import Progress
 from test_pipeline import changed, weights
@@ -125,6 +126,38 @@ def test_workers_give_the_specialists_that_one_process_gives(
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+class InSpecialists(Limits):
+    """Reached as soon as the state of a specialist is kept."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.states = run / "checkpoint" / "specialists"
+
+    def check(self) -> None:
+        if any(self.states.rglob("*.safetensors")):
+            raise LimitError("--max-time 1h is over")
+
+
+def test_a_limit_ends_workers_with_their_states_kept_and_the_next_start_ends_with_the_same_bits(
+    tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch
+) -> None:
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
+    )
+    engine, cut = EngineSettings(workers=2), tmp_path / "cut"
+    coterie.fit(settings, tmp_path / "whole", splits=splits)
+    with pytest.raises(LimitError):
+        coterie.fit(settings, cut, splits=splits, engine=engine, limits=InSpecialists(cut))
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)
+    assert any((cut / "checkpoint" / "specialists").rglob("*.safetensors"))
+    coterie.fit(settings, cut, splits=splits, engine=engine)
+    assert weights(cut) == weights(tmp_path / "whole")
+    assert (cut / "history.json").read_bytes() == (tmp_path / "whole" / "history.json").read_bytes()
+
+
 def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_keeps_its_own(
     settings: FitSettings, splits: Splits
 ) -> None:
@@ -204,12 +237,14 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         [sys.executable, script, Path(__file__).parent], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        pids = [int(driver.stdout.readline()) for _ in range(2)]
+        pids: set[int] = set()
+        while len(pids) < 2:
+            pids.add(int(driver.stdout.readline()))
     finally:
         driver.kill()
         driver.wait()
         driver.stdout.close()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(is_alive, pids))

@@ -5,8 +5,10 @@ import pytest
 
 from conftest import make_settings, make_splits
 from coterie import reproduce as module
+from coterie import runs
 from coterie.cli import main
 from coterie.comparison import compare_seeds
+from coterie.config import EngineSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.metrics import ClusterRow, Curve, Report
@@ -14,6 +16,8 @@ from coterie.progress import Progress
 from coterie.reproduce import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures, recipe, reproduce
 from coterie.reproduction import Reproduction, summarise
 from coterie.run_folder import Run
+
+HERE = EngineSettings(workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, splits: Splits) -> Study:
 
 @pytest.fixture(scope="module")
 def result(study: Study, splits: Splits) -> Reproduction:
-    return reproduce(study, splits, Progress())
+    return reproduce(study, splits, Progress(), HERE)
 
 
 def test_every_number_of_clusters_of_a_seed_has_the_same_base(study: Study, result: Reproduction) -> None:
@@ -74,14 +78,14 @@ def test_a_seed_that_fails_is_named_and_loses_none_of_the_others(
             raise TrainingError("the loss became nan at step 3")
         return fit(settings, *args, **kwargs)
 
-    fit = module.fit
-    monkeypatch.setattr(module, "fit", failing)
+    fit = runs.fit
+    monkeypatch.setattr(runs, "fit", failing)
     study = make_study(tmp_path / "out", splits, (0, 1))
-    found = reproduce(study, splits, Progress())
+    found = reproduce(study, splits, Progress(), HERE)
     assert found.seeds == (1,)
     assert any(note.startswith("seed 0 failed and is left out: the loss became nan") for note in found.notes)
     with pytest.raises(TrainingError, match="seed 0 failed"):
-        reproduce(make_study(tmp_path / "other", splits, (0,)), splits, Progress())
+        reproduce(make_study(tmp_path / "other", splits, (0,)), splits, Progress(), HERE)
 
 
 def test_tables_of_an_empty_study_are_refused(tmp_path: Path, splits: Splits) -> None:

@@ -1,6 +1,7 @@
 """Runs changed in part: one tiny run, made once; further images show the same patterns."""
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from coterie.data.splits import Splits
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
+from coterie.lock import HOLDER
 from coterie.partition import Partition
 from coterie.progress import Progress
 from coterie.run_folder import Run
@@ -150,6 +152,37 @@ def test_an_interrupted_change_goes_on(run: Run, data: Splits, tmp_path: Path) -
     revise.add_class(run.path, NEW, source, tmp_path / "new")
     assert contents(tmp_path / "new")["base.safetensors"] == weights
     assert Run.open_complete(tmp_path / "new").manifest.changes[0].class_name == NEW
+
+
+@pytest.mark.parametrize("change", ["refit", "add-class"])
+def test_a_second_process_on_the_new_run_is_told_who_holds_it(
+    change: str, run: Run, data: Splits, tmp_path: Path
+) -> None:
+    cluster, out = a_cluster(run), tmp_path / "new"
+    inside = int(artifact.partition_of(run.manifest).classes(cluster)[0])
+    source = write_images(tmp_path / "more", inside, 7)
+
+    def begin(progress: Progress) -> None:
+        if change == "refit":
+            shutil.rmtree(tmp_path / "more" / NEW, ignore_errors=True)
+            revise.refit(run.path, cluster, source, out, progress=progress)
+        else:
+            revise.add_class(run.path, NEW, source, out, progress=progress)
+
+    class Second(Progress):
+        told: list[str]
+
+        def stage(self, title: str, steps: int) -> None:
+            with pytest.raises(ArtifactError, match=f"is being written by process {os.getpid()} on") as refused:
+                begin(Progress())
+            self.told.append(str(refused.value))
+
+    second = Second()
+    second.told = []
+    begin(second)
+    assert second.told
+    assert Run.open_complete(out)
+    assert not (out / HOLDER).exists()
 
 
 def test_the_nearest_cluster_is_the_most_alike_on_average() -> None:

@@ -9,7 +9,7 @@ from coterie.data.splits import Splits
 from coterie.errors import EngineError, PartitionError
 from coterie.progress import Progress
 from coterie.run_folder import Run
-from coterie.runs import FitTask, fit_all
+from coterie.runs import FitTask, as_task, demand_of, fit_all
 from test_pipeline import changed, weights
 
 
@@ -50,8 +50,17 @@ def test_a_failure_in_one_run_loses_none_of_the_others(
     assert torch.get_num_threads() == 1
 
 
-def test_a_folder_that_a_node_does_not_see_is_an_error(settings: FitSettings) -> None:
+def test_a_run_takes_the_same_threads_whoever_does_it(settings: FitSettings) -> None:
+    unset = changed(settings, hardware={**settings.hardware.model_dump(), "threads": None})
+    assert as_task(unset).hardware.threads == 1
+    assert as_task(changed(settings, hardware={"threads": 3})).hardware.threads == 3
+    assert demand_of([unset, changed(settings, hardware={"threads": 3})]).threads == 3
+
+
+def test_a_folder_that_a_node_does_not_see_is_an_error(
+    settings: FitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (outcome,) = fit_all([FitTask("lost", settings, Path("relative/run"))], engine=EngineSettings(workers=1))
     with pytest.raises(EngineError, match="need a file system that all nodes see"):
         outcome.unwrap()
-    Path("relative").rmdir()

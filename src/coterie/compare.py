@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from coterie.answers import answers_of
 from coterie.comparison import Comparison, compare
 from coterie.comparison_page import render
-from coterie.controls import add_flipped, train_controls
+from coterie.config import EngineSettings, FitSettings
+from coterie.controls import ControlTask, add_flipped, control_tasks
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError
+from coterie.limits import Limits
 from coterie.lock import hold
 from coterie.progress import Progress
 from coterie.run_folder import Run
+from coterie.runs import demand_of, do_all
 
 COMPARISON_FILE = "comparison.json"
 COMPARISON_PAGE = "comparison.html"
@@ -28,6 +31,7 @@ def compare_run(
     siblings: Sequence[Run] = (),
     train: bool = True,
     allow_shared: bool = False,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> Comparison:
     """Weigh a finished run against what else its budget could have bought, and keep the table in the run folder.
@@ -40,11 +44,13 @@ def compare_run(
         siblings: finished runs on the same splits with other seeds, whose bases serve as such members.
         train: train the controls that are missing; else compare with those that are there.
         allow_shared: go on where validation and test share samples.
+        engine: who trains the controls; it changes nothing in them.
         progress: who is told.
 
     Raises:
         DataError: validation and test share samples.
         ArtifactError: another process writes to the run, or it was changed in part.
+        LimitError: a limit that the run's settings have is reached; the same call goes on.
         CoterieError: whatever training can raise.
     """
     if run.manifest.changes:
@@ -56,10 +62,19 @@ def compare_run(
     with hold(run.path):
         add_flipped(run, splits)
         if train:
-            for _, train_control in train_controls(run, splits, superclasses, members, progress):
-                train_control()
+            _train_controls(run, splits, control_tasks(run, splits, superclasses, members), engine, progress)
         found = answers_of(run, splits, siblings)
         comparison = compare(found.answers, found.validation_N, found.test_N, (*notes, *found.notes))
         run.write_json(COMPARISON_FILE, comparison.to_values())
         run.write(COMPARISON_PAGE, render(comparison, splits.about.rstrip(".") + ".").encode())
     return comparison
+
+
+def _train_controls(
+    run: Run, splits: Splits, tasks: Sequence[ControlTask], engine: EngineSettings, progress: Progress
+) -> None:
+    """Do what is left of the controls; the first that failed is raised after the others are done."""
+    a_control = sum(seconds for name, seconds in run.manifest.seconds.items() if name.startswith("specialists/"))
+    demand = demand_of([FitSettings.from_values(run.manifest.settings)], len(tasks) * a_control)
+    for outcome in do_all(tasks, splits, demand, engine, progress, Limits()):
+        outcome.unwrap()

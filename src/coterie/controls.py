@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +17,23 @@ import torch
 from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
+from typing_extensions import override
 
 from coterie.artifact import BASE_FILE, base_came_trained, load_ensemble, partition_of, read_outputs
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
+from coterie.engine import Desk, Task
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
 from coterie.files import write_whole
+from coterie.lock import hold
 from coterie.partition import FloatArray, random_partition
-from coterie.pipeline import Job, fit
+from coterie.pipeline import Job
 from coterie.progress import Progress
-from coterie.run_folder import Run
+from coterie.run_folder import MANIFEST, Run
+from coterie.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.training import compute_logits, make_fabric
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
@@ -54,11 +57,13 @@ def controls_folder(run: Path) -> Path:
     return run / "controls"
 
 
-def train_controls(
-    run: Run, splits: Splits, superclasses: str | None, members: int, progress: Progress
-) -> Iterable[tuple[str, Callable[[], object]]]:
-    """The controls of a finished run by name, with what trains each, cheapest first. A control that is there already is
-    not trained again.
+ControlTask = Task[Splits | None, Path]
+
+
+def control_tasks(
+    run: Run, splits: Splits, superclasses: str | None, members: int, prefix: str = ""
+) -> list[ControlTask]:
+    """What trains the controls that a finished run lacks, cheapest first.
 
     Args:
         run: a finished run.
@@ -66,43 +71,98 @@ def train_controls(
         superclasses: given groups of the classes, as ``partition.groups``; None where the data set has none.
         members: further bases, for deep ensembles of one more; none where the base came trained, for nobody here knows
             how.
-        progress: who is told.
+        prefix: of the tasks' titles.
     """
     settings = FitSettings.from_values(run.manifest.settings)
     folder = controls_folder(run.path)
     partition = partition_of(run.manifest)
+    # Random clusters are drawn here and given as groups: the sizes are the run's, whatever its method was.
+    drawn = random_partition(partition.size_S, settings.seed).cluster_of_class_C.tolist()
+    drawn_file = folder / "random.json"
+    write_whole(drawn_file, json.dumps([f"random {cluster}" for cluster in drawn]).encode())
+    base, place = run.path.absolute(), folder.absolute()
 
-    def partition_control(control: str, chosen: PartitionSettings) -> Callable[[], object]:
-        def train() -> None:
-            changed = settings.model_copy(update={"partition": chosen})
-            fit(changed, folder / control, splits=splits, base_run=run.path, progress=progress)
-            add_flipped(Run.open_complete(folder / control), splits)
+    def partition_control(name: str, chosen: PartitionSettings) -> ControlTask:
+        changed = settings.model_copy(update={"partition": chosen})
+        return FlippedFitTask(f"{prefix}control {name}", changed, place / name, base)
 
-        return train
-
-    def random_control() -> object:
-        # Drawn here and given as groups: the sizes are the run's, whatever its method was.
-        groups = random_partition(partition.size_S, settings.seed).cluster_of_class_C.tolist()
-        file = folder / "random.json"
-        write_whole(file, json.dumps([f"random {cluster}" for cluster in groups]).encode())
-        return partition_control(RANDOM, PartitionSettings(method="given", groups=str(file)))()
-
-    s = partition.n_clusters
-    yield ALL_CLASSES, partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,)))
-    yield WEIGHT_AVERAGE, partial(train_weight_average, run, folder / WEIGHT_AVERAGE, splits, progress)
-    yield RANDOM, random_control
-    yield CONFUSION, partition_control(CONFUSION, PartitionSettings(method="confusion", clusters=(s,)))
+    tasks = {
+        ALL_CLASSES: partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,))),
+        WEIGHT_AVERAGE: WeightAverageTask(f"{prefix}control {WEIGHT_AVERAGE}", base, place / WEIGHT_AVERAGE),
+        RANDOM: partition_control(RANDOM, PartitionSettings(method="given", groups=str(drawn_file))),
+        CONFUSION: partition_control(
+            CONFUSION, PartitionSettings(method="confusion", clusters=(partition.n_clusters,))
+        ),
+    }
     if superclasses is not None:
-        given = PartitionSettings(method="given", groups=superclasses)
-        yield SUPERCLASSES, partition_control(SUPERCLASSES, given)
+        tasks[SUPERCLASSES] = partition_control(SUPERCLASSES, PartitionSettings(method="given", groups=superclasses))
     for number in range(1, 1 + (0 if base_came_trained(run) else members)):
-        place = folder / f"{MEMBER}-{number}"
-        yield MEMBER, partial(train_member, run, place, number, splits, progress)
+        name = f"{MEMBER}-{number}"
+        tasks[name] = MemberTask(f"{prefix}control {name}", base, place / name, number)
+    return [task for name, task in tasks.items() if not is_done(place / name, splits)]
+
+
+def is_done(place: Path, splits: Splits) -> bool:
+    """Whether a run or control has all that is wanted of it here."""
+    if not (place / MANIFEST).exists():
+        return False
+    run = Run.open(place)
+    return run.manifest.complete and (not splits.flip or run.has(flipped_file("test")))
+
+
+@dataclass(frozen=True)
+class FlippedFitTask(FitTask):
+    """A run, and what its networks say of the mirrored images."""
+
+    @override
+    def run(self, shared: Splits | None, desk: Desk) -> Path:
+        assert shared is not None
+        super().run(shared, desk)
+        with hold(self.out):
+            add_flipped(Run.open_complete(self.out), shared)
+        return self.out
+
+
+@dataclass(frozen=True)
+class MemberTask(Task[Splits | None, Path]):
+    """``train_member``, of the finished run in ``base``."""
+
+    title: str
+    base: Path
+    out: Path
+    number: int
+
+    @override
+    def run(self, shared: Splits | None, desk: Desk) -> Path:
+        assert shared is not None
+        check_folder(self.out)
+        with hold(self.out):
+            progress = TitledProgress(desk.progress, self.title)
+            train_member(Run.open_complete(self.base), self.out, self.number, shared, progress)
+        return self.out
+
+
+@dataclass(frozen=True)
+class WeightAverageTask(Task[Splits | None, Path]):
+    """``train_weight_average``, of the finished run in ``base``."""
+
+    title: str
+    base: Path
+    out: Path
+
+    @override
+    def run(self, shared: Splits | None, desk: Desk) -> Path:
+        assert shared is not None
+        check_folder(self.out)
+        with hold(self.out):
+            progress = TitledProgress(desk.progress, self.title)
+            train_weight_average(Run.open_complete(self.base), self.out, shared, progress)
+        return self.out
 
 
 def train_member(run: Run, place: Path, number: int, splits: Splits, progress: Progress) -> None:
     """Another base on the same splits, from another seed; its logits are kept."""
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = as_task(FitSettings.from_values(run.manifest.settings))
     changed = settings.with_seed(settings.seed + number * MEMBER_SEED_STEP)
     job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
     if job.run.manifest.complete:
@@ -118,7 +178,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     of the mean of the weights at the cycles' ends (Izmailov 2018, arXiv 1803.05407, with its norms measured anew), and
     the log of the mean of their probabilities (Huang 2017, arXiv 1704.00109).
     """
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = as_task(FitSettings.from_values(run.manifest.settings))
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
     if job.run.manifest.complete:
         return

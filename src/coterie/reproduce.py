@@ -6,9 +6,8 @@ controls, the others take the base from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -16,17 +15,18 @@ import yaml
 
 from coterie.artifact import read_reports
 from coterie.compare import compare_run
-from coterie.config import FitSettings
-from coterie.controls import add_flipped, train_controls
+from coterie.config import EngineSettings, FitSettings
+from coterie.controls import ControlTask, FlippedFitTask, control_tasks, is_done
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.files import write_whole
-from coterie.pipeline import fit
+from coterie.limits import Limits
 from coterie.progress import Progress
 from coterie.reproduction import PaperFigures, Reproduction, summarise
 from coterie.reproduction_page import render
 from coterie.run_folder import MANIFEST, Run
+from coterie.runs import demand_of, do_all
 
 PAGE = "reproduction.html"
 RECIPES = ("cpu", "paper")
@@ -61,8 +61,16 @@ class Study:
         return self.out / f"seed-{seed}" / f"{n_clusters}-clusters"
 
 
-def reproduce(study: Study, splits: Splits, progress: Progress) -> Reproduction:
+def reproduce(
+    study: Study,
+    splits: Splits,
+    progress: Progress,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+) -> Reproduction:
     """Do what is left of a study, and draw its tables. A seed that fails is named, and loses none of the others.
+
+    The bases of all seeds come first, each with the specialists of most clusters, then all that starts from them. Where
+    there is one seed, this first run has all cores, and its specialists are what the engine does.
 
     Raises:
         TrainingError: every seed failed.
@@ -70,45 +78,65 @@ def reproduce(study: Study, splits: Splits, progress: Progress) -> Reproduction:
     """
     # Such samples are known in the paper's data set; the paper has the same.
     notes = refuse_shared(splits, allowed=True)
-    failed: dict[int, str] = {}
-    for seed in study.seeds:
-        try:
-            for title, do in parts_of_seed(study, seed, splits, progress):
-                progress.note(f"seed {seed}: {title}")
-                do()
-        except (TrainingError, ArtifactError) as error:
-            failed[seed] = f"seed {seed} failed and is left out: {error}"
-            progress.note(failed[seed])
+    first, *others = NUMBERS_OF_CLUSTERS
+    if len(study.seeds) == 1:
+        alone = {study.seeds[0]: _runs_of_seed(study, study.seeds[0], splits, [first], engine)}
+        failed = _do(study, alone, splits, progress, EngineSettings(workers=1))
+    else:
+        firsts = {seed: _runs_of_seed(study, seed, splits, [first]) for seed in study.seeds}
+        failed = _do(study, firsts, splits, progress, engine)
+    rest = {
+        seed: _runs_of_seed(study, seed, splits, others) + _controls_of_seed(study, seed, splits)
+        for seed in study.seeds
+        if seed not in failed
+    }
+    failed |= _do(study, rest, splits, progress, engine)
     if len(failed) == len(study.seeds):
         raise TrainingError("; ".join(failed.values()))
     return gather(study, splits, (*notes, *failed.values()))
 
 
-def parts_of_seed(
-    study: Study, seed: int, splits: Splits, progress: Progress
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    """All that one seed asks for, in the order in which it can be done; each part resumes by itself."""
+def _do(
+    study: Study,
+    tasks: Mapping[int, Sequence[ControlTask]],
+    splits: Splits,
+    progress: Progress,
+    engine: EngineSettings,
+) -> dict[int, str]:
+    """Do the tasks of each seed; returns what to say of the seeds where one failed."""
+    failed: dict[int, str] = {}
+    seed_of = [seed for seed, some in tasks.items() for _ in some]
+    listed = [task for some in tasks.values() for task in some]
+    outcomes = do_all(listed, splits, demand_of([study.settings]), engine, progress, Limits())
+    for seed, outcome in zip(seed_of, outcomes, strict=True):
+        if outcome.error is not None:
+            failed[seed] = f"seed {seed} failed and is left out: {outcome.error}"
+            progress.note(failed[seed])
+    return failed
+
+
+def _runs_of_seed(
+    study: Study, seed: int, splits: Splits, numbers_of_clusters: Sequence[int], engine: EngineSettings | None = None
+) -> list[ControlTask]:
+    """The runs that a seed lacks; the one with most clusters trains the base."""
     settings = study.settings.model_copy(update={"seed": seed})
-    first, *others = NUMBERS_OF_CLUSTERS
-
-    def partition_run(n_clusters: int) -> None:
+    most = NUMBERS_OF_CLUSTERS[0]
+    tasks: list[ControlTask] = []
+    for n_clusters in numbers_of_clusters:
         partition = settings.partition.model_copy(update={"clusters": (n_clusters,)})
-        base_run = None if n_clusters == first else study.run_of(seed, first)
-        chosen = settings.model_copy(update={"partition": partition})
-        place = study.run_of(seed, n_clusters)
-        fit(chosen, place, splits=splits, base_run=base_run, progress=progress)
-        add_flipped(Run.open_complete(place), splits)
+        place = study.run_of(seed, n_clusters).absolute()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        base_run = None if n_clusters == most else study.run_of(seed, most).absolute()
+        if not is_done(place, splits):
+            chosen = settings.model_copy(update={"partition": partition})
+            tasks.append(FlippedFitTask(f"seed {seed}, {n_clusters} clusters", chosen, place, base_run, engine))
+    return tasks
 
-    yield f"{first} clusters", partial(partition_run, first)
-    first_run = Run.open_complete(study.run_of(seed, first))
-    controls = [
-        (f"control {control}", train)
-        for control, train in train_controls(first_run, splits, study.superclasses, 0, progress)
-    ]
-    yield controls[0]
-    for n_clusters in others:
-        yield f"{n_clusters} clusters", partial(partition_run, n_clusters)
-    yield from controls[1:]
+
+def _controls_of_seed(study: Study, seed: int, splits: Splits) -> list[ControlTask]:
+    """The controls that a seed lacks."""
+    run = Run.open_complete(study.run_of(seed, NUMBERS_OF_CLUSTERS[0]))
+    return control_tasks(run, splits, study.superclasses, 0, prefix=f"seed {seed}, ")
 
 
 def trainings_of_seed(study: Study) -> int:

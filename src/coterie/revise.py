@@ -36,6 +36,7 @@ from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
+from coterie.lock import hold, refuse_if_held
 from coterie.partition import Partition
 from coterie.pipeline import Job, complete
 from coterie.progress import Progress
@@ -72,7 +73,7 @@ def refit(
     Raises:
         PartitionError: no such cluster, or one of one class.
         DataError: samples of classes that are not the cluster's.
-        ArtifactError: the run is unfinished or damaged, or ``out`` holds something else.
+        ArtifactError: the run is unfinished or damaged, or ``out`` holds something else or is being written to.
     """
     old = Run.open_complete(Path(path))
     partition, labels = partition_of(old.manifest), labels_of(old.manifest)
@@ -85,26 +86,31 @@ def refit(
     run = _begin(old, Path(out), change)
     if run.manifest.complete:
         return load_ensemble(run.path)
+    refuse_if_held(run.path)
     allowed = labels.of(classes.tolist())
     splits = _with_additions(old, source, labels, allowed=allowed, where=f"cluster {cluster}")
-    job = _job(old, run, change, splits, progress)
     file = specialist_file(partition.n_clusters, cluster)
-    _copy(old, run, [name for name in _network_files(old) if name != file])
     ensemble, head = load_ensemble(path, trust=trust), _head(old)
     specialist = make_specialist(ensemble.base, head, classes)
     if further:
         old.read_weights(file, specialist, ensemble.base)
-    job.train_stage(
-        f"specialist {cluster} of {partition.n_clusters}",
-        file,
-        specialist,
-        job.splits.train.of_classes(classes),
-        job.settings.specialist,
-        job.settings.seed + 1 + cluster,
-        trained_part(ensemble.base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable),
-        beyond=ensemble.base,
-    )
-    return _complete(job, ensemble.base, head, partition)
+    with hold(run.path):
+        run = _begin(old, run.path, change)  # another process may have written since
+        if run.manifest.complete:
+            return load_ensemble(run.path)
+        job = _job(old, run, change, splits, progress)
+        _copy(old, run, [name for name in _network_files(old) if name != file])
+        job.train_stage(
+            f"specialist {cluster} of {partition.n_clusters}",
+            file,
+            specialist,
+            job.splits.train.of_classes(classes),
+            job.settings.specialist,
+            job.settings.seed + 1 + cluster,
+            trained_part(ensemble.base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable),
+            beyond=ensemble.base,
+        )
+        return _complete(job, ensemble.base, head, partition)
 
 
 def add_class(
@@ -131,7 +137,7 @@ def add_class(
     Raises:
         BackboneError: the base has no plain linear head, or cannot be built anew with one class more.
         DataError: the run has this class already, or the source has no images of it.
-        ArtifactError: the run is unfinished or damaged, or ``out`` holds something else.
+        ArtifactError: the run is unfinished or damaged, or ``out`` holds something else or is being written to.
     """
     old = Run.open_complete(Path(path))
     old_labels, old_partition = labels_of(old.manifest), partition_of(old.manifest)
@@ -143,15 +149,20 @@ def add_class(
     run = _begin(old, Path(out), change)
     if run.manifest.complete:
         return load_ensemble(run.path)
+    refuse_if_held(run.path)
     splits = _with_additions(old, source, labels, allowed=(name,), where=f"class {name!r}", leave_others=True)
-    job = _job(old, run, change, splits, progress)
-    base, head = _wider_base(job, old)
-    cluster = nearest_cluster(LabelEmbedding.from_head(head.of(base)), old_partition)
-    members = [old_partition.classes(k).tolist() for k in range(old_partition.n_clusters)]
-    members[cluster].append(len(labels) - 1)
-    changed = specialist_file(old_partition.n_clusters, cluster)
-    _copy(old, run, [file for file in _network_files(old) if file not in (changed, BASE_FILE, HEAD_FILE)])
-    return _complete(job, base, head, Partition.from_members(members, len(labels)))
+    with hold(run.path):
+        run = _begin(old, run.path, change)  # another process may have written since
+        if run.manifest.complete:
+            return load_ensemble(run.path)
+        job = _job(old, run, change, splits, progress)
+        base, head = _wider_base(job, old)
+        cluster = nearest_cluster(LabelEmbedding.from_head(head.of(base)), old_partition)
+        members = [old_partition.classes(k).tolist() for k in range(old_partition.n_clusters)]
+        members[cluster].append(len(labels) - 1)
+        changed = specialist_file(old_partition.n_clusters, cluster)
+        _copy(old, run, [file for file in _network_files(old) if file not in (changed, BASE_FILE, HEAD_FILE)])
+        return _complete(job, base, head, Partition.from_members(members, len(labels)))
 
 
 def nearest_cluster(embedding: LabelEmbedding, partition: Partition) -> int:
@@ -313,6 +324,7 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
     """What the stages need, after the new run has been told what it holds."""
     settings = FitSettings.from_values(old.manifest.settings)
     data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
+    run.sweep()
     write_preprocessing(run, splits.preprocessing)
     run.update(
         changes=(*old.manifest.changes, change),

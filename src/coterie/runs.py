@@ -6,38 +6,59 @@ Each run resumes by itself in its own folder. On a cluster the folders must be o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import cuda
 from typing_extensions import override
 
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, Outcome, Task, make_engine
 from coterie.engine.task import ResultT, SharedT
-from coterie.errors import EngineError
-from coterie.pipeline import fit
+from coterie.errors import EngineError, LimitError
+from coterie.limits import LimitedProgress, Limits
+from coterie.pipeline import MEMORY_BYTES, fit
 from coterie.progress import Progress
 
 
 @dataclass(frozen=True)
 class FitTask(Task[Splits | None, Path]):
-    """A run: ``pipeline.fit`` with these arguments. Its specialists are trained one after another, where it is."""
+    """A run: ``pipeline.fit`` with these arguments.
+
+    Args:
+        title: for people.
+        settings: of the run.
+        out: its folder, an absolute path.
+        base_run: see ``fit``.
+        engine: who trains the specialists of a run that has the machine to itself. None, for one of several: its
+            specialists come one after another where it is, and it takes CPU threads ``as_task``.
+    """
 
     title: str
     settings: FitSettings
     out: Path
     base_run: Path | None = None
+    engine: EngineSettings | None = None
 
     @override
     def run(self, shared: Splits | None, desk: Desk) -> Path:
         check_folder(self.out)
         progress = TitledProgress(desk.progress, self.title)
-        engine = EngineSettings(workers=1)
-        fit(self.settings, self.out, splits=shared, base_run=self.base_run, progress=progress, engine=engine)
+        settings, engine = self.settings, self.engine
+        if engine is None:
+            settings, engine = as_task(settings), EngineSettings(workers=1)
+        fit(settings, self.out, splits=shared, base_run=self.base_run, progress=progress, engine=engine)
         return self.out
+
+
+def as_task(settings: FitSettings) -> FitSettings:
+    """One CPU thread unless the settings say otherwise, wherever the task is done: others give other last bits."""
+    hardware = settings.hardware
+    return settings.model_copy(update={"hardware": hardware.model_copy(update={"threads": hardware.threads or 1})})
 
 
 def tasks_of_seeds(settings: FitSettings, out: Path, seeds: int) -> list[FitTask]:
@@ -69,6 +90,10 @@ class TitledProgress(Progress):
     def note(self, text: str) -> None:
         self.inner.note(f"{self.title}: {text}")
 
+    @override
+    def lane(self) -> Progress:
+        return TitledProgress(self.inner.lane(), self.title)
+
 
 def check_folder(out: Path) -> None:
     """A run's folder is where the process that asked for it will look.
@@ -88,6 +113,7 @@ def do_all(
     demand: Demand,
     engine: EngineSettings,
     progress: Progress,
+    limits: Limits,
 ) -> list[Outcome[ResultT]]:
     """Do tasks that depend on nothing but what they share, each with a line of its own in one display.
 
@@ -96,10 +122,17 @@ def do_all(
 
     Raises:
         EngineError: there is nobody to do the work.
+        LimitError: a limit is reached, of all tasks together or of one; the same call goes on with what is left.
     """
     maker = make_engine(engine, len(tasks), demand)
-    with closing(maker.run(tasks, shared, demand, lambda _: Desk(progress.lane()))) as outcomes:
-        return sorted(outcomes, key=lambda outcome: outcome.number)
+    limited = LimitedProgress(progress, limits)
+    found = []
+    with closing(maker.run(tasks, shared, demand, lambda _: Desk(limited.lane()))) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome.error, LimitError):
+                raise outcome.error
+            found.append(outcome)
+    return sorted(found, key=lambda outcome: outcome.number)
 
 
 def fit_all(
@@ -107,6 +140,7 @@ def fit_all(
     splits: Splits | None = None,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     progress: Progress = Progress(),  # noqa: B008 - it has no state
+    limits: Limits = Limits(),  # noqa: B008 - it has no limit
 ) -> list[Outcome[Path]]:
     """Do runs; those whose base is another's come in a later list than that one.
 
@@ -115,13 +149,23 @@ def fit_all(
         splits: data that all of them use; None lets each read its own.
         engine: who does them.
         progress: who is told.
+        limits: of all runs together.
 
     Returns:
         As ``do_all``: the folder of each run, or its error.
+
+    Raises:
+        LimitError: as ``do_all``.
     """
     for task in tasks:
         task.out.parent.mkdir(parents=True, exist_ok=True)
-    hardware = [task.settings.hardware for task in tasks]
-    threads = max((one.threads or 1 for one in hardware), default=1)
-    gpus = int(any(one.accelerator == "cuda" for one in hardware))
-    return do_all(tasks, splits, Demand(threads, gpus), engine, progress)
+    return do_all(tasks, splits, demand_of([task.settings for task in tasks]), engine, progress, limits)
+
+
+def demand_of(settings: Sequence[FitSettings], seconds: float = math.inf) -> Demand:
+    """What each of a list of tasks needs that train with these settings; ``seconds`` for all of them."""
+    hardware = [each.hardware for each in settings]
+    gpus = int(
+        any(each.accelerator == "cuda" or (each.accelerator == "auto" and cuda.is_available()) for each in hardware)
+    )
+    return Demand(max((each.threads or 1 for each in hardware), default=1), gpus, MEMORY_BYTES, seconds)

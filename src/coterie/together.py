@@ -16,16 +16,23 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from coterie.checkpoint import State
-from coterie.errors import TrainingError
+from coterie.errors import LimitError, TrainingError
 from coterie.watch import Watch
+
+# Ranks wait for one another at each, so not at every step.
+STEPS_PER_AGREEMENT = 10
 
 
 class RankWatch(Watch):
-    """Rank 0's watch, whose state all ranks start from."""
+    """Rank 0's watch, whose state all ranks start from, and whose limits end the training on all ranks together: one
+    that stopped by itself would leave the others waiting in the middle of a step.
+    """
 
     def __init__(self, fabric: Fabric, inner: Watch) -> None:
         self.fabric = fabric
         self.inner = inner
+        self.steps = 0
+        self.limit: str | None = None
 
     @override
     def load(self) -> State | None:
@@ -35,8 +42,19 @@ class RankWatch(Watch):
 
     @override
     def step(self, capture: Callable[[], State]) -> None:
-        if self.fabric.global_rank == 0:
+        if self.fabric.world_size == 1:
             self.inner.step(capture)
+            return
+        self.steps += 1
+        if self.fabric.global_rank == 0 and self.limit is None:
+            try:
+                self.inner.step(capture)
+            except LimitError as error:  # its state is kept
+                self.limit = str(error)
+        if self.steps % STEPS_PER_AGREEMENT == 0:
+            self.limit = self.fabric.broadcast(self.limit)
+            if self.limit is not None:
+                raise LimitError(self.limit)
 
     @override
     def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from coterie.cli.arguments import make_console
+from coterie.config import EngineSettings
 from coterie.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def compare(
     allow_shared: Annotated[
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="go on where validation and test share samples")
     ] = False,
+    engine: Annotated[EngineSettings, tyro.conf.arg(name="", help="")] = EngineSettings(),  # noqa: B008 - frozen
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Weigh a run's specialists against what else the same budget could have bought: trains and judges controls."""
@@ -41,7 +43,7 @@ def compare(
     if members < 0:
         raise SettingsError(f"--members {members}: must be at least 0")
     if run is not None:
-        result = _compare_run(run, superclasses, members, train, allow_shared)
+        result = _compare_run(run, superclasses, members, train, allow_shared, engine)
     else:
         assert logits is not None
         result = _compare_logits(logits)
@@ -56,7 +58,9 @@ def compare(
         console.print(f"page: {run / 'comparison.html'}", highlight=False, soft_wrap=True)
 
 
-def _compare_run(run: Path, superclasses: str | None, members: int, train: bool, allow_shared: bool) -> Comparison:
+def _compare_run(
+    run: Path, superclasses: str | None, members: int, train: bool, allow_shared: bool, engine: EngineSettings
+) -> Comparison:
     from coterie.artifact import preprocessing_of
     from coterie.compare import compare_run
     from coterie.config import FitSettings
@@ -75,6 +79,7 @@ def _compare_run(run: Path, superclasses: str | None, members: int, train: bool,
             members=members,
             train=train,
             allow_shared=allow_shared,
+            engine=engine,
             progress=progress,
         )
 

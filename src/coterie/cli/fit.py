@@ -123,6 +123,7 @@ def _fit(
 
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
     from coterie.artifact import read_reports
+    from coterie.limits import Limits
     from coterie.pipeline import load_splits
     from coterie.plan import make_plan
     from coterie.run_folder import Run
@@ -131,14 +132,14 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
     from coterie.terminal.progress import make_progress
     from coterie.terminal.seeds import print_seed_runs
 
-    console = make_console()
+    console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
     tasks = tasks_of_seeds(settings, out, seeds)
     splits = load_splits(tasks[0].settings)
     print_plan(console, make_plan(settings, splits), f"{splits.about}; {seeds} seeds, each:")
     if dry_run:
         return
     with make_progress(console) as progress:
-        outcomes = fit_all(tasks, splits, engine, progress)
+        outcomes = fit_all(tasks, splits, engine, progress, limits)
     done = [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome.error is None]
     print_seed_runs(console, {task.title: read_reports(Run.open(task.out))["test"] for task in done})
     failed = [f"{tasks[outcome.number].title}: {outcome.error}" for outcome in outcomes if outcome.error is not None]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from coterie.cli.arguments import make_console
+from coterie.config import EngineSettings
 from coterie.errors import SettingsError
 
 
@@ -26,6 +27,7 @@ def reproduce(
         str | None,
         tyro.conf.arg(metavar="FILE|column:NAME", help="the data set's superclasses: a control; none where empty"),
     ] = "column:coarse_label",
+    engine: Annotated[EngineSettings, tyro.conf.arg(name="", help="")] = EngineSettings(),  # noqa: B008 - frozen
     tables_only: Annotated[
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="train nothing; draw the tables of what is finished")
     ] = False,
@@ -52,6 +54,6 @@ def reproduce(
         if dry_run:
             return
         with make_progress(console) as progress:
-            result = study.reproduce(plan, splits, progress)
+            result = study.reproduce(plan, splits, progress, engine)
     print_reproduction(console, result)
     console.print(f"page: {out / study.PAGE}", highlight=False, soft_wrap=True)

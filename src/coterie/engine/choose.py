@@ -14,7 +14,7 @@ def make_engine(settings: EngineSettings, n_tasks: int, demand: Demand) -> Engin
     Raises:
         EngineError: Ray is not installed, does not answer, or runs other versions.
     """
-    if settings.engine == "ray":
+    if settings.engine == "ray" and n_tasks:
         return RayCluster(settings.address)
     workers = settings.workers or auto_workers(n_tasks, demand)
     return InProcess() if min(workers, n_tasks) < 2 else LocalWorkers(workers)

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
@@ -30,7 +31,7 @@ from coterie.errors import EngineError
 TRIES = 4
 SECONDS_PER_LOOK = 0.3
 SECONDS_TO_ANSWER = 10.0
-SECONDS_TO_TELL_VERSIONS = 60.0
+SECONDS_TO_TELL_VERSIONS = 300.0
 # What an HTTP/2 client says first (RFC 9113, 3.4), with an empty SETTINGS frame; a server answers with its own.
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 HTTP2_SETTINGS, HTTP2_FRAME_HEAD = 4, 9
@@ -81,7 +82,7 @@ class RayCluster(Engine):
                 desk = desks[number] = desks.get(number) or desk_of(number)
                 tries[number] += 1
                 sender = (number, tries[number])
-                pending[work.remote(tasks[number], parcel, state_of(desk), mailbox, sender)] = number
+                pending[work.remote(tasks[number], parcel, state_of(desk), mailbox, sender, str(Path.cwd()))] = number
 
             try:
                 for number in range(len(tasks)):
@@ -133,9 +134,15 @@ def _mailbox_class() -> type:
     return Mailbox
 
 
-def _work(task: Task[Any, Any], parcel: Parcel, state: bytes | None, mailbox: Any, sender: tuple[int, int]) -> Any:
-    """What a worker of the cluster does: a task, to a result or an error as a value."""
+def _work(
+    task: Task[Any, Any], parcel: Parcel, state: bytes | None, mailbox: Any, sender: tuple[int, int], folder: str
+) -> Any:
+    """What a worker of the cluster does: a task, to a result or an error as a value. Relative paths mean the same as
+    where the driver is, where that ``folder`` is seen.
+    """
     ray: Any = import_module("ray")
+    if Path(folder).is_dir():
+        os.chdir(folder)
     sent: list[Any] = []
 
     def send(message: Message) -> None:
