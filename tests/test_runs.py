@@ -46,7 +46,8 @@ def test_a_failure_in_one_run_loses_none_of_the_others(
     assert [outcome.unwrap() for outcome in outcomes[1:]] == [tmp_path / "study/two", tmp_path / "study/again"]
     assert weights(tmp_path / "study/again") == weights(tmp_path / "first")
     assert Run.open_complete(tmp_path / "study/two").read("base.safetensors")
-    assert ["two: specialist 0 of 2", "two: specialist 1 of 2", "two: evaluation"] in progress.lanes
+    told = {title for lane in progress.lanes for title in lane}
+    assert told >= {"two: specialist 0 of 2", "two: specialist 1 of 2", "two: evaluation"}
     assert torch.get_num_threads() == 1
 
 
