@@ -8,11 +8,30 @@ import argparse
 from pathlib import Path
 
 import record
-from controls import table
+from coterie.comparison import SeedsRow
 from coterie.data import load
 from coterie.reproduce import Study, gather, recipe
 from coterie.reproduction import Reproduction
 from coterie.reproduction_page import show_gain, show_share
+
+
+def table(rows: tuple[SeedsRow, ...]) -> list[str]:
+    """One row per classifier."""
+    lines = [
+        (
+            "| classifier | top-1 | gain | lead over the best control | top-3 | nll | ece | brier | aurc | training "
+            "| passes | size |"
+        ),
+        "|---" * 12 + "|",
+    ]
+    for row in rows:
+        lead = "" if row.lead is None else show_gain(row.lead)
+        scores = (row.scores.nll, row.scores.ece, row.scores.brier, row.scores.aurc)
+        costs = (row.cost.training, row.cost.inference, row.cost.storage)
+        cells = [row.name + (" + flips" if row.flips else ""), show_share(row.top1), show_gain(row.gain), lead]
+        cells += [f"{100 * row.scores.top3:.2f}", *(f"{v:.3f}" for v in scores), *(f"{v:.2f}" for v in costs)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def markdown(result: Reproduction) -> str:
