@@ -158,7 +158,8 @@ def test_fabric_run_trains_the_base_of_the_command_by_two_ranks(tmp_path: Path) 
     (tmp_path / "tiny.yaml").write_text(TINY)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "lightning_fabric.cli", "run", "--accelerator", "cpu", "--devices", "2"]
+    # What `fabric run` calls.
+    launcher = [sys.executable, "-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2"]
     fit = ["fit", "--config", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run")]
     done = run([*launcher, "--main-port", str(port), str(tmp_path / "coterie"), *fit])
     assert done.returncode == 0, done.stderr
