@@ -33,13 +33,8 @@ TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}
 VARIANTS: dict[str, dict[str, Any]] = {
     "all (the paper's)": {},
     "the last stage": {**TAIL, "trainable": "stage3"},
-    "the last stage, in 4 bits": {**TAIL, "trainable": "stage3", "bits": 4},
-    "the last two convolutions": {**TAIL, "trainable": "last-2"},
     "the last two convolutions, in 3 bits": {**TAIL, "trainable": "last-2", "bits": 3},
-    "the head": {**TAIL, "trainable": "head"},
 }
-
-
 WITHIN = 1.25  # passes
 
 
