@@ -16,10 +16,11 @@ from coterie.artifact import (
     gate_record,
     load_ensemble,
     partition_of,
+    pass_cost_of,
     read_outputs,
     rule_of,
 )
-from coterie.backbones.cut import tail_of, trunk_output
+from coterie.backbones.cut import trunk_features
 from coterie.calibration import temperature
 from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
@@ -36,7 +37,6 @@ from coterie.controls import (
     read_flipped,
 )
 from coterie.data.splits import Splits
-from coterie.ensemble import SpecialistEnsemble
 from coterie.evaluation import Outputs
 from coterie.flops import inference_flops, training_flops
 from coterie.gate import Budget
@@ -211,12 +211,12 @@ class Price:
         base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
         base_pass = inference_flops(ensemble.base, example)
         training, pass_S = base_training, np.zeros(partition.n_clusters)
-        inputs, trunk = _inputs_of_specialists(ensemble, example, base_pass)
-        epochs, views = settings.specialist.epochs, settings.specialist.views
+        inputs = example if ensemble.cut is None else trunk_features(ensemble.base, ensemble.cut, example)
+        trunk_passes = settings.specialist.kept_views or settings.specialist.epochs
+        trunk = trunk_passes * base_pass * (1 - pass_cost_of(run.manifest))
         for name, network in ensemble.specialists.items():
             n_images = images_C[partition.classes(int(name))].sum()
-            steps = training_flops(network, inputs) * epochs + trunk * (min(views, epochs) or epochs)
-            training += steps * n_images
+            training += (training_flops(network, inputs) * settings.specialist.epochs + trunk) * n_images
             pass_S[int(name)] = inference_flops(network, inputs) / base_pass
         weights = {
             name: record.bytes
@@ -228,18 +228,6 @@ class Price:
     def cost(self, runs_S: FloatArray) -> Cost:
         """Where the specialists are run for a share ``runs_S`` of the samples each."""
         return Cost(self.training, 1 + float(self.pass_S @ runs_S), self.storage)
-
-
-def _inputs_of_specialists(
-    ensemble: SpecialistEnsemble, example: torch.Tensor, base_pass: float
-) -> tuple[torch.Tensor, float]:
-    """What specialists take for an example, and the operations that a trunk makes it with."""
-    if ensemble.cut is None:
-        return example, 0.0
-    with torch.no_grad(), trunk_output(ensemble.base, ensemble.cut) as output:
-        ensemble.base(example.to(ensemble.fabric.device))
-    features = output()
-    return features, base_pass - inference_flops(tail_of(ensemble.base, ensemble.cut, example), features)
 
 
 def _outputs(run: Run, split: str, flip: bool) -> Outputs:

@@ -40,7 +40,6 @@ def render(comparison: Comparison, about: str) -> str:
         comparison: the table.
         about: a sentence on run and data.
     """
-    rows = [(row, row.scores.top1) for row in comparison.rows]
     return render_page(
         "comparison.html.j2",
         {"points": points, "chance": show_chance},
@@ -48,30 +47,30 @@ def render(comparison: Comparison, about: str) -> str:
         about=about,
         rows=list(enumerate(comparison.rows, start=1)),
         kinds=KINDS,
-        **cost_figures(rows),
+        **cost_figures(comparison.rows),
     )
 
 
-def cost_figures(rows: Sequence[tuple[Row | SeedsRow, float]]) -> dict[str, Any]:
-    """What a page needs to show accuracies, given with their rows, against both costs; numbers count the rows."""
+def cost_figures(rows: Sequence[Row | SeedsRow]) -> dict[str, Any]:
+    """What a page needs to show accuracies against both costs; numbers count the rows."""
     # Rows in the same place, as a calibrated base and the base are, would lie on each other: the first is drawn.
     by_place = {
-        (accuracy, row.cost.training, row.cost.inference): (number, row, accuracy)
-        for number, (row, accuracy) in reversed(list(enumerate(rows, start=1)))
+        (row.scores.top1, row.cost.training, row.cost.inference): (number, row)
+        for number, row in reversed(list(enumerate(rows, start=1)))
         if row.cost.inference <= MOST_PASSES_DRAWN
     }
-    drawn = sorted(by_place.values(), key=lambda one: one[0])
+    drawn = sorted(by_place.values(), key=lambda pair: pair[0])
 
     def scatter(cost: str, title: str) -> Markup:
         marks = [
             Mark(
                 getattr(row.cost, cost),
-                accuracy,
+                row.scores.top1,
                 SHAPES.get(row.kind, "ring"),
                 str(number),
-                f"{row.name}{' with flips' if row.flips else ''}: {accuracy:.2%}",
+                f"{row.name}{' with flips' if row.flips else ''}: {row.scores.top1:.2%}",
             )
-            for number, row, accuracy in drawn
+            for number, row in drawn
         ]
         return cost_scatter(marks, title)
 

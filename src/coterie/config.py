@@ -15,6 +15,7 @@ from coterie.errors import SettingsError
 from coterie.limits import bytes_of, seconds_of
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
+Modality = Literal["image", "text", "table", "features"]
 
 # Kinds of sources, and what stands behind the colon.
 PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hub": "NAME", "features": "FILE"}
@@ -59,9 +60,7 @@ class DataSettings(Settings):
         "features:FILE (.npz or .parquet) | cifar100 (a download)",
     )
     configuration: str | None = Field(None, description="hub only: which of a data set's configurations")
-    modality: Literal["image", "text", "table", "features"] | None = Field(
-        None, description="what the columns hold; found by their types if left out"
-    )
+    modality: Modality | None = Field(None, description="what the columns hold; found by their types if left out")
     image: str | None = Field(None, description="image column; found by its type if left out")
     text: str | None = Field(None, description="text column; found by its type if left out")
     label: str | None = Field(None, description="label column; found by its type if left out")
@@ -186,6 +185,11 @@ class SpecialistSettings(TrainingSettings):
     bits: Literal[32, 8, 4, 3, 2] = Field(
         32, description="of each difference from the base's weights that are kept: 32 keeps the weights as they are"
     )
+
+    @property
+    def kept_views(self) -> int:
+        """Views that are kept: no more than there are epochs to draw them in; 0: none."""
+        return min(self.views, self.epochs)
 
 
 class PartitionSettings(Settings):

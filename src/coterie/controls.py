@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,40 +125,44 @@ class FlippedFitTask(FitTask):
 
 
 @dataclass(frozen=True)
-class MemberTask(Task[Splits | None, Path]):
-    """``train_member``, of the finished run in ``base``."""
+class _FromRunTask(Task[Splits | None, Path]):
+    """A control that starts from the finished run in ``base``, in a folder of its own."""
 
     title: str
     base: Path
     out: Path
-    number: int
 
     @override
     def run(self, shared: Splits | None, desk: Desk) -> Path:
         assert shared is not None
         check_folder(self.out)
         with hold(self.out):
-            progress = TitledProgress(desk.progress, self.title)
-            train_member(Run.open_complete(self.base), self.out, self.number, shared, progress)
+            self.train(Run.open_complete(self.base), shared, TitledProgress(desk.progress, self.title))
         return self.out
+
+    @abstractmethod
+    def train(self, run: Run, splits: Splits, progress: Progress) -> None:
+        """What is done of the run."""
 
 
 @dataclass(frozen=True)
-class WeightAverageTask(Task[Splits | None, Path]):
-    """``train_weight_average``, of the finished run in ``base``."""
+class MemberTask(_FromRunTask):
+    """``train_member``."""
 
-    title: str
-    base: Path
-    out: Path
+    number: int
 
     @override
-    def run(self, shared: Splits | None, desk: Desk) -> Path:
-        assert shared is not None
-        check_folder(self.out)
-        with hold(self.out):
-            progress = TitledProgress(desk.progress, self.title)
-            train_weight_average(Run.open_complete(self.base), self.out, shared, progress)
-        return self.out
+    def train(self, run: Run, splits: Splits, progress: Progress) -> None:
+        train_member(run, self.out, self.number, splits, progress)
+
+
+@dataclass(frozen=True)
+class WeightAverageTask(_FromRunTask):
+    """``train_weight_average``."""
+
+    @override
+    def train(self, run: Run, splits: Splits, progress: Progress) -> None:
+        train_weight_average(run, self.out, splits, progress)
 
 
 def train_member(run: Run, place: Path, number: int, splits: Splits, progress: Progress) -> None:

@@ -123,6 +123,8 @@ class SpecialistEnsemble(nn.Module):
         self.cut = cut
         self.fabric: Fabric = make_fabric(hardware)
         self.to(self.fabric.device).eval()
+        asked = {int(name): network for name, network in self.specialists.items()}
+        self.panel = Panel(self.fabric, base, asked, preprocessing, cut)
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
@@ -160,12 +162,6 @@ class SpecialistEnsemble(nn.Module):
         """What base and *all* specialists say of labelled samples, asked or not: S + 1 passes."""
         base_NC, packed_NM = self.panel.hear_all(self.preprocessing.check(samples), self.partition)
         return Outputs(base_NC, packed_NM, label_N)
-
-    @property
-    def panel(self) -> Panel:
-        """Base and specialists as they are asked."""
-        specialists = {int(name): network for name, network in self.specialists.items()}
-        return Panel(self.fabric, self.base, specialists, self.preprocessing, self.cut)
 
     def _decide(self, base_logits_NC: FloatArray, ask: Ask) -> Decision:
         partition = self.partition

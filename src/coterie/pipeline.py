@@ -40,9 +40,8 @@ from coterie.artifact import (
     write_rule,
 )
 from coterie.backbones import Head
-from coterie.backbones.cut import tail_of, trunk_output
+from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
-from coterie.backbones.probe import evaluating, fitting
 from coterie.base import Base, form_of_base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
@@ -236,15 +235,13 @@ class Job:
             return 0
         count_C = torch.bincount(self.splits.train.labels_N)
         n_samples = max(int(count_C[list(task.classes)].sum()) for task in tasks)
-        example = self.splits.preprocessing.example()[:1]
-        with torch.inference_mode(), trunk_output(base.eval(), part.cut) as output, self.fabric.autocast():
-            base(example.to(self.fabric.device))
-            view_bytes = n_samples * output().nbytes
-        settings = self.settings.specialist
-        views, limit = min(settings.views, settings.epochs), self.settings.data.memory_gib
+        with self.fabric.autocast():
+            view_bytes = n_samples * trunk_features(base, part.cut, self.splits.preprocessing.example()[:1]).nbytes
+        chosen, limit = self.settings.specialist, self.settings.data.memory_gib
+        views = chosen.kept_views
         if views * view_bytes > limit * 2**30:
             raise SettingsError(
-                f"specialist.views = {settings.views}: what {part.cut} gives for the largest cluster takes "
+                f"specialist.views = {chosen.views}: what {part.cut} gives for the largest cluster takes "
                 f"{view_bytes / 2**30:.2g} GiB a view, and --data.memory-gib is {limit:g}; allowed: more memory, or up "
                 f"to {int(limit * 2**30 // view_bytes)} views (0 computes it anew in each epoch)"
             )
@@ -766,10 +763,9 @@ def trunk_record(base: Base, example: Tensor) -> TrunkRecord | None:
     cut = base.part.cut
     if cut is None:
         return None
-    with evaluating(base.network), trunk_output(base.network, cut) as output:
-        base.network(fitting(example[:1], base.network))
-    tail = inference_flops(tail_of(base.network.eval(), cut, example), output())
-    return TrunkRecord(cut=cut, pass_cost=tail / inference_flops(base.network, example[:1]))
+    tail = tail_of(base.network.eval(), cut, example)
+    tail_flops = inference_flops(tail, trunk_features(base.network, cut, example[:1]))
+    return TrunkRecord(cut=cut, pass_cost=tail_flops / inference_flops(base.network, example[:1]))
 
 
 def _data_record(splits: Splits) -> DataRecord:

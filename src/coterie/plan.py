@@ -81,9 +81,9 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
     if part is not WHOLE:
         part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, part)
     image_seconds = _time_inference(fabric, network, splits)
-    if part.cut is not None and 0 < settings.specialist.views < settings.specialist.epochs:
+    if part.cut is not None and settings.specialist.kept_views:
         # The trunk, which was timed in each step, is run once a view.
-        skipped = 1 - settings.specialist.views / settings.specialist.epochs
+        skipped = 1 - settings.specialist.kept_views / settings.specialist.epochs
         part_seconds = max(part_seconds - skipped * image_seconds * batches.batch_size, 0.0)
     stages = []
     if not base.trained and base_run is None:

@@ -23,7 +23,7 @@ def render(result: Reproduction, about: str) -> str:
         about=about,
         rows=list(enumerate(result.table, start=1)),
         kinds=KINDS,
-        **(cost_figures([(row, row.top1.mean) for row in result.table]) if result.table else {}),
+        **(cost_figures(result.table) if result.table else {}),
     )
 
 

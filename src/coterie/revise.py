@@ -27,7 +27,7 @@ from coterie.artifact import (
 )
 from coterie.backbones import Head
 from coterie.backbones.libraries import is_function, with_classes
-from coterie.backbones.parts import trained_part
+from coterie.backbones.parts import TrainedPart, trained_part
 from coterie.config import FitSettings
 from coterie.data import load as load_data
 from coterie.data.additions import extended, read_additions
@@ -99,6 +99,7 @@ def refit(
         if run.manifest.complete:
             return load_ensemble(run.path)
         job = _job(old, run, change, splits, progress)
+        part = _part(job, ensemble.base, head)
         _copy(old, run, [name for name in _network_files(old) if name != file])
         job.train_stage(
             f"specialist {cluster} of {partition.n_clusters}",
@@ -107,10 +108,10 @@ def refit(
             job.splits.train.of_classes(classes),
             job.settings.specialist,
             job.settings.seed + 1 + cluster,
-            trained_part(ensemble.base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable),
+            part,
             beyond=ensemble.base,
         )
-        return _complete(job, ensemble.base, head, partition)
+        return _complete(job, ensemble.base, head, part, partition)
 
 
 def add_class(
@@ -162,7 +163,7 @@ def add_class(
         members[cluster].append(len(labels) - 1)
         changed = specialist_file(old_partition.n_clusters, cluster)
         _copy(old, run, [file for file in _network_files(old) if file not in (changed, BASE_FILE, HEAD_FILE)])
-        return _complete(job, base, head, Partition.from_members(members, len(labels)))
+        return _complete(job, base, head, _part(job, base, head), Partition.from_members(members, len(labels)))
 
 
 def nearest_cluster(embedding: LabelEmbedding, partition: Partition) -> int:
@@ -314,9 +315,12 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
             run.write(name, old.read(name), seconds={**run.manifest.seconds, **seconds})
 
 
-def _complete(job: Job, base: nn.Module, head: Head, partition: Partition) -> SpecialistEnsemble:
+def _part(job: Job, base: nn.Module, head: Head) -> TrainedPart:
+    return trained_part(base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable)
+
+
+def _complete(job: Job, base: nn.Module, head: Head, part: TrainedPart, partition: Partition) -> SpecialistEnsemble:
     write_head(job.run, head.of(base))
-    part = trained_part(base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable)
     return complete(job, base, head, part, [partition])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from typing_extensions import override
 
-from coterie.backbones.cut import trunk_output
+from coterie.backbones.cut import trunk_features, trunk_output
 from coterie.data.batches import Batches
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import FloatArray, IntArray, Partition
@@ -84,14 +85,14 @@ class Panel:
     def consult(self, samples: Samples) -> tuple[FloatArray, Ask]:
         """The base's logits (N, C), and how to ask: the logits of a cluster's specialist for some rows."""
         if self.cut is None:
-            return compute_logits(
-                self.fabric, self.base, samples, self.preprocessing
-            ), lambda cluster, rows: compute_logits(
-                self.fabric, self.specialists[cluster], samples.take(torch.from_numpy(rows)), self.preprocessing
-            )
-        features = []
+
+            def ask(cluster: int, rows: IntArray) -> FloatArray:
+                some = samples.take(torch.from_numpy(rows))
+                return compute_logits(self.fabric, self.specialists[cluster], some, self.preprocessing)
+
+            return compute_logits(self.fabric, self.base, samples, self.preprocessing), ask
+        logits, features = [], []
         with trunk_output(self.base, self.cut) as output:
-            logits = []
             for batch in plain_passes(self.fabric, self.base, samples, self.preprocessing):
                 logits.append(batch)
                 features.append(output())
@@ -122,12 +123,15 @@ class Panel:
 
     def chunks(self, samples: Samples) -> Iterator[Tensor]:
         """Rows in parts that can be consulted at once."""
-        n_rows = CHUNK
-        if self.cut is not None and len(samples):
-            with trunk_output(self.base, self.cut) as output:
-                compute_logits(self.fabric, self.base, samples.take(torch.arange(1)), self.preprocessing)
-                n_rows = max(1, min(CHUNK, CHUNK_BYTES // output().nbytes))
-        return iter(torch.arange(len(samples)).split(n_rows))
+        return iter(torch.arange(len(samples)).split(self._rows_at_once))
+
+    @cached_property
+    def _rows_at_once(self) -> int:
+        if self.cut is None:
+            return CHUNK
+        with self.fabric.autocast():
+            features = trunk_features(self.base, self.cut, self.preprocessing.example()[:1])
+        return max(1, min(CHUNK, CHUNK_BYTES // features.nbytes))
 
     def _asking(self, inputs_N: Tensor) -> Ask:
         @torch.inference_mode()

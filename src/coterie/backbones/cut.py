@@ -113,3 +113,10 @@ def trunk_output(network: nn.Module, cut: str) -> Iterator[Callable[[], Tensor]]
 
     with hooked({network.get_submodule(cut): keep}):
         yield lambda: latest[0]
+
+
+def trunk_features(network: nn.Module, cut: str, example: Tensor) -> Tensor:
+    """What the module ``cut`` gives for an example, in evaluation mode."""
+    with evaluating(network), trunk_output(network, cut) as output:
+        network(fitting(example, network))
+        return output()

@@ -72,12 +72,13 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
         return WHOLE
     heads = (head.path, *head.more)
     order = _Order.of(network, example)
+    cuts = _cuts(network, head, example, order)
     if choice in {"head", "last-1"}:
         still = tuple(path for path in order.ended if not _holds(path, heads))
         begin = min((order.start_of(path) for path in heads if path in order.started), default=1 << 62)
-        return TrainedPart(frozenset(), heads, still, _cut_before(network, head, example, order, begin))
+        return TrainedPart(frozenset(), heads, still, _cut_before(network, cuts, example, begin))
     if match := re.fullmatch(r"last-(\d+)", choice):
-        starts = _part_starts(network, head, example, order)
+        starts = _part_starts(network, cuts, order)
         wanted = int(match[1]) - 1
         if not 1 <= wanted <= len(starts):
             raise BackboneError(
@@ -88,14 +89,14 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
     elif choice in order.started and choice:
         begin = order.started[choice]
     else:
-        names = ", ".join(cut_points(network, head, example)[-12:]) or "none"
+        names = ", ".join(path for path, _ in cuts[-12:]) or "none"
         raise BackboneError(
             f"{type(network).__name__} has no part {choice!r} that runs; allowed: all, head, last-N, or the path of a "
             f"module, such as {names}"
         )
     trained = {name for name, time in order.first_use(network).items() if time >= begin}
     still = tuple(path for path, time in order.ended.items() if time <= begin)
-    return TrainedPart(frozenset(trained), heads, still, _cut_before(network, head, example, order, begin))
+    return TrainedPart(frozenset(trained), heads, still, _cut_before(network, cuts, example, begin))
 
 
 def cut_points(network: nn.Module, head: Head, example: Tensor) -> tuple[str, ...]:
@@ -156,7 +157,7 @@ class _Order:
         return {name: earliest[parameter] for name, parameter in named}
 
 
-def _part_starts(network: nn.Module, head: Head, example: Tensor, order: _Order) -> list[int]:
+def _part_starts(network: nn.Module, cuts: Sequence[tuple[str, int]], order: _Order) -> list[int]:
     """When each part starts. A part has weights of two dimensions at least, and ends at the last cut point before the
     next such weights: so that a norm behind a convolution belongs to it, and one inside a residual block to the block.
     """
@@ -165,16 +166,16 @@ def _part_starts(network: nn.Module, head: Head, example: Tensor, order: _Order)
     times = sorted(first_use[name] for name in matrices if first_use[name] > order.started[""])
     starts: list[int] = []
     last_end = order.started[""]
-    for _, end in _cuts(network, head, example, order):
+    for _, end in cuts:
         if any(last_end < time < end for time in times):
             starts.append(last_end)
         last_end = end if starts else last_end
     return starts
 
 
-def _cut_before(network: nn.Module, head: Head, example: Tensor, order: _Order, begin: int) -> str | None:
+def _cut_before(network: nn.Module, cuts: Sequence[tuple[str, int]], example: Tensor, begin: int) -> str | None:
     """The last cut point that has ended when the trained part begins, if the network can be cut there."""
-    before = [path for path, end in _cuts(network, head, example, order) if end <= begin]
+    before = [path for path, end in cuts if end <= begin]
     return before[-1] if before and can_be_cut(network, before[-1], example) else None
 
 

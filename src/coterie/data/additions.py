@@ -11,34 +11,23 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from typing_extensions import override
 
-from coterie.config import PLACES, DataSettings
+from coterie.config import PLACES, DataSettings, Modality
 from coterie.data.cut import cut_missing
 from coterie.data.decode import read_images
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError, InputError
-from coterie.inputs import (
-    FeaturePreprocessing,
-    ImagePreprocessing,
-    NGramPreprocessing,
-    Preprocessing,
-    Samples,
-    SentencePreprocessing,
-    TablePreprocessing,
-    TokenPreprocessing,
-)
+from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.labels import LabelSpace
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # One for each split.
 FEWEST = 3
 ROWS = ("parquet", "csv", "jsonl", "hub")
-KINDS: dict[type[Preprocessing], tuple[str, ...]] = {
-    ImagePreprocessing: ("folder", "parquet", "hub"),
-    NGramPreprocessing: ROWS,
-    SentencePreprocessing: ROWS,
-    TokenPreprocessing: ROWS,
-    TablePreprocessing: ROWS,
-    FeaturePreprocessing: ("features", "parquet", "hub"),
+KINDS: dict[Modality, tuple[str, ...]] = {
+    "image": ("folder", "parquet", "hub"),
+    "text": ROWS,
+    "table": ROWS,
+    "features": ("features", "parquet", "hub"),
 }
 
 
@@ -102,7 +91,7 @@ def read_additions(source: str, preprocessing: Preprocessing, settings: DataSett
         DataError: the source cannot be read, holds no sample, or one that is broken; named.
     """
     kind, _, place = source.partition(":")
-    allowed = KINDS[type(preprocessing)]
+    allowed = KINDS[preprocessing.modality]
     if kind not in allowed or not place:
         listed = ", ".join(f"{kind}:{PLACES[kind]}" for kind in allowed)
         raise DataError(f"--source {source!r} is not allowed here; allowed: {listed}")

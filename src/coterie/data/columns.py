@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 import numpy as np
 
-from coterie.config import DataSettings
+from coterie.config import DataSettings, Modality
 from coterie.errors import DataError
 from coterie.labels import LabelSpace
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 STRINGS = ("string", "large_string")
 FLOATS = ("float16", "float32", "float64")
-
-Modality = Literal["image", "text", "table", "features"]
 
 
 def find_modality(features: datasets.Features, label: str, settings: DataSettings) -> Modality:

@@ -23,7 +23,6 @@ from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from coterie.config import DataSettings
 from coterie.data.columns import (
-    Modality,
     find_modality,
     image_column,
     label_column,
@@ -37,16 +36,7 @@ from coterie.data.cut import cut_missing
 from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, Form, decode_splits
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
-from coterie.inputs import (
-    FeaturePreprocessing,
-    ImagePreprocessing,
-    NGramPreprocessing,
-    Preprocessing,
-    Samples,
-    SentencePreprocessing,
-    TablePreprocessing,
-    TokenPreprocessing,
-)
+from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.labels import LabelSpace
 
 # The words that file names, folders and hub data sets use for the three splits.
@@ -54,15 +44,6 @@ SPLIT_WORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
-}
-# What columns are looked for, where it is known what networks take.
-MODALITIES: dict[type[Preprocessing], Modality] = {
-    ImagePreprocessing: "image",
-    NGramPreprocessing: "text",
-    SentencePreprocessing: "text",
-    TokenPreprocessing: "text",
-    TablePreprocessing: "table",
-    FeaturePreprocessing: "features",
 }
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # what file managers leave behind
 # What files of each kind are called, and the library's name for their reader.
@@ -101,7 +82,7 @@ def load(
     source = _open(kind, place, settings)
     features = source.tables["train"].features
     label = label_column(features, settings.label, settings.text)
-    modality = find_modality(features, label, settings) if preprocessing is None else MODALITIES[type(preprocessing)]
+    modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
     if modality == "image":
         image = image_column(features, settings.image)
         return _load_images(source, image, *read_labels(source.tables, label), settings, seed)
@@ -175,18 +156,17 @@ def read_named(
     table = datasets.concatenate_datasets(list(_open(kind, place, settings).tables.values()))
     label = label_column(table.features, settings.label, settings.text)
     names = read_class_names(table, label, place)
-    modality = MODALITIES[type(preprocessing)]
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)
         form = Form(preprocessing.height, preprocessing.width, preprocessing.channels)
         return FileImages(encoded, form, torch.arange(len(table))), names
-    if modality == "text":
+    if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
 
         texts, rows, empty = full_texts(table, text_column(table.features, settings.text, label), place)
         refuse_empty(empty, settings.skip_broken)
         return preprocessing.samples(texts), [names[row] for row in rows]
-    if modality == "table":
+    if preprocessing.modality == "table":
         return preprocessing.samples(table.with_format("arrow")[:]), names
     from coterie.data.features import read_vectors
 

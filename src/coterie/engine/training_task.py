@@ -91,7 +91,7 @@ class TrainingTask(Task[Materials, Trained]):
         watch = StageWatch(desk.checkpoint, self.checkpoint_every)
         trained, cut = network, shared.part.cut
         if cut is not None and self.training.views:
-            batches = TrunkBatches(batches, fabric, network, cut, min(self.training.views, self.training.epochs))
+            batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
             shared.part.freeze(network.train())
             trained = tail_of(network, cut, shared.preprocessing.example())
         history = train(

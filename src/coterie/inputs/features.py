@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples
@@ -48,6 +49,7 @@ class FeaturePreprocessing(Preprocessing):
 
     scale: Scale
     kind: Literal["features"] = "features"
+    modality: ClassVar[Modality] = "features"
 
     @property
     def width(self) -> int:

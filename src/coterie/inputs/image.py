@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from coterie.config import Modality
 from coterie.errors import DataError, InputError
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples, Samples
@@ -26,6 +27,7 @@ class ImagePreprocessing(Preprocessing):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     kind: Literal["image"] = "image"
+    modality: ClassVar[Modality] = "image"
 
     @classmethod
     def measure(cls, images: Samples, sample: int = 10_000) -> ImagePreprocessing:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.samples import Samples
 
@@ -17,6 +18,9 @@ class Preprocessing(ABC):
     Each is a frozen dataclass of plain values with a ``kind`` of its own: a run's manifest holds them, and a run is
     loaded from them.
     """
+
+    modality: ClassVar[Modality]
+    """What columns of a data source it takes."""
 
     @property
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.features import Scale
 from coterie.inputs.preprocessing import Preprocessing
@@ -37,6 +38,7 @@ class TablePreprocessing(Preprocessing):
     categorical: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
     kind: Literal["table"] = "table"
+    modality: ClassVar[Modality] = "table"
 
     @classmethod
     def measure(cls, table: pa.Table, numeric: Sequence[str], categorical: Sequence[str]) -> TablePreprocessing:

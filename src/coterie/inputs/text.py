@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from scipy.sparse import hstack
 from torch import Tensor
 from typing_extensions import override
 
+from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.encoder import Encoder, encode
 from coterie.inputs.features import Scale
@@ -21,8 +22,19 @@ from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSample
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
 
 
+class TextPreprocessing(Preprocessing):
+    """What takes texts."""
+
+    modality: ClassVar[Modality] = "text"
+
+    @property
+    @override
+    def wanted(self) -> str:
+        return "a list of texts, at least one, none of them empty"
+
+
 @dataclass(frozen=True)
-class NGramPreprocessing(Preprocessing):
+class NGramPreprocessing(TextPreprocessing):
     """Words, pairs of words, and the 3 to 5 characters long parts of words, each hashed to one of ``buckets`` numbers,
     half of them for words: the inputs of fastText (Joulin et al. 2017, arXiv 1607.01759; Bojanowski et al. 2017, arXiv
     1607.04606). An n-gram counts once, however often a text has it; of a long text the first ``longest`` are kept, by
@@ -37,11 +49,6 @@ class NGramPreprocessing(Preprocessing):
     @override
     def shape(self) -> tuple[int, ...]:
         return (-1,)
-
-    @property
-    @override
-    def wanted(self) -> str:
-        return "a list of texts, at least one, none of them empty"
 
     @override
     def __call__(self, batch: Tensor) -> Tensor:
@@ -67,7 +74,7 @@ class NGramPreprocessing(Preprocessing):
 
 
 @dataclass(frozen=True)
-class SentencePreprocessing(Preprocessing):
+class SentencePreprocessing(TextPreprocessing):
     """Sentence embeddings of a frozen encoder, standardised. They are computed once and kept in the cache folder."""
 
     encoder: Encoder
@@ -87,11 +94,6 @@ class SentencePreprocessing(Preprocessing):
     @override
     def shape(self) -> tuple[int, ...]:
         return (len(self.scale.mean),)
-
-    @property
-    @override
-    def wanted(self) -> str:
-        return "a list of texts, at least one, none of them empty"
 
     @override
     def __call__(self, batch: Tensor) -> Tensor:

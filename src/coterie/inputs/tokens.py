@@ -14,9 +14,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from coterie.errors import InputError
-from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, RaggedSamples
-from coterie.inputs.text import check_texts
+from coterie.inputs.text import TextPreprocessing, check_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,7 +26,7 @@ EXAMPLE_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class TokenPreprocessing(Preprocessing):
+class TokenPreprocessing(TextPreprocessing):
     """Tokens of a text, those included that the tokenizer adds; of a longer text ``longest``, cut on the side ``cut``.
 
     ``tokenizer`` is what its ``tokenizer.json`` says: rules and a vocabulary, and no code. Since it may take many
@@ -52,11 +51,6 @@ class TokenPreprocessing(Preprocessing):
     @override
     def shape(self) -> tuple[int, ...]:
         return (-1,)
-
-    @property
-    @override
-    def wanted(self) -> str:
-        return "a list of texts, at least one, none of them empty"
 
     @property
     @override
