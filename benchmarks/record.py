@@ -17,9 +17,11 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-def write(script: str, text: str) -> None:
-    """Write ``text`` to the script's ``.md`` file, under a heading that says where it comes from."""
-    file = Path(script).with_suffix(".md")
+def write(script: str, text: str, name: str | None = None) -> None:
+    """Write ``text`` to the script's ``.md`` file, or to that of another name, under a heading that says where it comes
+    from.
+    """
+    file = Path(script).with_name(f"{name or Path(script).stem}.md")
     command = "python " + " ".join([f"benchmarks/{Path(script).name}", *sys.argv[1:]])
     heading = (
         f"`{command}`, {date.today().isoformat()}, {processor()}, Python {platform.python_version()}, "

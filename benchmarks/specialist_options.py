@@ -103,7 +103,7 @@ class Bench:
         specialist = make_specialist(self.base.network, self.base.head, classes)
         if option.others:
             head = specialist.get_submodule(self.base.head.path)
-            wide = nn.Linear(head.in_features, head.out_features + 1)
+            wide = nn.Linear(head.in_features, head.out_features + 1).to(head.weight)
             with torch.no_grad():
                 wide.weight.copy_(torch.cat([head.weight, head.weight.mean(0, keepdim=True)]))
                 wide.bias.copy_(torch.cat([head.bias, head.bias.mean()[None]]))
@@ -113,9 +113,9 @@ class Bench:
         teacher = self.tail(self.base.network.eval())
         settings = PLAIN.model_copy(update={"learning_rate": option.learning_rate, "epochs": option.epochs})
         fabric, rng = make_fabric(self.settings.hardware), np.random.default_rng(seed)
-        local_C = torch.full((len(self.splits.labels),), -1)
-        local_C[torch.from_numpy(classes)] = torch.arange(len(classes))
-        steps = int((local_C[self.views.view_V[0][1]] >= 0).sum()) // settings.batch_size
+        local_C = np.full(len(self.splits.labels), -1)
+        local_C[classes] = np.arange(len(classes))
+        steps = int((local_C[self.views.view_V[0][1].cpu()] >= 0).sum()) // settings.batch_size
         tail.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(tail, settings)
         schedule = make_schedule(optimizer, settings, steps * option.epochs)
@@ -140,19 +140,23 @@ class Bench:
         return tail_of(network, self.base.part.cut, self.splits.preprocessing.example())
 
     def batches(
-        self, local_C: Tensor, option: Option, epoch: int, steps: int, rng: np.random.Generator
+        self, local_C: np.ndarray, option: Option, epoch: int, steps: int, rng: np.random.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Of one epoch; labels count within the cluster, those of other clusters are one more than its last."""
         features_N, label_N = self.views.view_V[epoch % PLAIN.views]
-        local_N = local_C[label_N]
+        local_N = local_C[label_N.cpu()]
         ours = rng.permutation(np.flatnonzero(local_N >= 0))
         if option.others:
-            others = np.flatnonzero(local_N < 0)
-            n = min(len(others), OTHERS * len(ours) // int((local_C >= 0).sum()))
-            local_N = torch.where(local_N < 0, int((local_C >= 0).sum()), local_N)
+            n_own, others = int((local_C >= 0).sum()), np.flatnonzero(local_N < 0)
+            n = min(len(others), OTHERS * len(ours) // n_own)
+            local_N = np.where(local_N < 0, n_own, local_N)
             ours = rng.permutation(np.concatenate([ours, rng.choice(others, n, replace=False)]))
         for rows in np.array_split(ours, max(steps, 1)):
-            yield features_N[rows].contiguous(memory_format=torch.channels_last), local_N[rows]
+            features = features_N[torch.from_numpy(rows).to(features_N.device)]
+            yield (
+                features.contiguous(memory_format=torch.channels_last),
+                torch.from_numpy(local_N[rows]).to(features.device),
+            )
 
     def loss(
         self,
@@ -167,6 +171,7 @@ class Bench:
         """Of one batch."""
         if option.mixup:
             share, order = float(rng.beta(option.mixup, option.mixup)), torch.from_numpy(rng.permutation(len(label_B)))
+            order = order.to(features.device)
             logits = tail(share * features + (1 - share) * features[order]).float()
             return share * F.cross_entropy(logits, label_B) + (1 - share) * F.cross_entropy(logits, label_B[order])
         logits = tail(features.clone()).float()

@@ -34,15 +34,18 @@ RECIPES = ("cpu", "paper")
 NUMBERS_OF_CLUSTERS = (9, 8, 3)
 
 
-def recipe(name: str) -> FitSettings:
-    """The settings of a recipe.
+def recipe(name: str, base_epochs: int | None = None) -> FitSettings:
+    """The settings of a recipe, with another number of epochs for the base if one is given.
 
     Raises:
-        SettingsError: there is no such recipe.
+        SettingsError: there is no such recipe, or no base of so many epochs.
     """
     if name not in RECIPES:
         raise SettingsError(f"recipe {name!r}: unknown; allowed: {', '.join(RECIPES)}")
-    return FitSettings.from_values(yaml.safe_load(_resource(name)))
+    values = yaml.safe_load(_resource(name))
+    if base_epochs is not None:
+        values["base"]["epochs"] = base_epochs
+    return FitSettings.from_values(values)
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,21 @@ def gather(study: Study, splits: Splits, notes: Sequence[str] = ()) -> Reproduct
         comparisons.append(
             compare_run(run, splits, superclasses=study.superclasses, siblings=siblings, train=False, allow_shared=True)
         )
-        notes += [f"seed {seed}: {note}" for note in comparisons[-1].notes]
+    notes += _notes_of_seeds({seed: comparison.notes for seed, comparison in zip(done, comparisons, strict=True)})
     result = summarise(reports, comparisons, done, paper_figures(), notes)
     write_whole(study.out / PAGE, render(result, splits.about.rstrip(".") + ".").encode())
     return result
+
+
+def _notes_of_seeds(notes: Mapping[int, Sequence[str]]) -> list[str]:
+    """What is said of every seed is said once; what is said of some, with their names."""
+    seeds_of: dict[str, list[str]] = {}
+    for seed, some in notes.items():
+        for note in some:
+            seeds_of.setdefault(note, []).append(str(seed))
+    return [
+        note if len(seeds) == len(notes) else f"seed {', '.join(seeds)}: {note}" for note, seeds in seeds_of.items()
+    ]
 
 
 def _finished(place: Path) -> bool:

@@ -27,6 +27,10 @@ def reproduce(
         str | None,
         tyro.conf.arg(metavar="FILE|column:NAME", help="the data set's superclasses: a control; none where empty"),
     ] = "column:coarse_label",
+    base_epochs: Annotated[
+        int | None,
+        tyro.conf.arg(help="epochs of the base instead of the recipe's, for one trained short or long"),
+    ] = None,
     engine: Annotated[EngineSettings, tyro.conf.arg(name="", help="")] = EngineSettings(),  # noqa: B008 - frozen
     tables_only: Annotated[
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="train nothing; draw the tables of what is finished")
@@ -41,7 +45,7 @@ def reproduce(
 
     if seeds < 1 or first_seed < 0:
         raise SettingsError(f"--seeds {seeds} --first-seed {first_seed}: at least 1 seed, counted from 0 or above")
-    settings = study.recipe(recipe)
+    settings = study.recipe(recipe, base_epochs)
     if source is not None:
         settings = settings.model_copy(update={"data": settings.data.with_source(source)})
     console = make_console()

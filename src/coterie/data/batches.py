@@ -92,7 +92,7 @@ class Batches(ABC):
 
 
 class MemoryBatches(Batches):
-    """From samples in memory, which move to the device once an epoch."""
+    """From samples in memory, which move to the device with the first batch and stay there."""
 
     def __init__(
         self,
@@ -106,12 +106,13 @@ class MemoryBatches(Batches):
     ) -> None:
         super().__init__(split, preprocessing, batch_size, seed, balanced=balanced)
         self.augmentation = augmentation
+        self.samples = split.samples
 
     @override
     def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        samples = self.split.samples.to(device)
+        self.samples = self.samples.to(device)
         for rows, generator in self.draws(number, first):
-            batch = augment(samples.read(rows).to(device), self.augmentation, generator)
+            batch = augment(self.samples.read(rows).to(device), self.augmentation, generator)
             batch = cut_out(batch, self.augmentation.cutout, self.augmentation.fill, generator)
             part = self.ranks.part
             yield self.preprocessing(batch[part]), self.split.labels_N[rows[part]].to(device)
