@@ -178,7 +178,8 @@ def build(name: str) -> tuple[str, nn.Module, list[torch.Tensor], tuple[str, ...
         network = timm.create_model(small, pretrained=False, num_classes=N_CLASSES)
         config = network.pretrained_cfg
         native = config["input_size"][1]
-        sizes = [native] if config.get("fixed_input_size") else [96, native]
+        # What patches of 16 and of 14 pixels fill, and what the model was made for.
+        sizes = [native] if config.get("fixed_input_size") else [96, 112, native]
         declared = config["classifier"]
         return (
             f"{name} ({small})",

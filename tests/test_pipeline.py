@@ -340,7 +340,7 @@ def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path,
     asked = artifact.read_outputs(run, "test").pass_cost * report.routed_fraction * ensemble.rule.combiner.top
     assert report.mean_passes == pytest.approx(1 + asked)
     base_names = set(run.read_tensors(artifact.BASE_FILE))
-    kept = run.read_tensors(artifact.specialist_file(ensemble.partition.n_clusters, 0))
+    kept = run.read_tensors(artifact.specialist_files(ensemble.partition)[0])
     assert {name.split(".")[0] for name in kept} == {"stage3", "head"}
     assert set(kept) <= base_names or bits < 32
     whole_bytes = sum(p.nbytes for p in ensemble.base.stage3.parameters())
@@ -351,7 +351,7 @@ def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path,
     for name in ensemble.specialists:
         cluster = int(name)
         whole = make_specialist(ensemble.base, head, partition.classes(cluster))
-        run.read_weights(artifact.specialist_file(partition.n_clusters, cluster), whole, ensemble.base)
+        run.read_weights(artifact.specialist_files(partition)[cluster], whole, ensemble.base)
         alone = compute_logits(ensemble.fabric, whole, splits.test.samples, splits.preprocessing)
         np.testing.assert_allclose(outputs.packed_NM[:, partition.columns(cluster)], alone, atol=1e-4)
     again = artifact.load_ensemble(tmp_path / "run")
@@ -372,3 +372,32 @@ def test_more_views_than_fit_in_memory_are_refused_with_how_many_do(tmp_path, se
     chosen = changed(tails(settings), data={**settings.data.model_dump(), "memory_gib": 1e-4})
     with pytest.raises(SettingsError, match=r"specialist.views = 2: what stage2 gives .* up to \d+ views \(0 computes"):
         coterie.fit(chosen, tmp_path / "run", splits=splits)
+
+
+def test_partitions_side_by_side_keep_the_specialists_that_each_alone_would_train(tmp_path, settings, splits) -> None:
+    both = changed(settings, partition={"clusters": [3, 2, 1], "together": True})
+    ensemble = coterie.fit(both, tmp_path / "both", splits=splits)
+    partition, run = ensemble.partition, Run.open_complete(tmp_path / "both")
+    assert partition.layer_S == (0, 0, 0, 1, 1, 2)
+    together, columns = artifact.read_outputs(run, "test"), []
+    for n_clusters in (3, 2, 1):
+        alone = changed(settings, partition={"clusters": [n_clusters]})
+        out = tmp_path / f"{n_clusters}"
+        one = coterie.fit(alone, out, splits=splits, base_run=run.path)
+        columns.append(artifact.read_outputs(Run.open_complete(out), "test").packed_NM)
+        files = zip(artifact.specialist_files(one.partition), one.partition.size_S, strict=True)
+        kept = [file for file, size in files if size > 1]
+        assert {file: weights(out)[file] for file in kept}.items() <= weights(run.path).items()
+    np.testing.assert_array_equal(together.packed_NM, np.concatenate(columns, axis=1))
+    again = artifact.load_ensemble(run.path)
+    np.testing.assert_array_equal(again.predict_proba(splits.test.samples), ensemble.predict_proba(splits.test.samples))
+    # Router and ladder speak of the first partition.
+    alone = artifact.read_reports(Run.open_complete(tmp_path / "3"))["test"]
+    report = artifact.read_reports(run)["test"]
+    assert (report.router_accuracy, report.oracle_specialist) == (alone.router_accuracy, alone.oracle_specialist)
+    assert len(report.clusters) == 6
+
+
+def test_two_partitions_of_which_one_is_asked_for_is_no_stack(tmp_path, settings, splits) -> None:
+    one = changed(settings, partition={"clusters": [3], "together": True})
+    assert coterie.fit(one, tmp_path / "one", splits=splits).partition.layer_S == ()

@@ -91,7 +91,7 @@ def test_refit_trains_one_specialist_and_copies_the_rest(run: Run, data: Splits,
     changed = {name for name in before if name.endswith("safetensors") and "logits" not in name} - {
         name for name, content in contents(new.path).items() if before.get(name) == content
     }
-    assert changed == {artifact.specialist_file(3, cluster), artifact.EXAMPLES_FILE}
+    assert changed == {f"specialists/3/{cluster}.safetensors", artifact.EXAMPLES_FILE}
     assert [(c.kind, c.cluster, c.source) for c in new.manifest.changes] == [("refit", cluster, source)]
     # A fifth of the further images is judged, and the gate is chosen on another fifth.
     assert artifact.read_reports(new)["test"].n_samples > len(data.test)
@@ -106,7 +106,7 @@ def test_refit_further_starts_from_the_specialist(run: Run, data: Splits, tmp_pa
     first = artifact.partition_of(run.manifest).classes(cluster)[0]
     source = write_images(tmp_path / "more", int(first))
     assert name(f"class {first}") == first
-    file = artifact.specialist_file(3, cluster)
+    file = f"specialists/3/{cluster}.safetensors"
     for out, further in (("anew", False), ("further", True)):
         revise.refit(run.path, cluster, source, tmp_path / out, further=further)
     anew, further = (Run.open(tmp_path / out).read(file) for out in ("anew", "further"))
@@ -128,7 +128,7 @@ def test_an_added_class_is_learned_and_the_others_keep_their_answers(run: Run, d
     assert grown == [int(partition.cluster_of_class_C[N_KNOWN])]
     assert partition.classes(grown[0]).tolist() == [*old_partition.classes(grown[0]).tolist(), N_KNOWN]
     for cluster in {0, 1, 2} - set(grown):
-        file = artifact.specialist_file(3, cluster)
+        file = f"specialists/3/{cluster}.safetensors"
         if file in before:
             assert new.read(file) == before[file]
     # Fresh images of the new class are known far more often than by chance (an eighth); few old answers change.
@@ -187,7 +187,9 @@ def test_a_second_process_on_the_new_run_is_told_who_holds_it(
 
 def test_the_nearest_cluster_is_the_most_alike_on_average() -> None:
     vectors_CD = np.array([[1.0, 0], [0.9, 0.1], [0, 1], [0.5, 0.5], [-0.1, 1]])
-    assert revise.nearest_cluster(LabelEmbedding(vectors_CD), Partition.from_assignment([0, 0, 1, 0])) == 1
+    first, second = (Partition.from_assignment(cluster_C) for cluster_C in ([0, 0, 1, 0], [0, 1, 1, 1]))
+    assert revise.nearest_clusters(LabelEmbedding(vectors_CD), first) == [1]
+    assert revise.nearest_clusters(LabelEmbedding(vectors_CD), Partition.stack([first, second])) == [1, 3]
 
 
 def test_the_fitted_row_is_scikit_learns_logistic_regression_where_the_others_are_even() -> None:

@@ -32,6 +32,7 @@ from coterie.controls import (
     SPLITS,
     SUPERCLASSES,
     WEIGHT_AVERAGE,
+    control_settings,
     controls_folder,
     flipped_file,
     read_flipped,
@@ -67,7 +68,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
         splits: its data.
         siblings: finished runs on the same splits with other seeds, whose bases make deep ensembles with this one.
     """
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = control_settings(run)
     folder = controls_folder(run.path)
     validation, test = read_outputs(run, "validation"), read_outputs(run, "test")
     flips = (False, True) if run.has(flipped_file("test")) else (False,)

@@ -43,14 +43,13 @@ EXAMPLE_TEXTS_FILE = "examples.json"
 N_EXAMPLES = 12
 
 
-def specialist_folder(n_clusters: int) -> str:
-    """Where the specialists of a partition are."""
-    return f"specialists/{n_clusters}/"
-
-
-def specialist_file(n_clusters: int, cluster: int) -> str:
-    """Where the weights of a cluster's specialist are."""
-    return f"{specialist_folder(n_clusters)}{cluster}.safetensors"
+def specialist_files(partition: Partition) -> tuple[str, ...]:
+    """Where the weights of each cluster's specialist are; a cluster of one class has none."""
+    return tuple(
+        f"specialists/{len(cluster_L)}/{place}.safetensors"
+        for cluster_L in partition.layers
+        for place in range(len(cluster_L))
+    )
 
 
 def outputs_file(split: str) -> str:
@@ -97,11 +96,11 @@ def load_ensemble(
     network, head = rebuild_base(settings, manifest.network, manifest.head, len(labels), preprocessing, base, trust)
     run.read_weights(BASE_FILE, network)
     specialists = []
-    for cluster in range(partition.n_clusters):
+    for cluster, file in enumerate(specialist_files(partition)):
         classes = partition.classes(cluster)
         specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
         if specialist is not None:
-            run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, network)
+            run.read_weights(file, specialist, network)
             specialist = as_asked(specialist, cut_of(manifest), preprocessing.example())
         specialists.append(specialist)
     return SpecialistEnsemble(
@@ -165,7 +164,7 @@ def partition_of(manifest: Manifest) -> Partition:
     """The partition of a run."""
     if manifest.partition is None:
         raise ArtifactError("the run has no partition yet: it was cut short")
-    return Partition.from_members(manifest.partition.members, len(labels_of(manifest)))
+    return Partition.from_members(manifest.partition.members, len(labels_of(manifest)), manifest.partition.layers)
 
 
 def gate_record(manifest: Manifest) -> GateRecord:
@@ -350,8 +349,8 @@ def _report_content(run: Run, created: str) -> ReportContent:
 
 def _weight_bytes(manifest: Manifest) -> int:
     """Size on disk of base and specialists: what must be kept to predict."""
-    kept = (BASE_FILE, specialist_folder(partition_of(manifest).n_clusters))
-    return sum(record.bytes for name, record in manifest.files.items() if name.startswith(kept))
+    kept = {BASE_FILE, *specialist_files(partition_of(manifest))}
+    return sum(record.bytes for name, record in manifest.files.items() if name in kept)
 
 
 def _read_examples(run: Run) -> tuple[Example, ...]:

@@ -127,8 +127,15 @@ class BaseAnswer:
 
     @cached_property
     def cluster_N(self) -> IntArray:
-        """The cluster with the largest mass."""
-        return self.mass_NS.argmax(axis=1)
+        """The cluster with the largest mass; of several partitions side by side, among those of the first."""
+        first_L = self.partition.layers[0]
+        cluster_N: IntArray = first_L[self.mass_NS[:, first_L].argmax(axis=1)]
+        return cluster_N
+
+    @cached_property
+    def cluster_mass_N(self) -> FloatArray:
+        """The mass of that cluster."""
+        return np.take_along_axis(self.mass_NS, self.cluster_N[:, None], axis=1)[:, 0]
 
     def most_likely(self, top: int) -> BoolArray:
         """Whether each cluster is among the ``top`` most likely of its sample, of shape (N, S); of several partitions

@@ -204,6 +204,11 @@ class PartitionSettings(Settings):
     clusters: tuple[int, ...] = Field(
         (9,), min_length=1, description="number of clusters; of several, the best on validation is taken"
     )
+    together: bool = Field(
+        False,
+        description="with several numbers of clusters: all partitions keep their specialists, and a sample asks one "
+        "of each partition",
+    )
     groups: str | None = Field(
         None,
         validate_default=True,

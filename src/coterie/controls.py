@@ -74,11 +74,11 @@ def control_tasks(
             how.
         prefix: of the tasks' titles.
     """
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = control_settings(run)
     folder = controls_folder(run.path)
     partition = partition_of(run.manifest)
     # Random clusters are drawn here and given as groups: the sizes are the run's, whatever its method was.
-    drawn = random_partition(partition.size_S, settings.seed).cluster_of_class_C.tolist()
+    drawn = random_partition(partition.size_S[partition.layers[0]], settings.seed).cluster_of_class_C.tolist()
     drawn_file = folder / "random.json"
     write_whole(drawn_file, json.dumps([f"random {cluster}" for cluster in drawn]).encode())
     base, place = run.path.absolute(), folder.absolute()
@@ -92,7 +92,7 @@ def control_tasks(
         WEIGHT_AVERAGE: WeightAverageTask(f"{prefix}control {WEIGHT_AVERAGE}", base, place / WEIGHT_AVERAGE),
         RANDOM: partition_control(RANDOM, PartitionSettings(method="given", groups=str(drawn_file))),
         CONFUSION: partition_control(
-            CONFUSION, PartitionSettings(method="confusion", clusters=(partition.n_clusters,))
+            CONFUSION, PartitionSettings(method="confusion", clusters=(len(partition.layers[0]),))
         ),
     }
     if superclasses is not None:
@@ -101,6 +101,20 @@ def control_tasks(
         name = f"{MEMBER}-{number}"
         tasks[name] = MemberTask(f"{prefix}control {name}", base, place / name, number)
     return [task for name, task in tasks.items() if not is_done(place / name, splits)]
+
+
+def control_settings(run: Run) -> FitSettings:
+    """A run's settings for one partition with all the training of its specialists: where several partitions lie side by
+    side, those of each trained for so many epochs.
+    """
+    settings = FitSettings.from_values(run.manifest.settings)
+    epochs = len(partition_of(run.manifest).layers) * settings.specialist.epochs
+    return settings.model_copy(
+        update={
+            "specialist": settings.specialist.model_copy(update={"epochs": epochs}),
+            "partition": settings.partition.model_copy(update={"together": False}),
+        }
+    )
 
 
 def is_done(place: Path, splits: Splits) -> bool:
@@ -183,7 +197,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     of the mean of the weights at the cycles' ends (Izmailov 2018, arXiv 1803.05407, with its norms measured anew), and
     the log of the mean of their probabilities (Huang 2017, arXiv 1704.00109).
     """
-    settings = as_task(FitSettings.from_values(run.manifest.settings))
+    settings = as_task(control_settings(run))
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
     if job.run.manifest.complete:
         return

@@ -99,7 +99,8 @@ def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: 
     low, high = gain_interval(base_N, ensemble_N)
     rows = tuple(_cluster_row(outputs, partition, cluster) for cluster in range(partition.n_clusters))
     n = len(label_N)
-    n_held = sum(row.n_samples for row in rows)  # more than n where clusters overlap
+    first = [rows[cluster] for cluster in partition.layers[0]]
+    n_held = sum(row.n_samples for row in first)  # more than n where clusters overlap
     return Report(
         n_samples=n,
         base_top1=float(base_N.mean()),
@@ -112,8 +113,8 @@ def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: 
         routed_fraction=float(routed_N.mean()),
         mean_passes=1.0 + float((routing.extra_N * routed_N).mean()),
         router_accuracy=float(partition.holds(routing.cluster_N, label_N).mean()),
-        oracle_restricted=sum(row.restricted_top1 * row.n_samples for row in rows) / n_held,
-        oracle_specialist=sum(row.specialist_top1 * row.n_samples for row in rows) / n_held,
+        oracle_restricted=sum(row.restricted_top1 * row.n_samples for row in first) / n_held,
+        oracle_specialist=sum(row.specialist_top1 * row.n_samples for row in first) / n_held,
         threshold=rule.gate.threshold if np.isfinite(rule.gate.threshold) else None,
         corrected=int((ensemble_N & ~base_N).sum()),
         spoiled=int((base_N & ~ensemble_N).sum()),

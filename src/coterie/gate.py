@@ -49,8 +49,8 @@ def contested(answer: BaseAnswer) -> FloatArray:
     class is likely elsewhere. It is what is at stake between these two, so it is low for both.
     """
     partition = answer.partition
-    stake_N = answer.mass_NS.max(axis=1)
-    for cluster in range(partition.n_clusters):
+    stake_N = answer.cluster_mass_N.copy()
+    for cluster in partition.layers[0].tolist():
         row_R = np.flatnonzero(answer.cluster_N == cluster)
         first_R, second_R = first_two(answer.proba_NC[np.ix_(row_R, partition.classes(cluster))])
         stake_N[row_R] -= first_R - second_R
@@ -68,7 +68,7 @@ SCORES: dict[str, Callable[[BaseAnswer], FloatArray]] = {
     "margin": _margin,
     # Liu et al. 2020, "Energy-based out-of-distribution detection".
     "energy": lambda answer: -logsumexp(answer.logits_NC, axis=1),
-    "clusters": lambda answer: entropy(answer.mass_NS),
+    "clusters": lambda answer: entropy(answer.mass_NS[:, answer.partition.layers[0]]),
     "contested": contested,
 }
 
@@ -77,7 +77,7 @@ def features(answer: BaseAnswer) -> FloatArray:
     """What a learned gate sees of the base's answer: every score, then logarithms and the mass. Float64, (N, F)."""
     scores = [score(answer) for score in SCORES.values()]
     first_N, second_N = first_two(answer.proba_NC)
-    mass_N, stake_N = answer.mass_NS.max(axis=1), scores[-1]
+    mass_N, stake_N = answer.cluster_mass_N, scores[-1]
     smallest = np.finfo(np.float32).tiny
     logs = [np.log(np.maximum(value_N, smallest)) for value_N in (first_N, second_N, mass_N, stake_N)]
     return np.column_stack([*scores, mass_N, stake_N / mass_N, *logs]).astype(np.float64)

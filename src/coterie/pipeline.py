@@ -28,8 +28,7 @@ from coterie.artifact import (
     cut_of,
     load_ensemble,
     preprocessing_of,
-    specialist_file,
-    specialist_folder,
+    specialist_files,
     stage_logits_folder,
     tracked_figures,
     write_examples,
@@ -197,9 +196,9 @@ class Job:
             panel = Panel(self.fabric, base, trained, self.splits.preprocessing, trunk.cut)
             return Outputs(base_NC, panel.hear_all(data.samples, partition)[1], label_N, trunk.pass_cost)
         packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
+        files = specialist_files(partition)
         for cluster, specialist in trained.items():
-            file = specialist_file(partition.n_clusters, cluster)
-            packed_NM[:, partition.columns(cluster)] = self.logits(file, specialist, split)
+            packed_NM[:, partition.columns(cluster)] = self.logits(files[cluster], specialist, split)
         return Outputs(base_NC, packed_NM, label_N)
 
     def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head, part: TrainedPart) -> None:
@@ -445,7 +444,8 @@ def complete(
     """Train the specialists that the run folder still lacks, keep the partition that does best, and judge it."""
     settings, splits = job.settings, job.splits
     job.train_specialists(specialist_tasks(settings, partitions), network, head, part)
-    groupings = [_make_grouping(job, network, head, partition) for partition in partitions]
+    tried = [Partition.stack(partitions)] if settings.partition.together and len(partitions) > 1 else partitions
+    groupings = [_make_grouping(job, network, head, partition) for partition in tried]
     chosen = max(groupings, key=lambda grouping: grouping.tuning.accuracy)
     ensemble = SpecialistEnsemble(
         network,
@@ -652,30 +652,31 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
     """The trainings of all specialists of all partitions. A cluster of one class needs none."""
     return [
         TrainingTask(
-            title=f"specialist {cluster} of {partition.n_clusters}",
-            file=specialist_file(partition.n_clusters, cluster),
+            title=f"specialist {place} of {len(cluster_L)}",
+            file=specialist_files(partition)[cluster],
             start=BASE_FILE,
             classes=tuple(partition.classes(cluster).tolist()),
             training=settings.specialist,
-            seed=settings.seed + 1 + cluster,
+            seed=settings.seed + 1 + place,
             checkpoint_every=settings.checkpoint_every,
             threads=settings.hardware.specialist_threads,
         )
         for partition in partitions
-        for cluster in range(partition.n_clusters)
+        for cluster_L in partition.layers
+        for place, cluster in enumerate(cluster_L.tolist())
         if partition.size_S[cluster] > 1
     ]
 
 
 def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) -> Grouping:
     specialists: list[nn.Module | None] = []
-    for cluster in range(partition.n_clusters):
+    for cluster, file in enumerate(specialist_files(partition)):
         classes = partition.classes(cluster)
         if len(classes) == 1:
             specialists.append(None)
             continue
         specialist = make_specialist(base, head, classes)
-        job.run.read_weights(specialist_file(partition.n_clusters, cluster), specialist, base)
+        job.run.read_weights(file, specialist, base)
         specialists.append(as_asked(specialist, cut_of(job.run.manifest), job.splits.preprocessing.example()))
     validation = job.outputs("validation", base, partition, specialists)
     tuning = tune(validation, partition, Request.of(job.settings.gate), job.settings.seed)
@@ -714,7 +715,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     job.progress.advance(1)
     candidates = tuple(Candidate(clusters=g.partition.n_clusters, accuracy=g.tuning.accuracy) for g in groupings)
     run.update(
-        partition=PartitionRecord(members=_members(partition), candidates=candidates),
+        partition=PartitionRecord(members=_members(partition), candidates=candidates, layers=partition.layer_S),
         costs=_measure_costs(job, ensemble),
     )
     job.progress.advance(1)
@@ -725,8 +726,7 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     write_report(run, datetime.now(UTC).date().isoformat())
     for grouping in groupings:
         if grouping is not chosen:
-            folder = specialist_folder(grouping.partition.n_clusters)
-            run.forget([name for name in run.manifest.files if name.startswith(folder)])
+            run.forget(specialist_files(grouping.partition))
     run.forget([name for name in run.manifest.files if name.startswith(STAGE_LOGITS)])
     run.update(complete=True)
     job.trackers.finish(tracked_figures(run), [run.path / name for name in (MANIFEST, *run.manifest.files)])
@@ -740,10 +740,10 @@ def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
     seconds = job.run.manifest.seconds
     base_ms = _milliseconds(lambda: compute_logits(job.fabric, ensemble.base, images, form)) / len(images)
     ensemble_ms = _milliseconds(lambda: ensemble.decide(images)) / len(images)
-    kept = specialist_folder(ensemble.partition.n_clusters)
+    kept = specialist_files(ensemble.partition)
     return CostRecord(
         base_seconds=seconds[BASE_FILE],
-        specialist_seconds=sum(value for name, value in seconds.items() if name.startswith(kept)),
+        specialist_seconds=sum(seconds.get(name, 0.0) for name in kept),
         base_image_ms=base_ms,
         ensemble_image_ms=ensemble_ms,
         base_parameters=sum(p.numel() for p in ensemble.base.parameters()),

@@ -21,7 +21,7 @@ from coterie.artifact import (
     load_ensemble,
     partition_of,
     preprocessing_of,
-    specialist_file,
+    specialist_files,
     write_head,
     write_preprocessing,
 )
@@ -89,7 +89,7 @@ def refit(
     refuse_if_held(run.path)
     allowed = labels.of(classes.tolist())
     splits = _with_additions(old, source, labels, allowed=allowed, where=f"cluster {cluster}")
-    file = specialist_file(partition.n_clusters, cluster)
+    file = specialist_files(partition)[cluster]
     ensemble, head = load_ensemble(path, trust=trust), _head(old)
     specialist = make_specialist(ensemble.base, head, classes)
     if further:
@@ -122,8 +122,8 @@ def add_class(
     *,
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> SpecialistEnsemble:
-    """Give a run one class more: a row of the base's head, and a place in the nearest cluster, whose specialist alone
-    is trained again.
+    """Give a run one class more: a row of the base's head, and a place in the nearest cluster (of each partition, where
+    several lie side by side), whose specialist alone is trained again.
 
     The base's other logits stay what they were, so among the other classes its answers do too, up to the new class's
     mass.
@@ -158,19 +158,24 @@ def add_class(
             return load_ensemble(run.path)
         job = _job(old, run, change, splits, progress)
         base, head = _wider_base(job, old)
-        cluster = nearest_cluster(LabelEmbedding.from_head(head.of(base)), old_partition)
         members = [old_partition.classes(k).tolist() for k in range(old_partition.n_clusters)]
-        members[cluster].append(len(labels) - 1)
-        changed = specialist_file(old_partition.n_clusters, cluster)
-        _copy(old, run, [file for file in _network_files(old) if file not in (changed, BASE_FILE, HEAD_FILE)])
-        return _complete(job, base, head, _part(job, base, head), Partition.from_members(members, len(labels)))
+        changed = {BASE_FILE, HEAD_FILE}
+        for cluster in nearest_clusters(LabelEmbedding.from_head(head.of(base)), old_partition):
+            members[cluster].append(len(labels) - 1)
+            changed.add(specialist_files(old_partition)[cluster])
+        _copy(old, run, [file for file in _network_files(old) if file not in changed])
+        partition = Partition.from_members(members, len(labels), old_partition.layer_S)
+        return _complete(job, base, head, _part(job, base, head), partition)
 
 
-def nearest_cluster(embedding: LabelEmbedding, partition: Partition) -> int:
-    """The cluster of the first classes whose members are most alike, on average in cosine, to the last class."""
+def nearest_clusters(embedding: LabelEmbedding, partition: Partition) -> list[int]:
+    """The cluster of the first classes whose members are most alike, on average in cosine, to the last class; of
+    several partitions side by side, one of each.
+    """
     unit_CD = embedding.unit_CD()
     cosine_C = unit_CD[:-1] @ unit_CD[-1]
-    return int(np.argmax([cosine_C[partition.classes(k)].mean() for k in range(partition.n_clusters)]))
+    alike_S = np.array([cosine_C[partition.classes(k)].mean() for k in range(partition.n_clusters)])
+    return [int(cluster_L[alike_S[cluster_L].argmax()]) for cluster_L in partition.layers]
 
 
 def fit_row(

@@ -27,7 +27,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -115,10 +115,11 @@ class Candidate(_Frozen):
 
 
 class PartitionRecord(_Frozen):
-    """The classes of each cluster, and the numbers of clusters that were tried."""
+    """The classes of each cluster, and the numbers of clusters that were tried; ``layers``: see Partition."""
 
     members: tuple[tuple[int, ...], ...]
     candidates: tuple[Candidate, ...]
+    layers: tuple[int, ...] = ()
 
 
 class GainRecord(_Frozen):
@@ -342,7 +343,7 @@ class Run:
         write_whole(self.path / MANIFEST, _to_json(manifest.model_dump(mode="json")))
         self.manifest = manifest
 
-    def forget(self, names: list[str]) -> None:
+    def forget(self, names: Sequence[str]) -> None:
         """Delete files, the manifest first."""
         self.update(files={name: record for name, record in self.manifest.files.items() if name not in names})
         for name in names:

@@ -360,12 +360,14 @@ def _fit_rules(combinations: Sequence[Combination], outputs: Outputs, partition:
 @dataclass(frozen=True, eq=False)
 class _WeightCurve:
     """Counts of samples by their most likely cluster, whose specialist is asked, at each tried weight: shape (S, W).
+    Of several partitions side by side, a sample counts in each.
 
     ``right_SW``: answered rightly; ``changed_SW``: right where weight 0 is wrong, or wrong where it is right.
     """
 
     right_SW: IntArray
     changed_SW: IntArray
+    n_partitions: int
 
     @classmethod
     def measure(cls, mixture: Mixture, temperatures: Temperatures, outputs: Outputs, partition: Partition) -> Self:
@@ -374,14 +376,15 @@ class _WeightCurve:
         for row_R in _chunks(np.arange(len(outputs.label_N))):
             some = outputs.take(row_R)
             answer = Rule(Gate(-np.inf), temperatures=temperatures).ask(some.base_NC, partition).answer
+            likely_NS = answer.most_likely(1)
             before_N = answer.proba_NC.argmax(axis=1) == some.label_N
             for place, weight in enumerate(TRIED_W.tolist()):
                 question = Question(Rule(Gate(-np.inf), Combiner(mixture, (weight,)), temperatures), answer)
                 asked_NS = question.asked(np.ones(len(row_R), dtype=bool))
                 right_N = question.combine(some.packed_NM, asked_NS).argmax(axis=1) == some.label_N
                 for counts_SW, rows in ((right_SW, right_N), (changed_SW, right_N != before_N)):
-                    counts_SW[:, place] += np.bincount(answer.cluster_N[rows], minlength=partition.n_clusters)
-        return cls(right_SW, changed_SW)
+                    counts_SW[:, place] += likely_NS[rows].sum(axis=0)
+        return cls(right_SW, changed_SW, len(partition.layers))
 
     def choose(self, combination: Combination) -> tuple[float, ...]:
         """The weight of each cluster.
@@ -390,7 +393,7 @@ class _WeightCurve:
         drawn towards the common one. A specialist that does harm at its weight, by more than a standard error, gets
         none: the base answers for its cluster.
         """
-        n_clusters, common_W = len(self.right_SW), self.right_SW.sum(axis=0)
+        n_clusters, common_W = len(self.right_SW), self.right_SW.sum(axis=0) / self.n_partitions
         if combination.combiner in UNWEIGHTED:
             weight_S = np.ones(n_clusters)
         elif combination.by_cluster:

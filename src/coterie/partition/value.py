@@ -28,7 +28,8 @@ class Partition:
     sizes: cluster after cluster, and within a cluster in the order of the classes.
 
     Several partitions of the same classes may lie side by side (see ``stack``): ``layer_S`` is then the number of each
-    cluster's partition. Empty, it means that there is one.
+    cluster's partition. Empty, it means that there is one. Where a single cluster is spoken of, that of a sample or of
+    a class, it is one of the first partition's.
 
     Raises:
         PartitionError: an empty cluster, a class in no cluster, or not as many layers as clusters.
@@ -88,12 +89,12 @@ class Partition:
         return cls(csr_array(vstack([p.membership_SC for p in partitions])), tuple(layer_S.tolist()))
 
     @classmethod
-    def from_members(cls, members: Sequence[Sequence[int]], n_classes: int) -> Self:
+    def from_members(cls, members: Sequence[Sequence[int]], n_classes: int, layer_S: tuple[int, ...] = ()) -> Self:
         """From the classes of each cluster, which may overlap."""
         cluster_M = np.repeat(np.arange(len(members)), [len(classes) for classes in members])
         class_M = np.concatenate([np.asarray(classes, dtype=np.int64) for classes in members])
         ones = np.ones(len(class_M), dtype=bool)
-        return cls(csr_array((ones, (cluster_M, class_M)), shape=(len(members), n_classes)))
+        return cls(csr_array((ones, (cluster_M, class_M)), shape=(len(members), n_classes)), layer_S)
 
     @cached_property
     def layers(self) -> tuple[IntArray, ...]:
