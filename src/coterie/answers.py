@@ -164,12 +164,12 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
 
 
 def _base(run: Run, flip: bool) -> Pair:
-    return _pair([softmax(_outputs(run, split, flip).base_NC, axis=1) for split in SPLITS])
+    return _pair([softmax(outputs_of(run, split, flip).base_NC, axis=1) for split in SPLITS])
 
 
 def _copy(run: Run, flip: bool) -> Pair:
     """The only specialist of a partition with one cluster: its columns are all classes, in their order."""
-    return _pair([softmax(_outputs(run, split, flip).packed_NM, axis=1) for split in SPLITS])
+    return _pair([softmax(outputs_of(run, split, flip).packed_NM, axis=1) for split in SPLITS])
 
 
 def _routed(run: Run, price: Price, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
@@ -177,7 +177,7 @@ def _routed(run: Run, price: Price, flip: bool, request: Request | None = None) 
     what a rule leaves open is chosen anew on validation.
     """
     partition, rule = partition_of(run.manifest), rule_of(run.manifest)
-    outputs = [_outputs(run, split, flip) for split in SPLITS]
+    outputs = [outputs_of(run, split, flip) for split in SPLITS]
     if request is None and flip:
         limits = Budget(**gate_record(run.manifest).limits)
         request = Request((rule.combiner.name,), (rule.gate.score,), (rule.combiner.top,), limits)
@@ -231,7 +231,7 @@ class Price:
         return Cost(self.training, 1 + float(self.pass_S @ runs_S), self.storage)
 
 
-def _outputs(run: Run, split: str, flip: bool) -> Outputs:
+def outputs_of(run: Run, split: str, flip: bool) -> Outputs:
     """What base and specialists say; with flips, the log of the mean probabilities of an image and its mirror."""
     plain = read_outputs(run, split)
     if not flip:

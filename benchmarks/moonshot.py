@@ -1,0 +1,204 @@
+"""Accuracy against training and against forward passes: cheap specialists of several partitions, deep ensembles, and
+what else there is.
+
+Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
+Partitions into 9, 3 and 1 clusters lie side by side; each specialist is the last stage alone, on the base's trunk. The
+bases, their whole specialists and the controls are those of a study (`coterie reproduce`), one more run is trained for
+each of its seeds in OUT, which resumes. Rules are chosen on validation.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.special import softmax
+
+import coterie
+import record
+from coterie import artifact
+from coterie.answers import Price, outputs_of
+from coterie.config import FitSettings
+from coterie.controls import ALL_CLASSES, WEIGHT_AVERAGE, add_flipped, controls_folder
+from coterie.data import load
+from coterie.data.splits import Splits
+from coterie.evaluation import Outputs, Routing
+from coterie.gate import Budget
+from coterie.metrics import score
+from coterie.run_folder import Run
+from coterie.significance import over_seeds
+from coterie.tune import Request, tune
+
+TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
+TOGETHER = {"clusters": [9, 3, 1], "together": True}
+LIMITS = (1.25, 1.5, 2.0, None)
+FLIPS = " + flips"
+COPY_EPOCHS = 1.5  # of the base's training, with the base's own
+
+
+class Seed:
+    """One base, and what was trained from it."""
+
+    def __init__(self, study: Path, out: Path, seed: int, splits: Splits) -> None:
+        self.whole = Run.open_complete(study / f"seed-{seed}" / "9-clusters")
+        before = self.whole.manifest.settings
+        specialist = {**before["specialist"], **TAILS}
+        settings = FitSettings.from_values({**before, "specialist": specialist, "partition": TOGETHER})
+        coterie.fit(settings, out / f"seed-{seed}", splits=splits, base_run=self.whole.path)
+        self.tails = Run.open_complete(out / f"seed-{seed}")
+        add_flipped(self.tails, splits)
+        self.price = Price.of(self.tails, splits)
+
+    def base(self, flip: bool) -> np.ndarray:
+        """Probabilities on test."""
+        return softmax(outputs_of(self.tails, "test", flip).base_NC, axis=1)
+
+    def control(self, name: str, key: str) -> np.ndarray:
+        """Probabilities of a control on test."""
+        run = Run.open_complete(controls_folder(self.whole.path) / name)
+        return softmax(run.read_arrays("logits/test.safetensors")[key], axis=1)
+
+
+def routed(run: Run, limit: float | None, flip: bool) -> tuple[np.ndarray, float]:
+    """Probabilities on test by the rule that validation chooses, and passes."""
+    partition = artifact.partition_of(run.manifest)
+    validation, test = (
+        (outputs_of(run, split, flip) if flip else artifact.read_outputs(run, split))
+        for split in ("validation", "test")
+    )
+    rule = tune(validation, partition, Request(budget=Budget(passes=limit))).rule
+    return by_rule(test, partition, rule)
+
+
+def by_rule(test: Outputs, partition: Any, rule: Any) -> tuple[np.ndarray, float]:
+    """Probabilities and passes."""
+    routing = Routing.of(test, partition, rule)
+    routed_N = routing.score_N >= rule.gate.threshold
+    passes = 1 + float((routing.extra_N * routed_N).mean())
+    return np.where(routed_N[:, None], routing.routed_proba_NC, routing.base_proba_NC), passes
+
+
+def within(limit: float | None) -> str:
+    """In words."""
+    return "" if limit is None else f", at most {limit:g} passes"
+
+
+def rows_of(seeds: list[Seed], place: int, label_N: np.ndarray) -> dict[str, list[float]]:
+    """Of one seed: accuracy, NLL, training, passes."""
+    own, found = seeds[place], {}
+    others = [seeds[(place + step) % len(seeds)] for step in range(len(seeds))]
+
+    def add(name: str, proba_NC: np.ndarray, training: float, passes: float) -> None:
+        scores = score(proba_NC, label_N)
+        found[name] = [100 * scores.top1, scores.nll, training, passes]
+
+    for flip, more in ((False, ""), (True, FLIPS)):
+        views = 2 if flip else 1
+        bases = [other.base(flip) for other in others]
+        add("base" + more, bases[0], 1, views)
+        for size in (2, 4):
+            add(f"deep ensemble of {size}{more}", np.mean(bases[:size], axis=0), size, views * size)
+        for limit in LIMITS if not flip else (2.0, None):
+            proba_NC, passes = routed(own.tails, limit, flip)
+            add(f"tails of 9, 3 and 1 clusters{within(limit)}{more}", proba_NC, own.price.training, views * passes)
+    for limit in (1.5, 2.0, None):
+        proba_NC, passes = routed(own.whole, limit, False)
+        add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
+    add("mean of weights", own.control(WEIGHT_AVERAGE, "logits"), COPY_EPOCHS, 1)
+    copy = own.control(ALL_CLASSES, "packed_NM")
+    add("base and all-class copy", (own.base(False) + copy) / 2, COPY_EPOCHS, 2)
+    pair = [routed(seed.tails, None, False) for seed in others[:2]]
+    add(
+        "two bases, each with tails of 9, 3 and 1 clusters",
+        (pair[0][0] + pair[1][0]) / 2,
+        2 * own.price.training,
+        pair[0][1] + pair[1][1],
+    )
+    return found
+
+
+def draw(means: dict[str, np.ndarray], file: Path) -> None:
+    """Two curves: gain over the base against training, and against passes."""
+    plt.rcParams["svg.hashsalt"] = "coterie"
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+    base = means["base"][0]
+    kinds = {"tails": ("C1", "o"), "two bases": ("C3", "D"), "whole": ("C0", "s"), "deep": ("C2", "^")}
+    for axis, column, title in zip(axes, (2, 3), ("training, the base's = 1", "forward passes"), strict=True):
+        for name, row in means.items():
+            colour, marker = next((style for word, style in kinds.items() if name.startswith(word)), ("0.45", "v"))
+            filled = "none" if name.endswith(FLIPS) else colour
+            axis.plot(row[column], row[0] - base, marker, color=colour, markerfacecolor=filled, markersize=7)
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_xlabel(title)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("points over the base, test")
+    legend = {
+        "tails of several partitions": "tails",
+        "whole specialists": "whole",
+        "deep ensemble": "deep",
+        "two bases with tails": "two bases",
+    }
+    handles = [
+        plt.Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
+        for label, key in legend.items()
+    ]
+    handles.append(plt.Line2D([], [], color="0.45", marker="v", linestyle="", label="base, copy, mean of weights"))
+    handles.append(
+        plt.Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips")
+    )
+    axes[1].legend(handles=handles, fontsize=8, loc="lower right")
+    figure.savefig(file, metadata={"Date": None})
+
+
+def main(study: str, out: str, n_seeds: int) -> None:
+    """The table, and the figure beside it."""
+    splits = load(FitSettings.from_values(Run.open(Path(study) / "seed-0" / "9-clusters").manifest.settings).data, 0)
+    seeds = [Seed(Path(study), Path(out), seed, splits) for seed in range(n_seeds)]
+    label_N = splits.test.labels_N.numpy()
+    found = [rows_of(seeds, place, label_N) for place in range(n_seeds)]
+    values = {name: np.array([rows[name] for rows in found]) for name in found[0]}
+    about = (
+        f"{n_seeds} seeds; means on test, gains with half of Student's 95 % interval over seeds. Training and passes "
+        "in the base's, by operations."
+    )
+    lines = [
+        about,
+        "",
+        "| | training | passes | gain, points | each seed | NLL |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, rows_SF in sorted(values.items(), key=lambda item: item[1][:, 0].mean()):
+        gain_S = rows_SF[:, 0] - values["base"][:, 0]
+        interval = over_seeds(gain_S.tolist())
+        _, nll, training, passes = rows_SF.mean(axis=0)
+        each = ", ".join(f"{gain:+.2f}" for gain in gain_S)
+        lines.append(
+            f"| {name} | {training:.2f} | {passes:.2f} | {interval.mean:+.2f} ±{interval.high - interval.mean:.2f} | "
+            f"{each} | {nll:.3f} |"
+        )
+    lines += ["", "Leads, in points, with Student's 95 % intervals over seeds:", ""]
+    for ahead, behind in LEADS:
+        lead = over_seeds((values[ahead][:, 0] - values[behind][:, 0]).tolist())
+        lines.append(f"- {ahead} over {behind}: {lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f})")
+    draw({name: rows_SF.mean(axis=0) for name, rows_SF in values.items()}, Path(__file__).with_suffix(".svg"))
+    record.write(__file__, "\n".join([*lines, "", "![Two curves](moonshot.svg)"]))
+
+
+LEADS = (
+    ("whole specialists of 9 clusters, at most 1.5 passes", "base and all-class copy"),
+    ("whole specialists of 9 clusters, at most 2 passes", "base and all-class copy"),
+    ("whole specialists of 9 clusters, at most 2 passes", "mean of weights"),
+    ("tails of 9, 3 and 1 clusters, at most 1.5 passes", "base and all-class copy"),
+    ("tails of 9, 3 and 1 clusters, at most 2 passes", "deep ensemble of 2"),
+    ("tails of 9, 3 and 1 clusters", "deep ensemble of 2"),
+    ("tails of 9, 3 and 1 clusters + flips", "deep ensemble of 2 + flips"),
+    ("two bases, each with tails of 9, 3 and 1 clusters", "deep ensemble of 4"),
+)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python benchmarks/moonshot.py STUDY OUT SEEDS")
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
