@@ -32,6 +32,8 @@ from coterie.tune import Request, tune
 
 TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
 TOGETHER = {"clusters": [9, 3, 1], "together": True}
+# The trunk's output for four views of all samples.
+MEMORY_GIB = 4
 LIMITS = (1.25, 1.5, 2.0, None)
 FLIPS = " + flips"
 COPY_EPOCHS = 1.5  # of the base's training, with the base's own
@@ -44,7 +46,8 @@ class Seed:
         self.whole = Run.open_complete(study / f"seed-{seed}" / "9-clusters")
         before = self.whole.manifest.settings
         specialist = {**before["specialist"], **TAILS}
-        settings = FitSettings.from_values({**before, "specialist": specialist, "partition": TOGETHER})
+        data = {**before["data"], "memory_gib": MEMORY_GIB}
+        settings = FitSettings.from_values({**before, "data": data, "specialist": specialist, "partition": TOGETHER})
         coterie.fit(settings, out / f"seed-{seed}", splits=splits, base_run=self.whole.path)
         self.tails = Run.open_complete(out / f"seed-{seed}")
         add_flipped(self.tails, splits)

@@ -28,52 +28,51 @@ def test_exactly_is_exactly_and_what_is_the_bases_is_not_kept() -> None:
     assert all(torch.equal(again[name], weights[name]) for name in kept)
 
 
-@given(st.integers(0, 2**31), st.integers(1, 8), st.integers(1, 9), st.integers(1, 9))
-def test_few_bits_come_back_to_within_half_a_step_of_what_was_inside_the_levels(seed, bits, rows, columns) -> None:
+@given(st.integers(0, 2**31), st.sampled_from((2, 2.5, 3, 4, 8)), st.integers(1, 9), st.integers(1, 9))
+def test_few_bits_come_back_to_within_half_a_step(seed, bits, rows, columns) -> None:
     base, weights = nets(seed, rows, columns)
     kept = encode(weights, base, bits)
     again = decode(kept, base)
-    assert kept[f"conv:codes-{bits}"].nbytes == -(-rows * columns * 9 * bits // 8)
     assert set(again) == {"conv", "norm", "head"}
     assert torch.equal(again["norm"], weights["norm"])
     assert torch.equal(again["head"], weights["head"])
     step = kept["conv:step"].float()[:, None, None, None]
     delta, back = weights["conv"] - base["conv"], again["conv"] - base["conv"]
-    inside = delta.abs() < step * 2**bits / 2
-    assert ((back - delta).abs() <= step * 0.5 + 1e-5)[inside].all()
-    assert (back.abs() <= step * (2**bits - 1) / 2 + 1e-5).all()
+    assert ((back - delta).abs() <= step * 0.5 + 1e-5).all()
 
 
-@given(st.integers(0, 2**31), st.integers(1, 4))
-def test_no_other_step_of_a_grid_is_better(seed: int, bits: int) -> None:
-    """Against every level written out, row by row."""
-    delta_RK = torch.randn(3, 20, generator=torch.Generator().manual_seed(seed))
-    codes_RK, step_R = quantise(delta_RK, bits)
-    levels = np.arange(2**bits) - (2**bits - 1) / 2
-    for row, codes, step in zip(delta_RK.numpy(), codes_RK.numpy(), step_R.float().numpy(), strict=True):
-
-        def error(scale: float, row=row) -> float:
-            return float((np.abs(row[:, None] - scale * levels).min(1) ** 2).sum())
-
-        ours = float(((row - step * levels[codes]) ** 2).sum())
-        assert ours == pytest.approx(error(float(step)), rel=1e-4, abs=1e-6)
-        widest = 2 * np.abs(row).max() / 2**bits
-        assert (
-            ours <= min(error(float(np.float16(share * widest))) for share in np.linspace(0.25, 1, 16)) * 1.001 + 1e-6
-        )
+@pytest.mark.parametrize("bits", [2, 2.5, 3, 4])  # with 8, a byte's numbers are fine enough to take fewer
+def test_the_mean_length_is_as_promised_and_near_the_entropy_of_the_numbers(bits: float) -> None:
+    delta_RK = torch.randn(64, 576, generator=torch.Generator().manual_seed(0))
+    coded, step_R = quantise(delta_RK, bits)
+    length = 8 * len(coded) / delta_RK.numel()
+    assert bits - 0.15 < length <= bits
+    number_N = np.round(delta_RK.numpy() / step_R.float().numpy()[:, None]).ravel()
+    share_V = np.unique(number_N, return_counts=True)[1] / number_N.size
+    entropy = -(share_V * np.log2(share_V)).sum()
+    assert entropy <= length < entropy + 0.15
+    # At high rates a uniform step's error is step^2 / 12 (Gish and Pierce 1968), at a rate of h(x) - log2(step).
+    assert float(step_R.float().mean()) == pytest.approx(2 ** (0.5 * np.log2(2 * np.pi * np.e) - entropy), rel=0.1)
 
 
 def test_more_bits_are_nearer_and_a_row_without_difference_stays() -> None:
     base, weights = nets(3)
     weights["conv"][2] = base["conv"][2]
     errors = []
-    for bits in (1, 2, 3, 4, 8):
+    for bits in (2, 2.5, 3, 4, 8):
         again = decode(encode(weights, base, bits), base)["conv"]
         torch.testing.assert_close(again[2], base["conv"][2], rtol=0, atol=1e-7)
         errors.append(float((again - weights["conv"]).norm() / (weights["conv"] - base["conv"]).norm()))
     assert errors == sorted(errors, reverse=True)
-    assert errors[1] == pytest.approx(0.36, abs=0.05)  # a Gaussian's least at two bits, uniform levels: 0.345
-    assert errors[-1] < 0.01
+    assert errors[-1] < 0.02
+
+
+@pytest.mark.parametrize("damage", [lambda codes: codes[:-3], lambda codes: codes.flip(0)])
+def test_damaged_codes_are_refused(damage) -> None:
+    base, weights = nets(0)
+    kept = encode(weights, base, 4)
+    with pytest.raises(ValueError, match="code"):
+        decode({**kept, "conv:codes": damage(kept["conv:codes"])}, base)
 
 
 def test_the_differences_from_another_base_are_refused() -> None:

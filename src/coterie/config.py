@@ -168,6 +168,10 @@ class TrainingSettings(Settings):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
 
 
+# Of a kept difference, on average.
+BITS = (2, 2.5, 3, 4, 8, 32)
+
+
 class SpecialistSettings(TrainingSettings):
     """How each specialist is trained, and which part of it."""
 
@@ -182,9 +186,18 @@ class SpecialistSettings(TrainingSettings):
         description="where not all is trained: augmented views of each sample for which the output of the part before "
         "is computed, once for all epochs; 0: anew in each epoch",
     )
-    bits: Literal[32, 8, 4, 3, 2] = Field(
-        32, description="of each difference from the base's weights that are kept: 32 keeps the weights as they are"
+    bits: float = Field(
+        32,
+        description="of each difference from the base's weights that is kept, on average: 2, 2.5, 3, 4 or 8; 32 keeps "
+        "the weights as they are",
     )
+
+    @field_validator("bits")
+    @classmethod
+    def _allowed_bits(cls, bits: float) -> float:
+        if bits not in BITS:
+            raise ValueError(f"must be one of {', '.join(f'{each:g}' for each in BITS)}")
+        return bits
 
     @property
     def kept_views(self) -> int:
