@@ -203,3 +203,21 @@ def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:
         compare_run(run, sharing, train=False)
     notes = compare_run(run, sharing, train=False, allow_shared=True).notes
     assert any("train 2 = test 7" in note for note in notes)
+
+
+def test_controls_of_partitions_side_by_side_have_the_training_of_all(tmp_path: Path, splits: Splits) -> None:
+    values = make_settings().to_values()
+    both = coterie.FitSettings.from_values({**values, "partition": {"clusters": [3, 2], "together": True}})
+    coterie.fit(both, tmp_path / "run", splits=splits)
+    compared = compare_run(Run.open_complete(tmp_path / "run"), splits)
+    rows = {row.name: row for row in compared.rows if not row.flips}
+    assert rows["specialists"].cost.training == pytest.approx(
+        1 + 2 * both.specialist.epochs / both.base.epochs, abs=0.1
+    )
+    for name in ("all-class copy", "weight average", "random clusters"):
+        assert rows[name].cost.training == pytest.approx(rows["specialists"].cost.training, abs=0.1)
+    copy = Run.open_complete(controls_folder(tmp_path / "run") / "all-classes")
+    assert copy.manifest.settings["specialist"]["epochs"] == 2 * both.specialist.epochs
+    drawn = partition_of(Run.open_complete(controls_folder(tmp_path / "run") / "random").manifest)
+    first = [len(members) for members in Run.open(tmp_path / "run").manifest.partition.members[:3]]
+    assert sorted(drawn.size_S.tolist()) == sorted(first)

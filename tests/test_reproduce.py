@@ -101,6 +101,13 @@ def test_recipes_are_the_papers_protocol() -> None:
         assert recipe(name).data.split_seed is not None
     with pytest.raises(SettingsError, match="allowed: cpu, paper"):
         recipe("gpu")
+    longer = recipe("cpu", base_epochs=96)
+    assert (longer.base.epochs, longer.specialist) == (96, recipe("cpu").specialist)
+
+
+def test_what_is_said_of_every_seed_is_said_once() -> None:
+    notes = {0: ["shared", "short"], 1: ["shared"], 3: ["shared", "short"]}
+    assert module._notes_of_seeds(notes) == ["shared", "seed 0, 3: short"]
 
 
 def test_the_papers_figures_have_a_row_for_each_cluster() -> None:
@@ -141,6 +148,8 @@ def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_
     assert "at least 1 seed" in capsys.readouterr().err
     assert main(["reproduce", "--out", str(tmp_path / "x"), "--source", "nonsense"]) == 1
     assert "nonsense" in capsys.readouterr().err
+    assert main(["reproduce", "--out", str(tmp_path / "x"), "--base-epochs", "0"]) == 1
+    assert "base: epochs = 0" in capsys.readouterr().err
 
 
 def test_seeds_tables_need_a_row_in_every_seed(result: Reproduction) -> None:
