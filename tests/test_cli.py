@@ -263,6 +263,10 @@ def test_a_base_of_ones_own_is_evaluated_and_not_trained(tmp_path: Path, tiny_ya
     assert main(["predict", "run", "a.png", "--trust", "mine:make"]) == 0
     assert main(["fit", "--base", "run", "--out", "second"]) == 1
     assert "runs no code unasked" in capsys.readouterr().err
+    assert main(["compare", "run", "--no-train"]) == 1
+    assert "runs no code unasked" in capsys.readouterr().err
+    assert main(["compare", "run", "--no-train", "--trust", "mine:make"]) == 0
+    assert "base, calibrated" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_not_done_again(tiny_yaml: Path, run: Path, capsys) -> None:
@@ -483,11 +487,12 @@ def test_the_options_of_fit_are_these() -> None:
         ("add-class", {"source", "out"}),
         (
             "compare",
-            {"logits", "superclasses", "members", "train", "allow-shared", "json", "engine", "address", "workers"},
+            {"logits", "superclasses", "members", "train", "allow-shared", "json", "trust"}
+            | {"engine", "address", "workers"},
         ),
         (
             "reproduce",
-            {"out", "recipe", "seeds", "first-seed", "source", "superclasses", "tables-only", "dry-run"}
+            {"out", "recipe", "seeds", "first-seed", "base-epochs", "source", "superclasses", "tables-only", "dry-run"}
             | {"engine", "address", "workers"},
         ),
     ],

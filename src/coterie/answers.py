@@ -14,7 +14,6 @@ from coterie.artifact import (
     BASE_FILE,
     base_came_trained,
     gate_record,
-    load_ensemble,
     partition_of,
     pass_cost_of,
     read_outputs,
@@ -36,6 +35,7 @@ from coterie.controls import (
     controls_folder,
     flipped_file,
     read_flipped,
+    trusted_ensemble,
 )
 from coterie.data.splits import Splits
 from coterie.evaluation import Outputs
@@ -206,7 +206,7 @@ class Price:
     def of(cls, run: Run, splits: Splits) -> Price:
         """Count the operations of a finished run's networks."""
         settings, partition = FitSettings.from_values(run.manifest.settings), partition_of(run.manifest)
-        ensemble = load_ensemble(run.path)
+        ensemble = trusted_ensemble(run)
         example = ensemble.preprocessing.example()[:1]
         images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
         base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coterie.answers import answers_of
+from coterie.base import refuse_untrusted
 from coterie.comparison import Comparison, compare
 from coterie.comparison_page import render
 from coterie.config import EngineSettings, FitSettings
@@ -31,6 +32,7 @@ def compare_run(
     siblings: Sequence[Run] = (),
     train: bool = True,
     allow_shared: bool = False,
+    trust: str | None = None,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     progress: Progress = Progress(),  # noqa: B008 - it has no state
 ) -> Comparison:
@@ -44,12 +46,14 @@ def compare_run(
         siblings: finished runs on the same splits with other seeds, whose bases serve as such members.
         train: train the controls that are missing; else compare with those that are there.
         allow_shared: go on where validation and test share samples.
+        trust: as for ``load_ensemble``.
         engine: who trains the controls; it changes nothing in them.
         progress: who is told.
 
     Raises:
         DataError: validation and test share samples.
-        ArtifactError: another process writes to the run, or it was changed in part.
+        ArtifactError: another process writes to the run, it was changed in part, or its base can only be built by code
+            that nobody said to trust.
         LimitError: a limit that the run's settings have is reached; the same call goes on.
         CoterieError: whatever training can raise.
     """
@@ -58,6 +62,7 @@ def compare_run(
             f"{run.path} was made of {run.manifest.changes[-1].run} and further samples, which its data source lacks; "
             "compare that run, or give the source all samples and train anew"
         )
+    refuse_untrusted(FitSettings.from_values(run.manifest.settings).backbone, trust)
     notes = refuse_shared(splits, allow_shared)
     with hold(run.path):
         add_flipped(run, splits)

@@ -26,6 +26,7 @@ from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.engine import Desk, Task
+from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
 from coterie.files import write_whole
@@ -117,6 +118,13 @@ def control_settings(run: Run) -> FitSettings:
     )
 
 
+def trusted_ensemble(run: Run) -> SpecialistEnsemble:
+    """The ensemble of a run for which somebody made sure, by ``refuse_untrusted``, that code which builds its base may
+    run.
+    """
+    return load_ensemble(run.path, trust=FitSettings.from_values(run.manifest.settings).backbone)
+
+
 def is_done(place: Path, splits: Splits) -> bool:
     """Whether a run or control has all that is wanted of it here."""
     if not (place / MANIFEST).exists():
@@ -201,7 +209,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
     if job.run.manifest.complete:
         return
-    network = load_ensemble(run.path).base
+    network = trusted_ensemble(run).base
     cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
     n_cycles = settings.specialist.epochs
     files = [f"cycles/{cycle}.safetensors" for cycle in range(n_cycles)]
@@ -232,7 +240,7 @@ def add_flipped(run: Run, splits: Splits) -> None:
     """What base and specialists of a finished run say of the mirrored images, where a mirror keeps the class."""
     if not splits.flip or run.has(flipped_file("test")):
         return
-    ensemble = load_ensemble(run.path)
+    ensemble = trusted_ensemble(run)
     for split in SPLITS:
         data: Split = getattr(splits, split)
         outputs = ensemble.outputs(FlippedImages(data.samples), data.labels_N.numpy())

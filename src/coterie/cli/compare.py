@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from coterie.cli.arguments import make_console
+from coterie.cli.arguments import TRUST, make_console
 from coterie.config import EngineSettings
 from coterie.errors import InputError, SettingsError
 
@@ -34,6 +34,7 @@ def compare(
     allow_shared: Annotated[
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="go on where validation and test share samples")
     ] = False,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
     engine: Annotated[EngineSettings, tyro.conf.arg(name="", help="")] = EngineSettings(),  # noqa: B008 - frozen
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
@@ -43,7 +44,7 @@ def compare(
     if members < 0:
         raise SettingsError(f"--members {members}: must be at least 0")
     if run is not None:
-        result = _compare_run(run, superclasses, members, train, allow_shared, engine)
+        result = _compare_run(run, superclasses, members, train, allow_shared, trust, engine)
     else:
         assert logits is not None
         result = _compare_logits(logits)
@@ -59,7 +60,13 @@ def compare(
 
 
 def _compare_run(
-    run: Path, superclasses: str | None, members: int, train: bool, allow_shared: bool, engine: EngineSettings
+    run: Path,
+    superclasses: str | None,
+    members: int,
+    train: bool,
+    allow_shared: bool,
+    trust: str | None,
+    engine: EngineSettings,
 ) -> Comparison:
     from coterie.artifact import preprocessing_of
     from coterie.compare import compare_run
@@ -79,6 +86,7 @@ def _compare_run(
             members=members,
             train=train,
             allow_shared=allow_shared,
+            trust=trust,
             engine=engine,
             progress=progress,
         )
