@@ -78,6 +78,8 @@ def test_evaluate_prints_the_figures_of_the_stored_logits(run: Path, capsys) -> 
     assert json.loads(capsys.readouterr().out) == json.loads((run / "metrics.json").read_text())["test"]
     assert main(["evaluate", str(run), "--split", "validation"]) == 0
     assert "restricted" in capsys.readouterr().out
+    assert main(["evaluate", str(run), "--split", "all"]) == 1
+    assert "needs --source" in capsys.readouterr().err
 
 
 def test_evaluate_on_a_source_runs_the_networks(run: Path, capsys) -> None:

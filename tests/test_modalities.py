@@ -90,6 +90,11 @@ def test_from_a_file_to_predictions(tmp_path: Path, modality: str, capsys: pytes
     source = settings.data.source
     assert main(["evaluate", str(out), "--source", source, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ensemble_top1"] == pytest.approx(right.mean())
+    assert main(["evaluate", str(out), "--source", source, "--split", "all", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    everything = [getattr(splits, part) for part in ("train", "validation", "test")]
+    right_N = [ensemble.predict(part.samples) == part.labels_N.numpy() for part in everything]
+    assert (whole["n_samples"], whole["ensemble_top1"]) == (160, pytest.approx(np.concatenate(right_N).mean()))
     new = ["an apple", "some elm"] if modality in ("ngrams", "sentences") else [source.partition(":")[2]]
     assert main(["predict", str(out), *new, "--format", "jsonl"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

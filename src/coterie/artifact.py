@@ -17,6 +17,7 @@ from coterie.calibration import Temperatures
 from coterie.combine import Combiner
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
+from coterie.data.additions import read_additions
 from coterie.data.splits import Splits
 from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
@@ -380,7 +381,8 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
 
 
 def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> Outputs:
-    """Run base and specialists over other labelled samples with the same classes.
+    """Run base and specialists over other labelled samples with the same classes: a split of them, cut out where the
+    source has none, or ``all``, which may lack some of the classes.
 
     Raises:
         DataError: the source is broken, or its classes are not the run's.
@@ -388,14 +390,32 @@ def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> O
     ensemble = load_ensemble(run.path, trust=trust)
     settings = FitSettings.from_values(run.manifest.settings)
     form = ensemble.preprocessing
+    if split == "all":
+        return replace(_outputs_on_all(ensemble, source, settings.data), pass_cost=pass_cost_of(run.manifest))
     size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
     data = DataSettings(**{**settings.data.model_dump(), "source": source, "configuration": None, **size})
     splits = load_data(data, settings.seed, form)
-    unknown = sorted(set(splits.labels.names) ^ set(ensemble.labels.names))
-    if unknown:
-        raise DataError(f"{source} has other classes than the run; they differ in: {', '.join(unknown[:10])}")
+    _refuse_classes(source, set(splits.labels.names) ^ set(ensemble.labels.names))
     chosen = splits.validation if split == "validation" else splits.test
     # The run's order may be another, with a class at the end that was added to it.
     place_C = np.array([ensemble.labels.names.index(name) for name in splits.labels.names])
     outputs = ensemble.outputs(chosen.samples, place_C[chosen.labels_N.numpy()])
     return replace(outputs, pass_cost=pass_cost_of(run.manifest))
+
+
+def _outputs_on_all(ensemble: SpecialistEnsemble, source: str, settings: DataSettings) -> Outputs:
+    names = ensemble.labels.names
+    found = read_additions(source, ensemble.preprocessing, settings)
+    _refuse_classes(source, set(found) - set(names))
+    parts = [
+        ensemble.outputs(samples, np.full(len(samples), names.index(name), dtype=np.int64))
+        for name, samples in found.items()
+    ]
+    columns = zip(*((part.base_NC, part.packed_NM, part.label_N) for part in parts), strict=True)
+    return Outputs(*(np.concatenate(values) for values in columns))
+
+
+def _refuse_classes(source: str, unknown: set[str]) -> None:
+    if unknown:
+        named = ", ".join(sorted(unknown)[:10])
+        raise DataError(f"{source} has other classes than the run; they differ in: {named}")

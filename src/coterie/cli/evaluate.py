@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from coterie.cli.arguments import TRUST, RunFolder, make_console
+from coterie.errors import SettingsError
 
 
 def evaluate(
@@ -17,7 +18,10 @@ def evaluate(
         tyro.conf.arg(help="labelled samples to judge on, as --data.source of fit; its own if left out"),
     ] = None,
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
-    split: Annotated[Literal["validation", "test"], tyro.conf.arg(help="which split")] = "test",
+    split: Annotated[
+        Literal["validation", "test", "all"],
+        tyro.conf.arg(help="which split; all: every sample of --source, of which some classes may be missing"),
+    ] = "test",
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
@@ -26,6 +30,8 @@ def evaluate(
     from coterie.run_folder import Run
     from coterie.terminal.report import print_report
 
+    if split == "all" and source is None:
+        raise SettingsError("--split all: needs --source; of the run's own data, validation and test are kept")
     folder = Run.open_complete(run)
     outputs = (
         artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split, trust)
