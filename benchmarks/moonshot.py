@@ -8,6 +8,7 @@ each of its seeds in OUT, which resumes. Rules are chosen on validation.
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,10 @@ class Seed:
         return softmax(run.read_arrays("logits/test.safetensors")[key], axis=1)
 
 
-def routed(run: Run, limit: float | None, flip: bool) -> tuple[np.ndarray, float]:
-    """Probabilities on test by the rule that validation chooses, and passes."""
+@cache
+def routed(place: Path, limit: float | None, flip: bool) -> tuple[np.ndarray, float]:
+    """Of a run: probabilities on test by the rule that validation chooses, and passes."""
+    run = Run.open_complete(place)
     partition = artifact.partition_of(run.manifest)
     validation, test = (
         (outputs_of(run, split, flip) if flip else artifact.read_outputs(run, split))
@@ -103,15 +106,15 @@ def rows_of(seeds: list[Seed], place: int, label_N: np.ndarray) -> dict[str, lis
         for size in (2, 4):
             add(f"deep ensemble of {size}{more}", np.mean(bases[:size], axis=0), size, views * size)
         for limit in LIMITS if not flip else (2.0, None):
-            proba_NC, passes = routed(own.tails, limit, flip)
+            proba_NC, passes = routed(own.tails.path, limit, flip)
             add(f"tails of 9, 3 and 1 clusters{within(limit)}{more}", proba_NC, own.price.training, views * passes)
     for limit in (1.5, 2.0, None):
-        proba_NC, passes = routed(own.whole, limit, False)
+        proba_NC, passes = routed(own.whole.path, limit, False)
         add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
     add("mean of weights", own.control(WEIGHT_AVERAGE, "logits"), COPY_EPOCHS, 1)
     copy = own.control(ALL_CLASSES, "packed_NM")
     add("base and all-class copy", (own.base(False) + copy) / 2, COPY_EPOCHS, 2)
-    pair = [routed(seed.tails, None, False) for seed in others[:2]]
+    pair = [routed(seed.tails.path, None, False) for seed in others[:2]]
     add(
         "two bases, each with tails of 9, 3 and 1 clusters",
         (pair[0][0] + pair[1][0]) / 2,

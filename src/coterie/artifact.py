@@ -411,8 +411,11 @@ def _outputs_on_all(ensemble: SpecialistEnsemble, source: str, settings: DataSet
         ensemble.outputs(samples, np.full(len(samples), names.index(name), dtype=np.int64))
         for name, samples in found.items()
     ]
-    columns = zip(*((part.base_NC, part.packed_NM, part.label_N) for part in parts), strict=True)
-    return Outputs(*(np.concatenate(values) for values in columns))
+    return Outputs(
+        np.concatenate([part.base_NC for part in parts]),
+        np.concatenate([part.packed_NM for part in parts]),
+        np.concatenate([part.label_N for part in parts]),
+    )
 
 
 def _refuse_classes(source: str, unknown: set[str]) -> None:
