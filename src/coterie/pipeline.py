@@ -74,7 +74,7 @@ from coterie.run_folder import (
     PartitionRecord,
     Run,
     TrunkRecord,
-    differences,
+    changed_settings,
 )
 from coterie.specialist import as_asked, make_specialist
 from coterie.together import RankWatch, leave
@@ -505,7 +505,7 @@ def _take_base(run: Run, other: Run) -> None:
     if not other.has(BASE_FILE):
         raise ArtifactError(f"{other.path} has no trained base yet")
     ours, theirs = (FitSettings.from_values(manifest.settings) for manifest in (run.manifest, other.manifest))
-    changed = differences(theirs.model_dump(include=BASE_SETTINGS), ours.model_dump(include=BASE_SETTINGS))
+    changed = changed_settings(theirs, ours, BASE_SETTINGS)
     if changed:
         raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
     history = other.read_json("history.json")

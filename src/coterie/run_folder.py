@@ -27,7 +27,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -246,15 +246,13 @@ class Run:
         Raises:
             ArtifactError: the folder holds something else, or a run with other settings.
         """
-        values = settings.to_values()
         if not (path / MANIFEST).exists():
             if path.exists() and (not path.is_dir() or any(file.name not in NO_RUN_YET for file in path.iterdir())):
                 raise ArtifactError(f"{path} exists and is not a coterie run; choose another --out")
-            return cls(path, Manifest(settings=values))
+            return cls(path, Manifest(settings=settings.to_values()))
         run = cls.open(path)
         # A run of an earlier version lacks the settings that came later: it had what are now their defaults.
-        changed = differences(FitSettings.from_values(run.manifest.settings).to_values(), values)
-        changed = [line for line in changed if not line.startswith(FREE_SETTINGS)]
+        changed = changed_settings(FitSettings.from_values(run.manifest.settings), settings)
         if changed:
             raise ArtifactError(
                 f"{path} holds another run; its settings differ in " + "; ".join(changed[:8]) + ". Choose another --out"
@@ -449,6 +447,16 @@ class Run:
 
 def _to_json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def changed_settings(old: FitSettings, new: FitSettings, groups: Container[str] | None = None) -> list[str]:
+    """Settings that differ and decide what comes out, as ``name: old -> new``; of all groups, or of some."""
+    lines = differences(old.to_values(), new.to_values())
+    return [
+        line
+        for line in lines
+        if not line.startswith(FREE_SETTINGS) and (groups is None or line.partition(":")[0].partition(".")[0] in groups)
+    ]
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
