@@ -3,11 +3,12 @@ what else there is.
 
 Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
 Partitions into 9, 3 and 1 clusters lie side by side; each specialist is the last stage alone, on the base's trunk. The
-bases, their whole specialists and the controls are those of a study (`coterie reproduce`), one more run is trained for
-each of its seeds in OUT, which resumes. Rules are chosen on validation.
+bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS; one more
+run is trained in OUT, which resumes, for each of the first TAILS of them. Rules are chosen on validation.
 """
 
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,31 +38,43 @@ TOGETHER = {"clusters": [9, 3, 1], "together": True}
 MEMORY_GIB = 4
 LIMITS = (1.25, 1.5, 2.0, None)
 FLIPS = " + flips"
+AVERAGED = "whole specialists of 9 clusters, the mean of weights in the base's place, at most 2 passes"
+TAILS_OF = "tails of 9, 3 and 1 clusters"
 COPY_EPOCHS = 1.5  # of the base's training, with the base's own
 
 
 class Seed:
     """One base, and what was trained from it."""
 
-    def __init__(self, study: Path, out: Path, seed: int, splits: Splits) -> None:
+    tails: Run | None = None
+
+    def __init__(self, study: Path, seed: int) -> None:
+        self.seed = seed
         self.whole = Run.open_complete(study / f"seed-{seed}" / "9-clusters")
+
+    def train(self, out: Path, splits: Splits) -> None:
+        """The tails, or read them."""
         before = self.whole.manifest.settings
         specialist = {**before["specialist"], **TAILS}
         data = {**before["data"], "memory_gib": MEMORY_GIB}
         settings = FitSettings.from_values({**before, "data": data, "specialist": specialist, "partition": TOGETHER})
-        coterie.fit(settings, out / f"seed-{seed}", splits=splits, base_run=self.whole.path)
-        self.tails = Run.open_complete(out / f"seed-{seed}")
+        coterie.fit(settings, out / f"seed-{self.seed}", splits=splits, base_run=self.whole.path)
+        self.tails = Run.open_complete(out / f"seed-{self.seed}")
         add_flipped(self.tails, splits)
         self.price = Price.of(self.tails, splits)
 
     def base(self, flip: bool) -> np.ndarray:
         """Probabilities on test."""
-        return softmax(outputs_of(self.tails, "test", flip).base_NC, axis=1)
+        return softmax(outputs_of(self.tails if flip else self.whole, "test", flip).base_NC, axis=1)
 
-    def control(self, name: str, key: str) -> np.ndarray:
-        """Probabilities of a control on test."""
+    def control(self, name: str, key: str, split: str = "test") -> np.ndarray:
+        """Logits of a control."""
         run = Run.open_complete(controls_folder(self.whole.path) / name)
-        return softmax(run.read_arrays("logits/test.safetensors")[key], axis=1)
+        return run.read_arrays(f"logits/{split}.safetensors")[key]
+
+    def averaged(self, split: str) -> Outputs:
+        """The mean of weights in the base's place, before whole specialists."""
+        return replace(artifact.read_outputs(self.whole, split), base_NC=self.control(WEIGHT_AVERAGE, "logits", split))
 
 
 @cache
@@ -90,51 +103,56 @@ def within(limit: float | None) -> str:
     return "" if limit is None else f", at most {limit:g} passes"
 
 
-def rows_of(seeds: list[Seed], place: int, label_N: np.ndarray) -> dict[str, list[float]]:
-    """Of one seed: accuracy, NLL, training, passes."""
-    own, found = seeds[place], {}
-    others = [seeds[(place + step) % len(seeds)] for step in range(len(seeds))]
+def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list[float]]:
+    """Of one seed: accuracy, NLL, training, passes. The next seeds' bases are the others of a deep ensemble."""
+    found: dict[str, list[float]] = {}
 
     def add(name: str, proba_NC: np.ndarray, training: float, passes: float) -> None:
         scores = score(proba_NC, label_N)
         found[name] = [100 * scores.top1, scores.nll, training, passes]
 
-    for flip, more in ((False, ""), (True, FLIPS)):
+    def with_others(flip: bool) -> list[Seed]:
+        able = [seed for seed in seeds if seed.tails is not None or not flip]
+        return able[able.index(own) :] + able[: able.index(own)]
+
+    for flip, more in ((False, ""), (True, FLIPS)) if own.tails else ((False, ""),):
         views = 2 if flip else 1
-        bases = [other.base(flip) for other in others]
+        bases = [seed.base(flip) for seed in with_others(flip)]
         add("base" + more, bases[0], 1, views)
         for size in (2, 4):
-            add(f"deep ensemble of {size}{more}", np.mean(bases[:size], axis=0), size, views * size)
-        for limit in LIMITS if not flip else (2.0, None):
-            proba_NC, passes = routed(own.tails.path, limit, flip)
-            add(f"tails of 9, 3 and 1 clusters{within(limit)}{more}", proba_NC, own.price.training, views * passes)
+            if size <= len(bases):
+                add(f"deep ensemble of {size}{more}", np.mean(bases[:size], axis=0), size, views * size)
+        if own.tails is not None:
+            for limit in LIMITS if not flip else (2.0, None):
+                proba_NC, passes = routed(own.tails.path, limit, flip)
+                add(f"{TAILS_OF}{within(limit)}{more}", proba_NC, own.price.training, views * passes)
     for limit in (1.5, 2.0, None):
         proba_NC, passes = routed(own.whole.path, limit, False)
         add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
-    add("mean of weights", own.control(WEIGHT_AVERAGE, "logits"), COPY_EPOCHS, 1)
-    copy = own.control(ALL_CLASSES, "packed_NM")
+    partition = artifact.partition_of(own.whole.manifest)
+    rule = tune(own.averaged("validation"), partition, Request(budget=Budget(passes=2.0))).rule
+    proba_NC, passes = by_rule(own.averaged("test"), partition, rule)
+    add(AVERAGED, proba_NC, 2 * COPY_EPOCHS - 1, passes)
+    add("mean of weights", softmax(own.control(WEIGHT_AVERAGE, "logits"), axis=1), COPY_EPOCHS, 1)
+    copy = softmax(own.control(ALL_CLASSES, "packed_NM"), axis=1)
     add("base and all-class copy", (own.base(False) + copy) / 2, COPY_EPOCHS, 2)
-    pair = [routed(seed.tails.path, None, False) for seed in others[:2]]
-    add(
-        "two bases, each with tails of 9, 3 and 1 clusters",
-        (pair[0][0] + pair[1][0]) / 2,
-        2 * own.price.training,
-        pair[0][1] + pair[1][1],
-    )
+    if own.tails is not None:
+        pair = [routed(seed.tails.path, None, False) for seed in with_others(True)[:2] if seed.tails is not None]
+        proba_NC, passes = np.mean([proba_NC for proba_NC, _ in pair], axis=0), sum(passes for _, passes in pair)
+        add(f"two bases, each with {TAILS_OF}", proba_NC, 2 * own.price.training, passes)
     return found
 
 
-def draw(means: dict[str, np.ndarray], file: Path) -> None:
+def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path) -> None:
     """Two curves: gain over the base against training, and against passes."""
     plt.rcParams["svg.hashsalt"] = "coterie"
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
-    base = means["base"][0]
     kinds = {"tails": ("C1", "o"), "two bases": ("C3", "D"), "whole": ("C0", "s"), "deep": ("C2", "^")}
     for axis, column, title in zip(axes, (2, 3), ("training, the base's = 1", "forward passes"), strict=True):
         for name, row in means.items():
             colour, marker = next((style for word, style in kinds.items() if name.startswith(word)), ("0.45", "v"))
             filled = "none" if name.endswith(FLIPS) else colour
-            axis.plot(row[column], row[0] - base, marker, color=colour, markerfacecolor=filled, markersize=7)
+            axis.plot(row[column], gains[name].mean(), marker, color=colour, markerfacecolor=filled, markersize=7)
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_xlabel(title)
@@ -158,37 +176,34 @@ def draw(means: dict[str, np.ndarray], file: Path) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
-def main(study: str, out: str, n_seeds: int) -> None:
+def main(study: str, out: str, n_seeds: int, n_tails: int) -> None:
     """The table, and the figure beside it."""
-    splits = load(FitSettings.from_values(Run.open(Path(study) / "seed-0" / "9-clusters").manifest.settings).data, 0)
-    seeds = [Seed(Path(study), Path(out), seed, splits) for seed in range(n_seeds)]
+    seeds = [Seed(Path(study), seed) for seed in range(n_seeds)]
+    splits = load(FitSettings.from_values(seeds[0].whole.manifest.settings).data, 0)
+    for seed in seeds[:n_tails]:
+        seed.train(Path(out), splits)
     label_N = splits.test.labels_N.numpy()
-    found = [rows_of(seeds, place, label_N) for place in range(n_seeds)]
-    values = {name: np.array([rows[name] for rows in found]) for name in found[0]}
+    found = [rows_of(seeds, seed, label_N) for seed in seeds]
+    gains = {name: np.array([rows[name][0] - rows["base"][0] for rows in found if name in rows]) for name in found[0]}
+    means = {name: np.mean([rows[name] for rows in found if name in rows], axis=0) for name in found[0]}
     about = (
-        f"{n_seeds} seeds; means on test, gains with half of Student's 95 % interval over seeds. Training and passes "
-        "in the base's, by operations."
+        f"{n_seeds} seeds, tails for the first {n_tails}; means on test, gains with half of Student's 95 % interval "
+        "over seeds. Training and passes in the base's, by operations."
     )
-    lines = [
-        about,
-        "",
-        "| | training | passes | gain, points | each seed | NLL |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, rows_SF in sorted(values.items(), key=lambda item: item[1][:, 0].mean()):
-        gain_S = rows_SF[:, 0] - values["base"][:, 0]
-        interval = over_seeds(gain_S.tolist())
-        _, nll, training, passes = rows_SF.mean(axis=0)
-        each = ", ".join(f"{gain:+.2f}" for gain in gain_S)
+    lines = [about, "", "| | training | passes | gain, points | each seed | NLL |", "|---|---|---|---|---|---|"]
+    for name in sorted(gains, key=lambda name: gains[name].mean()):
+        interval, (_, nll, training, passes) = over_seeds(gains[name]), means[name]
+        each = ", ".join(f"{gain:+.2f}" for gain in gains[name])
+        half = interval.high - interval.mean
         lines.append(
-            f"| {name} | {training:.2f} | {passes:.2f} | {interval.mean:+.2f} ±{interval.high - interval.mean:.2f} | "
-            f"{each} | {nll:.3f} |"
+            f"| {name} | {training:.2f} | {passes:.2f} | {interval.mean:+.2f} ±{half:.2f} | {each} | {nll:.3f} |"
         )
-    lines += ["", "Leads, in points, with Student's 95 % intervals over seeds:", ""]
+    lines += ["", "Leads, in points, with Student's 95 % intervals over the seeds that have both:", ""]
     for ahead, behind in LEADS:
-        lead = over_seeds((values[ahead][:, 0] - values[behind][:, 0]).tolist())
-        lines.append(f"- {ahead} over {behind}: {lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f})")
-    draw({name: rows_SF.mean(axis=0) for name, rows_SF in values.items()}, Path(__file__).with_suffix(".svg"))
+        n = min(len(gains[ahead]), len(gains[behind]))
+        lead = over_seeds(gains[ahead][:n] - gains[behind][:n])
+        lines.append(f"- {ahead} over {behind}: {lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f}), {n} seeds")
+    draw(means, gains, Path(__file__).with_suffix(".svg"))
     record.write(__file__, "\n".join([*lines, "", "![Two curves](moonshot.svg)"]))
 
 
@@ -196,15 +211,15 @@ LEADS = (
     ("whole specialists of 9 clusters, at most 1.5 passes", "base and all-class copy"),
     ("whole specialists of 9 clusters, at most 2 passes", "base and all-class copy"),
     ("whole specialists of 9 clusters, at most 2 passes", "mean of weights"),
-    ("tails of 9, 3 and 1 clusters, at most 1.5 passes", "base and all-class copy"),
-    ("tails of 9, 3 and 1 clusters, at most 2 passes", "deep ensemble of 2"),
-    ("tails of 9, 3 and 1 clusters", "deep ensemble of 2"),
-    ("tails of 9, 3 and 1 clusters + flips", "deep ensemble of 2 + flips"),
-    ("two bases, each with tails of 9, 3 and 1 clusters", "deep ensemble of 4"),
+    (f"{TAILS_OF}, at most 1.5 passes", "base and all-class copy"),
+    (f"{TAILS_OF}, at most 2 passes", "deep ensemble of 2"),
+    (TAILS_OF, "deep ensemble of 2"),
+    (TAILS_OF + FLIPS, "deep ensemble of 2" + FLIPS),
+    (f"two bases, each with {TAILS_OF}", "deep ensemble of 4"),
 )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit("usage: python benchmarks/moonshot.py STUDY OUT SEEDS")
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    if len(sys.argv) != 5:
+        sys.exit("usage: python benchmarks/moonshot.py STUDY OUT SEEDS TAILS")
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
