@@ -15,9 +15,9 @@ import safetensors.torch
 import record
 from coterie import artifact
 from coterie.backbones import Head
-from coterie.config import FitSettings
+from coterie.config import EXACT_BITS, FitSettings
 from coterie.data import load
-from coterie.deltas import EXACT, decode, encode
+from coterie.deltas import decode, encode
 from coterie.engine import weights_of
 from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Budget
@@ -27,7 +27,7 @@ from coterie.specialist import as_asked, make_specialist
 from coterie.trunk import Panel
 from coterie.tune import Request, tune
 
-TRIED = (EXACT, 3, 2.5, 2)
+TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes
 
 
@@ -89,7 +89,7 @@ def main(*paths: str) -> None:
     for bits, rows in found.items():
         size, cheap, cheap_passes, gain, passes = np.mean(rows, axis=0)
         each_cheap, each = (", ".join(f"{row[column]:+.2f}" for row in rows) for column in (1, 3))
-        cells = ["as they are" if bits == EXACT else f"{bits:g}", f"{size:.2f}"]
+        cells = ["as they are" if bits == EXACT_BITS else f"{bits:g}", f"{size:.2f}"]
         cells += [f"{cheap:+.2f} ({each_cheap})", f"{cheap_passes:.2f}", f"{gain:+.2f} ({each})", f"{passes:.2f}"]
         lines.append("| " + " | ".join(cells) + " |")
     record.write(__file__, "\n".join(lines))

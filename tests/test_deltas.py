@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.deltas import EXACT, decode, encode, quantise
+from coterie.config import EXACT_BITS
+from coterie.deltas import decode, encode, quantise
 
 
 def nets(seed: int, rows: int = 5, columns: int = 7) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -22,7 +23,7 @@ def nets(seed: int, rows: int = 5, columns: int = 7) -> tuple[dict[str, torch.Te
 
 def test_exactly_is_exactly_and_what_is_the_bases_is_not_kept() -> None:
     base, weights = nets(0)
-    kept = encode(weights, base, EXACT)
+    kept = encode(weights, base, EXACT_BITS)
     assert set(kept) == {"conv", "norm", "head"}
     again = decode(kept, base)
     assert all(torch.equal(again[name], weights[name]) for name in kept)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.config import FitSettings
-from coterie.deltas import EXACT, encode
+from coterie.config import EXACT_BITS, FitSettings
+from coterie.deltas import encode
 from coterie.errors import ArtifactError
 from coterie.files import write_whole
 from coterie.inputs import ImagePreprocessing
@@ -160,7 +160,7 @@ def test_forgotten_files_are_gone_from_folder_and_manifest(run: Run) -> None:
     assert Run.open_complete(run.path).manifest.files == {}
 
 
-@pytest.mark.parametrize("bits", [EXACT, 8])
+@pytest.mark.parametrize("bits", [EXACT_BITS, 8])
 def test_only_what_differs_from_a_base_is_kept(run: Run, bits: int) -> None:
     base = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 5))
     changed = copy.deepcopy(base)

@@ -168,8 +168,8 @@ class TrainingSettings(Settings):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
 
 
-# Of a kept difference, on average.
-BITS = (2, 2.5, 3, 4, 8, 32)
+# Of a kept difference: as it is; and otherwise from this many to that many, on average.
+EXACT_BITS, FEWEST_BITS, MOST_BITS = 32, 1.5, 8
 
 
 class SpecialistSettings(TrainingSettings):
@@ -187,16 +187,16 @@ class SpecialistSettings(TrainingSettings):
         "is computed, once for all epochs; 0: anew in each epoch",
     )
     bits: float = Field(
-        32,
-        description="of each difference from the base's weights that is kept, on average: 2, 2.5, 3, 4 or 8; 32 keeps "
-        "the weights as they are",
+        EXACT_BITS,
+        description="of each difference from the base's weights that is kept, on average: 1.5 to 8; 32 keeps the "
+        "weights as they are",
     )
 
     @field_validator("bits")
     @classmethod
     def _allowed_bits(cls, bits: float) -> float:
-        if bits not in BITS:
-            raise ValueError(f"must be one of {', '.join(f'{each:g}' for each in BITS)}")
+        if bits != EXACT_BITS and not FEWEST_BITS <= bits <= MOST_BITS:
+            raise ValueError(f"must be from {FEWEST_BITS} to {MOST_BITS}, or {EXACT_BITS}")
         return bits
 
     @property

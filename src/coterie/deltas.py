@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-EXACT = 32
+from coterie.config import EXACT_BITS
+
 # Of a tensor NAME, NAME:codes holds the coded whole numbers, and NAME:step what they are multiplied by, one a row.
 CODES, STEP = ":codes", ":step"
 # Whole numbers lie within this of 0, to fit a byte.
@@ -31,14 +32,14 @@ def encode(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], bits: floa
     Args:
         weights: named tensors, on the CPU.
         base: named tensors, on the CPU.
-        bits: of each difference on average, more than 1; ``EXACT`` keeps what differs as it is.
+        bits: of each difference on average, more than 1; ``EXACT_BITS`` keeps what differs as it is.
     """
     kept: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         known = base.get(name)
         if known is not None and torch.equal(tensor, known):
             continue
-        if bits == EXACT or known is None or known.shape != tensor.shape or tensor.ndim < 2:
+        if bits == EXACT_BITS or known is None or known.shape != tensor.shape or tensor.ndim < 2:
             kept[name] = tensor
             continue
         coded, step_R = quantise((tensor.float() - known.float()).flatten(1), bits)
