@@ -454,6 +454,8 @@ def test_the_options_of_fit_are_these() -> None:
         *(
             "partition.method",
             "partition.clusters",
+            "partition.together",
+            "partition.no-together",
             "partition.max-size",
             "partition.groups",
             "gate.score",
