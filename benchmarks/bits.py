@@ -2,7 +2,7 @@
 
 Question: of finished runs whose specialists are tails, how much of the gain stays when each difference from the base's
 weights is kept in so many bits on average, and what do base and specialists then weigh? Of several partitions side by
-side, the first alone, and all.
+side, the first is looked at.
 """
 
 import sys
