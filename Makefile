@@ -9,8 +9,9 @@ demo: setup-demo ## run the main job on the embedded data set; leaves a report t
 	$(BIN)/coterie fit --config examples/demo.yaml --out $(RUN)
 	@echo "Open $(abspath $(RUN))/report.html in a browser."
 
+# Files of tests side by side. One thread each, since threads of several processes on the same cores wait for each other.
 test: setup-test ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: setup-dev ## ruff, strict types, the import contract, dead links in docs
 	$(BIN)/ruff format --check src tests benchmarks scripts

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.backbones import LogitsOf, find_head, logit_parts, replace_head
+from coterie.backbones import LogitsOf, find_head, head_inputs, logit_parts, replace_head
 from coterie.errors import BackboneError
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Proxies, Structured, Tied, TwoHeads
 
@@ -96,6 +96,36 @@ def test_the_rows_of_a_head_say_how_its_logits_depend_on_the_features(kind: str)
         assert head.unit
         expected = torch.nn.functional.normalize(network.head.weight, dim=1)
     torch.testing.assert_close(rows_CD, expected.detach(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", set(KINDS) - {"parameter", "cosine"})
+def test_what_enters_a_head_gives_the_logits_by_its_rows(kind: str) -> None:
+    network = KINDS[kind][0]().eval()
+    head = find_head(network, C, IMAGES)
+    with head_inputs(network, head) as features:
+        logits = [network(batch) for batch in (IMAGES, IMAGES[:2])]
+    assert [len(batch) for batch in features] == [3, 2]
+    share = 0.5 if kind == "averaged" else 1  # it gives the mean of two heads, whose rows are those of their sum
+    for of_batch, expected in zip(features, logits, strict=True):
+        torch.testing.assert_close(share * head.of(network)(of_batch), expected, atol=1e-5, rtol=1e-4)
+
+
+class OfTokens(nn.Module):
+    """The head is asked about each token, and one answer is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(12, C)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x[:, 0])[:, -1]
+
+
+def test_heads_of_which_nothing_says_what_enters_are_refused() -> None:
+    for network, message in ((Proxies(C), "multiplies with proxies itself"), (OfTokens(), "more than one vector of a")):
+        head = find_head(network.eval(), C, IMAGES)
+        with pytest.raises(BackboneError, match=message), head_inputs(network, head):
+            network(IMAGES)
 
 
 def test_a_tied_head_that_is_cut_leaves_the_embedding_whole() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,22 @@ def test_one_number_of_clusters_may_be_given_plainly() -> None:
         ({"base": {"epoch": 9}}, r"in base: unknown setting 'epoch'; allowed here: epochs, batch_size"),
         ({"partition": {"clusters": [0]}}, "at least 1"),
         ({"specialist": {"bits": 1}}, "in specialist: bits = 1: must be from 1.5 to 8, or 32"),
+        *(
+            (
+                {"partition": {"embedding": wish}},
+                rf"in partition: embedding = '{re.escape(wish)}': .*allowed: head, head",
+            )
+            for wish in (
+                "rows",
+                "",
+                "bias",
+                "head+head",
+                "head+bias+head",
+                "head+means+confusion",
+                "confusion+",
+                "a.txt",
+            )
+        ),
         ({"partition": {"clusters": [3, 3]}}, "given once"),
         ({"partition": {"clusters": []}}, "in partition: clusters"),
         ({"data": {"source": "imagenet"}}, "must be glyphs, cifar100, parquet:DIR, .* hub:NAME or features:FILE"),

@@ -4,8 +4,8 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
-from coterie.embedding import LabelEmbedding
-from coterie.errors import PartitionError
+from coterie.embedding import LabelEmbedding, LabelSources
+from coterie.errors import DataError, PartitionError
 
 
 def test_the_embedding_of_a_class_is_its_weight_row() -> None:
@@ -95,3 +95,37 @@ def test_a_class_whose_logit_never_moves_has_no_direction() -> None:
     logits_NC[:, 2] = (logits_NC.sum(axis=1) - logits_NC[:, 2]) / 3
     with pytest.raises(PartitionError, match=r"classes \[2\] are the same for all samples"):
         LabelEmbedding.from_logits(logits_NC)
+
+
+def test_sources_give_every_embedding_and_mixtures_of_two(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    rows_CD, bias_C, given_CD = rng.normal(size=(4, 3)), rng.normal(size=4), rng.normal(size=(4, 6))
+    label_N, proba_NC, feature_ND = np.arange(40) % 4, rng.dirichlet(np.ones(4), size=40), rng.normal(size=(40, 3))
+    np.save(tmp_path / "names.npy", given_CD.astype(np.float32))
+    sources = LabelSources(rows_CD, bias_C, proba_NC, label_N, lambda: feature_ND)
+    one = {
+        "head": LabelEmbedding(rows_CD),
+        "head+bias": LabelEmbedding(np.column_stack([rows_CD, bias_C])),
+        "means": LabelEmbedding.from_class_means(feature_ND, label_N, 4),
+        "confusion": LabelEmbedding.from_confusion(proba_NC, label_N),
+        str(tmp_path / "names.npy"): LabelEmbedding(given_CD),
+    }
+    for wish, expected in one.items():
+        np.testing.assert_allclose(sources.embed(wish).similarity_CC(), expected.similarity_CC(), atol=1e-6)
+    for first, second in (("head+bias", "means"), ("confusion", "head+bias"), ("means", str(tmp_path / "names.npy"))):
+        mean_CC = (one[first].similarity_CC() + one[second].similarity_CC()) / 2
+        np.testing.assert_allclose(sources.embed(f"{first}+{second}").similarity_CC(), mean_CC, atol=1e-6)
+
+
+def test_sources_that_lack_something_say_so(tmp_path) -> None:
+    rows_CD, label_N = np.eye(4), np.array([0, 1, 2])
+    np.save(tmp_path / "three.npy", np.ones((3, 2)))
+    assert LabelSources(rows_CD).embed("head+bias").vectors_CD.shape == (4, 4)  # a head without biases
+    with pytest.raises(PartitionError, match="confusion needs validation samples"):
+        LabelSources(rows_CD).embed("head+confusion")
+    with pytest.raises(PartitionError, match="of logits alone nobody can tell"):
+        LabelSources(rows_CD, None, np.eye(4)[:3], label_N).embed("means")
+    with pytest.raises(PartitionError, match=r"no samples of classes \[3\]"):
+        LabelSources(rows_CD, None, np.eye(4)[:3], label_N).embed("confusion")
+    with pytest.raises(DataError, match=r"three.npy has shape \(3, 2\); 4 vectors are needed"):
+        LabelSources(rows_CD).embed(str(tmp_path / "three.npy"))

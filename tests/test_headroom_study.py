@@ -174,7 +174,7 @@ def test_a_run_whose_base_is_trained_is_enough(
     assert {file: file.read_bytes() for file in before} == before
     # Without the stored logits the network is run on the run's data.
     run.forget([base_logits_file("validation")])
-    monkeypatch.setattr("coterie.data.load", lambda *_: splits)
+    monkeypatch.setattr("coterie.pipeline.load_data", lambda *_: splits)
     again = read_source(tmp_path / "run")
     np.testing.assert_allclose(again.validation.logits_NC, result.source.validation.logits_NC, atol=1e-5)
 

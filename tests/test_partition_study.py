@@ -1,5 +1,6 @@
 """`coterie partition`, as a user types it."""
 
+import copy
 import io
 import itertools
 import json
@@ -23,9 +24,12 @@ from coterie.artifact import load_ensemble
 from coterie.cli import main
 from coterie.config import DataSettings, PartitionSettings
 from coterie.data import load
+from coterie.errors import DataError
+from coterie.headroom_study import read_source
 from coterie.partition import Partition
 from coterie.partition.vectors import unit_rows
 from coterie.partition_figures import dendrogram, label_map, ordered_matrix
+from coterie.partition_study import read_labels
 from coterie.pipeline import fit
 from coterie.plan import make_plan
 from planted import planted_vectors
@@ -99,6 +103,70 @@ def test_a_run_tells_what_it_confuses(settings, splits, tmp_path: Path, capsys) 
     assert "chosen by gain forecast" in capsys.readouterr().out
 
 
+def test_fit_and_partition_take_the_same_embeddings(settings, splits, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Against the features of the network without its head."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("coterie.pipeline.load_data", lambda *_: splits)
+    np.save("names.npy", np.random.default_rng(0).normal(size=(8, 5)))
+    for name, embedding in (("means", "means"), ("mixed", "names.npy+means")):
+        chosen = settings.partition.model_copy(update={"embedding": embedding, "method": "ward"})
+        base = {} if name == "means" else {"base_run": "means"}
+        ensemble = fit(settings.model_copy(update={"partition": chosen}), name, splits=splits, **base)
+        assert partition(name, "--clusters", 3, "--method", "ward", "--out", f"{name}-again") == 0
+        assert f"by {embedding}." in (tmp_path / f"{name}-again" / "partition.html").read_text()
+        again = json.loads(Path(f"{name}-again/partition.json").read_text())["cluster_of_class"]
+        assert again == ensemble.partition.cluster_of_class_C.tolist()
+    headless = copy.deepcopy(ensemble.base)
+    headless.head = torch.nn.Identity()
+    validation = splits.validation
+    with torch.no_grad():
+        pixels = validation.samples.read(torch.arange(len(validation)))
+        feature_ND = headless(splits.preprocessing(pixels)).numpy()
+    mean_CD = np.stack([feature_ND[validation.labels_N == k].mean(axis=0) for k in range(8)])
+    mean_CD -= mean_CD.mean(axis=0)
+    read = read_labels(Path("means")).vectors_CD
+    np.testing.assert_allclose(read, mean_CD, atol=1e-4)
+    # What headroom tries are groups by the same embedding.
+    np.testing.assert_array_equal(read_source(Path("means")).vectors_CD, read)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "message"),
+    [("seven.npy", "seven.npy has shape (7, 5); 8 vectors are needed"), ("no.npy", "no.npy does not exist")],
+)
+def test_fit_refuses_vectors_that_do_not_fit_before_it_trains(
+    embedding: str, message: str, settings, splits, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("seven.npy", np.ones((7, 5)))
+    chosen = settings.partition.model_copy(update={"embedding": f"head+{embedding}"})
+    with pytest.raises(DataError, match=re.escape(message)):
+        fit(settings.model_copy(update={"partition": chosen}), "run", splits=splits)
+    assert not Path("run/base.safetensors").exists()
+
+
+def test_logits_have_a_confusion_and_no_features(tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    label_N = np.arange(400) % 8
+    logits_NC = rng.normal(size=(400, 8)) + 3 * np.eye(8)[label_N] + 3 * np.eye(8)[label_N ^ 1]
+    np.savez(tmp_path / "l.npz", logits_validation=logits_NC, labels_validation=label_N)
+    arguments = (tmp_path / "l.npz", "--clusters", 4, "--stability", "no", "--out", tmp_path / "out")
+    assert partition(*arguments, "--embedding", "confusion") == 0
+    assert json.loads((tmp_path / "out" / "partition.json").read_text())["cluster_of_class"] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert partition(*arguments, "--embedding", "means") == 1
+    assert "of logits alone nobody can tell" in capsys.readouterr().err
+
+
+def test_the_route_can_be_forced(embeddings: Path, tmp_path: Path, capsys) -> None:
+    for route in ("dense", "sparse"):
+        out = tmp_path / route
+        assert partition(embeddings, "--clusters", 6, "--route", route, "--stability", "no", "--out", out) == 0
+        printed = capsys.readouterr()
+        assert ("neighbours" in printed.out + printed.err) == (route == "sparse")
+    assert partition(embeddings, "--clusters", 6, "--method", "ward", "--route", "dense", "--out", tmp_path / "x") == 1
+    assert "method ward has one route only (given: dense)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["confusion", "balanced", "leiden"])
 def test_fit_takes_the_methods(method: str, settings, splits) -> None:
     chosen = settings.partition.model_copy(update={"method": method})
@@ -167,7 +235,8 @@ def _png(pixels: np.ndarray) -> bytes:
         ("good", ("--method", "confusion", "--clusters", 2), "needs a run with validation logits"),
         ("good", ("--method", "balanced", "--max-size", 2, "--clusters", 3), "at most 2 classes cannot hold 8 classes"),
         ("good", ("--max-size", 2, "--clusters", 3), "takes no largest size (given: 2)"),
-        ("good", ("--embedding", "confusion"), "is for run folders"),
+        ("good", ("--embedding", "confusion"), "is for run folders and logits"),
+        ("good", ("--embedding", "rows"), "--embedding rows: allowed: head, head+bias, means, confusion"),
     ],
 )
 def test_bad_input_is_one_clear_message(

@@ -28,7 +28,7 @@ from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 from coterie.lock import hold
 from coterie.metrics import Report
-from coterie.partition import IntArray, Partition
+from coterie.partition import FloatArray, IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
 from coterie.rule import Rule
 from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
@@ -257,6 +257,15 @@ def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
         outputs_file(split),
         {"base_NC": outputs.base_NC, "packed_NM": outputs.packed_NM, "label_N": outputs.label_N},
     )
+
+
+def read_base_logits(run: Run, split: str) -> tuple[FloatArray, IntArray] | None:
+    """The base's logits of a split, of shape (N, C), and the true classes; None where it was not asked yet."""
+    for name, key in ((outputs_file(split), "base_NC"), (base_logits_file(split), "logits_NC")):
+        if run.has(name):
+            arrays = run.read_arrays(name)
+            return arrays[key], arrays["label_N"]
+    return None
 
 
 def read_outputs(run: Run, split: str) -> Outputs:

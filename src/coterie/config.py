@@ -25,6 +25,31 @@ ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "co
 CombinerName = Literal["hard", "compose", "blend", "average", "product"]
 
 
+# What label embeddings can be made of, besides vectors in a file.
+EMBEDDINGS = ("head", "head+bias", "means", "confusion")
+VECTOR_FILES = (".npy", ".npz", ".safetensors")
+
+
+def embedding_parts(wish: str) -> tuple[str, ...]:
+    """``head+bias+confusion`` -> its one or two parts, of EMBEDDINGS or a file's name.
+
+    Raises:
+        ValueError: an unknown part, one twice, or more than two.
+    """
+    words = wish.split("+")
+    if words[:1] == ["head"] and words[1:2] == ["bias"]:
+        words[:2] = ["head+bias"]
+    elif words[1:] == ["head", "bias"]:
+        words[1:] = ["head+bias"]
+    known = all(word in EMBEDDINGS or word.endswith(VECTOR_FILES) for word in words)
+    if not known or len(words) > 2 or len({word.removesuffix("+bias") for word in words}) < len(words):
+        raise ValueError(
+            f"allowed: {', '.join(EMBEDDINGS)}, a file of vectors ({', '.join(VECTOR_FILES)}), or two of these with a "
+            "+ between them"
+        )
+    return tuple(words)
+
+
 # What may change when a run goes on: how it goes, and not what comes out. (Threads, compilation and where images are
 # kept may change the last bits, as another machine does.)
 FREE_SETTINGS = (
@@ -228,6 +253,12 @@ class PartitionSettings(Settings):
         description="given only: column:NAME, a further label column of the data; or a file with a group's name per "
         "class: lines, a .json list, or FILE.csv:COLUMN",
     )
+    embedding: str = Field(
+        "head",
+        description="what stands for a class: head (its weight row: the paper's) | head+bias | means (of what enters "
+        "the head) | confusion (on validation) | FILE (.npy, .npz, .safetensors: a vector a class, such as text "
+        "embeddings of the names); two of these with a + between them are mixed",
+    )
     max_size: int | None = Field(
         None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
     )
@@ -240,6 +271,12 @@ class PartitionSettings(Settings):
         if groups == GROUPS_COLUMN:
             raise ValueError("column: needs the column's name")
         return groups
+
+    @field_validator("embedding")
+    @classmethod
+    def _known_parts(cls, embedding: str) -> str:
+        embedding_parts(embedding)
+        return embedding
 
     @field_validator("clusters", mode="before")
     @classmethod

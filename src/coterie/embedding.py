@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.errors import PartitionError
+from coterie.config import embedding_parts
+from coterie.errors import DataError, PartitionError
+from coterie.label_file import read_vectors
 
 if TYPE_CHECKING:  # torch takes seconds to import, and arrays need none
     from torch import nn
@@ -62,7 +66,7 @@ class LabelEmbedding:
         Raises:
             PartitionError: a class without a sample, or a label outside 0 to C - 1.
         """
-        count_C = _counts(label_N, n_classes)
+        count_C = count_samples(label_N, n_classes)
         sum_CD = np.zeros((n_classes, feature_ND.shape[1]))
         np.add.at(sum_CD, label_N, feature_ND)
         mean_CD = sum_CD / count_C[:, None]
@@ -78,7 +82,7 @@ class LabelEmbedding:
             PartitionError: a class without a sample, or a label outside 0 to C - 1.
         """
         n_classes = proba_NC.shape[1]
-        count_C = _counts(label_N, n_classes)
+        count_C = count_samples(label_N, n_classes)
         sum_CC = np.zeros((n_classes, n_classes))
         np.add.at(sum_CC, label_N, proba_NC)
         return cls(np.sqrt(sum_CC / count_C[:, None]))
@@ -138,6 +142,58 @@ class LabelEmbedding:
         return np.clip(unit_CD @ unit_CD.T, -1.0, 1.0)
 
 
+@dataclass(frozen=True, eq=False)
+class LabelSources:
+    """What there is of a base to make label embeddings from.
+
+    ``rows_CD``: the head's weight rows, and ``bias_C`` its biases, or None where it has none; ``proba_NC`` and
+    ``label_N``: the base's probabilities on validation, and the true classes, or None; ``features``: gives what
+    entered the head for each of these samples, of shape (N, D), or None where nobody can tell.
+    """
+
+    rows_CD: FloatArray
+    bias_C: FloatArray | None = None
+    proba_NC: FloatArray | None = None
+    label_N: IntArray | None = None
+    features: Callable[[], FloatArray] | None = None
+
+    def embed(self, wish: str) -> LabelEmbedding:
+        """The embedding that ``partition.embedding`` asks for; of two parts, their cosines are averaged.
+
+        Raises:
+            PartitionError: what it needs is not there, or a class has no validation sample.
+            DataError: a file that cannot be read, or has not one vector a class.
+        """
+        return reduce(LabelEmbedding.mixed_with, map(self._part, embedding_parts(wish)))
+
+    def _part(self, part: str) -> LabelEmbedding:
+        if part == "head":
+            return LabelEmbedding(self.rows_CD)
+        if part == "head+bias":
+            return LabelEmbedding(self.rows_CD if self.bias_C is None else np.column_stack([self.rows_CD, self.bias_C]))
+        if part not in ("means", "confusion"):
+            return LabelEmbedding(read_class_vectors(Path(part), len(self.rows_CD)))
+        if self.proba_NC is None or self.label_N is None:
+            raise PartitionError(f"embedding {part} needs validation samples, and there are none yet")
+        if part == "confusion":
+            return LabelEmbedding.from_confusion(self.proba_NC, self.label_N)
+        if self.features is None:
+            raise PartitionError("embedding means needs what enters the base's head; of logits alone nobody can tell")
+        return LabelEmbedding.from_class_means(self.features(), self.label_N, len(self.rows_CD))
+
+
+def read_class_vectors(file: Path, n_classes: int) -> FloatArray:
+    """A vector for each class that the user has, in the order of the classes.
+
+    Raises:
+        DataError: it cannot be read, or has another number of rows.
+    """
+    vectors_CD = read_vectors(file)
+    if vectors_CD.ndim != 2 or len(vectors_CD) != n_classes:
+        raise DataError(f"{file} has shape {vectors_CD.shape}; {n_classes} vectors are needed, a row for each class")
+    return np.asarray(vectors_CD, dtype=np.float64)
+
+
 def _blocks(logits_NC: FloatArray) -> Iterator[slice]:
     step = max(1, 2**24 // logits_NC.shape[1])
     return (slice(start, start + step) for start in range(0, len(logits_NC), step))
@@ -147,8 +203,12 @@ def _less_row_means(logits_BC: FloatArray) -> NDArray[np.float32]:
     return (logits_BC - logits_BC.mean(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
 
 
-def _counts(label_N: IntArray, n_classes: int) -> IntArray:
-    """Samples of each class, all above zero."""
+def count_samples(label_N: IntArray, n_classes: int) -> IntArray:
+    """Samples of each class, all above zero.
+
+    Raises:
+        PartitionError: a class without a sample, or a label outside 0 to C - 1.
+    """
     if len(label_N) and not 0 <= int(label_N.min()) <= int(label_N.max()) < n_classes:
         raise PartitionError(
             f"labels from {label_N.min()} to {label_N.max()} do not fit {n_classes} classes; allowed: 0 to "

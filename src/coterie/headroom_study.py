@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from coterie.config import FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
-from coterie.errors import ArtifactError, PartitionError
+from coterie.errors import PartitionError
 from coterie.files import write_whole
 from coterie.forecast import SKILLS, BaseAnswers, Rule
 from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
@@ -265,29 +265,20 @@ def _training_accuracy(run: Any) -> float | None:
 
 def _stored(run: Any, split: str) -> BaseAnswers | None:
     """The base's answers that the run has kept."""
-    from coterie.artifact import base_logits_file, outputs_file
+    from coterie.artifact import read_base_logits
 
-    for name, key in ((outputs_file(split), "base_NC"), (base_logits_file(split), "logits_NC")):
-        if run.has(name):
-            arrays = run.read_arrays(name)
-            return BaseAnswers(arrays[key], arrays["label_N"])
-    return None
+    kept = read_base_logits(run, split)
+    return None if kept is None else BaseAnswers(*kept)
 
 
 def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
     as it is: a `coterie fit` may be at work in it.
     """
-    from coterie.artifact import BASE_FILE, labels_of, preprocessing_of
-    from coterie.data import load
-    from coterie.pipeline import prepare_base
+    from coterie.pipeline import base_of_run
     from coterie.training import compute_logits, make_fabric
 
-    splits = load(settings.data, settings.seed, preprocessing_of(run))
-    if splits.labels != labels_of(run.manifest):
-        raise ArtifactError(f"the data of {settings.data.source} has changed since {run.path} was begun")
-    base = prepare_base(settings, splits, base_run=run.path).network
-    run.read_weights(BASE_FILE, base)
+    splits, base = base_of_run(run)
     fabric = make_fabric(settings.hardware)
-    logits_NC = compute_logits(fabric, base, splits.validation.samples, splits.preprocessing)
+    logits_NC = compute_logits(fabric, base.network, splits.validation.samples, splits.preprocessing)
     return BaseAnswers(logits_NC, splits.validation.labels_N.numpy())

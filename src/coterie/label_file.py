@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.config import VECTOR_FILES
 from coterie.errors import DataError
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
 # numpy has no bfloat16: its 16 bits are the upper half of a float32.
 SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 
@@ -29,8 +29,8 @@ def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
     Raises:
         DataError: no such file or array, several matrices to choose from, or a damaged file. No code is run from it.
     """
-    if file.suffix not in SUFFIXES:
-        raise DataError(f"{file} is no file of label embeddings; allowed: {', '.join(SUFFIXES)}, or a run folder")
+    if file.suffix not in VECTOR_FILES:
+        raise DataError(f"{file} is no file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder")
     if not file.is_file():
         raise DataError(f"{file} does not exist, or is no file")
     try:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from typing_extensions import override
 
-from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod
-from coterie.embedding import LabelEmbedding
-from coterie.errors import ArtifactError, DataError, PartitionError
+from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod, embedding_parts
+from coterie.embedding import LabelEmbedding, LabelSources
+from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
 from coterie.files import write_whole
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
@@ -39,14 +39,13 @@ from coterie.partition.quality import (
     router_accuracy,
     seed_stability,
 )
-from coterie.partition.spectral import spectral_family
+from coterie.partition.spectral import Route, spectral_family
 from coterie.partition.vectors import unit_rows
 from coterie.partition_page import PageContent, render
 from coterie.progress import Progress
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
-EmbeddingKind = Literal["head", "head+bias", "confusion", "head+confusion"]
 FORMAT = 1
 # Stability takes ten more partitions.
 STABILITY_UP_TO = 5000
@@ -93,6 +92,7 @@ class StudySettings:
     seed: int = 0
     map_kind: MapKind = "auto"
     stability: Literal["auto", "yes", "no"] = "auto"
+    route: Route = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ def read_labels(
     source: Path,
     *,
     array: str | None = None,
-    embedding: EmbeddingKind = "head",
+    embedding: str | None = None,
     names: str | None = None,
     groups: str | None = None,
 ) -> LabelData:
@@ -157,20 +157,25 @@ def read_labels(
     Args:
         source: a run folder; a .npy, .npz or .safetensors file; or logits with labels, as ``logits_file`` reads them.
         array: its name in the file, where there are several.
-        embedding: of a run: the head's weight rows, with bias, rows of the confusion on validation, or both mixed.
+        embedding: of a run or of logits, as ``partition.embedding``; the run's own, or head, if left out. Of logits,
+            head is how they vary together.
         names: see ``label_file.read_column``.
         groups: the same; or of a run ``column:NAME``, a further label column of its data.
 
     Raises:
+        SettingsError: an unknown embedding.
         DataError: a file that cannot be read, or does not fit.
         ArtifactError: a run that has not got as far as that.
+        PartitionError: a class without validation samples, where the embedding needs some.
     """
+    if embedding is not None:
+        _check_embedding(embedding)
     if source.is_dir():
         data = _read_run(source, embedding)
-    elif embedding != "head":
-        raise DataError(f"--embedding {embedding} is for run folders; {source} is a file")
     elif source.is_file() and has_logits(source):
-        data = _read_logits(source, names)
+        data = _read_logits(source, names, embedding)
+    elif embedding is not None:
+        raise DataError(f"--embedding {embedding} is for run folders and logits; {source} holds the embedding itself")
     else:
         vectors_CD = read_vectors(source, array)
         if vectors_CD.ndim != 2:
@@ -189,6 +194,13 @@ def read_labels(
     )
 
 
+def _check_embedding(embedding: str) -> None:
+    try:
+        embedding_parts(embedding)
+    except ValueError as error:
+        raise SettingsError(f"--embedding {embedding}: {error}") from None
+
+
 def study(data: LabelData, settings: StudySettings, progress: Progress) -> Study:
     """Make the partition that was asked for, choosing S if need be, and judge it.
 
@@ -198,7 +210,7 @@ def study(data: LabelData, settings: StudySettings, progress: Progress) -> Study
     notes = _Notes(progress)
     choice = _choose(data, settings, notes)
     n_clusters = settings.clusters if choice is None else choice.chosen
-    wish = Wish(settings.method, n_clusters, settings.max_size, settings.seed)
+    wish = Wish(settings.method, n_clusters, settings.max_size, settings.seed, settings.route)
     partition = make_partition(wish, data.vectors_CD, data.confusion_CC, data.groups, notes)
     quality = _judge(data, settings, partition)
     return Study(data, settings, partition, quality, choice, tuple(notes.notes))
@@ -253,14 +265,15 @@ def _choose(data: LabelData, settings: StudySettings, progress: Progress) -> Cho
     method = settings.method
     if settings.clusters is not None or settings.max_size is not None or method == "leiden" or method == "given":
         return None
-    wished: PartitionMethod = method
+    wish = Wish(method, 1, None, settings.seed, settings.route)
 
     def anew(n_clusters: int) -> Partition:
-        return make_partition(Wish(wished, n_clusters, None, settings.seed), data.vectors_CD, data.confusion_CC)
+        return make_partition(replace(wish, n_clusters=n_clusters), data.vectors_CD, data.confusion_CC)
 
     make: Callable[[int], Partition] = anew
-    if wished == "spectral":
-        make = spectral_family(data.vectors_CD, most_to_try(unit_rows(data.vectors_CD)), settings.seed, progress)
+    if method == "spectral":
+        most = most_to_try(unit_rows(data.vectors_CD))
+        make = spectral_family(data.vectors_CD, most, settings.seed, progress, settings.route)
     return choose_n_clusters(data.vectors_CD, make, data.forecast(), seed=settings.seed, progress=progress)
 
 
@@ -284,7 +297,7 @@ def _judge(data: LabelData, settings: StudySettings, partition: Partition) -> Qu
 def _stability(data: LabelData, settings: StudySettings, partition: Partition) -> dict[str, float | None]:
     method, max_size, seed = settings.method, settings.max_size, settings.seed
     n_clusters = None if settings.clusters is None and method == "leiden" else partition.n_clusters
-    wish = Wish(method, n_clusters, max_size, seed)
+    wish = Wish(method, n_clusters, max_size, seed, settings.route)
     figures: dict[str, float | None] = {}
     if method in SEEDED:
         figures["seed_stability"] = seed_stability(
@@ -315,36 +328,53 @@ def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
     return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels_of(manifest))
 
 
-def _read_logits(file: Path, names: str | None) -> LabelData:
+def _read_logits(file: Path, names: str | None, embedding: str | None) -> LabelData:
     logits, _ = read_logits(file, read_column(names, None, "names") if names else None)
     n_classes = logits.logits_NC.shape[1]
-    vectors_CD = LabelEmbedding.from_logits(logits.logits_NC).vectors_CD
-    about = f"{n_classes:,} classes, by how the logits of {file.name} vary together."
+    rows_CD = LabelEmbedding.from_logits(logits.logits_NC).vectors_CD
     proba_NC = softmax(logits.logits_NC.astype(np.float64), axis=1)
-    return LabelData(about, vectors_CD, tuple(str(k) for k in range(n_classes)), None, proba_NC, logits.label_N)
+    sources = LabelSources(rows_CD, None, proba_NC, logits.label_N)
+    by = "how the logits vary together" if embedding in (None, "head") else embedding
+    return LabelData(
+        f"{n_classes:,} classes of the logits in {file.name}, by {by}.",
+        sources.embed(embedding or "head").vectors_CD,
+        tuple(str(k) for k in range(n_classes)),
+        None,
+        proba_NC,
+        logits.label_N,
+    )
 
 
-def _read_run(folder: Path, embedding: EmbeddingKind) -> LabelData:
-    from coterie.artifact import BASE_FILE, labels_of, outputs_file, where_rows_are
+def _read_run(folder: Path, embedding: str | None) -> LabelData:
+    from coterie.artifact import BASE_FILE, labels_of, read_base_logits, where_rows_are
     from coterie.run_folder import Run
 
     run = Run.open(folder)
     if run.manifest.head is None or not run.has(BASE_FILE):
         raise ArtifactError(f"{folder} has no trained base yet; let `coterie fit` go on")
+    wish = embedding or FitSettings.from_values(run.manifest.settings).partition.embedding
     names = labels_of(run.manifest).names
     proba_NC = label_N = None
-    if run.has(outputs_file("validation")):
-        arrays = run.read_arrays(outputs_file("validation"))
-        proba_NC, label_N = softmax(arrays["base_NC"].astype(np.float64), axis=1), arrays["label_N"]
+    if (kept := read_base_logits(run, "validation")) is not None:
+        proba_NC, label_N = softmax(kept[0].astype(np.float64), axis=1), kept[1]
     file, rows, biases = where_rows_are(run)
-    vectors = LabelEmbedding(read_vectors(folder / file, rows).astype(np.float64))
-    if embedding == "head+bias":
-        bias_C = read_vectors(folder / file, biases).astype(np.float64)
-        vectors = LabelEmbedding(np.column_stack([vectors.vectors_CD, bias_C]))
-    elif embedding != "head":
-        if proba_NC is None or label_N is None:
-            raise ArtifactError(f"{folder} has no validation logits yet, which embedding {embedding} needs")
-        confused = LabelEmbedding.from_confusion(proba_NC, label_N)
-        vectors = confused if embedding == "confusion" else vectors.mixed_with(confused)
-    about = f"{len(names):,} classes of the run {folder.name}, by {embedding}."
-    return LabelData(about, vectors.vectors_CD, names, None, proba_NC, label_N)
+    arrays = run.read_arrays(file)
+    sources = LabelSources(
+        arrays[rows].astype(np.float64),
+        arrays[biases].astype(np.float64) if biases in arrays else None,
+        proba_NC,
+        label_N,
+        lambda: _features(run),
+    )
+    about = f"{len(names):,} classes of the run {folder.name}, by {wish}."
+    return LabelData(about, sources.embed(wish).vectors_CD, names, None, proba_NC, label_N)
+
+
+def _features(run: Any) -> FloatArray:
+    """What enters the head of a run's base for each of its validation samples."""
+    from coterie.pipeline import base_of_run
+    from coterie.training import compute_features, make_fabric
+
+    splits, base = base_of_run(run)
+    fabric = make_fabric(FitSettings.from_values(run.manifest.settings).hardware)
+    return compute_features(fabric, base.network, base.head, splits.validation.samples, splits.preprocessing)

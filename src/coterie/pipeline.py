@@ -19,13 +19,13 @@ from typing import Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from coterie.artifact import (
     BASE_FILE,
     STAGE_LOGITS,
     cut_of,
+    labels_of,
     load_ensemble,
     preprocessing_of,
     specialist_files,
@@ -41,7 +41,16 @@ from coterie.artifact import (
 from coterie.backbones import Head
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
-from coterie.base import Base, form_of_base, make_base, name_of_module, rebuild_base, refuse_other_order
+from coterie.base import (
+    Base,
+    check_embedding,
+    form_of_base,
+    label_sources,
+    make_base,
+    name_of_module,
+    rebuild_base,
+    refuse_other_order,
+)
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
@@ -49,7 +58,7 @@ from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.deltas import encode
-from coterie.embedding import LabelEmbedding
+from coterie.embedding import LabelSources
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, SettingsError
@@ -389,7 +398,7 @@ def fit_base(
 
 def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEnsemble:
     network, base_validation_NC = _make_base(job, prepared, base_run)
-    partitions = _partitions(job, LabelEmbedding.from_head(prepared.head.of(network)), base_validation_NC)
+    partitions = _partitions(job, label_sources(job.fabric, job.splits, network, prepared.head, base_validation_NC))
     return complete(job, network, prepared.head, prepared.part, partitions)
 
 
@@ -578,8 +587,26 @@ def prepare_base(
             settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
         )
         base = Base(network, head, False, manifest.network or NetworkRecord())
+    check_embedding(settings.partition.embedding, base, splits)
     part = trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
     return replace(base, part=part)
+
+
+def base_of_run(run: Run) -> tuple[Splits, Base]:
+    """The data of a run and its trained base, finished or not. The folder is left as it is: a `coterie fit` may be at
+    work in it.
+
+    Raises:
+        ArtifactError: its data has changed.
+        CoterieError: as ``fit``, of its data and base.
+    """
+    settings = FitSettings.from_values(run.manifest.settings)
+    splits = load_data(settings.data, settings.seed, preprocessing_of(run))
+    if splits.labels != labels_of(run.manifest):
+        raise ArtifactError(f"the data of {settings.data.source} has changed since {run.path} was begun")
+    base = prepare_base(settings, splits, base_run=run.path)
+    run.read_weights(BASE_FILE, base.network)
+    return splits, base
 
 
 def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
@@ -594,7 +621,7 @@ def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
     return weights * (1 + sum(numbers) + 2 * (1 + moments)) + 2 * logits + OTHER_BYTES
 
 
-def _partitions(job: Job, embedding: LabelEmbedding, base_validation_NC: FloatArray) -> list[Partition]:
+def _partitions(job: Job, sources: LabelSources) -> list[Partition]:
     """The partitions whose specialists are trained: those that an earlier start made, if one did.
 
     Raises:
@@ -603,7 +630,7 @@ def _partitions(job: Job, embedding: LabelEmbedding, base_validation_NC: FloatAr
     n_classes, known = len(job.splits.labels), job.run.manifest.groupings
     if known and job.settings.partition.method != "given":
         return [Partition.from_members(members, n_classes) for members in known]
-    partitions = _make_partitions(job.settings, job.splits, embedding, base_validation_NC)
+    partitions = _make_partitions(job.settings, job.splits, sources)
     made = tuple(_members(partition) for partition in partitions)
     if known not in ((), made):
         raise ArtifactError(
@@ -618,17 +645,18 @@ def _members(partition: Partition) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(partition.classes(cluster).tolist()) for cluster in range(partition.n_clusters))
 
 
-def _make_partitions(
-    settings: FitSettings, splits: Splits, embedding: LabelEmbedding, base_validation_NC: FloatArray
-) -> list[Partition]:
+def _make_partitions(settings: FitSettings, splits: Splits, sources: LabelSources) -> list[Partition]:
     """One partition per number of clusters. Given groups and limits of size may give another number than was asked
     for; where two come to the same, the first is kept.
     """
-    confusion_CC = confusion_counts(softmax(base_validation_NC, axis=1), splits.validation.labels_N.numpy())
+    assert sources.proba_NC is not None  # the base was asked
+    assert sources.label_N is not None
+    confusion_CC = confusion_counts(sources.proba_NC, sources.label_N)
+    vectors_CD = sources.embed(settings.partition.embedding).vectors_CD
     groups = _groups(settings, splits.labels)
     by_number: dict[int, Partition] = {}
     for n_clusters in numbers_of_clusters(settings, splits.labels):
-        partition = make_partition(_wish(settings, n_clusters), embedding.vectors_CD, confusion_CC, groups)
+        partition = make_partition(_wish(settings, n_clusters), vectors_CD, confusion_CC, groups)
         by_number.setdefault(partition.n_clusters, partition)
     return list(by_number.values())
 

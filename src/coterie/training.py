@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from coterie.backbones import Head, head_inputs
 from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.checkpoint import State, capture, restore
 from coterie.config import HardwareSettings, TrainingSettings
@@ -261,3 +262,17 @@ def compute_logits(
 ) -> NDArray[np.float32]:
     """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
     return torch.cat(list(plain_passes(fabric, network, samples, preprocessing, batch_size))).numpy()
+
+
+def compute_features(
+    fabric: Fabric, network: nn.Module, head: Head, samples: Samples, preprocessing: Preprocessing
+) -> NDArray[np.float32]:
+    """What enters the head for each sample, in order, not augmented: float32 of shape (N, D).
+
+    Raises:
+        BackboneError: as ``head_inputs``.
+    """
+    with head_inputs(network, head) as features:
+        for _ in plain_passes(fabric, network, samples, preprocessing):
+            pass
+    return torch.cat(features).numpy()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from coterie.backbones.convnet import ConvNet
-from coterie.backbones.head import Head, find_head, replace_head
+from coterie.backbones.head import Head, find_head, head_inputs, replace_head
 from coterie.backbones.libraries import (
     TRANSFORMERS,
     build_torchvision,
@@ -42,6 +42,7 @@ __all__ = [
     "build",
     "cut_points",
     "find_head",
+    "head_inputs",
     "logit_parts",
     "replace_head",
     "trained_part",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -106,6 +107,37 @@ def replace_head(network: nn.Module, head: Head, classes: Tensor) -> None:
             network.set_submodule(path, cut_layer(old, classes))
         else:
             _set(network, path, _cut_tensor(old, classes, head.out_features))
+
+
+@contextmanager
+def head_inputs(network: nn.Module, head: Head) -> Iterator[list[Tensor]]:
+    """While it is open, each pass of the network adds what enters its head to the list: float32 of shape (B, D).
+
+    Of a convolution it is the mean over places; of several layers, whose outputs are added, all of it side by side.
+
+    Raises:
+        BackboneError: the head is no layer, or sees more than one vector of a sample; the latter from the network.
+    """
+    layers = [_at(network, path) for path in (head.path, *head.more)]
+    if not all(isinstance(layer, nn.Module) for layer in layers):
+        raise BackboneError(f"{type(network).__name__} multiplies with {head.path} itself: nothing says by what")
+    seen: list[Tensor] = []
+    latest: dict[nn.Module, Tensor] = {}
+
+    def keep(layer: nn.Module, given: tuple[Tensor, ...], _: object) -> None:
+        features = given[0].flatten(2).mean(dim=2) if isinstance(layer, _ConvNd) else given[0]
+        if features.ndim != 2:
+            raise BackboneError(
+                f"{head.path} of {type(network).__name__} takes inputs of shape {tuple(given[0].shape)}: it sees more "
+                "than one vector of a sample"
+            )
+        latest[layer] = features.float()
+        if len(latest) == len(layers):
+            seen.append(torch.cat([latest[layer] for layer in layers], dim=1).cpu())
+            latest.clear()
+
+    with hooked(dict.fromkeys(layers, keep)):
+        yield seen
 
 
 def _heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head]:

@@ -40,8 +40,12 @@ def partition(
     ] = None,
     array: Annotated[str | None, tyro.conf.arg(help="name of the matrix, where a file holds several")] = None,
     embedding: Annotated[
-        Literal["head", "head+bias", "confusion", "head+confusion"], tyro.conf.arg(help="a run's label embedding")
-    ] = "head",
+        str | None, tyro.conf.arg(help="of a run or of logits, as fit's --partition.embedding; the run's if left out")
+    ] = None,
+    route: Annotated[
+        Literal["auto", "dense", "sparse"],
+        tyro.conf.arg(help="of spectral: all cosines, or the nearest classes; auto: the faster for so many classes"),
+    ] = "auto",
     map: Annotated[  # noqa: A002 - an option's name
         Literal["auto", "umap", "tsne", "pca"], tyro.conf.arg(help="how the map is drawn; auto: the best installed")
     ] = "auto",
@@ -58,7 +62,7 @@ def partition(
 
     console = make_console()
     data = read_labels(source, array=array, embedding=embedding, names=names, groups=groups)
-    settings = StudySettings(method, clusters, max_size, seed, map, stability)
+    settings = StudySettings(method, clusters, max_size, seed, map, stability, route)
     with make_progress(console) as progress:
         result = study(data, settings, progress)
         write_study(result, out, progress)

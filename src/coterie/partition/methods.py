@@ -16,7 +16,7 @@ from coterie.partition.confusion import confusion_partition
 from coterie.partition.given import given_partition, random_partition
 from coterie.partition.kmeans import kmeans_partition
 from coterie.partition.leiden import leiden_partition
-from coterie.partition.spectral import scalable_spectral_partition
+from coterie.partition.spectral import Route, scalable_spectral_partition
 from coterie.partition.value import Partition
 from coterie.partition.vectors import unit_rows
 from coterie.progress import Progress
@@ -31,6 +31,7 @@ class Wish:
 
     Leiden may do without S, balanced and confusion without either of the two; the other methods know no limit of
     size. Random draws clusters of the sizes that spectral would give: its control. Given has a cluster for each group.
+    ``route``: of spectral alone, see ``scalable_spectral_partition``.
 
     Raises:
         PartitionError: an unknown method, or limits that it does not take.
@@ -40,6 +41,7 @@ class Wish:
     n_clusters: int | None = None
     max_size: int | None = None
     seed: int = 0
+    route: Route = "auto"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -48,6 +50,8 @@ class Wish:
             raise PartitionError(
                 f"method {self.method} takes no largest size (given: {self.max_size}); balanced and confusion do"
             )
+        if self.route != "auto" and self.method != "spectral":
+            raise PartitionError(f"method {self.method} has one route only (given: {self.route}); spectral has two")
         if self.n_clusters is None and self.max_size is None and self.method not in ("leiden", "given"):
             raise PartitionError(f"method {self.method} needs a number of clusters")
 
@@ -89,5 +93,5 @@ def make_partition(
         return kmeans_partition(vectors_CD, n_clusters, wish.seed, progress)
     if wish.method in ("average", "ward"):
         return agglomerative_partition(vectors_CD, n_clusters, wish.method, progress=progress)
-    spectral = scalable_spectral_partition(vectors_CD, n_clusters, wish.seed, progress=progress)
+    spectral = scalable_spectral_partition(vectors_CD, n_clusters, wish.seed, route=wish.route, progress=progress)
     return random_partition(spectral.size_S, wish.seed) if wish.method == "random" else spectral

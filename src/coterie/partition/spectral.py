@@ -129,7 +129,7 @@ def scalable_spectral_partition(
 
 
 def spectral_family(
-    vectors_CD: ArrayLike, most: int, seed: int = 0, progress: Progress = SILENT
+    vectors_CD: ArrayLike, most: int, seed: int = 0, progress: Progress = SILENT, route: Route = "auto"
 ) -> Callable[[int], Partition]:
     """Spectral partitions for many numbers of clusters, up to ``most``, from one graph and one set of eigenvectors.
 
@@ -137,8 +137,9 @@ def spectral_family(
         PartitionError: as ``scalable_spectral_partition``; from the function returned too.
     """
     unit_CD = unit_rows(vectors_CD)
-    if len(unit_CD) <= DENSE_UP_TO or most > len(unit_CD) // 3:
-        return lambda n_clusters: scalable_spectral_partition(unit_CD, n_clusters, seed)
+    few = len(unit_CD) <= DENSE_UP_TO and route == "auto"
+    if few or route == "dense" or most > len(unit_CD) // 3:
+        return lambda n_clusters: scalable_spectral_partition(unit_CD, n_clusters, seed, route=route)
     check_distinct(unit_CD, most)
     graph = label_graph(unit_CD, N_NEIGHBOURS, seed, progress)
     found = leading_eigenvectors(normalised(graph.weight_CC), min(most, MOST_EIGENVECTORS), seed, progress)
