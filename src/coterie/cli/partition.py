@@ -40,7 +40,12 @@ def partition(
     ] = None,
     array: Annotated[str | None, tyro.conf.arg(help="name of the matrix, where a file holds several")] = None,
     embedding: Annotated[
-        str | None, tyro.conf.arg(help="of a run or of logits, as fit's --partition.embedding; the run's if left out")
+        str | None,
+        tyro.conf.arg(
+            metavar="head|head+bias|means|confusion|FILE",
+            help="of a run or of logits, as fit's --partition.embedding, or two with a + between them; the run's own "
+            "if left out",
+        ),
     ] = None,
     route: Annotated[
         Literal["auto", "dense", "sparse"],
