@@ -458,6 +458,7 @@ def test_the_options_of_fit_are_these() -> None:
             "partition.no-together",
             "partition.max-size",
             "partition.groups",
+            "partition.embedding",
             "gate.score",
             "gate.combiner",
             "gate.threshold",

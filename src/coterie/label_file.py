@@ -29,10 +29,10 @@ def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
     Raises:
         DataError: no such file or array, several matrices to choose from, or a damaged file. No code is run from it.
     """
-    if file.suffix not in VECTOR_FILES:
-        raise DataError(f"{file} is no file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder")
     if not file.is_file():
         raise DataError(f"{file} does not exist, or is no file")
+    if file.suffix not in VECTOR_FILES:
+        raise DataError(f"{file} is no file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder")
     try:
         if file.suffix == ".npy":
             vectors: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
