@@ -459,6 +459,7 @@ def test_the_options_of_fit_are_these() -> None:
             "partition.max-size",
             "partition.groups",
             "partition.embedding",
+            "partition.overlap",
             "gate.score",
             "gate.combiner",
             "gate.threshold",

@@ -259,6 +259,12 @@ class PartitionSettings(Settings):
         "the head) | confusion (on validation) | FILE (.npy, .npz, .safetensors: a vector a class, such as text "
         "embeddings of the names); two of these with a + between them are mixed",
     )
+    overlap: float = Field(
+        0.0,
+        ge=0,
+        description="classes that join a further cluster, one that the base takes their samples for: how many such "
+        "memberships, as a share of all classes; each costs training",
+    )
     max_size: int | None = Field(
         None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
     )

@@ -79,7 +79,8 @@ def control_tasks(
     folder = controls_folder(run.path)
     partition = partition_of(run.manifest)
     # Random clusters are drawn here and given as groups: the sizes are the run's, whatever its method was.
-    drawn = random_partition(partition.size_S[partition.layers[0]], settings.seed).cluster_of_class_C.tolist()
+    own_S = np.bincount(partition.cluster_of_class_C)
+    drawn = random_partition(own_S[own_S > 0], settings.seed).cluster_of_class_C.tolist()
     drawn_file = folder / "random.json"
     write_whole(drawn_file, json.dumps([f"random {cluster}" for cluster in drawn]).encode())
     base, place = run.path.absolute(), folder.absolute()
@@ -105,15 +106,16 @@ def control_tasks(
 
 
 def control_settings(run: Run) -> FitSettings:
-    """A run's settings for one partition with all the training of its specialists: where several partitions lie side by
-    side, those of each trained for so many epochs.
+    """A run's settings for one partition with all the training of its specialists: where each class is in several
+    clusters, of partitions side by side or of a cover, so many times the epochs.
     """
     settings = FitSettings.from_values(run.manifest.settings)
-    epochs = len(partition_of(run.manifest).layers) * settings.specialist.epochs
+    partition = partition_of(run.manifest)
+    epochs = round(settings.specialist.epochs * len(partition.packed_class_M) / partition.n_classes)
     return settings.model_copy(
         update={
             "specialist": settings.specialist.model_copy(update={"epochs": epochs}),
-            "partition": settings.partition.model_copy(update={"together": False}),
+            "partition": settings.partition.model_copy(update={"together": False, "overlap": 0.0}),
         }
     )
 

@@ -69,7 +69,15 @@ from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.limits import LimitedProgress, Limits
 from coterie.lock import hold, refuse_if_held
-from coterie.partition import Partition, Wish, check_n_clusters, confusion_counts, make_partition
+from coterie.partition import (
+    Partition,
+    Wish,
+    check_n_clusters,
+    check_overlap,
+    confusion_counts,
+    join_confused,
+    make_partition,
+)
 from coterie.progress import Progress
 from coterie.ranks import Ranks
 from coterie.run_folder import (
@@ -259,7 +267,7 @@ class Job:
         """What a specialist needs, and how long all should take, by what the base took."""
         settings, on_gpu = self.settings, self.fabric.device.type == "cuda"
         partitions = len(settings.partition.clusters)
-        share = partitions * settings.specialist.epochs / settings.base.epochs
+        share = partitions * (1 + settings.partition.overlap) * settings.specialist.epochs / settings.base.epochs
         parameter_bytes = sum(parameter.nbytes for parameter in base.parameters())
         return Demand(
             settings.hardware.specialist_threads,
@@ -573,6 +581,7 @@ def prepare_base(
     """
     for n_clusters in numbers_of_clusters(settings, splits.labels):
         check_n_clusters(n_clusters, len(splits.labels))
+        check_overlap(settings.partition.overlap, n_clusters)
         _wish(settings, n_clusters)
     form = splits.preprocessing
     if base_run is None:
@@ -618,6 +627,7 @@ def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
     weights = sum(value.numel() * value.element_size() for value in base.state_dict().values())
     moments = max(2 if training.optimizer == "adamw" else 1 for training in (settings.base, settings.specialist))
     logits = 4 * (len(splits.validation) + len(splits.test)) * n_classes * (1 + len(numbers))
+    logits = round(logits * (1 + settings.partition.overlap))
     return weights * (1 + sum(numbers) + 2 * (1 + moments)) + 2 * logits + OTHER_BYTES
 
 
@@ -657,6 +667,7 @@ def _make_partitions(settings: FitSettings, splits: Splits, sources: LabelSource
     by_number: dict[int, Partition] = {}
     for n_clusters in numbers_of_clusters(settings, splits.labels):
         partition = make_partition(_wish(settings, n_clusters), vectors_CD, confusion_CC, groups)
+        partition = join_confused(partition, sources.proba_NC, sources.label_N, settings.partition.overlap)
         by_number.setdefault(partition.n_clusters, partition)
     return list(by_number.values())
 

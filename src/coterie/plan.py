@@ -91,9 +91,8 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
     tried = numbers_of_clusters(settings, splits.labels)
     for n_clusters in tried:
         title = f"{n_clusters} specialists"
-        stages.append(
-            _training_stage(title, settings.specialist, len(splits.train), part_seconds, settings.base.batch_size)
-        )
+        n_images = round(len(splits.train) * (1 + settings.partition.overlap))
+        stages.append(_training_stage(title, settings.specialist, n_images, part_seconds, settings.base.batch_size))
     n_passes = (sum(tried) + 1) * len(splits.validation) + (max(tried) + 1) * len(splits.test)
     stages.append(PlannedStage("validation and test", n_passes, 1, 0, n_passes * image_seconds))
     return Plan(

@@ -6,6 +6,7 @@ One function per method, arrays in and a Partition out; ``make_partition`` calls
 from coterie.partition.agglomerative import agglomerative_partition
 from coterie.partition.balanced import balanced_partition
 from coterie.partition.confusion import confusion_counts, confusion_partition
+from coterie.partition.cover import check_overlap, join_confused
 from coterie.partition.given import given_partition, random_partition
 from coterie.partition.kmeans import kmeans_partition
 from coterie.partition.leiden import leiden_partition
@@ -22,9 +23,11 @@ __all__ = [
     "agglomerative_partition",
     "balanced_partition",
     "check_n_clusters",
+    "check_overlap",
     "confusion_counts",
     "confusion_partition",
     "given_partition",
+    "join_confused",
     "kmeans_partition",
     "leiden_partition",
     "make_partition",
