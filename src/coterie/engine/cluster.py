@@ -140,21 +140,25 @@ def _work(
     """What a worker of the cluster does: a task, to a result or an error as a value. Relative paths mean the same as
     where the driver is, where that ``folder`` is seen.
     """
-    ray: Any = import_module("ray")
     if Path(folder).is_dir():
         os.chdir(folder)
     sent: list[Any] = []
 
+    def wait_for_sent() -> None:
+        """Not by ``ray.get``, with which a task lends its CPU out: Ray would start another task beside it."""
+        for reference in sent:
+            reference.future().result()
+
     def send(message: Message) -> None:
         sent[:] = [mailbox.put.remote(*sender, pickle.dumps(message, protocol=5))]
         if message.method == "save":  # a state counts once it has left this worker, which may die at the next step
-            ray.get(sent)
+            wait_for_sent()
 
     try:
         answer: object = Result(run_afar(task, parcel.unpack(), state, send))
     except Exception as error:
         answer = failure_of(task.title, error)
-    ray.get(sent)  # messages arrive in order: the last one is there, so all are
+    wait_for_sent()  # messages arrive in order: the last one is there, so all are
     return answer
 
 
