@@ -114,27 +114,42 @@ class SynchronisedBatchNorm(TorchFunctionMode):
         return (batch_norm if replaced else func)(*args, **kwargs)
 
 
-class _SumOverRanks(torch.autograd.Function):
-    """All ranks' tensors, summed; so is the gradient, since each rank's loss depends on each rank's tensor."""
+class _BatchNorm(torch.autograd.Function):
+    """Batch normalisation by the means and variances of all ranks' samples, in passes over memory as few as torch's own
+    for one process: one for the figures and one for the output; two and a half for the gradient.
+    """
 
     @staticmethod
     @override
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
-        dist.all_reduce(total)
-        return total
+    def forward(
+        ctx: Any, x: Tensor, mean_C: Tensor, var_C: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        ctx.eps = eps
+        ctx.wanted = (False, weight is not None, bias is not None)
+        ctx.save_for_backward(x, mean_C, (var_C + eps).rsqrt(), weight)
+        return F.batch_norm(x, mean_C, var_C, weight, bias, training=False, eps=eps)
 
     @staticmethod
     @override
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-
-def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """The sum of all ranks' tensors, on each; differentiable."""
-    return cast("Tensor", _SumOverRanks.apply(tensor))
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, mean_C, scale_C, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        # Sums over this rank's samples of the gradient, and of the gradient times the normalised input. They are also
+        # the gradients of bias and weight, which DistributedDataParallel averages.
+        _, along_C, sum_C = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, mean_C, scale_C, True, ctx.eps, (False, True, True)
+        )
+        all_2C = torch.stack((sum_C, along_C)).float()
+        dist.all_reduce(all_2C)
+        mean_2C = all_2C / (dist.get_world_size() * x.numel() // x.shape[1])
+        # weight * scale * (gradient - mean - normalised input * mean along it), as one line in gradient and input.
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        factor_C = scale_C if weight is None else scale_C * weight.float()
+        slope_C = -factor_C * mean_2C[1] * scale_C
+        offset_C = -factor_C * mean_2C[0] - slope_C * mean_C
+        of_input = torch.addcmul(offset_C.view(shape), x.float(), slope_C.view(shape))
+        of_x = torch.addcmul(of_input, gradient.float(), factor_C.view(shape)).to(x.dtype)
+        return of_x, None, None, along_C if ctx.wanted[1] else None, sum_C if ctx.wanted[2] else None, None
 
 
 def batch_norm(
@@ -147,7 +162,8 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Batch normalisation in training over all ranks of the default group; differentiable.
+    """Batch normalisation in training over all ranks of the default group; differentiable. Each rank's gradient is that
+    of the sum of all ranks' losses, of which DistributedDataParallel takes the mean.
 
     Args:
         input: (B, C, ...), this rank's part of the batch.
@@ -160,20 +176,15 @@ def batch_norm(
         eps: added to the variance.
     """
     world = dist.get_world_size()
-    x = input.float()
-    axes = [axis for axis in range(x.ndim) if axis != 1]
-    shape = [1, -1] + [1] * (x.ndim - 2)
-    mean_C = sum_over_ranks(x.mean(axes)) / world
-    centred = x - mean_C.view(shape)
-    var_C = sum_over_ranks(centred.square().mean(axes)) / world
-    if running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            n = world * x.numel() // x.shape[1]
+    with torch.no_grad():
+        own_2C = torch.stack(torch.batch_norm_update_stats(input, None, None, momentum)).float()
+        all_R2C = [torch.empty_like(own_2C) for _ in range(world)]
+        dist.all_gather(all_R2C, own_2C)
+        mean_RC, var_RC = torch.stack(all_R2C).unbind(1)
+        mean_C = mean_RC.mean(0)
+        var_C = var_RC.mean(0) + (mean_RC - mean_C).square().mean(0)  # within ranks, and between them
+        if running_mean is not None and running_var is not None:
+            n = world * input.numel() // input.shape[1]
             running_mean.lerp_(mean_C.to(running_mean.dtype), momentum)
             running_var.lerp_((var_C * n / max(n - 1, 1)).to(running_var.dtype), momentum)
-    out = centred * (var_C + eps).rsqrt().view(shape)
-    if weight is not None:
-        out = out * weight.float().view(shape)
-    if bias is not None:
-        out = out + bias.float().view(shape)
-    return out.to(input.dtype)
+    return cast("Tensor", _BatchNorm.apply(input, mean_C, var_C, weight, bias, eps))

@@ -29,7 +29,7 @@ from coterie.errors import EngineError
 
 # A task is lost with its worker or node; one that is lost this often takes them down itself.
 TRIES = 4
-SECONDS_PER_LOOK = 0.3
+SECONDS_PER_LOOK = 1.0
 SECONDS_TO_ANSWER = 10.0
 SECONDS_TO_TELL_VERSIONS = 300.0
 # What an HTTP/2 client says first (RFC 9113, 3.4), with an empty SETTINGS frame; a server answers with its own.
