@@ -1,9 +1,9 @@
 """Clusters that overlap: what guests bring, and what they cost.
 
 Question: classes join a further cluster, one that the base takes their samples for. Does that raise the likeliest
-cluster's share of true classes, and the gain? Each run in TAILS (of benchmarks/moonshot.py, whose first partition is the
-one without guests) gets one more run in OUT, from the same base and with the same training of each specialist; only
-the clusters differ. Rules are chosen on validation.
+cluster's share of true classes, and the gain? Each run in TAILS (of benchmarks/moonshot.py, whose first partition is
+the one without guests) gets one more run in OUT, from the same base and with the same training of each specialist;
+only the clusters differ. Rules are chosen on validation.
 """
 
 import sys
@@ -63,9 +63,12 @@ def main(tails: str, out: str, overlap: float, seeds: list[int]) -> None:
             found[way].append(row_of(run))
             print(seed, way, found[way][-1], flush=True)
     limits = " | ".join("no limit" if limit is None else f"at most {limit:g} passes" for limit in LIMITS)
-    lines = [
+    about = (
         f"An overlap of {overlap:g}; tails of the last stage, {len(seeds)} seeds; means on test, gains in points over "
-        "the base, in brackets each seed's and the passes used.",
+        "the base, in brackets each seed's and the passes used."
+    )
+    lines = [
+        about,
         "",
         f"| | memberships a class | router | specialist of a true cluster | {limits} |",
         "|---" * (4 + len(LIMITS)) + "|",

@@ -2,7 +2,7 @@
 
 Question: of a trained base's errors, what share falls inside clusters, for each method and S, how well is the cluster
 chosen by the base's mass, and what gain is forecast? Of a finished run, half of the validation samples make the
-partitions that look at confusion, the other half judges all; of CLINC150 with the base of benchmarks/intents.py, the
+partitions that look at confusion, the other half judges all; of CLINC150 with the base of benchmarks/clinc150.py, the
 validation samples make them and the test samples judge.
 
     python benchmarks/partition_heads.py RUN|clinc150:FOLDER ...
@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import intents
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
+import clinc150
 import record
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Wish, confusion_counts, make_partition
@@ -39,10 +39,10 @@ def of_run(folder: Path) -> tuple[LabelData, Any]:
 
 def of_intents(folder: Path) -> tuple[LabelData, Any]:
     """The same of CLINC150."""
-    data = intents.load_intents(folder)
-    base = intents.train_base(data, 0)
+    data = clinc150.load_intents(folder)
+    base = clinc150.train_base(data, 0)
     seen, judge = (
-        (softmax(intents.logits(base, split).astype(np.float64), axis=1), split.label_N.numpy())
+        (softmax(clinc150.logits(base, split).astype(np.float64), axis=1), split.label_N.numpy())
         for split in (data.validation, data.test)
     )
     about = f"{len(data.names)} intents of CLINC150, by head."

@@ -27,6 +27,8 @@ def join_confused(partition: Partition, proba_NC: FloatArray, label_N: IntArray,
         PartitionError: a share below 0 or above S - 1, at which every class is in every cluster.
     """
     check_overlap(overlap, partition.n_clusters)
+    if overlap == 0:
+        return partition
     n_classes = partition.n_classes
     ones = np.ones(len(label_N))
     true_CN = csr_array((ones, (label_N, np.arange(len(label_N)))), shape=(n_classes, len(label_N)))
