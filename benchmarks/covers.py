@@ -22,11 +22,9 @@ from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Budget
 from coterie.partition import Partition
 from coterie.run_folder import Run
-from coterie.significance import over_seeds
 from coterie.tune import Request, tune
 
 LIMITS = (1.25, 1.5, None)
-WAYS = ("no guests", "with guests")
 
 
 def first_outputs(run: Run) -> tuple[Partition, dict[str, Outputs]]:
@@ -49,48 +47,45 @@ def row_of(run: Run) -> list[float]:
     return row
 
 
-def main(tails: str, out: str, overlap: float, seeds: list[int]) -> None:
-    """Both ways, for each seed."""
-    found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-    for seed in seeds:
-        plain = Run.open_complete(Path(tails) / f"seed-{seed}")
-        before = plain.manifest.settings
-        clusters = before["partition"]["clusters"][0]
-        settings = FitSettings.from_values({**before, "partition": {"clusters": [clusters], "overlap": overlap}})
-        place = Path(out) / f"seed-{seed}"
-        coterie.fit(settings, place, splits=load(settings.data, settings.seed), base_run=plain.path)
-        for way, run in zip(WAYS, (plain, Run.open_complete(place)), strict=True):
-            found[way].append(row_of(run))
-            print(seed, way, found[way][-1], flush=True)
+def with_guests(plain: Run, out: Path, overlap: float) -> Run:
+    """The run from the same base whose clusters overlap: trained, or read."""
+    before = plain.manifest.settings
+    clusters = before["partition"]["clusters"][0]
+    settings = FitSettings.from_values({**before, "partition": {"clusters": [clusters], "overlap": overlap}})
+    place = out / f"overlap-{overlap:g}" / plain.path.name
+    coterie.fit(settings, place, splits=load(settings.data, settings.seed), base_run=plain.path)
+    return Run.open_complete(place)
+
+
+def main(tails: Path, out: Path, tried: list[tuple[float, list[int]]]) -> None:
+    """Each overlap beside none, for its seeds."""
     limits = " | ".join("no limit" if limit is None else f"at most {limit:g} passes" for limit in LIMITS)
-    about = (
-        f"An overlap of {overlap:g}; tails of the last stage, {len(seeds)} seeds; means on test, gains in points over "
-        "the base, in brackets each seed's and the passes used."
-    )
     lines = [
-        about,
+        "Tails of the last stage; means over seeds on test. Gains in points; in brackets each seed's, and the passes.",
         "",
-        f"| | memberships a class | router | specialist of a true cluster | {limits} |",
-        "|---" * (4 + len(LIMITS)) + "|",
+        f"| overlap | seeds | memberships a class | router | specialist of a true cluster | {limits} |",
+        "|---" * (5 + len(LIMITS)) + "|",
     ]
-    for way, rows in found.items():
-        memberships, router, oracle, *gains = np.mean(rows, axis=0)
-        cells = [way, f"{memberships:.2f}", f"{router:.2f} %", f"{oracle:.2f} %"]
-        for place in range(len(LIMITS)):
-            each = ", ".join(f"{row[3 + 2 * place]:+.2f}" for row in rows)
-            cells.append(f"{gains[2 * place]:+.2f} ({each}; {gains[2 * place + 1]:.2f})")
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append("")
-    if len(seeds) > 1:
-        for place, limit in enumerate(LIMITS):
-            ours, theirs = (np.array([row[3 + 2 * place] for row in found[way]]) for way in reversed(WAYS))
-            lead = over_seeds(ours - theirs)
-            within = "without a limit" if limit is None else f"within {limit:g} passes"
-            lines.append(f"- Guests, {within}: {lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f}) points.")
+    for overlap, seeds in tried:
+        plain = [Run.open_complete(tails / f"seed-{seed}") for seed in seeds]
+        for name, runs in (("0", plain), (f"{overlap:g}", [with_guests(run, out, overlap) for run in plain])):
+            rows = [row_of(run) for run in runs]
+            print(name, rows, flush=True)
+            memberships, router, oracle, *gains = np.mean(rows, axis=0)
+            cells = [name, ", ".join(map(str, seeds)), f"{memberships:.2f}", f"{router:.2f} %", f"{oracle:.2f} %"]
+            for place in range(len(LIMITS)):
+                each = ", ".join(f"{row[3 + 2 * place]:+.2f}" for row in rows)
+                cells.append(f"{gains[2 * place]:+.2f} ({each}; {gains[2 * place + 1]:.2f})")
+            lines.append("| " + " | ".join(cells) + " |")
     record.write(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 5:
-        sys.exit("usage: python benchmarks/covers.py TAILS OUT OVERLAP SEED [SEED ...]")
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), [int(seed) for seed in sys.argv[4:]])
+    if len(sys.argv) < 4:
+        sys.exit("usage: python benchmarks/covers.py TAILS OUT OVERLAP:SEED,SEED [OVERLAP:SEED ...]")
+    parts = [argument.partition(":") for argument in sys.argv[3:]]
+    main(
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        [(float(overlap), [int(seed) for seed in seeds.split(",")]) for overlap, _, seeds in parts],
+    )

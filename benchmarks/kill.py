@@ -23,7 +23,7 @@ from record import write
 
 TINY = Path(__file__).parents[1] / "examples" / "tiny.yaml"
 # A start lives for at most this share of an uninterrupted run, so that most are killed and each run takes several.
-LONGEST_SHARE = 0.6
+LONGEST_SHARE = 0.3
 MOST_FAILURES = 5
 
 
