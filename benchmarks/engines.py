@@ -5,7 +5,8 @@ cluster on this machine; and what does each engine cost beside the training itse
 
 All engines do the same eight trainings from the same untrained base, on the embedded data set, and must give the same
 bits. Rounds are interleaved; of the wall times the smallest counts, since other work on the machine only adds to them.
-CPU seconds are those of this process and all that it started, Ray's among them; they grow little under other work.
+CPU seconds are those of this process and all that it started, Ray's among them; they grow little under other work. With
+``parallel`` behind the numbers, only the engines that train side by side are compared.
 """
 
 import os
@@ -61,7 +62,7 @@ def cpu_seconds() -> dict[int, float]:
     return seconds
 
 
-def main(rounds: int, per_class: int, epochs: int) -> None:
+def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
     """Time them."""
     settings = FitSettings.from_values(
         {
@@ -90,18 +91,18 @@ def main(rounds: int, per_class: int, epochs: int) -> None:
         TrainingTask(f"specialist {k}", f"{k}", "base", tuple(part.tolist()), settings.specialist, k, None, 1)
         for k, part in enumerate(classes)
     ]
-    walls: dict[str, list[float]] = {name: [] for name in ENGINES}
-    starts: dict[str, list[float]] = {name: [] for name in ENGINES}
-    cpus: dict[str, list[float]] = {name: [] for name in ENGINES}
+    walls: dict[str, list[float]] = {name: [] for name in engines}
+    starts: dict[str, list[float]] = {name: [] for name in engines}
+    cpus: dict[str, list[float]] = {name: [] for name in engines}
     weights: list[dict[str, torch.Tensor]] = []
     for _ in range(rounds):
-        for name, engine_settings in ENGINES.items():
+        for name in engines:
             before, seen = cpu_seconds(), {}
             first = FirstStep()
             desk = Desk(first)
             started = time.perf_counter()
             demand = Demand()
-            engine = make_engine(engine_settings, len(tasks), demand)
+            engine = make_engine(ENGINES[name], len(tasks), demand)
             trained = {}
             with closing(engine.run(tasks, materials, demand, lambda _, desk=desk: desk)) as outcomes:
                 for outcome in outcomes:
@@ -118,14 +119,14 @@ def main(rounds: int, per_class: int, epochs: int) -> None:
     assert same
     local, after = (
         min(walls["two workers"]),
-        {name: min(wall - start for wall, start in zip(walls[name], starts[name], strict=True)) for name in ENGINES},
+        {name: min(wall - start for wall, start in zip(walls[name], starts[name], strict=True)) for name in engines},
     )
     rows = "\n".join(
         f"| {name} | {min(walls[name]):.1f} | {statistics.median(walls[name]):.1f} | {min(starts[name]):.1f} "
         f"| {min(cpus[name]):.1f} | {100 * (min(walls[name]) / local - 1):+.0f} % "
         f"| {100 * (after[name] / after['two workers'] - 1):+.0f} % "
         f"| {min(cpus[name]) - min(cpus['two workers']):+.1f} |"
-        for name in ENGINES
+        for name in engines
     )
     n_images = epochs * len(splits.train)
     record.write(
@@ -141,6 +142,9 @@ def main(rounds: int, per_class: int, epochs: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (1, 4):
-        sys.exit("usage: python benchmarks/engines.py [ROUNDS IMAGES_PER_CLASS EPOCHS]")
-    main(*(int(argument) for argument in sys.argv[1:] or (3, 48, 4)))
+    numbers, chosen = sys.argv[1:4], list(ENGINES)
+    if sys.argv[4:] == ["parallel"]:
+        chosen = chosen[1:]
+    elif len(sys.argv) not in (1, 4):
+        sys.exit("usage: python benchmarks/engines.py [ROUNDS IMAGES_PER_CLASS EPOCHS [parallel]]")
+    main(*(int(number) for number in numbers or (3, 48, 4)), chosen)
