@@ -45,6 +45,7 @@ def test_files_that_are_none_are_named(tmp_path) -> None:
     for name in ("v.npy", "v.npz", "v.safetensors"):
         with pytest.raises(DataError, match=name):
             read_vectors(tmp_path / name)
+    (tmp_path / "v.txt").write_text("1 2 3")
     with pytest.raises(DataError, match=r"allowed: .npy, .npz, .safetensors"):
         read_vectors(tmp_path / "v.txt")
     with pytest.raises(DataError, match="does not exist"):
