@@ -406,7 +406,7 @@ def fit_base(
 
 def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEnsemble:
     network, base_validation_NC = _make_base(job, prepared, base_run)
-    partitions = _partitions(job, label_sources(job.fabric, job.splits, network, prepared.head, base_validation_NC))
+    partitions = _partitions(job, network, prepared.head, base_validation_NC)
     return complete(job, network, prepared.head, prepared.part, partitions)
 
 
@@ -631,7 +631,7 @@ def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
     return weights * (1 + sum(numbers) + 2 * (1 + moments)) + 2 * logits + OTHER_BYTES
 
 
-def _partitions(job: Job, sources: LabelSources) -> list[Partition]:
+def _partitions(job: Job, base: nn.Module, head: Head, base_validation_NC: FloatArray) -> list[Partition]:
     """The partitions whose specialists are trained: those that an earlier start made, if one did.
 
     Raises:
@@ -640,6 +640,7 @@ def _partitions(job: Job, sources: LabelSources) -> list[Partition]:
     n_classes, known = len(job.splits.labels), job.run.manifest.groupings
     if known and job.settings.partition.method != "given":
         return [Partition.from_members(members, n_classes) for members in known]
+    sources = label_sources(job.fabric, job.splits, base, head, base_validation_NC)
     partitions = _make_partitions(job.settings, job.splits, sources)
     made = tuple(_members(partition) for partition in partitions)
     if known not in ((), made):

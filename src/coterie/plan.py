@@ -89,9 +89,9 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
     if not base.trained and base_run is None:
         stages.append(_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size))
     tried = numbers_of_clusters(settings, splits.labels)
+    n_images = round(len(splits.train) * (1 + settings.partition.overlap))
     for n_clusters in tried:
         title = f"{n_clusters} specialists"
-        n_images = round(len(splits.train) * (1 + settings.partition.overlap))
         stages.append(_training_stage(title, settings.specialist, n_images, part_seconds, settings.base.batch_size))
     n_passes = (sum(tried) + 1) * len(splits.validation) + (max(tried) + 1) * len(splits.test)
     stages.append(PlannedStage("validation and test", n_passes, 1, 0, n_passes * image_seconds))
