@@ -15,10 +15,11 @@ import safetensors.torch
 import record
 from coterie import artifact
 from coterie.backbones import Head
+from coterie.backbones.adapters import weights_of
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.data import load
+from coterie.data.splits import Splits
 from coterie.deltas import decode, encode
-from coterie.engine import weights_of
 from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Budget
 from coterie.partition import Partition
@@ -31,10 +32,8 @@ TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes
 
 
-def in_bits(run: Run, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
+def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
     """What base and specialists say of validation and test, and what each specialist weighs over the base."""
-    settings = FitSettings.from_values(run.manifest.settings)
-    splits = load(settings.data, settings.seed)
     ensemble, partition = artifact.load_ensemble(run.path), artifact.partition_of(run.manifest)
     assert run.manifest.head is not None
     head, known = Head(**run.manifest.head.model_dump()), weights_of(ensemble.base)
@@ -68,8 +67,10 @@ def main(*paths: str) -> None:
         run = Run.open_complete(Path(path))
         partition = artifact.partition_of(run.manifest)
         first = first_of(partition)
+        settings = FitSettings.from_values(run.manifest.settings)
+        splits = load(settings.data, settings.seed)
         for bits in TRIED:
-            outputs, size_S = in_bits(run, bits)
+            outputs, size_S = in_bits(run, splits, bits)
             some = {
                 name: replace(one, packed_NM=one.packed_NM[:, : len(first.packed_class_M)])
                 for name, one in outputs.items()

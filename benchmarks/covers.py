@@ -66,9 +66,13 @@ def main(tails: Path, out: Path, tried: list[tuple[float, list[int]]]) -> None:
         f"| overlap | seeds | memberships a class | router | specialist of a true cluster | {limits} |",
         "|---" * (5 + len(LIMITS)) + "|",
     ]
+    shown: set[tuple[str, ...]] = set()
     for overlap, seeds in tried:
         plain = [Run.open_complete(tails / f"seed-{seed}") for seed in seeds]
         for name, runs in (("0", plain), (f"{overlap:g}", [with_guests(run, out, overlap) for run in plain])):
+            if (row := (name, *map(str, seeds))) in shown:
+                continue
+            shown.add(row)
             rows = [row_of(run) for run in runs]
             print(name, rows, flush=True)
             memberships, router, oracle, *gains = np.mean(rows, axis=0)

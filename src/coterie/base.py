@@ -188,7 +188,8 @@ def refuse_other_order(logits_NC: NDArray[np.floating[Any]], label_N: NDArray[np
     if renamed > 2 * plain + CLEARLY:
         raise BackboneError(
             f"the base gets {plain:.1%} of the validation samples right, but {renamed:.1%} if its classes are renamed: "
-            "they are in another order than the data's. Say by --names FILE what its outputs stand for, a name a line"
+            "they are in another order than the data's, or its head was never trained. Say by --names FILE what its "
+            "outputs stand for, a name a line"
         )
 
 

@@ -13,6 +13,7 @@ import os
 import platform
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ from coterie.files import write_whole
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
+# Characters of the holder's command line: a worker's starts with a program of its own.
+COMMAND_SHOWN = 160
 
 
 @contextlib.contextmanager
@@ -87,7 +90,8 @@ def _this_process() -> dict[str, Any]:
 def _who_holds(folder: Path) -> str:
     try:
         holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
-        who = f"process {holder['pid']} on {holder['host']}, started {holder['started']}: {holder['command']}"
+        who = f"process {holder['pid']} on {holder['host']}, started {holder['started']}: "
+        who += textwrap.shorten(holder["command"], COMMAND_SHOWN, placeholder=" ...")
         elsewhere = holder["host"] != platform.node()
     except (OSError, ValueError, LookupError, TypeError):  # between taking the lock and saying so
         who, elsewhere = "another process", False
