@@ -108,7 +108,7 @@ class Bench:
                 wide.weight.copy_(torch.cat([head.weight, head.weight.mean(0, keepdim=True)]))
                 wide.bias.copy_(torch.cat([head.bias, head.bias.mean()[None]]))
             specialist.set_submodule(self.base.head.path, wide)
-        self.base.part.freeze(specialist.train())
+        self.base.part.prepare(specialist.train(), seed)
         tail = self.tail(specialist)
         teacher = self.tail(self.base.network.eval())
         settings = PLAIN.model_copy(update={"learning_rate": option.learning_rate, "epochs": option.epochs})

@@ -74,7 +74,7 @@ def test_all_is_all_and_freezes_nothing() -> None:
     network = Deep()
     network.embed[1].weight.requires_grad_(False)  # as the user has it
     part = of(network, "all")
-    part.freeze(network.train())
+    part.prepare(network.train(), 0)
     assert part is WHOLE
     assert [name for name, p in network.named_parameters() if not p.requires_grad] == ["embed.1.weight"]
     assert all(module.training for module in network.modules())
@@ -98,7 +98,7 @@ def test_parts_by_name() -> None:
     assert trained(network, "blocks.2") == trained(network, "last-2")
     assert trained(network, "norm") == {"norm.weight", "norm.bias", "head.weight", "head.bias"}
     for wrong in ("layer4", "", "last", "last-0"):
-        with pytest.raises(BackboneError, match=r"last-1|allowed: all, head, last-N, or the path of a module"):
+        with pytest.raises(BackboneError, match=r"last-1|allowed: all, head, last-N, lora-R, or the path of a module"):
             of(network, wrong)
 
 
@@ -114,7 +114,7 @@ def test_a_weight_that_the_trunk_uses_too_is_trained_as_the_heads_own_copy(make)
     head = find_head(network, 4, small)
     part = trained_part(network, head, small, "head")
     replace_head(network, head, torch.tensor([0, 2]))
-    part.freeze(network.train())
+    part.prepare(network.train(), 0)
     left = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert left == ({"head.weight"} if isinstance(network, Tied) else {"proxies", "offset"})
 
@@ -124,7 +124,7 @@ def test_what_is_frozen_stays_bit_for_bit_while_the_rest_is_trained() -> None:
     network = Deep()
     part = of(network, "blocks.2")
     network.train()
-    part.freeze(network)
+    part.prepare(network, 0)
     assert not network.blocks[1].training
     assert network.norm.training  # it runs after the cut
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -141,7 +141,7 @@ def test_running_statistics_before_the_cut_stay() -> None:
     network = build("convnet-8", 4, image_form(1), 0)
     part = of(network, "head")
     network.train()
-    part.freeze(network)
+    part.prepare(network, 0)
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network(torch.randn(8, 1, 16, 16))
     assert all(torch.equal(before[name], buffer) for name, buffer in network.named_buffers())

@@ -370,6 +370,32 @@ def test_a_run_with_views_goes_on_with_the_same_bits(tmp_path, settings, splits)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
+def test_specialists_of_adapters_are_merged_with_the_base_and_kept_as_two_small_matrices(
+    tmp_path, settings, splits
+) -> None:
+    chosen = tails(settings, trainable="lora-2", epochs=3)
+    ensemble = coterie.fit(chosen, tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    assert ensemble.cut is None
+    base, file = run.read_tensors(artifact.BASE_FILE), artifact.specialist_files(ensemble.partition)[0]
+    kept = run.read_tensors(file)
+    up, down = kept["stage3.0.0.weight:up"], kept["stage3.0.0.weight:down"]
+    assert (up.shape[1], down.shape[0]) == (2, 2)
+    specialist = ensemble.specialists[next(iter(ensemble.specialists))].state_dict()
+    assert specialist.keys() == base.keys()
+    written_out = base["stage3.0.0.weight"] + (up @ down).view(base["stage3.0.0.weight"].shape)
+    torch.testing.assert_close(specialist["stage3.0.0.weight"], written_out, rtol=0, atol=0)
+    assert sum(tensor.nbytes for tensor in kept.values()) < 0.5 * sum(tensor.nbytes for tensor in base.values())
+    right = coterie.load(run.path).predict(splits.test.samples) == splits.test.labels_N.numpy()
+    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    # A training that is cut goes on with the same bits.
+    title = next(t for t in run.read_json("history.json") if t.startswith("specialist"))
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(chosen, tmp_path / "cut", splits=splits, progress=Interrupting(title, after=2))
+    coterie.fit(chosen, tmp_path / "cut", splits=splits)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "run")
+
+
 def test_more_views_than_fit_in_memory_are_refused_with_how_many_do(tmp_path, settings, splits) -> None:
     chosen = changed(tails(settings), data={**settings.data.model_dump(), "memory_gib": 1e-4})
     with pytest.raises(SettingsError, match=r"specialist.views = 2: what stage2 gives .* up to \d+ views \(0 computes"):

@@ -113,6 +113,31 @@ def test_refit_further_starts_from_the_specialist(run: Run, data: Splits, tmp_pa
     assert anew != further
 
 
+def test_adapters_are_refitted_beside_the_base_and_further_ones_beside_the_specialist(
+    run: Run, data: Splits, tmp_path: Path
+) -> None:
+    values = run.manifest.settings
+    settings = FitSettings.from_values({**values, "specialist": {**values["specialist"], "trainable": "lora-2"}})
+    coterie.fit(settings, tmp_path / "lora", splits=data, base_run=run.path)
+    cluster = a_cluster(run)
+    source = write_images(tmp_path / "more", int(artifact.partition_of(run.manifest).classes(cluster)[0]))
+    file, matrix = f"specialists/3/{cluster}.safetensors", "stage3.0.0.weight"
+    kept, answers = {}, {}
+    for out, further in (("anew", False), ("further", True)):
+        changed = revise.refit(tmp_path / "lora", cluster, source, tmp_path / out, further=further)
+        kept[out] = Run.open(tmp_path / out).read_tensors(file)
+        answers[out] = changed.specialists[str(cluster)].state_dict()[matrix]
+    assert matrix not in kept["anew"]
+    before = Run.open(tmp_path / "lora").read_tensors(file)
+    first = before[f"{matrix}:up"] @ before[f"{matrix}:down"]
+    # Of further adapters, beside other weights than the base's, the matrix is kept: two ranks and two.
+    base = run.read_tensors(artifact.BASE_FILE)[matrix]
+    beyond = (kept["further"][matrix] - base).flatten(1)
+    assert torch.linalg.matrix_rank(beyond, rtol=1e-4) <= 4
+    assert torch.linalg.matrix_rank(beyond - first, rtol=1e-4) <= 2
+    assert not torch.equal(answers["anew"], answers["further"])
+
+
 def test_an_added_class_is_learned_and_the_others_keep_their_answers(run: Run, data: Splits, tmp_path: Path) -> None:
     before = contents(run.path)
     ensemble = revise.add_class(run.path, NEW, write_images(tmp_path / "more", 7), tmp_path / "new")

@@ -2,7 +2,8 @@
 
 A specialist starts from the base and ends near it: its matrices are kept as the base's plus a step per row times small
 whole numbers, of which frequent ones take fewer bits (Huffman 1952). What has no like among the base's weights, and
-vectors, which weigh nothing, are kept as they are.
+vectors, which weigh nothing, are kept as they are. Of a matrix that was trained by an adapter the two small ones are
+kept whose product is the difference.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from coterie.config import EXACT_BITS
 
 # Of a tensor NAME, NAME:codes holds the coded whole numbers, and NAME:step what they are multiplied by, one a row.
 CODES, STEP = ":codes", ":step"
+# The difference of a matrix NAME that has an adapter is NAME:up @ NAME:down.
+UP, DOWN = ":up", ":down"
 # Whole numbers lie within this of 0, to fit a byte.
 LARGEST = 127
 # The step is sought up to this many of a row's root mean squares, in so many halvings of the interval.
@@ -56,16 +59,19 @@ def decode(kept: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, 
     """
     weights: dict[str, Tensor] = {}
     for key, tensor in kept.items():
-        if key.endswith(STEP):
+        name, mark, kind = key.partition(":")
+        if f"{mark}{kind}" in {STEP, DOWN}:
             continue
-        if not key.endswith(CODES):
+        if f"{mark}{kind}" not in {CODES, UP}:
             weights[key] = tensor
             continue
-        name = key.removesuffix(CODES)
         if name not in base:
             raise ValueError(f"the base has no {name}")
         known = base[name].cpu()
-        delta = kept[f"{name}{STEP}"].float()[:, None] * _uncoded(tensor, known.numel()).view(len(known), -1)
+        if f"{mark}{kind}" == UP:
+            delta = tensor.float() @ kept[f"{name}{DOWN}"].float()
+        else:
+            delta = kept[f"{name}{STEP}"].float()[:, None] * _uncoded(tensor, known.numel()).view(len(known), -1)
         weights[name] = (known.float() + delta.view(known.shape)).to(known.dtype)
     return weights
 

@@ -39,6 +39,7 @@ from coterie.artifact import (
     write_rule,
 )
 from coterie.backbones import Head
+from coterie.backbones.adapters import weights_of
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.base import (
@@ -57,9 +58,9 @@ from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
-from coterie.deltas import encode
+from coterie.deltas import decode, encode
 from coterie.embedding import LabelSources
-from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine, weights_of
+from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, SettingsError
 from coterie.evaluation import FloatArray, Outputs
@@ -159,9 +160,11 @@ class Job:
         part: TrainedPart = WHOLE,
         fabric: Fabric | None = None,
         beyond: nn.Module | None = None,
+        further: bool = False,
     ) -> nn.Module:
         """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
-        With a ``fabric`` of several ranks, these take part. Of a specialist, only what is ``beyond`` its base is kept.
+        With a ``fabric`` of several ranks, these take part. Of a specialist, only what is ``beyond`` its base is kept;
+        ``further``: its training does not start from its base's weights.
         """
         fabric = fabric or self.fabric
         if self.run.has(file):
@@ -173,6 +176,7 @@ class Job:
         every = self.settings.checkpoint_every
         watch = StageWatch(self._checkpoint(file), every, title, self.limits, self.trackers)
         self.progress.stage(title, training.epochs * len(batches))
+        start = weights_of(network) if further else None
         history = train(
             fabric,
             network,
@@ -183,7 +187,8 @@ class Job:
             watch=RankWatch(fabric, watch),
             compile_network=self.settings.hardware.compile,
         )
-        trained = Trained(weights_of(network), history, watch.seconds)
+        weights = weights_of(network)
+        trained = Trained(weights if start is None else decode(weights, start), history, watch.seconds)
         if beyond is None:
             self._keep(file, title, trained)
         else:

@@ -117,7 +117,7 @@ def _time_training(
 ) -> float:
     """Seconds per step."""
     network.train().to(memory_format=torch.channels_last)
-    part.freeze(network)
+    part.prepare(network, batches.seed)
     model, optimizer = fabric.setup(network, make_optimizer(network, training))
     started, n_timed = 0.0, 0
     for step, (inputs, labels) in enumerate(batches.epoch(0, fabric.device)):

@@ -110,6 +110,7 @@ def refit(
             job.settings.seed + 1 + cluster,
             part,
             beyond=ensemble.base,
+            further=further,
         )
         return _complete(job, ensemble.base, head, part, partition)
 

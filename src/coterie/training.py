@@ -146,7 +146,7 @@ def train(
         TrainingError: the loss is NaN or infinite; says at which step.
     """
     network.train().to(memory_format=torch.channels_last)
-    part.freeze(network)
+    part.prepare(network, batches.seed)
     runner: Any = torch.compile(network) if compile_network else network
     plain_optimizer = make_optimizer(network, settings)
     model, optimizer = fabric.setup(runner, plain_optimizer)

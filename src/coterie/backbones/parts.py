@@ -11,6 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from coterie.backbones.adapters import (
+    adapter_parameters,
+    add_adapters,
+    can_be_adapted,
+    check_peft,
+    has_adapters,
+    largest_rank,
+)
 from coterie.backbones.cut import can_be_cut
 from coterie.backbones.head import Head
 from coterie.backbones.probe import evaluating, fitting, hooked, run
@@ -24,12 +32,15 @@ class TrainedPart:
     ``parameters``: names of those trained, besides the head's own at the paths ``head``; None for all that the network
     itself leaves trainable. ``still``: paths of the modules that run before the trained part. ``cut``: the module after
     which the network can be cut in two before anything is trained (see ``tail_of``); None where it cannot.
+    ``adapted``: paths of the layers that get an adapter of ``rank`` each, whose parameters are those trained.
     """
 
     parameters: frozenset[str] | None = None
     head: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
     cut: str | None = None
+    adapted: tuple[str, ...] = ()
+    rank: int = 0
 
     def trains(self, name: str) -> bool:
         """Whether a parameter is trained."""
@@ -37,12 +48,18 @@ class TrainedPart:
             return True
         return any(name == path or name.startswith(f"{path}.") for path in self.head)
 
-    def freeze(self, network: nn.Module) -> None:
-        """Put a network, or a tail of it, that was set to training in order: what is not trained has no gradient, and
-        what runs before the trained part is in evaluation mode. Nothing is thawed that was frozen already.
+    def prepare(self, network: nn.Module, seed: int) -> None:
+        """Put a network, or a tail of it, that was set to training in order: it has its adapters, drawn by the seed;
+        what is not trained has no gradient, and what runs before the trained part is in evaluation mode. Nothing is
+        thawed that was frozen already.
+
+        Raises:
+            BackboneError: it is to have adapters, and peft is not installed.
         """
         if self.parameters is None:
             return
+        if self.adapted:
+            add_adapters(network, self.adapted, self.rank, seed)
         for name, parameter in network.named_parameters():
             if not self.trains(name):
                 parameter.requires_grad_(False)
@@ -62,8 +79,9 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
         network: the base.
         head: of the base.
         example: inputs, as for ``find_head``.
-        choice: ``all``; ``head``; ``last-N``, the last N parts of ``parts``, of which the head is one; or the path of a
-            module, which is trained with all that runs after it.
+        choice: ``all``; ``head``; ``last-N``, the last N parts of ``parts``, of which the head is one; ``lora-R``, an
+            adapter of rank R beside each layer, and the head; or the path of a module, which is trained with all that
+            runs after it.
 
     Raises:
         BackboneError: no such part.
@@ -72,6 +90,8 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
         return WHOLE
     heads = (head.path, *head.more)
     order = _Order.of(network, example)
+    if match := re.fullmatch(r"lora-(\d+)", choice):
+        return _adapters(network, heads, order, int(match[1]))
     cuts = _cuts(network, head, example, order)
     if choice in {"head", "last-1"}:
         still = tuple(path for path in order.ended if not _holds(path, heads))
@@ -91,12 +111,40 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
     else:
         names = ", ".join(path for path, _ in cuts[-12:]) or "none"
         raise BackboneError(
-            f"{type(network).__name__} has no part {choice!r} that runs; allowed: all, head, last-N, or the path of a "
-            f"module, such as {names}"
+            f"{type(network).__name__} has no part {choice!r} that runs; allowed: all, head, last-N, lora-R, or the "
+            f"path of a module, such as {names}"
         )
     trained = {name for name, time in order.first_use(network).items() if time >= begin}
     still = tuple(path for path, time in order.ended.items() if time <= begin)
     return TrainedPart(frozenset(trained), heads, still, _cut_before(network, cuts, example, begin))
+
+
+def _adapters(network: nn.Module, heads: tuple[str, ...], order: _Order, rank: int) -> TrainedPart:
+    """An adapter beside each layer that runs and can have one, but for the head, which is trained itself."""
+    check_peft()
+    if has_adapters(network):
+        raise BackboneError(
+            f"lora-{rank}: {type(network).__name__} has adapters of its own; merge them first (peft's "
+            "merge_and_unload), or train another part"
+        )
+    layers = {
+        path: network.get_submodule(path)
+        for path in order.started
+        if can_be_adapted(network.get_submodule(path)) and not _holds(path, heads)
+    }
+    if not layers:
+        raise BackboneError(
+            f"lora-{rank}: {type(network).__name__} has no linear layer or convolution before its head to put an "
+            "adapter beside"
+        )
+    largest = max(map(largest_rank, layers.values()))
+    if not 1 <= rank <= largest:
+        raise BackboneError(
+            f"lora-{rank}: the layers of {type(network).__name__} have ranks up to {largest}; allowed: lora-1 to "
+            f"lora-{largest}"
+        )
+    trained = frozenset(name for path in layers for name in adapter_parameters(path))
+    return TrainedPart(trained, heads, adapted=tuple(layers), rank=rank)
 
 
 def cut_points(network: nn.Module, head: Head, example: Tensor) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ process that asked, and only that one writes to the run folder.
 
 from coterie.engine.choose import make_engine
 from coterie.engine.task import Demand, Desk, Engine, Outcome, Task
-from coterie.engine.training_task import Materials, Trained, TrainingTask, weights_of
+from coterie.engine.training_task import Materials, Trained, TrainingTask
 
 __all__ = [
     "Demand",
@@ -19,5 +19,4 @@ __all__ = [
     "Trained",
     "TrainingTask",
     "make_engine",
-    "weights_of",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from coterie.backbones import Head
+from coterie.backbones.adapters import weights_of
 from coterie.backbones.cut import tail_of
 from coterie.backbones.parts import TrainedPart
 from coterie.config import HardwareSettings, SpecialistSettings
@@ -42,7 +43,7 @@ class Materials:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """All parameters and buffers of a trained network, on the CPU; its history; its seconds, over all starts."""
+    """What ``weights_of`` a trained network gives; its history; its seconds, over all starts."""
 
     weights: dict[str, Tensor]
     history: tuple[EpochRecord, ...]
@@ -92,7 +93,7 @@ class TrainingTask(Task[Materials, Trained]):
         trained, cut = network, shared.part.cut
         if cut is not None and self.training.views:
             batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
-            shared.part.freeze(network.train())
+            shared.part.prepare(network.train(), self.seed)
             trained = tail_of(network, cut, shared.preprocessing.example())
         history = train(
             fabric,
@@ -105,8 +106,3 @@ class TrainingTask(Task[Materials, Trained]):
             compile_network=shared.hardware.compile,
         )
         return Trained(weights_of(network), history, watch.seconds)
-
-
-def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers, on the CPU."""
-    return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
