@@ -1,9 +1,9 @@
 """What keeps specialists from overfitting, and what helps the choice of the cluster?
 
 Question: from the bases of finished runs, with specialists that are tails on a shared trunk, what do the learning rate,
-the number of epochs, distillation from the base, mixup, label smoothing, an average of the weights, and a class for
-"none of mine" change in the gain? And what does a copy of the tail for all classes, averaged with the base, add as a
-second opinion on the cluster?
+the number of epochs, early stopping, distillation from the base, mixup, label smoothing, an average of the weights, and
+a class for "none of mine" change in the gain? And what does a copy of the tail for all classes, averaged with the base,
+add as a second opinion on the cluster?
 
 A row that is finished is kept in OUT, and not computed again.
 """
@@ -20,6 +20,7 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
+import coterie
 import record
 from coterie import artifact
 from coterie.backbones.cut import tail_of
@@ -41,6 +42,7 @@ PLAIN = SpecialistSettings(trainable=PART, learning_rate=0.2, epochs=8, views=4)
 # Of the training samples of other clusters, those that a class for "none of mine" is shown in an epoch: as many as a
 # cluster of its own has in each class, twice.
 OTHERS = 2
+STOPPED = PLAIN.model_copy(update={"epochs": 16, "patience": 3})
 COPY = "plain, the base averaged with a tail for all classes (whose cost is not counted)"
 
 
@@ -241,7 +243,7 @@ def rows_of(path: str, out: Path) -> dict[str, list[float]]:
     """All options from one run's base."""
     file = out / f"{Path(path).parent.name}-{Path(path).name}.json"
     rows: dict[str, list[float]] = json.loads(file.read_text()) if file.exists() else {}
-    if len(rows) == len(OPTIONS) + 3:
+    if len(rows) == len(OPTIONS) + 4:
         return rows
     bench = Bench.of(path)
     partition = artifact.partition_of(bench.run.manifest)
@@ -265,6 +267,13 @@ def rows_of(path: str, out: Path) -> dict[str, list[float]]:
         outputs = bench.outputs(tails)
         plain = outputs if plain is None else plain
         keep(option.title, figures(bench, outputs))
+    stopped = out / f"{file.stem}-stopped"
+    settings = bench.settings.model_copy(update={"specialist": STOPPED})
+    coterie.fit(settings, stopped, splits=bench.splits, base_run=path)
+    run = Run.open_complete(stopped)
+    epochs = np.mean([len(records) for title, records in run.read_json("history.json").items() if title != "base"])
+    title = f"up to {STOPPED.epochs} epochs, patience {STOPPED.patience}: {epochs:.1f} on average"
+    keep(title, figures(bench, {name: artifact.read_outputs(run, name) for name in ("validation", "test")}))
     everything = np.arange(len(bench.splits.labels))
     network = bench.train(everything, OPTIONS[0], bench.settings.seed)
     fabric = make_fabric(bench.settings.hardware)

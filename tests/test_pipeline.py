@@ -396,6 +396,24 @@ def test_specialists_of_adapters_are_merged_with_the_base_and_kept_as_two_small_
     assert weights(tmp_path / "cut") == weights(tmp_path / "run")
 
 
+@pytest.mark.parametrize("trainable", ["all", "stage3"])
+def test_a_specialist_stops_when_its_validation_loss_does_not_fall_and_goes_on_with_the_same_bits(
+    tmp_path, settings, splits, trainable
+) -> None:
+    # At such a rate the validation loss rises sooner or later.
+    chosen = tails(settings, trainable=trainable, epochs=12, patience=2, learning_rate=0.2)
+    coterie.fit(chosen, tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    epochs = {title: len(records) for title, records in run.read_json("history.json").items() if "specialist" in title}
+    assert min(epochs.values()) < 12
+    longest = max(epochs, key=lambda title: epochs[title])
+    assert epochs[longest] > 2
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(chosen, tmp_path / "cut", splits=splits, progress=Interrupting(longest, after=2))
+    coterie.fit(chosen, tmp_path / "cut", splits=splits)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "run")
+
+
 def test_more_views_than_fit_in_memory_are_refused_with_how_many_do(tmp_path, settings, splits) -> None:
     chosen = changed(tails(settings), data={**settings.data.model_dump(), "memory_gib": 1e-4})
     with pytest.raises(SettingsError, match=r"specialist.views = 2: what stage2 gives .* up to \d+ views \(0 computes"):

@@ -18,6 +18,7 @@ from coterie.artifact import (
     pass_cost_of,
     read_outputs,
     rule_of,
+    specialist_titles,
 )
 from coterie.backbones.cut import trunk_features
 from coterie.calibration import temperature
@@ -215,9 +216,12 @@ class Price:
         inputs = example if ensemble.cut is None else trunk_features(ensemble.base, ensemble.cut, example)
         trunk_passes = settings.specialist.kept_views or settings.specialist.epochs
         trunk = trunk_passes * base_pass * (1 - pass_cost_of(run.manifest))
+        history, titles = run.read_json("history.json"), specialist_titles(partition)
         for name, network in ensemble.specialists.items():
             n_images = images_C[partition.classes(int(name))].sum()
-            training += (training_flops(network, inputs) * settings.specialist.epochs + trunk) * n_images
+            # Fewer than were allowed, where it stopped early.
+            epochs = len(history.get(titles[int(name)], ())) or settings.specialist.epochs
+            training += (training_flops(network, inputs) * epochs + trunk) * n_images
             pass_S[int(name)] = inference_flops(network, inputs) / base_pass
         weights = {
             name: record.bytes

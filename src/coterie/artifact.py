@@ -53,6 +53,13 @@ def specialist_files(partition: Partition) -> tuple[str, ...]:
     )
 
 
+def specialist_titles(partition: Partition) -> tuple[str, ...]:
+    """What each cluster's specialist is called, in the history too."""
+    return tuple(
+        f"specialist {place} of {len(cluster_L)}" for cluster_L in partition.layers for place in range(len(cluster_L))
+    )
+
+
 def outputs_file(split: str) -> str:
     """Where the logits of a split are."""
     return f"logits/{split}.safetensors"

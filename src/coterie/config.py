@@ -218,6 +218,13 @@ class SpecialistSettings(TrainingSettings):
         "weights as they are",
     )
 
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="epochs without a lower loss on the cluster's validation samples after which a specialist stops, "
+        "with the weights of the best epoch; all epochs if left out. The learning rate falls as over all epochs",
+    )
+
     @field_validator("bits")
     @classmethod
     def _allowed_bits(cls, bits: float) -> float:

@@ -29,6 +29,7 @@ from coterie.artifact import (
     load_ensemble,
     preprocessing_of,
     specialist_files,
+    specialist_titles,
     stage_logits_folder,
     tracked_figures,
     write_examples,
@@ -95,6 +96,7 @@ from coterie.run_folder import (
     changed_settings,
 )
 from coterie.specialist import as_asked, make_specialist
+from coterie.stopping import Stopping
 from coterie.together import RankWatch, leave
 from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train
@@ -161,6 +163,7 @@ class Job:
         fabric: Fabric | None = None,
         beyond: nn.Module | None = None,
         further: bool = False,
+        stopping: Stopping = Stopping(),  # noqa: B008 - it has no state
     ) -> nn.Module:
         """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
         With a ``fabric`` of several ranks, these take part. Of a specialist, only what is ``beyond`` its base is kept;
@@ -185,6 +188,7 @@ class Job:
             self.progress,
             part=part,
             watch=RankWatch(fabric, watch),
+            stopping=stopping,
             compile_network=self.settings.hardware.compile,
         )
         weights = weights_of(network)
@@ -630,10 +634,11 @@ def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
     n_classes = len(splits.labels)
     numbers = numbers_of_clusters(settings, splits.labels)
     weights = sum(value.numel() * value.element_size() for value in base.state_dict().values())
+    best = int(settings.specialist.patience is not None)  # the weights of a training's best epoch
     moments = max(2 if training.optimizer == "adamw" else 1 for training in (settings.base, settings.specialist))
     logits = 4 * (len(splits.validation) + len(splits.test)) * n_classes * (1 + len(numbers))
     logits = round(logits * (1 + settings.partition.overlap))
-    return weights * (1 + sum(numbers) + 2 * (1 + moments)) + 2 * logits + OTHER_BYTES
+    return weights * (1 + sum(numbers) + 2 * (1 + moments + best)) + 2 * logits + OTHER_BYTES
 
 
 def _partitions(job: Job, base: nn.Module, head: Head, base_validation_NC: FloatArray) -> list[Partition]:
@@ -690,6 +695,7 @@ def materials_of(settings: FitSettings, splits: Splits, base: nn.Module, head: H
         settings.hardware,
         settings.data.workers,
         settings.data.sampling == "balanced",
+        None if settings.specialist.patience is None else splits.validation,
     )
 
 
@@ -697,7 +703,7 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
     """The trainings of all specialists of all partitions. A cluster of one class needs none."""
     return [
         TrainingTask(
-            title=f"specialist {place} of {len(cluster_L)}",
+            title=specialist_titles(partition)[cluster],
             file=specialist_files(partition)[cluster],
             start=BASE_FILE,
             classes=tuple(partition.classes(cluster).tolist()),

@@ -22,6 +22,7 @@ from coterie.artifact import (
     partition_of,
     preprocessing_of,
     specialist_files,
+    specialist_titles,
     write_head,
     write_preprocessing,
 )
@@ -42,7 +43,7 @@ from coterie.pipeline import Job, complete
 from coterie.progress import Progress
 from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
 from coterie.specialist import make_specialist
-from coterie.training import compute_logits, make_fabric
+from coterie.training import compute_logits, early_stopping, make_fabric
 
 # Keeps the new row finite where its class is told apart without error.
 ROW_DECAY = 1e-4
@@ -102,7 +103,7 @@ def refit(
         part = _part(job, ensemble.base, head)
         _copy(old, run, [name for name in _network_files(old) if name != file])
         job.train_stage(
-            f"specialist {cluster} of {partition.n_clusters}",
+            specialist_titles(partition)[cluster],
             file,
             specialist,
             job.splits.train.of_classes(classes),
@@ -111,6 +112,14 @@ def refit(
             part,
             beyond=ensemble.base,
             further=further,
+            stopping=early_stopping(
+                job.fabric,
+                specialist,
+                classes,
+                job.settings.specialist,
+                job.splits.validation,
+                job.splits.preprocessing,
+            ),
         )
         return _complete(job, ensemble.base, head, part, partition)
 

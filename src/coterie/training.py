@@ -21,13 +21,17 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from coterie.backbones import Head, head_inputs
 from coterie.backbones.parts import WHOLE, TrainedPart
+from coterie.backbones.probe import evaluating
 from coterie.checkpoint import State, capture, restore
-from coterie.config import HardwareSettings, TrainingSettings
+from coterie.config import HardwareSettings, SpecialistSettings, TrainingSettings
 from coterie.data.batches import Batches, plain_batches
+from coterie.data.splits import Split
 from coterie.errors import SettingsError, TrainingError
 from coterie.inputs import Preprocessing, Samples
+from coterie.partition import IntArray
 from coterie.progress import Progress
 from coterie.ranks import Ranks
+from coterie.stopping import EarlyStopping, Stopping
 from coterie.together import together
 from coterie.watch import Watch
 
@@ -135,12 +139,13 @@ def train(
     *,
     part: TrainedPart = WHOLE,
     watch: Watch = Watch(),  # noqa: B008 - this one has no state
+    stopping: Stopping = Stopping(),  # noqa: B008 - nor has this one
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:
     """Train ``network``, or a ``part`` of it, in place; leaves it on the fabric's device, in evaluation mode.
 
     ``watch`` is told after each step and each epoch, and may keep the state; where it has one already, training goes on
-    from that, and on a CPU ends with the same bits as if it had never stopped.
+    from that, and on a CPU ends with the same bits as if it had never stopped. ``stopping`` may end it after any epoch.
 
     Raises:
         TrainingError: the loss is NaN or infinite; says at which step.
@@ -153,13 +158,17 @@ def train(
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
     state = watch.load()
     history, steps_K2 = ([], NO_STEPS) if state is None else restore(state, network, plain_optimizer, schedule)
+    if state is not None:
+        stopping.restore(state)
     meter = _Meter(progress, batches, len(history), steps_K2)
 
     def captured() -> State:
-        return capture(network, plain_optimizer, schedule, history, meter.steps_K2())
+        return {**capture(network, plain_optimizer, schedule, history, meter.steps_K2()), **stopping.state()}
 
     with together(fabric), torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         for epoch in range(len(history), settings.epochs):
+            if stopping.done:
+                break
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
                 # Of dropout and the like, which differs from rank to rank.
                 torch.manual_seed(batches.seed * SEED_STRIDE + meter.step + fabric.global_rank * RANK_STRIDE)
@@ -167,7 +176,9 @@ def train(
                 schedule.step()
                 watch.step(captured)
             history.append(meter.close())
+            stopping.epoch(network)
             watch.epoch(history, captured)
+    stopping.finish(network)
     network.eval()
     return tuple(EpochRecord(loss, accuracy) for loss, accuracy in history)
 
@@ -184,6 +195,29 @@ def training_step(
         fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) == labels).float().mean()
+
+
+def early_stopping(
+    fabric: Fabric,
+    specialist: nn.Module,
+    classes: IntArray,
+    settings: SpecialistSettings,
+    validation: Split | None,
+    preprocessing: Preprocessing,
+) -> Stopping:
+    """As the settings say, by the loss on the validation samples of the specialist's classes; never, where there are
+    none. What is trained may be the specialist's end alone.
+    """
+    if settings.patience is None or validation is None or not np.isin(validation.labels_N, classes).any():
+        return Stopping()
+    own = validation.of_classes(classes)
+
+    def loss_of(_: nn.Module) -> float:
+        with evaluating(specialist):
+            logits_NC = torch.cat(list(plain_passes(fabric, specialist, own.samples, preprocessing)))
+        return float(F.cross_entropy(logits_NC, own.labels_N))
+
+    return EarlyStopping(settings.patience, loss_of)
 
 
 class _Meter:

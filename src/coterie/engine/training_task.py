@@ -19,7 +19,7 @@ from coterie.data.splits import Split
 from coterie.engine.task import Desk, Task
 from coterie.inputs import Preprocessing
 from coterie.specialist import make_specialist
-from coterie.training import EpochRecord, make_fabric, train
+from coterie.training import EpochRecord, early_stopping, make_fabric, train
 from coterie.trunk import TrunkBatches
 from coterie.watch import StageWatch
 
@@ -27,7 +27,7 @@ from coterie.watch import StageWatch
 @dataclass(frozen=True, eq=False)
 class Materials:
     """What the trainings of a run share: networks to start from by name, where their head is, what is trained of
-    them, and the samples with the way to draw batches of them.
+    them, and the samples with the way to draw batches of them; of validation, where a training may stop by them.
     """
 
     networks: Mapping[str, nn.Module]
@@ -39,6 +39,7 @@ class Materials:
     hardware: HardwareSettings
     data_workers: int
     balanced: bool
+    validation: Split | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,7 @@ class TrainingTask(Task[Materials, Trained]):
             desk.progress,
             part=shared.part,
             watch=watch,
+            stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),
             compile_network=shared.hardware.compile,
         )
         return Trained(weights_of(network), history, watch.seconds)

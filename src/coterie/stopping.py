@@ -1,0 +1,78 @@
+"""When a training ends before its last epoch, and with which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from typing_extensions import override
+
+from coterie.checkpoint import State
+
+# Of a state: the weights of the best epoch by name, and the validation loss of each epoch.
+BEST, LOSSES = "best.", "validation losses"
+
+
+class Stopping:
+    """Never: all epochs are trained, and the last weights are the result."""
+
+    @property
+    def done(self) -> bool:
+        """Whether there is to be no further epoch."""
+        return False
+
+    def epoch(self, network: nn.Module) -> None:
+        """An epoch has ended."""
+
+    def finish(self, network: nn.Module) -> None:
+        """The training has ended: put the weights that are its result into the network."""
+
+    def state(self) -> State:
+        """What it takes to go on."""
+        return {}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what ``state`` gave."""
+
+
+class EarlyStopping(Stopping):
+    """So many epochs after that of the lowest validation loss, whose weights are the result (Prechelt 1998, "Early
+    stopping - but when?").
+
+    Args:
+        patience: epochs.
+        loss_of: the validation loss of a network, whose mode it leaves as it was.
+    """
+
+    def __init__(self, patience: int, loss_of: Callable[[nn.Module], float]) -> None:
+        self.patience = patience
+        self.loss_of = loss_of
+        self.losses: list[float] = []
+        self.best: State = {}
+
+    @property
+    @override
+    def done(self) -> bool:
+        return bool(self.losses) and len(self.losses) - 1 - self.losses.index(min(self.losses)) >= self.patience
+
+    @override
+    def epoch(self, network: nn.Module) -> None:
+        loss = self.loss_of(network)
+        if not self.losses or loss < min(self.losses):
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        self.losses.append(loss)
+
+    @override
+    def finish(self, network: nn.Module) -> None:
+        network.load_state_dict(self.best)
+
+    @override
+    def state(self) -> State:
+        best = {f"{BEST}{name}": tensor for name, tensor in self.best.items()}
+        return {**best, LOSSES: torch.tensor(self.losses, dtype=torch.float64)}
+
+    @override
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.losses = state[LOSSES].tolist()
+        self.best = {name.removeprefix(BEST): tensor for name, tensor in state.items() if name.startswith(BEST)}
