@@ -203,8 +203,8 @@ class SpecialistSettings(TrainingSettings):
     trainable: str = Field(
         "all",
         description="all | head | last-N (the last N parts, of which the head is one) | NAME (a module of the network, "
-        "with all that runs after it) | lora-R (an adapter of rank R beside each layer, and the head; needs peft); the "
-        "rest stays the base's, of a part running statistics included",
+        "with all that runs after it) | lora-R (an adapter of rank R beside each layer, and the head; needs peft); "
+        "what is not trained stays the base's, running statistics before it included",
     )
     views: int = Field(
         4,

@@ -59,7 +59,7 @@ def decode(kept: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, 
     """
     weights: dict[str, Tensor] = {}
     for key, tensor in kept.items():
-        name, mark, kind = key.partition(":")
+        name, mark, kind = key.rpartition(":")
         if f"{mark}{kind}" in {STEP, DOWN}:
             continue
         if f"{mark}{kind}" not in {CODES, UP}:
