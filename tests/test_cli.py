@@ -451,6 +451,7 @@ def test_the_options_of_fit_are_these() -> None:
         "specialist.trainable",
         "specialist.views",
         "specialist.bits",
+        "specialist.patience",
         *(
             "partition.method",
             "partition.clusters",

@@ -28,7 +28,7 @@ from coterie.files import write_whole
 LOCK = ".lock"
 HOLDER = ".lock.json"
 # Characters of the holder's command line: a worker's starts with a program of its own.
-COMMAND_SHOWN = 160
+COMMAND_SHOWN = 400
 
 
 @contextlib.contextmanager
