@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all": {"learning_rate": 1e-4},
     "head": {"learning_rate": 1e-3, "trainable": "head"},
     "lora-4": {"learning_rate": 1e-3, "trainable": "lora-4"},
+    "lora-4 at 3e-4": {"learning_rate": 3e-4, "trainable": "lora-4"},
     "lora-16": {"learning_rate": 1e-3, "trainable": "lora-16"},
 }
 
@@ -112,7 +113,7 @@ def main(out: str, folder: str, n_seeds: int) -> None:
         splits = load(settings.data, seed, preprocessing_of(run))
         bases.append(read_reports(run)["test"].base_top1)
         for name, values in VARIANTS.items():
-            place = Path(out) / f"{seed}-{name}"
+            place = Path(out) / f"{seed}-{name.replace(' ', '-')}"
             if place != first:
                 coterie.fit(changed(run, values), place, splits=splits, base_run=first)
             found[name].append(figures(Run.open_complete(place)))
