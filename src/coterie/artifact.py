@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,18 +47,17 @@ N_EXAMPLES = 12
 
 def specialist_files(partition: Partition) -> tuple[str, ...]:
     """Where the weights of each cluster's specialist are; a cluster of one class has none."""
-    return tuple(
-        f"specialists/{len(cluster_L)}/{place}.safetensors"
-        for cluster_L in partition.layers
-        for place in range(len(cluster_L))
-    )
+    return tuple(f"specialists/{n_clusters}/{place}.safetensors" for place, n_clusters in _places(partition))
 
 
 def specialist_titles(partition: Partition) -> tuple[str, ...]:
     """What each cluster's specialist is called, in the history too."""
-    return tuple(
-        f"specialist {place} of {len(cluster_L)}" for cluster_L in partition.layers for place in range(len(cluster_L))
-    )
+    return tuple(f"specialist {place} of {n_clusters}" for place, n_clusters in _places(partition))
+
+
+def _places(partition: Partition) -> Iterator[tuple[int, int]]:
+    """Where each cluster stands among those of its layer, and how many these are."""
+    return ((place, len(cluster_L)) for cluster_L in partition.layers for place in range(len(cluster_L)))
 
 
 def outputs_file(split: str) -> str:

@@ -703,8 +703,8 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
     """The trainings of all specialists of all partitions. A cluster of one class needs none."""
     return [
         TrainingTask(
-            title=specialist_titles(partition)[cluster],
-            file=specialist_files(partition)[cluster],
+            title=titles[cluster],
+            file=files[cluster],
             start=BASE_FILE,
             classes=tuple(partition.classes(cluster).tolist()),
             training=settings.specialist,
@@ -713,6 +713,7 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
             threads=settings.hardware.specialist_threads,
         )
         for partition in partitions
+        for titles, files in [(specialist_titles(partition), specialist_files(partition))]
         for cluster_L in partition.layers
         for place, cluster in enumerate(cluster_L.tolist())
         if partition.size_S[cluster] > 1
