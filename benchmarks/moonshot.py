@@ -3,8 +3,9 @@ what else there is.
 
 Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
 Partitions into 9, 3 and 1 clusters lie side by side; each specialist is the last stage alone, on the base's trunk. The
-bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS; one more
-run is trained in OUT, which resumes, for each of the first TAILS of them. Rules are chosen on validation.
+bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS. Trained
+in OUT, which resumes, are the tails for the first TAILS of them, the snapshots for the first SNAPSHOTS, and a base of
+twice as many epochs, with tails of its own, for the first LONG. Rules are chosen on validation.
 """
 
 import sys
@@ -22,12 +23,13 @@ import record
 from coterie import artifact
 from coterie.answers import Price, outputs_of
 from coterie.config import FitSettings
-from coterie.controls import ALL_CLASSES, WEIGHT_AVERAGE, add_flipped, controls_folder
+from coterie.controls import ALL_CLASSES, WEIGHT_AVERAGE, add_flipped, controls_folder, train_weight_average
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.evaluation import Outputs, Routing
 from coterie.gate import Budget
 from coterie.metrics import score
+from coterie.progress import Progress
 from coterie.run_folder import Run
 from coterie.significance import over_seeds
 from coterie.tune import Request, tune
@@ -41,27 +43,50 @@ FLIPS = " + flips"
 AVERAGED = "whole specialists of 9 clusters, the mean of weights in the base's place, at most 2 passes"
 TAILS_OF = "tails of 9, 3 and 1 clusters"
 COPY_EPOCHS = 1.5  # of the base's training, with the base's own
+LONGER = 2  # times the base's epochs
+SNAPSHOTS = "mean of snapshots' probabilities"
+LONG_BASE = "base trained twice as long"
+LONG_TAILS = f"{LONG_BASE}, {TAILS_OF}"
 
 
 class Seed:
     """One base, and what was trained from it."""
 
     tails: Run | None = None
+    snapshots: Run | None = None
+    long: Run | None = None
 
     def __init__(self, study: Path, seed: int) -> None:
         self.seed = seed
         self.whole = Run.open_complete(study / f"seed-{seed}" / "9-clusters")
 
-    def train(self, out: Path, splits: Splits) -> None:
-        """The tails, or read them."""
+    def settings(self) -> FitSettings:
+        """For tails of several partitions."""
         before = self.whole.manifest.settings
         specialist = {**before["specialist"], **TAILS}
         data = {**before["data"], "memory_gib": MEMORY_GIB}
-        settings = FitSettings.from_values({**before, "data": data, "specialist": specialist, "partition": TOGETHER})
-        coterie.fit(settings, out / f"seed-{self.seed}", splits=splits, base_run=self.whole.path)
+        return FitSettings.from_values({**before, "data": data, "specialist": specialist, "partition": TOGETHER})
+
+    def train_tails(self, out: Path, splits: Splits) -> None:
+        """From the base; read, where they are there."""
+        coterie.fit(self.settings(), out / f"seed-{self.seed}", splits=splits, base_run=self.whole.path)
         self.tails = Run.open_complete(out / f"seed-{self.seed}")
         add_flipped(self.tails, splits)
         self.price = Price.of(self.tails, splits)
+
+    def train_snapshots(self, out: Path, splits: Splits) -> None:
+        """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
+        place = out / f"snapshots-{self.seed}"
+        train_weight_average(self.whole, place, splits, Progress())
+        self.snapshots = Run.open_complete(place)
+
+    def train_long(self, out: Path, splits: Splits) -> None:
+        """A base of more epochs, and its tails."""
+        settings = self.settings()
+        longer = settings.base.model_copy(update={"epochs": LONGER * settings.base.epochs})
+        coterie.fit(settings.model_copy(update={"base": longer}), out / f"long-{self.seed}", splits=splits)
+        self.long = Run.open_complete(out / f"long-{self.seed}")
+        self.long_price = Price.of(self.long, splits)
 
     def base(self, flip: bool) -> np.ndarray:
         """Probabilities on test."""
@@ -134,6 +159,15 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
     proba_NC, passes = by_rule(own.averaged("test"), partition, rule)
     add(AVERAGED, proba_NC, 2 * COPY_EPOCHS - 1, passes)
     add("mean of weights", softmax(own.control(WEIGHT_AVERAGE, "logits"), axis=1), COPY_EPOCHS, 1)
+    if own.snapshots is not None:
+        arrays = own.snapshots.read_arrays("logits/test.safetensors")
+        n_snapshots = len(own.snapshots.read_json("history.json"))
+        add(SNAPSHOTS, softmax(arrays["cycles"], axis=1), COPY_EPOCHS, n_snapshots)
+    if own.long is not None:
+        add(LONG_BASE, softmax(artifact.read_outputs(own.long, "test").base_NC, axis=1), LONGER, 1)
+        for limit in LIMITS:
+            proba_NC, passes = routed(own.long.path, limit, False)
+            add(f"{LONG_TAILS}{within(limit)}", proba_NC, LONGER * own.long_price.training, passes)
     copy = softmax(own.control(ALL_CLASSES, "packed_NM"), axis=1)
     add("base and all-class copy", (own.base(False) + copy) / 2, COPY_EPOCHS, 2)
     if own.tails is not None:
@@ -176,33 +210,39 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
     figure.savefig(file, metadata={"Date": None})
 
 
-def main(study: str, out: str, n_seeds: int, n_tails: int) -> None:
+def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_long: int) -> None:
     """The table, and the figure beside it."""
     seeds = [Seed(Path(study), seed) for seed in range(n_seeds)]
     splits = load(FitSettings.from_values(seeds[0].whole.manifest.settings).data, 0)
     for seed in seeds[:n_tails]:
-        seed.train(Path(out), splits)
+        seed.train_tails(Path(out), splits)
+    for seed in seeds[:n_snapshots]:
+        seed.train_snapshots(Path(out), splits)
+    for seed in seeds[:n_long]:
+        seed.train_long(Path(out), splits)
     label_N = splits.test.labels_N.numpy()
     found = [rows_of(seeds, seed, label_N) for seed in seeds]
     gains = {name: np.array([rows[name][0] - rows["base"][0] for rows in found if name in rows]) for name in found[0]}
     means = {name: np.mean([rows[name] for rows in found if name in rows], axis=0) for name in found[0]}
     about = (
-        f"{n_seeds} seeds, tails for the first {n_tails}; means on test, gains with half of Student's 95 % interval "
-        "over seeds. Training and passes in the base's, by operations."
+        f"{n_seeds} seeds, tails for the first {n_tails}, snapshots for the first {n_snapshots}, a base trained long "
+        f"for the first {n_long}; means on test, gains with half of Student's 95 % interval over seeds. Training and "
+        "passes in the base's, by operations; gains over the base, also where another was trained longer."
     )
     lines = [about, "", "| | training | passes | gain, points | each seed | NLL |", "|---|---|---|---|---|---|"]
     for name in sorted(gains, key=lambda name: gains[name].mean()):
         interval, (_, nll, training, passes) = over_seeds(gains[name]), means[name]
         each = ", ".join(f"{gain:+.2f}" for gain in gains[name])
-        half = interval.high - interval.mean
-        lines.append(
-            f"| {name} | {training:.2f} | {passes:.2f} | {interval.mean:+.2f} ±{half:.2f} | {each} | {nll:.3f} |"
-        )
+        half = f" ±{interval.high - interval.mean:.2f}" if len(gains[name]) > 1 else ""
+        lines.append(f"| {name} | {training:.2f} | {passes:.2f} | {interval.mean:+.2f}{half} | {each} | {nll:.3f} |")
     lines += ["", "Leads, in points, with Student's 95 % intervals over the seeds that have both:", ""]
     for ahead, behind in LEADS:
+        if not {ahead, behind} <= gains.keys():
+            continue
         n = min(len(gains[ahead]), len(gains[behind]))
         lead = over_seeds(gains[ahead][:n] - gains[behind][:n])
-        lines.append(f"- {ahead} over {behind}: {lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f}), {n} seeds")
+        spread = f" ({lead.low:+.2f} to {lead.high:+.2f}), {n} seeds" if n > 1 else ", 1 seed"
+        lines.append(f"- {ahead} over {behind}: {lead.mean:+.2f}{spread}")
     draw(means, gains, Path(__file__).with_suffix(".svg"))
     record.write(__file__, "\n".join([*lines, "", "![Two curves](moonshot.svg)"]))
 
@@ -216,10 +256,14 @@ LEADS = (
     (TAILS_OF, "deep ensemble of 2"),
     (TAILS_OF + FLIPS, "deep ensemble of 2" + FLIPS),
     (f"two bases, each with {TAILS_OF}", "deep ensemble of 4"),
+    (f"{TAILS_OF}, at most 2 passes", SNAPSHOTS),
+    (LONG_TAILS, LONG_BASE),
+    (LONG_TAILS, "deep ensemble of 2"),
+    (f"two bases, each with {TAILS_OF}", LONG_TAILS),
 )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
-        sys.exit("usage: python benchmarks/moonshot.py STUDY OUT SEEDS TAILS")
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    if len(sys.argv) != 7:
+        sys.exit("usage: python benchmarks/moonshot.py STUDY OUT SEEDS TAILS SNAPSHOTS LONG")
+    main(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:]))
