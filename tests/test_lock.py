@@ -94,3 +94,5 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     said = r"cannot write to .*Not a directory\. Choose another --out"
     with pytest.raises(ArtifactError, match=said), hold(tmp_path / "file" / "run"):
         pass
+    with pytest.raises(ArtifactError, match=said):
+        refuse_if_held(tmp_path / "file" / "run")

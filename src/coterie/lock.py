@@ -13,6 +13,7 @@ import os
 import platform
 import shlex
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -60,6 +61,12 @@ def refuse_if_held(folder: Path) -> None:
     """
     if (folder / LOCK).exists():
         _acquire(folder).release()
+        return
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
 
 
 def _acquire(folder: Path) -> FileLock:

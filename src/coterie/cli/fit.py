@@ -124,6 +124,7 @@ def _fit(
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
     from coterie.artifact import read_reports
     from coterie.limits import Limits
+    from coterie.lock import refuse_if_held
     from coterie.pipeline import load_splits
     from coterie.plan import make_plan
     from coterie.run_folder import Run
@@ -134,6 +135,8 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
 
     console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
     tasks = tasks_of_seeds(settings, out, seeds)
+    if not dry_run:
+        refuse_if_held(out)
     splits = load_splits(tasks[0].settings)
     print_plan(console, make_plan(settings, splits), f"{splits.about}; {seeds} seeds, each:")
     if dry_run:
