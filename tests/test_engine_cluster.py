@@ -52,6 +52,17 @@ def test_an_address_where_no_cluster_answers_is_an_error_soon(kind: str, monkeyp
         cluster._check_address("nowhere")
 
 
+def test_a_missing_cluster_is_found_before_the_base_is_trained(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(EngineError, match=f"no Ray cluster answers at {address}"):
+        coterie.fit(settings, tmp_path / "run", splits=splits, engine=EngineSettings(engine="ray", address=address))
+    assert not (tmp_path / "run" / "base.safetensors").exists()
+
+
 ray_or_skip = pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"

@@ -12,6 +12,7 @@ from coterie.config import EngineSettings, FitSettings
 from coterie.controls import ControlTask, add_flipped, control_tasks
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
+from coterie.engine import check_engine
 from coterie.errors import ArtifactError
 from coterie.limits import Limits
 from coterie.lock import hold
@@ -64,6 +65,8 @@ def compare_run(
         )
     refuse_untrusted(FitSettings.from_values(run.manifest.settings).backbone, trust)
     notes = refuse_shared(splits, allow_shared)
+    if train:
+        check_engine(engine)
     with hold(run.path):
         add_flipped(run, splits)
         if train:

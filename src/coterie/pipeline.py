@@ -61,7 +61,7 @@ from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, trainin
 from coterie.data.splits import Split, Splits
 from coterie.deltas import decode, encode
 from coterie.embedding import LabelSources
-from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, make_engine
+from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, check_engine, make_engine
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, SettingsError
 from coterie.evaluation import FloatArray, Outputs
@@ -368,6 +368,7 @@ def fit(
         dismiss_helpers(settings)
         return load_ensemble(run.path, base=base, trust=settings.backbone)
     refuse_if_held(run.path)
+    check_engine(engine)
     splits = load_splits(settings, base_run) if splits is None else splits
     prepared = prepare_base(settings, splits, base, base_run)
     with hold(run.path):

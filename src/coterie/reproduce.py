@@ -19,6 +19,7 @@ from coterie.config import EngineSettings, FitSettings
 from coterie.controls import ControlTask, FlippedFitTask, control_tasks, is_done
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
+from coterie.engine import check_engine
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.files import write_whole
 from coterie.limits import Limits
@@ -79,6 +80,7 @@ def reproduce(
         TrainingError: every seed failed.
         CoterieError: what would stop every seed.
     """
+    check_engine(engine)
     # Such samples are known in the paper's data set; the paper has the same.
     notes = refuse_shared(splits, allowed=True)
     first, *others = NUMBERS_OF_CLUSTERS

@@ -78,6 +78,7 @@ def _fit(
 ) -> None:
     from coterie import artifact, pipeline
     from coterie.base import refuse_untrusted
+    from coterie.engine import check_engine
     from coterie.limits import Limits
     from coterie.lock import refuse_if_held
     from coterie.plan import make_plan
@@ -101,6 +102,7 @@ def _fit(
     else:
         if not dry_run:
             refuse_if_held(out)
+            check_engine(engine)
         splits = pipeline.load_splits(settings, base_run)
         for name in splits.skipped:
             console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
@@ -123,6 +125,7 @@ def _fit(
 
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
     from coterie.artifact import read_reports
+    from coterie.engine import check_engine
     from coterie.limits import Limits
     from coterie.lock import refuse_if_held
     from coterie.pipeline import load_splits
@@ -137,6 +140,7 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
     tasks = tasks_of_seeds(settings, out, seeds)
     if not dry_run:
         refuse_if_held(out)
+        check_engine(engine)
     splits = load_splits(tasks[0].settings)
     print_plan(console, make_plan(settings, splits), f"{splits.about}; {seeds} seeds, each:")
     if dry_run:

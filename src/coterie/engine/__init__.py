@@ -5,7 +5,7 @@ list share one value, which each process or node is given once. Results, progres
 process that asked, and only that one writes to the run folder.
 """
 
-from coterie.engine.choose import make_engine
+from coterie.engine.choose import check_engine, make_engine
 from coterie.engine.task import Demand, Desk, Engine, Outcome, Task
 from coterie.engine.training_task import Materials, Trained, TrainingTask
 
@@ -18,5 +18,6 @@ __all__ = [
     "Task",
     "Trained",
     "TrainingTask",
+    "check_engine",
     "make_engine",
 ]

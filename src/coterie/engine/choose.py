@@ -8,6 +8,16 @@ from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.engine.task import Demand, Engine
 
 
+def check_engine(settings: EngineSettings) -> None:
+    """Say before any other work what would else be found out when the first task is given away.
+
+    Raises:
+        EngineError: Ray is not installed, or does not answer.
+    """
+    if settings.engine == "ray":
+        RayCluster(settings.address).check()
+
+
 def make_engine(settings: EngineSettings, n_tasks: int, demand: Demand) -> Engine:
     """The engine for a list of so many tasks.
 

@@ -57,6 +57,15 @@ class RayCluster(Engine):
         except ImportError:
             raise EngineError("engine ray needs Ray, which is not installed: pip install 'coterie[ray]'") from None
 
+    def check(self) -> None:
+        """Whether somebody answers at the address, where there is one that the program is not yet connected to.
+
+        Raises:
+            EngineError: nobody does.
+        """
+        if self.address is not None and not self.ray.is_initialized():
+            _check_address(self.address)
+
     @override
     def run(
         self,
