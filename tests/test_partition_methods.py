@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 
 from coterie.errors import PartitionError
 from coterie.partition import (
@@ -297,6 +298,18 @@ def test_confusion_is_counted_like_a_loop_counts() -> None:
     np.testing.assert_array_equal(confusion_counts(proba_NC, label_N).toarray(), hard)
     np.testing.assert_allclose(confusion_counts(proba_NC, label_N, soft=True).toarray(), soft)
     assert isinstance(confusion_counts(proba_NC, label_N), csr_array)
+
+
+@pytest.mark.parametrize("method", ["spectral", "kmeans", "balanced", "ward"])
+@pytest.mark.parametrize("n_classes", [120, 700])
+def test_a_partition_does_not_depend_on_the_threads_of_the_blas(method: str, n_classes: int) -> None:
+    # Without any structure, last bits decide.
+    vectors_CD = np.random.default_rng(n_classes).normal(size=(n_classes, 256))
+    found = []
+    for n_threads in (1, 2, 3):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found.append(make_partition(Wish(method, 9), vectors_CD).cluster_of_class_C.tolist())
+    assert found[0] == found[1] == found[2]
 
 
 def test_given_groups_are_the_clusters() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from coterie.partition.kmeans import MANY_STARTS_UP_TO, centres, fill_empty, fit_centres, kmeans_partition
+from coterie.partition.kmeans import MANY_STARTS_UP_TO, assign, centres, fill_empty, fit_centres, kmeans_partition
 from coterie.partition.merge import check_max_size
+from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, unit_rows
 from coterie.progress import Progress
@@ -15,6 +16,7 @@ SILENT = Progress()
 ROUNDS = 10
 
 
+@one_blas_thread()
 def balanced_partition(
     vectors_CD: ArrayLike,
     n_clusters: int | None = None,
@@ -85,9 +87,10 @@ def assign_capped(unit_CD: FloatArray, centre_SD: FloatArray, max_size: int) -> 
         open_S = np.flatnonzero(room_S > 0)
         wish = np.empty(len(unplaced), dtype=np.int64)
         fit = np.empty(len(unplaced), dtype=np.float32)
+        open_SD = centre_SD[open_S]
         for rows in blocks(len(unplaced), max(len(open_S), unit_CD.shape[1])):
-            cosine_BS = unit_CD[unplaced[rows]] @ centre_SD[open_S].T
-            wish[rows], fit[rows] = open_S[cosine_BS.argmax(axis=1)], cosine_BS.max(axis=1)
+            nearest, fit[rows] = assign(unit_CD[unplaced[rows]], open_SD)
+            wish[rows] = open_S[nearest]
         order = np.lexsort((-fit, wish))
         first = np.searchsorted(wish[order], np.arange(n_clusters))
         rank = np.arange(len(order)) - first[wish[order]]

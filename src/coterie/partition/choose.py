@@ -13,6 +13,7 @@ from scipy.linalg import eigh
 from coterie.errors import PartitionError
 from coterie.partition.eigen import leading_eigenvectors
 from coterie.partition.graph import N_NEIGHBOURS, label_graph, normalised
+from coterie.partition.parallel import one_blas_thread
 from coterie.partition.quality import cosine_silhouette
 from coterie.partition.spectral import DENSE_UP_TO
 from coterie.partition.value import FloatArray, Partition
@@ -115,6 +116,7 @@ def most_to_try(unit_CD: FloatArray) -> int:
     return most
 
 
+@one_blas_thread()
 def eigengaps(unit_CD: FloatArray, most: int, seed: int, progress: Progress) -> FloatArray:
     """Fall from the S-th to the next eigenvalue of the normalised graph, for S from 1 to ``most`` (von Luxburg 2007).
 

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csr_array
 
-from coterie.partition.parallel import in_threads, n_cores, spans
+from coterie.partition.parallel import in_threads, n_cores, one_blas_thread, spans
 from coterie.partition.value import FloatArray
-from coterie.partition.vectors import blocks
+from coterie.partition.vectors import SHARE, blocks
 from coterie.progress import Progress
 
 ROUNDS = 12
@@ -38,6 +38,7 @@ class Eigenpairs:
     converged: bool
 
 
+@one_blas_thread()
 def leading_eigenvectors(matrix_CC: csr_array, n_vectors: int, seed: int, progress: Progress) -> Eigenpairs:
     """The eigenvectors of the ``n_vectors`` highest eigenvalues of a symmetric matrix with spectrum in [-1, 1].
 
@@ -113,11 +114,8 @@ class _Product:
                 value_RB -= less_CB[rows]
             result_CB[rows] = value_RB
 
-        if len(self.parts) == 1:
-            multiply(0)
-        else:
-            for _ in in_threads(multiply, range(len(self.parts))):
-                pass
+        for _ in in_threads(multiply, range(len(self.parts))):
+            pass
         return result_CB
 
 
@@ -156,15 +154,20 @@ def _rotate(block_CW: FloatArray, product: _Product, chunks: list[slice]) -> Flo
 
 
 def _gram(left_CA: FloatArray, right_CB: FloatArray) -> FloatArray:
-    """``left.T @ right`` in float64, a block of rows at a time."""
+    """``left.T @ right``, summed over blocks of rows in float64."""
     total_AB = np.zeros((left_CA.shape[1], right_CB.shape[1]))
-    for rows in blocks(len(left_CA), left_CA.shape[1]):
-        total_AB += left_CA[rows].T @ right_CB[rows]
+    shares = blocks(len(left_CA), left_CA.shape[1], SHARE)
+    for part_AB in in_threads(lambda rows: left_CA[rows].T @ right_CB[rows], shares):
+        total_AB += part_AB
     return total_AB
 
 
 def _multiply(block_CW: FloatArray, factor_WW: FloatArray) -> None:
     """``block @ factor`` in place, a block of rows at a time."""
     factor_WW = factor_WW.astype(np.float32)
-    for rows in blocks(*block_CW.shape):
+
+    def multiply(rows: slice) -> None:
         block_CW[rows] = block_CW[rows] @ factor_WW
+
+    for _ in in_threads(multiply, blocks(len(block_CW), block_CW.shape[1], SHARE)):
+        pass

@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from coterie.partition.kmeans import centres
 from coterie.partition.neighbours import EXACT_UP_TO, Neighbours, cell_neighbours, exact_neighbours, make_cells
+from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import FloatArray, IntArray
 from coterie.partition.vectors import blocks
 from coterie.progress import Progress
@@ -40,6 +41,7 @@ class LabelGraph:
         return ordered_C
 
 
+@one_blas_thread()
 def label_graph(
     unit_CD: FloatArray, n_neighbours: int, seed: int, progress: Progress, exact_up_to: int = EXACT_UP_TO
 ) -> LabelGraph:

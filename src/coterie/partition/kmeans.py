@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from sklearn.cluster import kmeans_plusplus
 
+from coterie.partition.parallel import in_threads, one_blas_thread
 from coterie.partition.value import FloatArray, IntArray, Partition
-from coterie.partition.vectors import blocks, clusterable_rows
+from coterie.partition.vectors import SHARE, blocks, clusterable_rows
 from coterie.progress import Progress
 
 SILENT = Progress()
@@ -22,6 +23,7 @@ SEED_SAMPLE = 20
 MANY_STARTS_UP_TO = 2000
 
 
+@one_blas_thread()
 def kmeans_partition(vectors_CD: ArrayLike, n_clusters: int, seed: int = 0, progress: Progress = SILENT) -> Partition:
     """Spherical k-means on label vectors; the best of ten starts where classes are few, one start where many.
 
@@ -127,10 +129,14 @@ def assign(unit_CD: FloatArray, centre_SD: FloatArray) -> tuple[IntArray, FloatA
     """The nearest centre of each row and its cosine, both of shape (C,)."""
     cluster_C = np.empty(len(unit_CD), dtype=np.int64)
     cosine_C = np.empty(len(unit_CD), dtype=np.float32)
-    for rows in blocks(len(unit_CD), max(len(centre_SD), unit_CD.shape[1])):
+
+    def nearest(rows: slice) -> None:
         cosine_BS = unit_CD[rows] @ centre_SD.T
         cluster_C[rows] = cosine_BS.argmax(axis=1)
         cosine_C[rows] = cosine_BS.max(axis=1)
+
+    for _ in in_threads(nearest, blocks(len(unit_CD), max(len(centre_SD), unit_CD.shape[1]), SHARE)):
+        pass
     return cluster_C, cosine_C
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.partition.kmeans import assign, fit_centres
-from coterie.partition.parallel import in_threads, n_cores, one_blas_thread, spans
+from coterie.partition.parallel import in_threads, spans
 from coterie.partition.value import FloatArray, IntArray
 from coterie.partition.vectors import blocks
 from coterie.progress import Progress
@@ -23,6 +23,8 @@ EXACT_UP_TO = 30_000
 CLASSES_PER_CELL = 1000
 CELLS_ASKED = 16
 QUERIES = 2**14
+# Into so many parts a block of rows is shared out.
+SHARES = 16
 RECALL_SAMPLE = 200
 
 
@@ -65,14 +67,17 @@ def exact_neighbours(unit_CD: FloatArray, n_neighbours: int, progress: Progress)
     cosine_CK = np.empty((n_classes, n_neighbours), dtype=np.float32)
     steps = list(blocks(n_classes, n_classes))
     progress.stage("neighbours", len(steps))
+
+    def compare(own: IntArray) -> None:
+        cosine_BC = unit_CD[own] @ unit_CD.T
+        cosine_BC[np.arange(len(own)), own] = -2.0  # a class is not its own neighbour
+        index_CK[own] = top_k(cosine_BC, n_neighbours)
+        cosine_CK[own] = np.take_along_axis(cosine_BC, index_CK[own], axis=1)
+
     for rows in steps:
-        cosine_BC = unit_CD[rows] @ unit_CD.T
-        own = np.arange(rows.start, rows.stop)
-        cosine_BC[own - rows.start, own] = -2.0  # a class is not its own neighbour
-        scores = [(cosine_BC[part], n_neighbours) for part in spans(len(own), n_cores())]
-        index_BK = np.concatenate(list(in_threads(lambda pair: top_k(*pair), scores)))
-        index_CK[rows] = index_BK
-        cosine_CK[rows] = np.take_along_axis(cosine_BC, index_BK, axis=1)
+        own_B = np.arange(rows.start, rows.stop)
+        for _ in in_threads(compare, [own_B[part] for part in spans(len(own_B), SHARES)]):
+            pass
         progress.advance(1)
     return Neighbours(index_CK, cosine_CK)
 
@@ -123,9 +128,8 @@ def _search(unit_CD: FloatArray, cells: Cells, rows: slice, n_neighbours: int) -
         index_QAK[query, slot, :k] = first + best
         cosine_QAK[query, slot, :k] = np.take_along_axis(cosine, best, axis=1)
 
-    with one_blas_thread():
-        for _ in in_threads(compare, range(n_cells)):
-            pass
+    for _ in in_threads(compare, range(n_cells)):
+        pass
     cosine_QM = cosine_QAK.reshape(n_queries, -1)
     best = np.argpartition(cosine_QM, -n_neighbours, axis=1)[:, -n_neighbours:]
     return np.take_along_axis(index_QAK.reshape(n_queries, -1), best, axis=1), np.take_along_axis(

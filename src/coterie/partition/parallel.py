@@ -1,4 +1,9 @@
-"""Work shared out to threads: numpy and scipy let go of the interpreter's lock in the loops used here."""
+"""Work shared out to threads: numpy and scipy let go of the interpreter's lock in the loops used here.
+
+A matrix product by several threads of a BLAS has other last bits than one by one thread, and where vectors are all but
+random, last bits decide between clusters. So products run on one thread each, in blocks that do not depend on the
+machine, and blocks are shared out: a partition is the same with however many cores.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +34,11 @@ def machine_memory() -> int | None:
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``map`` over threads, one per core. An interrupt drops what has not begun."""
-    pool = ThreadPoolExecutor(n_cores())
+    items = list(items)
+    if len(items) < 2 or n_cores() == 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(min(n_cores(), len(items)))
     try:
         yield from pool.map(work, items)
     finally:
@@ -37,9 +47,17 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Matrix products on one thread each, for work that is shared out to threads already."""
-    with threadpool_limits(1, user_api="blas"):
+    """Matrix products and decompositions on one thread each."""
+    with _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Found once: numpy and scipy bring their BLAS with their import, and the search takes some milliseconds."""
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController()
 
 
 def spans(n: int, parts: int) -> list[slice]:

@@ -14,6 +14,7 @@ from coterie.errors import PartitionError
 from coterie.partition.eigen import leading_eigenvectors
 from coterie.partition.graph import N_NEIGHBOURS, LabelGraph, label_graph, normalised
 from coterie.partition.kmeans import assign, fill_empty, fit_centres
+from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, clusterable_rows, unit_rows
 from coterie.progress import Progress
@@ -30,6 +31,7 @@ PIVOTS_PER_CLUSTER = 16
 MOST_EIGENVECTORS = 1024
 
 
+@one_blas_thread()
 def spectral_partition(similarity_CC: FloatArray, n_clusters: int, seed: int = 0) -> Partition:
     """Normalised spectral clustering of classes (Shi and Malik 2000, as in von Luxburg 2007; the paper's method).
 
@@ -122,7 +124,9 @@ def scalable_spectral_partition(
         or min(n_clusters, MOST_EIGENVECTORS) > n_classes // 3
     ):
         unit_CD = unit_CD.astype(np.float64)
-        return spectral_partition(np.clip(unit_CD @ unit_CD.T, -1.0, 1.0), n_clusters, seed)
+        with one_blas_thread():
+            cosine_CC = np.clip(unit_CD @ unit_CD.T, -1.0, 1.0)
+        return spectral_partition(cosine_CC, n_clusters, seed)
     graph = label_graph(unit_CD, n_neighbours, seed, progress)
     del unit_CD
     return graph_partition(graph, n_clusters, seed, progress)
@@ -163,6 +167,7 @@ def graph_partition(graph: LabelGraph, n_clusters: int, seed: int, progress: Pro
     return Partition.from_assignment(graph.in_class_order(cluster_rows(found.vector_CS, n_clusters, seed, progress)))
 
 
+@one_blas_thread()
 def cluster_rows(vector_CS: FloatArray, n_clusters: int, seed: int, progress: Progress) -> IntArray:
     """k-means on the rows of eigenvectors, scaled to length 1 in place; the cluster of each row."""
     for rows in blocks(*vector_CS.shape):

@@ -12,11 +12,13 @@ from coterie.partition.value import FloatArray, IntArray, check_n_clusters
 
 # 64 MiB of float32: large enough for matrix products at full speed, small enough that Ctrl-C answers at once.
 BLOCK = 2**24
+# 8 MiB of float32: small enough that some hundred thousand rows are work for many threads.
+SHARE = 2**21
 
 
-def blocks(n_rows: int, width: int) -> Iterator[slice]:
-    """Slices that cover ``n_rows`` rows, so that a block of ``width`` columns has about BLOCK numbers."""
-    step = max(1, BLOCK // max(width, 1))
+def blocks(n_rows: int, width: int, size: int = BLOCK) -> Iterator[slice]:
+    """Slices that cover ``n_rows`` rows, so that a block of ``width`` columns has about ``size`` numbers."""
+    step = max(1, size // max(width, 1))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
