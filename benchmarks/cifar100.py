@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 def main(source: str, out: str, *options: str) -> None:
     """Run the command, and write what it gave."""
-    command = [sys.executable, "-m", "coterie.cli", "fit", "--config", str(HERE.parent / "examples" / "cifar100.yaml")]
+    command = [sys.executable, "-m", "coterie", "fit", "--config", str(HERE.parent / "examples" / "cifar100.yaml")]
     started = time.perf_counter()
     subprocess.run([*command, "--data.source", source, "--out", out, *options], check=True)
     minutes = (time.perf_counter() - started) / 60

@@ -32,7 +32,7 @@ with tempfile.TemporaryDirectory() as folder:
     # Once to warm the file cache: what is measured is the command, not the disk.
     file.read_bytes()
     started = time.perf_counter()
-    command = [sys.executable, "-m", "coterie.cli", "compare", "--logits", str(file)]
+    command = [sys.executable, "-m", "coterie", "compare", "--logits", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
 

@@ -42,7 +42,7 @@ def seconds_to_end(folder: Path) -> float:
     out = folder / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     options = [*OPTIONS, "--base.epochs=1000", "--checkpoint-every=1"]
-    command = [sys.executable, *LAUNCHER, "-m", "coterie.cli", "fit", "--out", str(out), *options]
+    command = [sys.executable, *LAUNCHER, "-m", "coterie", "fit", "--out", str(out), *options]
     with (folder / "killed.log").open("w+") as log:
         launcher = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         while not (out / "checkpoint" / "base.safetensors").exists():
@@ -70,7 +70,7 @@ def main(rounds: int) -> None:
             for name, (launcher, threads) in WAYS.items():
                 out = Path(folder) / f"{number} {name}"
                 environment = {**os.environ, "OMP_NUM_THREADS": threads, "GLOO_SOCKET_IFNAME": "lo"}
-                command = [sys.executable, *(launcher or []), "-m", "coterie.cli", "fit", "--out", str(out), *OPTIONS]
+                command = [sys.executable, *(launcher or []), "-m", "coterie", "fit", "--out", str(out), *OPTIONS]
                 subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
                 run = Run.open_complete(out)
                 losses[name] = [record["loss"] for record in run.read_json("history.json")["base"]]

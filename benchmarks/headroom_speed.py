@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "logits.npz"
         make_logits(file)
-        command = [sys.executable, "-m", "coterie.cli", "headroom", str(file), "--out", f"{folder}/out"]
+        command = [sys.executable, "-m", "coterie", "headroom", str(file), "--out", f"{folder}/out"]
         started = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         seconds = time.perf_counter() - started

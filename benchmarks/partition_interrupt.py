@@ -59,7 +59,7 @@ def wait_for(process: subprocess.Popen[bytes], log: Path, stage: str, seconds: f
 
 def interrupt(folder: Path, n_clusters: int, stage: str, seconds: float) -> str:
     """A line of the table."""
-    command = [sys.executable, "-m", "coterie.cli", "partition", str(folder / "vectors.npy")]
+    command = [sys.executable, "-m", "coterie", "partition", str(folder / "vectors.npy")]
     command += ["--clusters", str(n_clusters), "--out", str(folder / "out"), "--map", "pca"]
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)

@@ -24,8 +24,8 @@ def main() -> None:
     """Time the help, and what an empty interpreter and torch take."""
     rows = {
         "`python -c pass`": seconds("-c", "pass"),
-        "`coterie --help`": seconds("-m", "coterie.cli", "--help"),
-        "`coterie fit --help`": seconds("-m", "coterie.cli", "fit", "--help"),
+        "`coterie --help`": seconds("-m", "coterie", "--help"),
+        "`coterie fit --help`": seconds("-m", "coterie", "fit", "--help"),
         "`python -c 'import torch'`": seconds("-c", "import torch"),
     }
     table = "\n".join(f"| {name} | {value:.3f} s |" for name, value in rows.items())

@@ -55,7 +55,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def coterie(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "coterie.cli", *arguments], capture_output=True, text=True, check=False, timeout=600
+        [sys.executable, "-m", "coterie", *arguments], capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -350,7 +350,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_finished_and_say_how_to_go_on(
     number: int, code: int, tiny_yaml: Path, tmp_path: Path, capsys
 ) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "coterie.cli", "fit", "--config", str(tiny_yaml), "--out", str(out)]
+    command = [sys.executable, "-m", "coterie", "fit", "--config", str(tiny_yaml), "--out", str(out)]
     command += ["--specialist.epochs", "500"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c

@@ -311,7 +311,7 @@ def test_the_matrix_of_means_is_that_of_all_pairs(monkeypatch: pytest.MonkeyPatc
 
 def test_ctrl_c_ends_a_partition_that_is_under_way(tmp_path: Path) -> None:
     np.save(tmp_path / "emb.npy", np.random.default_rng(0).normal(size=(30_000, 64)).astype(np.float32))
-    command = [sys.executable, "-m", "coterie.cli", "partition", str(tmp_path / "emb.npy"), "--clusters", "300"]
+    command = [sys.executable, "-m", "coterie", "partition", str(tmp_path / "emb.npy"), "--clusters", "300"]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "out")],
         stdout=subprocess.PIPE,
