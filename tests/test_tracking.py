@@ -90,10 +90,14 @@ def test_a_run_that_was_cut_shows_each_epoch_once(
 
 
 def test_mlflow_holds_the_run_once_and_its_artifact_loads(
-    tmp_path: Path, settings: FitSettings, splits: Splits
+    tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mlflow", reason="needs MLflow")
-    path, store = tmp_path / "run", tmp_path / "mlruns"
+    # As it is typed; through a link, as folders of runs often are.
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    path, store = Path("runs/run"), Path("mlruns")
     ours = settings.model_copy(update={"track": settings.track.model_copy(update={"mlflow": str(store)})})
     with pytest.raises(LimitError):
         coterie.fit(ours, path, splits=splits, limits=StopsAt(14))

@@ -133,7 +133,7 @@ class MlflowTracker(Tracker):
             if name not in known:
                 client.log_metric(self.run_id, name, value)
         for file in files:
-            place = (Path("run") / file.relative_to(self.run_folder)).parent.as_posix()
+            place = (Path("run") / file.resolve().relative_to(self.run_folder)).parent.as_posix()
             client.log_artifact(self.run_id, str(file), place)
         client.set_terminated(self.run_id, "FINISHED")
 
