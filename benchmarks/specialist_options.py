@@ -5,12 +5,14 @@ the number of epochs, early stopping, distillation from the base, mixup, label s
 a class for "none of mine" change in the gain? And what does a copy of the tail for all classes, averaged with the base,
 add as a second opinion on the cluster?
 
-A row that is finished is kept in OUT, and not computed again.
+A row that is finished is kept in OUT, and not computed again. Ctrl-C ends the training; the table then has the rows that
+are there.
 """
 
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -239,12 +241,22 @@ def second_opinion(outputs: dict[str, Outputs], copies: dict[str, np.ndarray]) -
     }
 
 
-def rows_of(path: str, out: Path) -> dict[str, list[float]]:
+def file_of(path: str, out: Path) -> Path:
+    """Where the rows of one run's base are kept."""
+    return out / f"{Path(path).parent.name}-{Path(path).name}.json"
+
+
+def rows_of(file: Path) -> dict[str, list[float]]:
+    """Those that are there."""
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def train(path: str, out: Path) -> None:
     """All options from one run's base."""
-    file = out / f"{Path(path).parent.name}-{Path(path).name}.json"
-    rows: dict[str, list[float]] = json.loads(file.read_text()) if file.exists() else {}
+    file = file_of(path, out)
+    rows = rows_of(file)
     if len(rows) == len(OPTIONS) + 4:
-        return rows
+        return
     bench = Bench.of(path)
     partition = artifact.partition_of(bench.run.manifest)
 
@@ -282,7 +294,6 @@ def rows_of(path: str, out: Path) -> dict[str, list[float]]:
     assert plain is not None
     keep(COPY, figures(bench, second_opinion(plain, copies)))
     keep("the same, with the whole specialists", figures(bench, second_opinion(whole, copies)))
-    return rows
 
 
 def _all_rows(panel: Panel, split: object) -> np.ndarray:
@@ -295,7 +306,10 @@ def _all_rows(panel: Panel, split: object) -> np.ndarray:
 
 def main(out: str, *paths: str) -> None:
     """The table of means over runs."""
-    found = [rows_of(path, Path(out)) for path in paths]
+    with suppress(KeyboardInterrupt):
+        for path in paths:
+            train(path, Path(out))
+    found = [rows_of(file_of(path, Path(out))) for path in paths]
     about = f"Means over {len(paths)} runs, on test; in brackets each run's. Tails go on from the part before {PART}."
     lines = [
         about,
@@ -303,7 +317,7 @@ def main(out: str, *paths: str) -> None:
         "| specialists | gain, points | gain within 1.25 passes | specialist of the true cluster, % | router, % |",
         "|---" * 5 + "|",
     ]
-    for title in found[0]:
+    for title in [title for title in found[0] if all(title in rows for rows in found)]:
         values_RF = np.array([rows[title] for rows in found])
         means = values_RF.mean(axis=0)
         each = ", ".join(f"{value:+.2f}" for value in values_RF[:, 0])
