@@ -15,8 +15,6 @@ import sys
 import time
 from contextlib import closing
 
-os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling; its workers would yield to all else
-
 import psutil
 import torch
 

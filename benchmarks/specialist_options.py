@@ -5,8 +5,8 @@ the number of epochs, early stopping, distillation from the base, mixup, label s
 a class for "none of mine" change in the gain? And what does a copy of the tail for all classes, averaged with the base,
 add as a second opinion on the cluster?
 
-A row that is finished is kept in OUT, and not computed again. Ctrl-C ends the training; the table then has the rows that
-are there.
+A row that is finished is kept in OUT, and not computed again. Ctrl-C ends the training; the table then has the rows
+that are there.
 """
 
 import json

@@ -187,6 +187,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     if address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # its workers would yield to all else
     try:
         ray.init(
             address=address or "local",
