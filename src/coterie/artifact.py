@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from coterie.accounting import account
+from coterie.backbones.head import Head
 from coterie.base import rebuild_base
 from coterie.calibration import Temperatures
 from coterie.combine import Combiner
@@ -96,13 +97,9 @@ def load_ensemble(
             can only be built by code that nobody said to trust.
     """
     run = Run.open_complete(Path(path))
-    manifest = run.manifest
-    settings = FitSettings.from_values(manifest.settings)
+    manifest, preprocessing = run.manifest, preprocessing_of(run)
     labels, partition = labels_of(manifest), partition_of(manifest)
-    assert manifest.head is not None  # run.open_complete checked
-    preprocessing = preprocessing_of(run)
-    network, head = rebuild_base(settings, manifest.network, manifest.head, len(labels), preprocessing, base, trust)
-    run.read_weights(BASE_FILE, network)
+    network, head = load_base(run, base, trust)
     specialists = []
     for cluster, file in enumerate(specialist_files(partition)):
         classes = partition.classes(cluster)
@@ -118,9 +115,30 @@ def load_ensemble(
         labels,
         rule_of(manifest),
         preprocessing,
-        hardware or settings.hardware,
+        hardware or FitSettings.from_values(manifest.settings).hardware,
         cut_of(manifest),
     )
+
+
+def load_base(run: Run, base: nn.Module | None = None, trust: str | None = None) -> tuple[nn.Module, Head]:
+    """The base of a finished run alone, and where its head is.
+
+    Args:
+        run: a finished run.
+        base: as for ``load_ensemble``.
+        trust: as for ``load_ensemble``.
+
+    Raises:
+        ArtifactError: its file is missing or damaged, or it can only be built by code that nobody said to trust.
+    """
+    manifest, settings = run.manifest, FitSettings.from_values(run.manifest.settings)
+    assert manifest.head is not None  # a finished run has one
+    n_classes = len(labels_of(manifest))
+    network, head = rebuild_base(
+        settings, manifest.network, manifest.head, n_classes, preprocessing_of(run), base, trust
+    )
+    run.read_weights(BASE_FILE, network)
+    return network, head
 
 
 def labels_of(manifest: Manifest) -> LabelSpace:

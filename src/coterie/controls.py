@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from typing_extensions import override
 
-from coterie.artifact import BASE_FILE, base_came_trained, load_ensemble, partition_of, read_outputs
+from coterie.artifact import BASE_FILE, base_came_trained, load_base, load_ensemble, partition_of, read_outputs
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
@@ -211,7 +211,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
     if job.run.manifest.complete:
         return
-    network = trusted_ensemble(run).base
+    network, _ = load_base(run, trust=FitSettings.from_values(run.manifest.settings).backbone)
     cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
     n_cycles = settings.specialist.epochs
     files = [f"cycles/{cycle}.safetensors" for cycle in range(n_cycles)]
