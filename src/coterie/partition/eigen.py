@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csr_array
 
-from coterie.partition.parallel import in_threads, n_cores, one_blas_thread, spans
+from coterie.partition.parallel import each_in_threads, in_threads, n_cores, one_blas_thread, spans
 from coterie.partition.value import FloatArray
 from coterie.partition.vectors import SHARE, blocks
 from coterie.progress import Progress
@@ -114,8 +114,7 @@ class _Product:
                 value_RB -= less_CB[rows]
             result_CB[rows] = value_RB
 
-        for _ in in_threads(multiply, range(len(self.parts))):
-            pass
+        each_in_threads(multiply, range(len(self.parts)))
         return result_CB
 
 
@@ -169,5 +168,4 @@ def _multiply(block_CW: FloatArray, factor_WW: FloatArray) -> None:
     def multiply(rows: slice) -> None:
         block_CW[rows] = block_CW[rows] @ factor_WW
 
-    for _ in in_threads(multiply, blocks(len(block_CW), block_CW.shape[1], SHARE)):
-        pass
+    each_in_threads(multiply, blocks(len(block_CW), block_CW.shape[1], SHARE))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from sklearn.cluster import kmeans_plusplus
 
-from coterie.partition.parallel import in_threads, one_blas_thread
+from coterie.partition.parallel import each_in_threads, one_blas_thread
 from coterie.partition.value import FloatArray, IntArray, Partition
 from coterie.partition.vectors import SHARE, blocks, clusterable_rows
 from coterie.progress import Progress
@@ -135,8 +135,7 @@ def assign(unit_CD: FloatArray, centre_SD: FloatArray) -> tuple[IntArray, FloatA
         cluster_C[rows] = cosine_BS.argmax(axis=1)
         cosine_C[rows] = cosine_BS.max(axis=1)
 
-    for _ in in_threads(nearest, blocks(len(unit_CD), max(len(centre_SD), unit_CD.shape[1]), SHARE)):
-        pass
+    each_in_threads(nearest, blocks(len(unit_CD), max(len(centre_SD), unit_CD.shape[1]), SHARE))
     return cluster_C, cosine_C
 
 

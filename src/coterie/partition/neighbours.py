@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.partition.kmeans import assign, fit_centres
-from coterie.partition.parallel import in_threads, spans
+from coterie.partition.parallel import each_in_threads, in_threads
 from coterie.partition.value import FloatArray, IntArray
-from coterie.partition.vectors import blocks
+from coterie.partition.vectors import SHARE, blocks
 from coterie.progress import Progress
 
 # From here on cells are the faster, on two cores at D = 256, and begin to miss neighbours (benchmarks/
@@ -23,8 +23,6 @@ EXACT_UP_TO = 30_000
 CLASSES_PER_CELL = 1000
 CELLS_ASKED = 16
 QUERIES = 2**14
-# Into so many parts a block of rows is shared out.
-SHARES = 16
 RECALL_SAMPLE = 200
 
 
@@ -61,23 +59,20 @@ def make_cells(unit_CD: FloatArray, seed: int, progress: Progress) -> tuple[Cell
 
 
 def exact_neighbours(unit_CD: FloatArray, n_neighbours: int, progress: Progress) -> Neighbours:
-    """Every class compared with every other, a block of rows at a time."""
+    """Every class compared with every other, a block of rows at a time on each core."""
     n_classes = len(unit_CD)
     index_CK = np.empty((n_classes, n_neighbours), dtype=np.int32)
     cosine_CK = np.empty((n_classes, n_neighbours), dtype=np.float32)
-    steps = list(blocks(n_classes, n_classes))
+    steps = list(blocks(n_classes, n_classes, SHARE))
     progress.stage("neighbours", len(steps))
 
-    def compare(own: IntArray) -> None:
-        cosine_BC = unit_CD[own] @ unit_CD.T
-        cosine_BC[np.arange(len(own)), own] = -2.0  # a class is not its own neighbour
-        index_CK[own] = top_k(cosine_BC, n_neighbours)
-        cosine_CK[own] = np.take_along_axis(cosine_BC, index_CK[own], axis=1)
+    def compare(rows: slice) -> None:
+        cosine_BC = unit_CD[rows] @ unit_CD.T
+        np.fill_diagonal(cosine_BC[:, rows], -2.0)  # a class is not its own neighbour
+        index_CK[rows] = top_k(cosine_BC, n_neighbours)
+        cosine_CK[rows] = np.take_along_axis(cosine_BC, index_CK[rows], axis=1)
 
-    for rows in steps:
-        own_B = np.arange(rows.start, rows.stop)
-        for _ in in_threads(compare, [own_B[part] for part in spans(len(own_B), SHARES)]):
-            pass
+    for _ in in_threads(compare, steps):
         progress.advance(1)
     return Neighbours(index_CK, cosine_CK)
 
@@ -128,8 +123,7 @@ def _search(unit_CD: FloatArray, cells: Cells, rows: slice, n_neighbours: int) -
         index_QAK[query, slot, :k] = first + best
         cosine_QAK[query, slot, :k] = np.take_along_axis(cosine, best, axis=1)
 
-    for _ in in_threads(compare, range(n_cells)):
-        pass
+    each_in_threads(compare, range(n_cells))
     cosine_QM = cosine_QAK.reshape(n_queries, -1)
     best = np.argpartition(cosine_QM, -n_neighbours, axis=1)[:, -n_neighbours:]
     return np.take_along_axis(index_QAK.reshape(n_queries, -1), best, axis=1), np.take_along_axis(

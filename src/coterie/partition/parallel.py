@@ -45,6 +45,12 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def each_in_threads(work: Callable[[Item], None], items: Iterable[Item]) -> None:
+    """``in_threads`` for what it does alone."""
+    for _ in in_threads(work, items):
+        pass
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Matrix products and decompositions on one thread each."""
