@@ -181,7 +181,13 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
     """Two curves: gain over the base against training, and against passes."""
     plt.rcParams["svg.hashsalt"] = "coterie"
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
-    kinds = {"tails": ("C1", "o"), "two bases": ("C3", "D"), "whole": ("C0", "s"), "deep": ("C2", "^")}
+    kinds = {
+        "tails": ("C1", "o"),
+        "two bases": ("C3", "D"),
+        "whole": ("C0", "s"),
+        "deep": ("C2", "^"),
+        LONG_BASE: ("C4", "P"),
+    }
     for axis, column, title in zip(axes, (2, 3), ("training, the base's = 1", "forward passes"), strict=True):
         for name, row in means.items():
             colour, marker = next((style for word, style in kinds.items() if name.startswith(word)), ("0.45", "v"))
@@ -197,16 +203,21 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
         "whole specialists": "whole",
         "deep ensemble": "deep",
         "two bases with tails": "two bases",
+        "base trained long, alone and with tails": LONG_BASE,
     }
     handles = [
         plt.Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
         for label, key in legend.items()
     ]
-    handles.append(plt.Line2D([], [], color="0.45", marker="v", linestyle="", label="base, copy, mean of weights"))
+    handles.append(
+        plt.Line2D(
+            [], [], color="0.45", marker="v", linestyle="", label="base, copy, means of weights and of snapshots"
+        )
+    )
     handles.append(
         plt.Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips")
     )
-    axes[1].legend(handles=handles, fontsize=8, loc="lower right")
+    axes[1].legend(handles=handles, fontsize=7, loc="center right")
     figure.savefig(file, metadata={"Date": None})
 
 
