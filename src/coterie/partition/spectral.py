@@ -88,6 +88,7 @@ def spectral_embedding(affinity_CC: FloatArray, n_components: int) -> FloatArray
     return inverse_root_C[:, None] * vectors[:, ::-1]
 
 
+@one_blas_thread()
 def scalable_spectral_partition(
     vectors_CD: ArrayLike,
     n_clusters: int,
@@ -124,9 +125,7 @@ def scalable_spectral_partition(
         or min(n_clusters, MOST_EIGENVECTORS) > n_classes // 3
     ):
         unit_CD = unit_CD.astype(np.float64)
-        with one_blas_thread():
-            cosine_CC = np.clip(unit_CD @ unit_CD.T, -1.0, 1.0)
-        return spectral_partition(cosine_CC, n_clusters, seed)
+        return spectral_partition(np.clip(unit_CD @ unit_CD.T, -1.0, 1.0), n_clusters, seed)
     graph = label_graph(unit_CD, n_neighbours, seed, progress)
     del unit_CD
     return graph_partition(graph, n_clusters, seed, progress)
