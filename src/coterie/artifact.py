@@ -99,7 +99,7 @@ def load_ensemble(
     run = Run.open_complete(Path(path))
     manifest, preprocessing = run.manifest, preprocessing_of(run)
     labels, partition = labels_of(manifest), partition_of(manifest)
-    network, head = load_base(run, base, trust)
+    network, head = load_base(run, preprocessing, base, trust)
     specialists = []
     for cluster, file in enumerate(specialist_files(partition)):
         classes = partition.classes(cluster)
@@ -120,11 +120,14 @@ def load_ensemble(
     )
 
 
-def load_base(run: Run, base: nn.Module | None = None, trust: str | None = None) -> tuple[nn.Module, Head]:
+def load_base(
+    run: Run, preprocessing: Preprocessing, base: nn.Module | None = None, trust: str | None = None
+) -> tuple[nn.Module, Head]:
     """The base of a finished run alone, and where its head is.
 
     Args:
         run: a finished run.
+        preprocessing: its own, by ``preprocessing_of``.
         base: as for ``load_ensemble``.
         trust: as for ``load_ensemble``.
 
@@ -134,9 +137,7 @@ def load_base(run: Run, base: nn.Module | None = None, trust: str | None = None)
     manifest, settings = run.manifest, FitSettings.from_values(run.manifest.settings)
     assert manifest.head is not None  # a finished run has one
     n_classes = len(labels_of(manifest))
-    network, head = rebuild_base(
-        settings, manifest.network, manifest.head, n_classes, preprocessing_of(run), base, trust
-    )
+    network, head = rebuild_base(settings, manifest.network, manifest.head, n_classes, preprocessing, base, trust)
     run.read_weights(BASE_FILE, network)
     return network, head
 

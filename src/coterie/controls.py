@@ -211,7 +211,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
     if job.run.manifest.complete:
         return
-    network, _ = load_base(run, trust=FitSettings.from_values(run.manifest.settings).backbone)
+    network, _ = load_base(run, splits.preprocessing, trust=FitSettings.from_values(run.manifest.settings).backbone)
     cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
     n_cycles = settings.specialist.epochs
     files = [f"cycles/{cycle}.safetensors" for cycle in range(n_cycles)]
