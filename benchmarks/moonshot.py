@@ -47,6 +47,7 @@ LONGER = 2  # times the base's epochs
 SNAPSHOTS = "mean of snapshots' probabilities"
 LONG_BASE = "base trained twice as long"
 LONG_TAILS = f"{LONG_BASE}, {TAILS_OF}"
+LONG_ENSEMBLE = "deep ensemble of 2 bases trained twice as long"
 
 
 class Seed:
@@ -136,13 +137,14 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
         scores = score(proba_NC, label_N)
         found[name] = [100 * scores.top1, scores.nll, training, passes]
 
-    def with_others(flip: bool) -> list[Seed]:
-        able = [seed for seed in seeds if seed.tails is not None or not flip]
+    def with_others(able: list[Seed]) -> list[Seed]:
         return able[able.index(own) :] + able[: able.index(own)]
+
+    with_tails = [seed for seed in seeds if seed.tails is not None]
 
     for flip, more in ((False, ""), (True, FLIPS)) if own.tails else ((False, ""),):
         views = 2 if flip else 1
-        bases = [seed.base(flip) for seed in with_others(flip)]
+        bases = [seed.base(flip) for seed in with_others(with_tails if flip else seeds)]
         add("base" + more, bases[0], 1, views)
         for size in (2, 4):
             if size <= len(bases):
@@ -164,14 +166,18 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
         n_snapshots = len(own.snapshots.read_json("history.json"))
         add(SNAPSHOTS, softmax(arrays["cycles"], axis=1), COPY_EPOCHS, n_snapshots)
     if own.long is not None:
-        add(LONG_BASE, softmax(artifact.read_outputs(own.long, "test").base_NC, axis=1), LONGER, 1)
+        longs = [seed.long for seed in with_others([seed for seed in seeds if seed.long is not None]) if seed.long]
+        bases = [softmax(artifact.read_outputs(run, "test").base_NC, axis=1) for run in longs]
+        add(LONG_BASE, bases[0], LONGER, 1)
+        if len(bases) > 1:
+            add(LONG_ENSEMBLE, np.mean(bases[:2], axis=0), 2 * LONGER, 2)
         for limit in LIMITS:
             proba_NC, passes = routed(own.long.path, limit, False)
             add(f"{LONG_TAILS}{within(limit)}", proba_NC, LONGER * own.long_price.training, passes)
     copy = softmax(own.control(ALL_CLASSES, "packed_NM"), axis=1)
     add("base and all-class copy", (own.base(False) + copy) / 2, COPY_EPOCHS, 2)
     if own.tails is not None:
-        pair = [routed(seed.tails.path, None, False) for seed in with_others(True)[:2] if seed.tails is not None]
+        pair = [routed(seed.tails.path, None, False) for seed in with_others(with_tails)[:2] if seed.tails]
         proba_NC, passes = np.mean([proba_NC for proba_NC, _ in pair], axis=0), sum(passes for _, passes in pair)
         add(f"two bases, each with {TAILS_OF}", proba_NC, 2 * own.price.training, passes)
     return found
@@ -269,6 +275,7 @@ LEADS = (
     (f"two bases, each with {TAILS_OF}", "deep ensemble of 4"),
     (f"{TAILS_OF}, at most 2 passes", SNAPSHOTS),
     (LONG_TAILS, LONG_BASE),
+    (LONG_TAILS, LONG_ENSEMBLE),
     (LONG_TAILS, "deep ensemble of 2"),
     (f"two bases, each with {TAILS_OF}", LONG_TAILS),
 )
