@@ -121,6 +121,11 @@ class BaseAnswer:
         return softmax(self.logits_NC, axis=1)
 
     @cached_property
+    def log_proba_NC(self) -> FloatArray:
+        """Its logarithm."""
+        return log_softmax(self.logits_NC, axis=1)
+
+    @cached_property
     def mass_NS(self) -> FloatArray:
         """Probability of each cluster."""
         return self.partition.mass_NS(self.proba_NC)
@@ -187,14 +192,16 @@ def _combine_rows(
     """The rows that ask somebody, of shape (R, C)."""
     partition, weight_S = answer.partition, combiner.weights(answer.partition)
     runs_S = combiner.needs_specialist(partition)
-    base_RC = log_softmax(answer.logits_NC[row_R], axis=1)
-    log_RC = base_RC.copy() if combiner.keeps_rest else np.full_like(base_RC, -np.inf)
-    times_RC = np.zeros(base_RC.shape, dtype=np.int16) if partition.overlaps else None
+    log_RC = answer.log_proba_NC[row_R]
+    if not combiner.keeps_rest:
+        log_RC.fill(-np.inf)
+    times_RC = np.zeros(log_RC.shape, dtype=np.int16) if partition.overlaps else None
     for cluster in np.flatnonzero(asked_NS[row_R].any(axis=0)).tolist():
         place_A = np.flatnonzero(asked_NS[row_R, cluster])
         block = np.ix_(place_A, partition.classes(cluster))
-        mass_A1 = logsumexp(base_RC[block], axis=1, keepdims=True)
-        value = base_RC[block] - mass_A1
+        base_AK = answer.log_proba_NC[np.ix_(row_R[place_A], partition.classes(cluster))]
+        mass_A1 = logsumexp(base_AK, axis=1, keepdims=True)
+        value = base_AK - mass_A1
         if runs_S[cluster]:
             specialist = log_softmax(packed_logits_NM[row_R[place_A], partition.columns(cluster)], axis=1)
             value = mix(combiner.mixture, value, specialist, float(weight_S[cluster]))
@@ -204,5 +211,6 @@ def _combine_rows(
             before = np.where(times_RC[block] > 1, log_RC[block], value)
             value = before + (value - before) / times_RC[block]
         log_RC[block] = value
-    proba_RC = np.exp(log_RC)
-    return proba_RC / proba_RC.sum(axis=1, keepdims=True)
+    proba_RC = np.exp(log_RC, out=log_RC)
+    proba_RC /= proba_RC.sum(axis=1, keepdims=True)
+    return proba_RC
