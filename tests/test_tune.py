@@ -132,7 +132,7 @@ def test_weights_by_cluster_follow_the_clusters() -> None:
         assert chosen.rule.combiner.weight_S[0] > chosen.rule.combiner.weight_S[1]
 
 
-@pytest.mark.parametrize("n", [2, 5, 40])
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
 def test_where_validation_is_small_the_papers_rule_stands_and_it_is_said(n: int) -> None:
     tuning = tune(make_outputs(n), PARTITION, AUTO)
     assert tuning.chosen.combination == PAPER

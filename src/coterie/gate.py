@@ -275,6 +275,11 @@ def make_folds(n_samples: int, seed: int = 0, folds: int = FOLDS) -> IntArray:
     return np.random.default_rng(seed).permutation(n_samples) % min(folds, n_samples)
 
 
+def other_folds(held_N: BoolArray) -> BoolArray:
+    """The samples that one fold's answers are fitted on; of a single sample, itself."""
+    return held_N if held_N.all() else ~held_N
+
+
 def cross_fitted_routing(
     score_N: FloatArray,
     base_correct_N: BoolArray,
@@ -289,7 +294,7 @@ def cross_fitted_routing(
     routed_N = np.zeros(len(score_N), dtype=bool)
     for fold in np.unique(fold_N).tolist():
         held = fold_N == fold
-        rest = ~held if (~held).any() else held
+        rest = other_folds(held)
         curve = sweep_thresholds(score_N[rest], base_correct_N[rest], routed_correct_N[rest], extra_N[rest])
         routed_N[held] = score_N[held] >= curve.threshold_T[curve.choose(budget)]
     return routed_N

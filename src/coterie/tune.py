@@ -26,6 +26,7 @@ from coterie.gate import (
     cross_fitted_routing,
     features,
     make_folds,
+    other_folds,
     risk_bound,
     sweep_thresholds,
 )
@@ -203,7 +204,7 @@ class _Trial:
         learned_N = np.zeros(len(fold_N))
         for fold in np.unique(fold_N):
             held = fold_N == fold
-            learned_N[held] = self.model(~held).gain(self.feature_NF[held])
+            learned_N[held] = self.model(other_folds(held)).gain(self.feature_NF[held])
         return learned_N
 
     def model(self, rows: BoolArray | slice = slice(None)) -> GainModel:
@@ -270,8 +271,7 @@ def _cross_fitted_choice(judged: list[_Judged], fold_N: IntArray, budget: Budget
     correct_N = np.zeros(len(fold_N), dtype=bool)
     for fold in np.unique(fold_N):
         held = fold_N == fold
-        rest = ~held if (~held).any() else held
-        correct_N[held] = _best(judged, budget, rest).correct_N[held]
+        correct_N[held] = _best(judged, budget, other_folds(held)).correct_N[held]
     return correct_N
 
 
@@ -300,8 +300,7 @@ def _try_all(
     row_N = []
     for fold in np.unique(fold_N):
         held = fold_N == fold
-        rest = ~held if (~held).any() else held
-        rules = _fit_rules(combinations, outputs.take(rest), partition)
+        rules = _fit_rules(combinations, outputs.take(other_folds(held)), partition)
         for row_R in _chunks(np.flatnonzero(held)):
             row_N.append(row_R)
             for combination, trial in _answer(rules, outputs.take(row_R), partition).items():
