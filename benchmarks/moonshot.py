@@ -121,7 +121,7 @@ def by_rule(test: Outputs, partition: Any, rule: Any) -> tuple[np.ndarray, float
     routing = Routing.of(test, partition, rule)
     routed_N = routing.score_N >= rule.gate.threshold
     passes = 1 + float((routing.extra_N * routed_N).mean())
-    return np.where(routed_N[:, None], routing.routed_proba_NC, routing.base_proba_NC), passes
+    return routing.proba_NC(rule), passes
 
 
 def within(limit: float | None) -> str:

@@ -42,7 +42,7 @@ def figures(validation: Outputs, test: Outputs, partition: Partition, request: R
     rule = tune(validation, partition, request, seed).rule
     routing = Routing.of(test, partition, rule)
     routed_N = routing.score_N >= rule.gate.threshold
-    ours = score(np.where(routed_N[:, None], routing.routed_proba_NC, routing.base_proba_NC), test.label_N)
+    ours = score(routing.proba_NC(rule), test.label_N)
     heat = temperature(validation.base_NC, validation.label_N)
     base = score(softmax(test.base_NC / heat, axis=1), test.label_N)
     passes = 1 + float((routing.extra_N * routed_N).mean())

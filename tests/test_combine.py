@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -92,6 +93,18 @@ def test_mixtures_agree_with_their_formulas_in_the_most_likely_clusters(case, mi
             }[mixture]
             expected[classes] = mass * mixed / mixed.sum()
         np.testing.assert_allclose(proba_NC[row], expected, rtol=1e-7, atol=1e-12)
+
+
+@given(cases(), combiners(), st.floats(0.2, 5))
+def test_a_temperature_is_a_power_of_the_rows_that_ask(case, combiner, temperature) -> None:
+    answer, packed_NM, routed_N = case
+    asked_NS = combiner.asked(answer, routed_N)
+    plain_NC = combine(combiner, answer, packed_NM, asked_NS)
+    tempered_NC = combine(replace(combiner, temperature=temperature), answer, packed_NM, asked_NS)
+    power_NC = plain_NC ** (1 / temperature)
+    asks_N = asked_NS.any(axis=1)
+    np.testing.assert_allclose(tempered_NC[asks_N], (power_NC / power_NC.sum(axis=1, keepdims=True))[asks_N], rtol=1e-6)
+    np.testing.assert_array_equal(tempered_NC[~asks_N], plain_NC[~asks_N])
 
 
 @given(cases(covers()), st.integers(1, 3))
@@ -218,6 +231,8 @@ def test_what_does_not_fit_is_refused() -> None:
         ({"weight_S": (1.2,)}, "from 0 to 1"),
         ({"weight_S": ()}, "from 0 to 1"),
         ({"top": 0}, "at least one cluster"),
+        ({"temperature": 0.0}, "positive and finite; got 0.0"),
+        ({"temperature": np.nan}, "positive and finite; got nan"),
         ({"mixture": "harmonic"}, "one of geometric, arithmetic, product"),
     ],
 )

@@ -221,6 +221,7 @@ def test_the_rule_is_told_with_the_table_that_it_was_chosen_from():
         threshold=0.2,
         weights=(0.65, 0.0, 0.65),
         top=2,
+        temperature=0.96,
         base_temperature=0.83,
         specialist_temperatures=(0.7, 1.0, 1.5),
         note="Chosen <for> a reason.",
@@ -230,7 +231,10 @@ def test_the_rule_is_told_with_the_table_that_it_was_chosen_from():
     assert "contested" in page.text
     assert "The specialists of the 2 most likely clusters are asked" in page.text
     assert "Weight of a specialist's word: 0.0, 0.65." in page.text
-    assert "divided by 0.83, those of the specialists by 0.70 to 1.50" in page.text
+    assert (
+        "divided by 0.83, those of the specialists by 0.70 to 1.50, and the logarithms of what comes of them by 0.96"
+        in page.text
+    )
     assert "In 1 of 3 clusters the specialist was no better than the restricted base on validation" in page.text
     assert "Chosen <for> a reason." in page.text
     assert re.search(r"blend 0\s*margin\s*70\.", page.text)

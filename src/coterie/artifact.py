@@ -207,7 +207,7 @@ def rule_of(manifest: Manifest) -> Rule:
     model = None if record.gain is None else GainModel(**record.gain.model_dump())
     return Rule(
         Gate(np.inf if record.threshold is None else record.threshold, record.score, model),
-        Combiner.named(record.combiner, record.weights, record.top),
+        Combiner.named(record.combiner, record.weights, record.top, record.temperature),
         Temperatures(record.base_temperature, record.specialist_temperatures),
     )
 
@@ -221,6 +221,7 @@ def record_of(tuning: Tuning) -> GateRecord:
         threshold=rule.gate.threshold if np.isfinite(rule.gate.threshold) else None,
         weights=rule.combiner.weight_S,
         top=rule.combiner.top,
+        temperature=rule.combiner.temperature,
         base_temperature=rule.temperatures.base,
         specialist_temperatures=rule.temperatures.specialist_S,
         gain=None if model is None else GainRecord(**vars(model)),

@@ -36,16 +36,19 @@ class Combiner:
     p^(1-w) q^w, ``arithmetic`` (1-w) p + w q, ``product`` p q^w, each normalised; 0 is the base in all three.
     ``weight_S``: w of each cluster, or one for all. ``top``: how many clusters are asked, the most likely first; of
     several partitions side by side, of each. ``keeps_rest``: classes that are in no asked cluster keep the base's
-    values; otherwise they get 0, and the asked clusters share their mass.
+    values; otherwise they get 0, and the asked clusters share their mass. ``temperature``: what the logarithms of the
+    result are divided by, as a mixture of calibrated answers is not calibrated (of arithmetic ones: Ranjan and Gneiting
+    2010, "Combining probability forecasts").
 
     Raises:
-        InputError: a weight outside 0 to 1, fewer than one cluster, or an unknown mixture.
+        InputError: a weight outside 0 to 1, fewer than one cluster, an unknown mixture, or no temperature.
     """
 
     mixture: Mixture = "geometric"
     weight_S: tuple[float, ...] = (1.0,)
     top: int = 1
     keeps_rest: bool = True
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.mixture not in get_args(Mixture):
@@ -54,14 +57,18 @@ class Combiner:
             raise InputError(f"weights on the specialists must be from 0 to 1; got {self.weight_S}")
         if self.top < 1:
             raise InputError(f"at least one cluster must be asked; got top = {self.top}")
+        if not 0 < self.temperature < np.inf:
+            raise InputError(f"a combiner's temperature must be positive and finite; got {self.temperature}")
 
     @classmethod
-    def named(cls, name: CombinerName, weight_S: tuple[float, ...] = (1.0,), top: int = 1) -> Self:
+    def named(
+        cls, name: CombinerName, weight_S: tuple[float, ...] = (1.0,), top: int = 1, temperature: float = 1.0
+    ) -> Self:
         """``hard`` (the paper's) and ``compose`` give specialists all the weight, or none; ``blend`` is the geometric
         mixture, ``average`` the arithmetic one, ``product`` the product.
         """
         mixtures: dict[CombinerName, Mixture] = {"average": "arithmetic", "product": "product"}
-        return cls(mixtures.get(name, "geometric"), weight_S, top, keeps_rest=name != "hard")
+        return cls(mixtures.get(name, "geometric"), weight_S, top, name != "hard", temperature)
 
     @property
     def name(self) -> CombinerName:
@@ -91,6 +98,11 @@ class Combiner:
         """
         asked_NS = answer.most_likely(self.top) & routed_N[:, None]
         return asked_NS & self.needs_specialist(answer.partition) if self.keeps_rest else asked_NS
+
+
+def safe_log(proba_NC: FloatArray) -> FloatArray:
+    """The logarithm, finite: 0 counts as the least positive number, next to nothing after a softmax."""
+    return np.log(np.maximum(proba_NC, np.finfo(proba_NC.dtype).tiny))
 
 
 def route(base_proba_NC: FloatArray, partition: Partition) -> IntArray:
@@ -211,6 +223,8 @@ def _combine_rows(
             before = np.where(times_RC[block] > 1, log_RC[block], value)
             value = before + (value - before) / times_RC[block]
         log_RC[block] = value
+    if combiner.temperature != 1:
+        log_RC = log_softmax(log_RC / log_RC.dtype.type(combiner.temperature), axis=1)
     proba_RC = np.exp(log_RC, out=log_RC)
     proba_RC /= proba_RC.sum(axis=1, keepdims=True)
     return proba_RC

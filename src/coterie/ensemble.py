@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from coterie.combine import safe_log
 from coterie.config import HardwareSettings
 from coterie.errors import InputError
 from coterie.evaluation import Outputs
@@ -132,7 +133,7 @@ class SpecialistEnsemble(nn.Module):
         inputs = inputs.to(self.fabric.device)
         decision = self._decide(*self.panel.consult_inputs(inputs))
         base_NC = self.rule.base_logits(decision.base_logits_NC)
-        values = np.where(decision.routed_N[:, None], _log(decision.proba_NC), base_NC)
+        values = np.where(decision.routed_N[:, None], safe_log(decision.proba_NC), base_NC)
         return torch.from_numpy(values).to(inputs.device)
 
     def decide(self, raw: Any) -> Decision:
@@ -214,8 +215,3 @@ class SpecialistEnsemble(nn.Module):
     def _top(self, proba: FloatArray, classes: IntArray, top: int) -> tuple[tuple[str, float], ...]:
         order = np.argsort(-proba, kind="stable")[:top]
         return tuple((self.labels.names[classes[i]], float(proba[i])) for i in order)
-
-
-def _log(proba_NC: FloatArray) -> FloatArray:
-    # The least positive number for 0: next to nothing after a softmax, and a loss on it stays finite.
-    return np.log(np.maximum(proba_NC, np.finfo(proba_NC.dtype).tiny))

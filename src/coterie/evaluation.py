@@ -87,13 +87,17 @@ class Routing:
         base_N = self.base_proba_NC.argmax(axis=1)
         return base_N, np.where(self.score_N >= rule.gate.threshold, self.routed_proba_NC.argmax(axis=1), base_N)
 
+    def proba_NC(self, rule: Rule) -> FloatArray:
+        """The ensemble's probabilities, of shape (N, C)."""
+        return np.where((self.score_N >= rule.gate.threshold)[:, None], self.routed_proba_NC, self.base_proba_NC)
+
 
 def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: IntArray | None = None) -> Report:
     """Everything that the report tells of a data split; ``train_count_C``: training samples of each class, if known."""
     routing = Routing.of(outputs, partition, rule)
     label_N = outputs.label_N
     routed_N = routing.score_N >= rule.gate.threshold
-    proba_NC = np.where(routed_N[:, None], routing.routed_proba_NC, routing.base_proba_NC)
+    proba_NC = routing.proba_NC(rule)
     base_N = in_top_k(routing.base_proba_NC, label_N, 1)
     ensemble_N = in_top_k(proba_NC, label_N, 1)
     low, high = gain_interval(base_N, ensemble_N)

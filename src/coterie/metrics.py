@@ -52,12 +52,20 @@ def score(proba_NC: FloatArray, label_N: IntArray) -> Scores:
     return Scores(
         top1=float(right_N.mean()),
         top3=float(in_top_k(proba_NC, label_N, 3).mean()),
-        # As scikit-learn does for float32: a true class that was given no chance at all costs 16 nats, not infinity.
-        nll=float(-np.log(np.maximum(true_N, np.finfo(np.float32).eps)).mean()),
+        nll=float(log_loss(proba_NC, label_N).mean()),
         ece=calibration_error(confidence_N, right_N),
         brier=float((np.einsum("nc,nc->n", proba_NC, proba_NC, dtype=np.float64) - 2 * true_N + 1).mean()),
         aurc=risk_coverage_area(confidence_N, right_N),
     )
+
+
+def log_loss(proba_NC: FloatArray, label_N: IntArray) -> FloatArray:
+    """Of each sample, in nats. As scikit-learn does for float32: a true class that was given no chance at all costs 16
+    nats, not infinity.
+    """
+    true_N = np.take_along_axis(proba_NC, label_N[:, None], axis=1)[:, 0].astype(np.float64)
+    loss_N: FloatArray = -np.log(np.maximum(true_N, np.finfo(np.float32).eps))
+    return loss_N
 
 
 def calibration_error(confidence_N: FloatArray, right_N: BoolArray, bins: int = 15) -> float:

@@ -151,6 +151,7 @@ class GateRecord(_Frozen):
     threshold: float | None
     weights: tuple[float, ...] = (1.0,)
     top: int = 1
+    temperature: float = 1.0
     base_temperature: float = 1.0
     specialist_temperatures: tuple[float, ...] = (1.0,)
     gain: GainRecord | None = None

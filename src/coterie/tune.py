@@ -13,8 +13,8 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.calibration import Temperatures, fit_temperatures
-from coterie.combine import BaseAnswer, Combiner, Mixture
+from coterie.calibration import Temperatures, fit_temperatures, temperature
+from coterie.combine import BaseAnswer, Combiner, Mixture, safe_log
 from coterie.config import CombinerName, GateSettings, ScoreName
 from coterie.errors import InputError
 from coterie.evaluation import Outputs
@@ -30,6 +30,7 @@ from coterie.gate import (
     risk_bound,
     sweep_thresholds,
 )
+from coterie.metrics import log_loss
 from coterie.partition import Partition
 from coterie.rule import Question, Rule
 
@@ -51,6 +52,8 @@ FIT_SAMPLES = 10_000
 SHRINKAGE_SAMPLES = 1_000
 # The choice stands where it beats the paper's rule by so many standard errors: chance alone does it once in ten times.
 ERRORS_TO_STAND = 1.28
+# Or where it is, by so many errors, less than this share of samples behind it, and its probabilities are better.
+AS_GOOD = 0.005
 # Rows that are worked on at a time, so that memory does not grow with the samples.
 CHUNK = 8192
 
@@ -145,9 +148,10 @@ def tune(outputs: Outputs, partition: Partition, request: Request, seed: int = 0
     """Choose combiner, weights, temperatures, gate and threshold from logits on validation samples.
 
     The most accurate candidate within the budget is taken, by cross-fitting; without a limit to the cost, the cheapest
-    that is less than a standard error below the best; where a risk is to be bounded, the cheapest that bounds it. Where
-    the paper's rule is among them and validation cannot tell the choice from it (the choice itself being cross-fitted,
-    and chance giving as much more than once in ten times), the paper's rule stands.
+    that is less than a standard error below the best; where a risk is to be bounded, the cheapest that bounds it. One
+    whose log loss is above the base's gives way to one that is not and is less than a standard error less accurate.
+    Where the paper's rule is among them and validation is too small to tell the choice from it (the choice itself being
+    cross-fitted), the paper's rule stands.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
@@ -161,11 +165,13 @@ def tune(outputs: Outputs, partition: Partition, request: Request, seed: int = 0
     fold_N = make_folds(len(outputs.label_N), seed)
     combinations = request.combinations(partition)
     trials = _try_all(combinations, outputs, partition, fold_N)
+    # The paper's rule knows no temperature; of the others, all have the same for the base.
+    base_loss_N = min((trial.base_loss_N for trial in trials.values()), key=lambda loss_N: float(loss_N.mean()))
     judged = [
         one
         for combination in combinations
         for score in request.scores
-        if (one := _Judged.of(combination, score, trials[combination], request.budget, fold_N)) is not None
+        if (one := _Judged.of(combination, score, trials[combination], base_loss_N, request.budget, fold_N))
     ]
     if not judged:
         error = min(1 - float(trial.routed_correct_N.mean()) for trial in trials.values())
@@ -181,19 +187,21 @@ def tune(outputs: Outputs, partition: Partition, request: Request, seed: int = 0
     rule = _fit_rules([chosen.row.combination], outputs, partition)[chosen.row.combination]
     trial = trials[chosen.row.combination]
     model = trial.model() if chosen.row.score == "learned" else None
-    rule = replace(rule, gate=Gate(chosen.threshold, chosen.row.score, model))
+    rule = _calibrate(replace(rule, gate=Gate(chosen.threshold, chosen.row.score, model)), outputs, partition)
     rows = tuple(one.row for one in sorted(judged, key=lambda one: -one.row.accuracy))
     return Tuning(rule, chosen.row, rows, float(correct_N.mean()), note, request.budget)
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """A combination on samples that took no part in fitting it: whether base and ensemble are right, what routing
-    costs, and what a gate may know.
+    """A combination on samples that took no part in fitting it: whether base and ensemble are right, their log loss,
+    what routing costs, and what a gate may know.
     """
 
     base_correct_N: BoolArray
+    base_loss_N: FloatArray
     routed_correct_N: BoolArray
+    routed_loss_N: FloatArray
     extra_N: FloatArray
     feature_NF: FloatArray
 
@@ -214,15 +222,24 @@ class _Trial:
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """A candidate's row of the table, its threshold, and who is right when each fold is judged by the others."""
+    """A candidate's row of the table, its threshold, and, when each fold is judged by the others, who is right, and how
+    much the log loss is above that of the calibrated base.
+    """
 
     row: Candidate
     threshold: float
     correct_N: BoolArray
+    added_loss_N: FloatArray
 
     @classmethod
     def of(
-        cls, combination: Combination, score: ScoreName, trial: _Trial, budget: Budget, fold_N: IntArray
+        cls,
+        combination: Combination,
+        score: ScoreName,
+        trial: _Trial,
+        base_loss_N: FloatArray,
+        budget: Budget,
+        fold_N: IntArray,
     ) -> _Judged | None:
         """None where no threshold meets the budget."""
         score_N = trial.scores(score, fold_N)
@@ -246,24 +263,33 @@ class _Judged:
             passes=1 + float((trial.extra_N * routed_N).mean()),
             routed=float(routed_N.mean()),
         )
-        return cls(row, threshold, correct_N)
+        loss_N = np.where(routed_N, trial.routed_loss_N, trial.base_loss_N)
+        return cls(row, threshold, correct_N, loss_N - base_loss_N)
 
 
 def _best(judged: list[_Judged], budget: Budget, rows: BoolArray | slice = slice(None)) -> _Judged:
     """The most accurate by some of the samples. Without a limit to the cost, the cheapest of those that are less than a
-    standard error of the paired difference away from it (the rule of Breiman et al. 1984). Of equals, the first.
+    standard error of the paired difference away from it (the rule of Breiman et al. 1984). In both cases one whose log
+    loss is not above the base's, if one is as close. Of equals, the first.
     """
     if budget.risk is not None:  # all of them bound it
         return min(judged, key=lambda one: one.row.passes)
     most = max(judged, key=lambda one: float(one.correct_N[rows].mean()))
-    if budget.passes is not None or budget.routed is not None:
-        return most
     close = []
     for one in judged:
-        lost_N = most.correct_N[rows].astype(np.float64) - one.correct_N[rows]
-        if lost_N.mean() <= lost_N.std() / np.sqrt(len(lost_N)):
+        lost, error = _paired(most.correct_N[rows], one.correct_N[rows])
+        if lost <= error:
             close.append(one)
+    close = [one for one in close if one.added_loss_N[rows].mean() <= 0] or close
+    if budget.passes is not None or budget.routed is not None:
+        return max(close, key=lambda one: float(one.correct_N[rows].mean()))
     return min(close, key=lambda one: (one.row.passes, -one.row.accuracy))
+
+
+def _paired(first_N: BoolArray, second_N: BoolArray) -> tuple[float, float]:
+    """Mean and standard error of the difference on the same samples."""
+    difference_N = first_N.astype(np.float64) - second_N
+    return float(difference_N.mean()), float(difference_N.std() / np.sqrt(len(difference_N)))
 
 
 def _cross_fitted_choice(judged: list[_Judged], fold_N: IntArray, budget: Budget) -> BoolArray:
@@ -282,13 +308,19 @@ def _settle(best: _Judged, judged: list[_Judged], procedure_N: BoolArray, budget
         return best, ""
     if best is paper:
         return best, "The paper's rule is the best of the candidates."
-    difference_N = procedure_N.astype(np.float64) - paper.correct_N
-    difference, error = float(difference_N.mean()), float(difference_N.std() / np.sqrt(len(difference_N)))
+    difference, error = _paired(procedure_N, paper.correct_N)
     seen = (
         f"{100 * difference:+.2f} points (standard error {100 * error:.2f}) on {len(procedure_N):,} validation samples"
     )
     if difference > ERRORS_TO_STAND * error:
         return best, f"Against the paper's rule, the choice among the candidates is cross-fitted at {seen}."
+    # Samples see nothing smaller than one of them. Where they see too little, a lead by chance is none.
+    behind = ERRORS_TO_STAND * max(error, 1 / len(procedure_N)) - min(difference, 0)
+    if behind < AS_GOOD and best.added_loss_N.mean() < paper.added_loss_N.mean():
+        return best, (
+            f"The choice among the candidates is as accurate as the paper's rule to half a point, and its "
+            f"probabilities are better. Cross-fitted, its lead is {seen}."
+        )
     return paper, f"The choice among the candidates is noise, so the paper's rule stands: {seen}."
 
 
@@ -320,27 +352,30 @@ def _join(trials: list[_Trial], order_N: IntArray) -> _Trial:
 
 def _answer(rules: Mapping[Combination, Rule], outputs: Outputs, partition: Partition) -> dict[Combination, _Trial]:
     """All rules on some samples. What follows from the base alone is worked out once for each temperature."""
-    seen: dict[float, tuple[BaseAnswer, BoolArray, FloatArray]] = {}
-    trials = {}
+    seen: dict[float, tuple[BaseAnswer, BoolArray, FloatArray, FloatArray]] = {}
+    label_N, trials = outputs.label_N, {}
     for combination, rule in rules.items():
         if rule.temperatures.base not in seen:
             answer = rule.ask(outputs.base_NC, partition).answer
-            seen[rule.temperatures.base] = answer, answer.proba_NC.argmax(axis=1) == outputs.label_N, features(answer)
-        answer, base_correct_N, feature_NF = seen[rule.temperatures.base]
+            seen[rule.temperatures.base] = answer, *_judge(answer.proba_NC, label_N), features(answer)
+        answer, base_correct_N, base_loss_N, feature_NF = seen[rule.temperatures.base]
         question = Question(rule, answer)
-        asked_NS = question.asked(np.ones(len(outputs.label_N), dtype=bool))
-        routed_correct_N = question.combine(outputs.packed_NM, asked_NS).argmax(axis=1) == outputs.label_N
+        asked_NS = question.asked(np.ones(len(label_N), dtype=bool))
+        proba_NC = question.combine(outputs.packed_NM, asked_NS)
         extra_N = outputs.pass_cost * question.extra_passes(asked_NS)
-        trials[combination] = _Trial(base_correct_N, routed_correct_N, extra_N, feature_NF)
+        trials[combination] = _Trial(base_correct_N, base_loss_N, *_judge(proba_NC, label_N), extra_N, feature_NF)
     return trials
+
+
+def _judge(proba_NC: FloatArray, label_N: IntArray) -> tuple[BoolArray, FloatArray]:
+    return proba_NC.argmax(axis=1) == label_N, log_loss(proba_NC, label_N)
 
 
 def _fit_rules(combinations: Sequence[Combination], outputs: Outputs, partition: Partition) -> dict[Combination, Rule]:
     """Temperatures and weights from labelled samples; gates that route all. The paper's rule takes logits as they are,
     and trusts every specialist.
     """
-    n = len(outputs.label_N)
-    some = outputs if n <= FIT_SAMPLES else outputs.take(np.random.default_rng(0).permutation(n)[:FIT_SAMPLES])
+    some = _enough(outputs)
     temperatures = fit_temperatures(some.base_NC, some.packed_NM, some.label_N, partition)
     curves: dict[Mixture, _WeightCurve] = {}
     rules = {}
@@ -354,6 +389,26 @@ def _fit_rules(combinations: Sequence[Combination], outputs: Outputs, partition:
         weight_S = curves[plain.mixture].choose(combination)
         rules[combination] = Rule(Gate(-np.inf), replace(plain, weight_S=weight_S), temperatures)
     return rules
+
+
+def _enough(outputs: Outputs) -> Outputs:
+    n = len(outputs.label_N)
+    return outputs if n <= FIT_SAMPLES else outputs.take(np.random.default_rng(0).permutation(n)[:FIT_SAMPLES])
+
+
+def _calibrate(rule: Rule, outputs: Outputs, partition: Partition) -> Rule:
+    """With the combiner's temperature under which labels of the samples that ask somebody are most likely. The paper's
+    combiner knows none.
+    """
+    if not rule.combiner.keeps_rest:
+        return rule
+    some = _enough(outputs)
+    question = rule.ask(some.base_NC, partition)
+    asked_NS = question.asked(question.routed_N)
+    row_R = np.flatnonzero(asked_NS.any(axis=1))
+    log_RC = safe_log(question.combine(some.packed_NM, asked_NS)[row_R])
+    combiner = replace(rule.combiner, temperature=temperature(log_RC, some.label_N[row_R]))
+    return replace(rule, combiner=combiner)
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,8 @@ def _describe(tuning: Tuning, partition: Partition) -> str:
     rule = tuning.rule
     threshold = f"at {rule.gate.threshold:.4g} and above" if np.isfinite(rule.gate.threshold) else "never"
     lines = [f"routed {threshold} ({rule.gate.score}); weights {_spread(rule.combiner.weight_S)}; temperatures "]
-    lines[0] += f"{rule.temperatures.base:.2f} (base), {_spread(rule.temperatures.specialist_S)} (specialists)"
+    lines[0] += f"{rule.temperatures.base:.2f} (base), {_spread(rule.temperatures.specialist_S)} (specialists), "
+    lines[0] += f"{rule.combiner.temperature:.2f} (their mixture)"
     fallen_back = rule.fallen_back(partition)
     if fallen_back:
         clusters = ", ".join(map(str, fallen_back))
