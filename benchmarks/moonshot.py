@@ -4,8 +4,9 @@ what else there is.
 Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
 Partitions into 9, 3 and 1 clusters lie side by side; each specialist is the last stage alone, on the base's trunk. The
 bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS. Trained
-in OUT, which resumes, are the tails for the first TAILS of them, the snapshots for the first SNAPSHOTS, and a base of
-twice as many epochs, with tails of its own, for the first LONG. Rules are chosen on validation.
+in OUT, which resumes, are the tails for the first TAILS of them, the snapshots for the first SNAPSHOTS, and, for the
+first LONG, a base of twice as many epochs, with tails of as many epochs as before and of twice as many. Rules are
+chosen on validation.
 """
 
 import sys
@@ -47,6 +48,7 @@ LONGER = 2  # times the base's epochs
 SNAPSHOTS = "mean of snapshots' probabilities"
 LONG_BASE = "base trained twice as long"
 LONG_TAILS = f"{LONG_BASE}, {TAILS_OF}"
+LONGER_TAILS = f"{LONG_BASE}, {TAILS_OF} trained twice as long too"
 LONG_ENSEMBLE = "deep ensemble of 2 bases trained twice as long"
 
 
@@ -55,11 +57,12 @@ class Seed:
 
     tails: Run | None = None
     snapshots: Run | None = None
-    long: Run | None = None
+    long: dict[str, tuple[Run, float]]  # runs on the long base by their tails, and their training
 
     def __init__(self, study: Path, seed: int) -> None:
         self.seed = seed
         self.whole = Run.open_complete(study / f"seed-{seed}" / "9-clusters")
+        self.long = {}
 
     def settings(self) -> FitSettings:
         """For tails of several partitions."""
@@ -82,12 +85,15 @@ class Seed:
         self.snapshots = Run.open_complete(place)
 
     def train_long(self, out: Path, splits: Splits) -> None:
-        """A base of more epochs, and its tails."""
-        settings = self.settings()
-        longer = settings.base.model_copy(update={"epochs": LONGER * settings.base.epochs})
-        coterie.fit(settings.model_copy(update={"base": longer}), out / f"long-{self.seed}", splits=splits)
-        self.long = Run.open_complete(out / f"long-{self.seed}")
-        self.long_price = Price.of(self.long, splits)
+        """A base of more epochs, and its tails, of as many epochs as on the short one and of more."""
+        plain, base_run = self.settings(), None
+        settings = plain.model_copy(update={"base": _longer(plain.base)})
+        longer = settings.model_copy(update={"specialist": _longer(plain.specialist)})
+        for title, asked, name in ((LONG_TAILS, settings, ""), (LONGER_TAILS, longer, "-longer-tails")):
+            place = out / f"long-{self.seed}{name}"
+            coterie.fit(asked, place, splits=splits, base_run=base_run)
+            base_run, run = out / f"long-{self.seed}", Run.open_complete(place)
+            self.long[title] = run, LONGER * Price.of(run, splits).training
 
     def base(self, flip: bool) -> np.ndarray:
         """Probabilities on test."""
@@ -101,6 +107,10 @@ class Seed:
     def averaged(self, split: str) -> Outputs:
         """The mean of weights in the base's place, before whole specialists."""
         return replace(artifact.read_outputs(self.whole, split), base_NC=self.control(WEIGHT_AVERAGE, "logits", split))
+
+
+def _longer(settings: Any) -> Any:
+    return settings.model_copy(update={"epochs": LONGER * settings.epochs})
 
 
 @cache
@@ -165,15 +175,16 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
         arrays = own.snapshots.read_arrays("logits/test.safetensors")
         n_snapshots = len(own.snapshots.read_json("history.json"))
         add(SNAPSHOTS, softmax(arrays["cycles"], axis=1), COPY_EPOCHS, n_snapshots)
-    if own.long is not None:
-        longs = [seed.long for seed in with_others([seed for seed in seeds if seed.long is not None]) if seed.long]
-        bases = [softmax(artifact.read_outputs(run, "test").base_NC, axis=1) for run in longs]
+    if own.long:
+        longs = with_others([seed for seed in seeds if seed.long])
+        bases = [softmax(artifact.read_outputs(seed.long[LONG_TAILS][0], "test").base_NC, axis=1) for seed in longs]
         add(LONG_BASE, bases[0], LONGER, 1)
         if len(bases) > 1:
             add(LONG_ENSEMBLE, np.mean(bases[:2], axis=0), 2 * LONGER, 2)
-        for limit in LIMITS:
-            proba_NC, passes = routed(own.long.path, limit, False)
-            add(f"{LONG_TAILS}{within(limit)}", proba_NC, LONGER * own.long_price.training, passes)
+        for title, (run, training) in own.long.items():
+            for limit in LIMITS:
+                proba_NC, passes = routed(run.path, limit, False)
+                add(f"{title}{within(limit)}", proba_NC, training, passes)
     copy = softmax(own.control(ALL_CLASSES, "packed_NM"), axis=1)
     add("base and all-class copy", (own.base(False) + copy) / 2, COPY_EPOCHS, 2)
     if own.tails is not None:
@@ -274,10 +285,12 @@ LEADS = (
     (TAILS_OF + FLIPS, "deep ensemble of 2" + FLIPS),
     (f"two bases, each with {TAILS_OF}", "deep ensemble of 4"),
     (f"{TAILS_OF}, at most 2 passes", SNAPSHOTS),
-    (LONG_TAILS, LONG_BASE),
-    (LONG_TAILS, LONG_ENSEMBLE),
-    (LONG_TAILS, "deep ensemble of 2"),
-    (f"two bases, each with {TAILS_OF}", LONG_TAILS),
+    *(
+        (ahead, behind)
+        for ahead in (LONG_TAILS, LONGER_TAILS, f"{LONGER_TAILS}, at most 2 passes")
+        for behind in (LONG_BASE, LONG_ENSEMBLE, "deep ensemble of 2")
+    ),
+    (f"two bases, each with {TAILS_OF}", LONGER_TAILS),
 )
 
 

@@ -44,6 +44,8 @@ def test_one_number_of_clusters_may_be_given_plainly() -> None:
         ({"speed": 9}, "unknown setting 'speed'; allowed here: data, backbone, weights"),
         ({"base": {"epoch": 9}}, r"in base: unknown setting 'epoch'; allowed here: epochs, batch_size"),
         ({"partition": {"clusters": [0]}}, "at least 1"),
+        ({"base": {"average_decay": 1}}, "in base: average_decay = 1: Input should be less than 1"),
+        ({"specialist": {"average_decay": 0.9, "patience": 2}}, "in specialist: patience = 2: .*one or the other"),
         ({"specialist": {"bits": 1}}, "in specialist: bits = 1: must be from 1.5 to 8, or 32"),
         *(
             (

@@ -164,10 +164,11 @@ class Cutting(Watch):
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9])
 @pytest.mark.parametrize(("after", "unit"), [(1, "step"), (6, "step"), (8, "step"), (18, "step"), (1, "epoch")])
-def test_a_training_cut_at_any_step_ends_with_the_same_bits_dropout_included(after: int, unit: str) -> None:
+def test_a_training_cut_at_any_step_ends_with_the_same_bits_dropout_included(after: int, unit: str, decay) -> None:
     networks = [small_network().append(nn.Dropout(0.3)) for _ in range(2)]
-    settings, histories = TrainingSettings(epochs=3), []
+    settings, histories = TrainingSettings(epochs=3, average_decay=decay), []
     histories.append(train(make_fabric(CPU), networks[0], batches(), settings, Progress()))
     watch, recorder = Cutting(after, unit), Progress()
     with pytest.raises(KeyboardInterrupt):

@@ -191,6 +191,13 @@ class TrainingSettings(Settings):
     warmup_share: float = Field(0.2, ge=0, lt=1, description="share of the steps in which one-cycle rises")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread over all classes")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
+    average_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="the result is a running average of the weights, of which each step keeps this share, such as "
+        "0.99; 0: the last weights",
+    )
 
 
 # Of a kept difference: as it is; and otherwise from this many to that many, on average.
@@ -224,6 +231,13 @@ class SpecialistSettings(TrainingSettings):
         description="epochs without a lower loss on the cluster's validation samples after which a specialist stops, "
         "with the weights of the best epoch; all epochs if left out. The learning rate falls as over all epochs",
     )
+
+    @field_validator("patience")
+    @classmethod
+    def _one_result(cls, patience: int | None, info: ValidationInfo) -> int | None:
+        if patience is not None and info.data.get("average_decay"):
+            raise ValueError("the weights of the best epoch, or their average (average_decay): one or the other")
+        return patience
 
     @field_validator("bits")
     @classmethod

@@ -635,11 +635,13 @@ def disk_bound(settings: FitSettings, splits: Splits, base: nn.Module) -> int:
     n_classes = len(splits.labels)
     numbers = numbers_of_clusters(settings, splits.labels)
     weights = sum(value.numel() * value.element_size() for value in base.state_dict().values())
-    best = int(settings.specialist.patience is not None)  # the weights of a training's best epoch
-    moments = max(2 if training.optimizer == "adamw" else 1 for training in (settings.base, settings.specialist))
+    trainings = (settings.base, settings.specialist)
+    # The weights of a training's best epoch, or their average.
+    more = int(settings.specialist.patience is not None or any(training.average_decay for training in trainings))
+    moments = max(2 if training.optimizer == "adamw" else 1 for training in trainings)
     logits = 4 * (len(splits.validation) + len(splits.test)) * n_classes * (1 + len(numbers))
     logits = round(logits * (1 + settings.partition.overlap))
-    return weights * (1 + sum(numbers) + 2 * (1 + moments + best)) + 2 * logits + OTHER_BYTES
+    return weights * (1 + sum(numbers) + 2 * (1 + moments + more)) + 2 * logits + OTHER_BYTES
 
 
 def _partitions(job: Job, base: nn.Module, head: Head, base_validation_NC: FloatArray) -> list[Partition]:

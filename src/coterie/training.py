@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from coterie.averaging import RunningAverage
 from coterie.backbones import Head, head_inputs
 from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.backbones.probe import evaluating
@@ -156,14 +157,17 @@ def train(
     plain_optimizer = make_optimizer(network, settings)
     model, optimizer = fabric.setup(runner, plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
+    average = RunningAverage(network, settings.average_decay)
     state = watch.load()
     history, steps_K2 = ([], NO_STEPS) if state is None else restore(state, network, plain_optimizer, schedule)
     if state is not None:
         stopping.restore(state)
+        average.restore(state)
     meter = _Meter(progress, batches, len(history), steps_K2)
 
     def captured() -> State:
-        return {**capture(network, plain_optimizer, schedule, history, meter.steps_K2()), **stopping.state()}
+        plain = capture(network, plain_optimizer, schedule, history, meter.steps_K2())
+        return {**plain, **stopping.state(), **average.state()}
 
     with together(fabric), torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         for epoch in range(len(history), settings.epochs):
@@ -174,11 +178,13 @@ def train(
                 torch.manual_seed(batches.seed * SEED_STRIDE + meter.step + fabric.global_rank * RANK_STRIDE)
                 meter.add(fabric, *training_step(fabric, model, optimizer, settings, inputs, labels))
                 schedule.step()
+                average.step(network)
                 watch.step(captured)
             history.append(meter.close())
             stopping.epoch(network)
             watch.epoch(history, captured)
     stopping.finish(network)
+    average.finish(network)
     network.eval()
     return tuple(EpochRecord(loss, accuracy) for loss, accuracy in history)
 

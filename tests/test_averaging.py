@@ -1,0 +1,52 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from coterie.averaging import RunningAverage
+
+
+def network_with(value: float) -> nn.Module:
+    network = nn.BatchNorm1d(2)
+    put(network, value)
+    return network
+
+
+def put(network: nn.Module, value: float) -> None:
+    nn.init.constant_(network.weight, value)
+    nn.init.constant_(network.running_mean, 10 * value)
+
+
+def result(average: RunningAverage) -> np.ndarray:
+    network = network_with(-1)
+    average.finish(network)
+    return torch.cat([network.weight, network.running_mean]).detach().numpy()
+
+
+@given(st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=8), st.floats(0.1, 0.99), st.data())
+def test_older_weights_count_less_by_the_decay_running_statistics_too_also_when_cut(values, decay, data) -> None:
+    # Written out: the first step's weights, then each step moves by 1 - decay towards its own.
+    expected = values[0]
+    for value in values[1:]:
+        expected = decay * expected + (1 - decay) * value
+    cut, network = data.draw(st.integers(0, len(values))), network_with(0)
+    first, second = RunningAverage(network, decay), RunningAverage(network_with(7), decay)
+    for step, value in enumerate(values):
+        if step == cut:
+            second.restore(first.state())
+            first = second
+        put(network, value)
+        first.step(network)
+    np.testing.assert_allclose(result(first), np.repeat([expected, 10 * expected], 2), rtol=1e-4, atol=1e-4)
+
+
+def test_without_decay_the_last_weights_stay() -> None:
+    network = network_with(2)
+    average = RunningAverage(network, 0.0)
+    put(network, 3)
+    average.step(network)
+    assert average.state() == {}
+    average.restore({})
+    average.finish(network)
+    assert network.weight.tolist() == [3, 3]
