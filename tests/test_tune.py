@@ -120,8 +120,7 @@ def test_a_specialist_that_does_harm_gets_no_weight_and_is_named() -> None:
     outputs = make_outputs(3000, skill=(1.5, 0.0, 1.5))
     for combiner in ("compose", "blend"):
         rule = tune(outputs, PARTITION, Request(combiners=(combiner,))).rule
-        if combiner == "compose":
-            assert rule.fallen_back(PARTITION) == (1,)
+        assert rule.fallen_back(PARTITION) == (1,)
         in_cluster = outputs.take(PARTITION.cluster_of_class_C[outputs.label_N] == 1)
         report = evaluate(in_cluster, PARTITION, rule)
         assert report.ensemble_top1 >= report.base_top1 - 0.01

@@ -75,7 +75,6 @@ def fit_temperatures(
     """The base's temperature on all samples, a specialist's on those of its own classes."""
     specialist_S = []
     for cluster in range(partition.n_clusters):
-        rows = np.flatnonzero(partition.holds(np.full(len(label_N), cluster), label_N))
-        local = np.searchsorted(partition.classes(cluster), label_N[rows])
+        rows, local = partition.own_rows(cluster, label_N)
         specialist_S.append(temperature(packed_NM[rows, partition.columns(cluster)], local))
     return Temperatures(temperature(base_NC, label_N), tuple(specialist_S))

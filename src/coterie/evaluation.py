@@ -130,9 +130,8 @@ def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: 
 
 def _cluster_row(outputs: Outputs, partition: Partition, cluster: int) -> ClusterRow:
     classes = partition.classes(cluster)
-    rows = np.flatnonzero(partition.holds(np.full(len(outputs.label_N), cluster), outputs.label_N))
+    rows, local = partition.own_rows(cluster, outputs.label_N)
     label = outputs.label_N[rows]
-    local = np.searchsorted(classes, label)
     scores = {
         "base": (outputs.base_NC[rows], label),
         "restricted": (outputs.base_NC[np.ix_(rows, classes)], local),

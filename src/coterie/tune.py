@@ -12,6 +12,7 @@ from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from coterie.calibration import Temperatures, fit_temperatures, temperature
 from coterie.combine import BaseAnswer, Combiner, Mixture, safe_log
@@ -48,6 +49,8 @@ TRIED_W = np.array([0, 0.2, 0.4, 0.6, 0.8, 1.0])
 WEIGHT_STEPS = 20
 # Temperatures and weights are a few numbers: more samples than this do not change them.
 FIT_SAMPLES = 10_000
+# A specialist has something to say where its log loss is so many standard errors below that of a guess.
+ERRORS_TO_COUNT = 2
 # A cluster's own weight is worth as many samples of the common curve as it has to speak against.
 SHRINKAGE_SAMPLES = 1_000
 # The choice stands where it beats the paper's rule by so many standard errors: chance alone does it once in ten times.
@@ -373,10 +376,11 @@ def _judge(proba_NC: FloatArray, label_N: IntArray) -> tuple[BoolArray, FloatArr
 
 def _fit_rules(combinations: Sequence[Combination], outputs: Outputs, partition: Partition) -> dict[Combination, Rule]:
     """Temperatures and weights from labelled samples; gates that route all. The paper's rule takes logits as they are,
-    and trusts every specialist.
+    and trusts every specialist; the others ask none whose answers are no better than a guess.
     """
     some = _enough(outputs)
     temperatures = fit_temperatures(some.base_NC, some.packed_NM, some.label_N, partition)
+    telling_S = _telling(temperatures, some, partition)
     curves: dict[Mixture, _WeightCurve] = {}
     rules = {}
     for combination in combinations:
@@ -386,9 +390,24 @@ def _fit_rules(combinations: Sequence[Combination], outputs: Outputs, partition:
         plain = Combiner.named(combination.combiner, top=combination.top)
         if plain.mixture not in curves:
             curves[plain.mixture] = _WeightCurve.measure(plain.mixture, temperatures, some, partition)
-        weight_S = curves[plain.mixture].choose(combination)
-        rules[combination] = Rule(Gate(-np.inf), replace(plain, weight_S=weight_S), temperatures)
+        weight_S = np.where(telling_S, curves[plain.mixture].choose(combination), 0.0)
+        rules[combination] = Rule(Gate(-np.inf), replace(plain, weight_S=tuple(weight_S.tolist())), temperatures)
     return rules
+
+
+def _telling(temperatures: Temperatures, outputs: Outputs, partition: Partition) -> BoolArray:
+    """Whether a specialist's answers on samples of its own classes are better than a guess. Shape (S,). At a high
+    temperature one that answers at random does no harm in a mixture, and would be asked for nothing. Of fewer than two
+    samples, none can tell.
+    """
+    telling_S = np.ones(partition.n_clusters, dtype=bool)
+    for cluster, heat in enumerate(np.broadcast_to(temperatures.specialist_S, partition.n_clusters)):
+        rows, local = partition.own_rows(cluster, outputs.label_N)
+        log_RK = log_softmax(outputs.packed_NM[rows, partition.columns(cluster)] / heat, axis=1)
+        gained_R = np.take_along_axis(log_RK, local[:, None], axis=1)[:, 0] + np.log(log_RK.shape[1])
+        if min(log_RK.shape) > 1:
+            telling_S[cluster] = gained_R.mean() > ERRORS_TO_COUNT * gained_R.std() / np.sqrt(len(rows))
+    return telling_S
 
 
 def _enough(outputs: Outputs) -> Outputs:
@@ -440,8 +459,8 @@ class _WeightCurve:
                     counts_SW[:, place] += likely_NS[rows].sum(axis=0)
         return cls(right_SW, changed_SW, len(partition.layers))
 
-    def choose(self, combination: Combination) -> tuple[float, ...]:
-        """The weight of each cluster.
+    def choose(self, combination: Combination) -> FloatArray:
+        """The weight of each cluster, of shape (S,).
 
         A parabola smooths the counts: neighbouring weights differ by a handful of samples. A cluster's own curve is
         drawn towards the common one. A specialist that does harm at its weight, by more than a standard error, gets
@@ -458,7 +477,7 @@ class _WeightCurve:
         cluster_S, nearest_S = np.arange(n_clusters), np.abs(TRIED_W - weight_S[:, None]).argmin(axis=1)
         gain_S = self.right_SW[cluster_S, nearest_S] - self.right_SW[:, 0]
         harmful_S = gain_S < -np.sqrt(self.changed_SW[cluster_S, nearest_S])
-        return tuple(np.where(harmful_S, 0.0, weight_S).tolist())
+        return np.where(harmful_S, 0.0, weight_S)
 
 
 def _best_weight(right_W: NDArray[Any]) -> float:

@@ -155,6 +155,11 @@ class Partition:
             return self.cluster_of_class_C[np.asarray(class_N)] == np.asarray(cluster_N)
         return self.member_SC[np.asarray(cluster_N), np.asarray(class_N)]
 
+    def own_rows(self, cluster: int, label_N: IntArray) -> tuple[IntArray, IntArray]:
+        """Which samples are of a cluster's classes, and which of these classes each is; both of shape (R,)."""
+        row_R = np.flatnonzero(self.holds(np.full(len(label_N), cluster), label_N))
+        return row_R, np.searchsorted(self.classes(cluster), label_N[row_R])
+
     def mass_NS(self, proba_NC: FloatArray) -> FloatArray:
         """Probability of each cluster, the sum over its classes, of shape (N, S)."""
         return np.ascontiguousarray((self.membership_SC.astype(proba_NC.dtype) @ proba_NC.T).T)
