@@ -4,9 +4,9 @@ what else there is.
 Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
 Partitions into 9, 3 and 1 clusters lie side by side; each specialist is the last stage alone, on the base's trunk. The
 bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS. Trained
-in OUT, which resumes, are the tails for the first TAILS of them, the snapshots for the first SNAPSHOTS, and, for the
-first LONG, a base of twice as many epochs, with tails of as many epochs as before and of twice as many. Rules are
-chosen on validation.
+in OUT, which resumes, are, for the first TAILS of them, tails, of which the last weights are taken, and again with a
+running average of the weights; for the first SNAPSHOTS, snapshots; and for the first LONG a base of twice as many
+epochs, with tails of as many epochs as before and of twice as many. Rules are chosen on validation.
 """
 
 import sys
@@ -36,6 +36,7 @@ from coterie.significance import over_seeds
 from coterie.tune import Request, tune
 
 TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
+DECAY = 0.99
 TOGETHER = {"clusters": [9, 3, 1], "together": True}
 # The trunk's output for four views of all samples.
 MEMORY_GIB = 4
@@ -43,6 +44,7 @@ LIMITS = (1.25, 1.5, 2.0, None)
 FLIPS = " + flips"
 AVERAGED = "whole specialists of 9 clusters, the mean of weights in the base's place, at most 2 passes"
 TAILS_OF = "tails of 9, 3 and 1 clusters"
+MEAN_TAILS_OF = f"{TAILS_OF}, averages of their weights"
 COPY_EPOCHS = 1.5  # of the base's training, with the base's own
 LONGER = 2  # times the base's epochs
 SNAPSHOTS = "mean of snapshots' probabilities"
@@ -56,6 +58,7 @@ class Seed:
     """One base, and what was trained from it."""
 
     tails: Run | None = None
+    mean_tails: Run | None = None
     snapshots: Run | None = None
     long: dict[str, tuple[Run, float]]  # runs on the long base by their tails, and their training
 
@@ -73,8 +76,13 @@ class Seed:
 
     def train_tails(self, out: Path, splits: Splits) -> None:
         """From the base; read, where they are there."""
-        coterie.fit(self.settings(), out / f"seed-{self.seed}", splits=splits, base_run=self.whole.path)
-        self.tails = Run.open_complete(out / f"seed-{self.seed}")
+        settings = self.settings()
+        specialist = settings.specialist.model_copy(update={"average_decay": DECAY})
+        averaged = settings.model_copy(update={"specialist": specialist})
+        self.tails, self.mean_tails = (
+            self._fit(asked, out / f"{name}-{self.seed}", splits, self.whole.path)
+            for name, asked in (("seed", settings), ("averaged", averaged))
+        )
         add_flipped(self.tails, splits)
         self.price = Price.of(self.tails, splits)
 
@@ -86,14 +94,19 @@ class Seed:
 
     def train_long(self, out: Path, splits: Splits) -> None:
         """A base of more epochs, and its tails, of as many epochs as on the short one and of more."""
-        plain, base_run = self.settings(), None
-        settings = plain.model_copy(update={"base": _longer(plain.base)})
-        longer = settings.model_copy(update={"specialist": _longer(plain.specialist)})
-        for title, asked, name in ((LONG_TAILS, settings, ""), (LONGER_TAILS, longer, "-longer-tails")):
-            place = out / f"long-{self.seed}{name}"
-            coterie.fit(asked, place, splits=splits, base_run=base_run)
-            base_run, run = out / f"long-{self.seed}", Run.open_complete(place)
-            self.long[title] = run, LONGER * Price.of(run, splits).training
+        settings = self.settings()
+        settings = settings.model_copy(update={"base": _longer(settings.base)})
+        longer = settings.model_copy(update={"specialist": _longer(settings.specialist)})
+        place = out / f"long-{self.seed}"
+        runs = {
+            LONG_TAILS: self._fit(settings, place, splits),
+            LONGER_TAILS: self._fit(longer, out / f"long-{self.seed}-longer-tails", splits, place),
+        }
+        self.long = {title: (run, LONGER * Price.of(run, splits).training) for title, run in runs.items()}
+
+    def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> Run:
+        coterie.fit(settings, place, splits=splits, base_run=base_run)
+        return Run.open_complete(place)
 
     def base(self, flip: bool) -> np.ndarray:
         """Probabilities on test."""
@@ -163,6 +176,10 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
             for limit in LIMITS if not flip else (2.0, None):
                 proba_NC, passes = routed(own.tails.path, limit, flip)
                 add(f"{TAILS_OF}{within(limit)}{more}", proba_NC, own.price.training, views * passes)
+    if own.mean_tails is not None:
+        for limit in LIMITS:
+            proba_NC, passes = routed(own.mean_tails.path, limit, False)
+            add(f"{MEAN_TAILS_OF}{within(limit)}", proba_NC, own.price.training, passes)
     for limit in (1.5, 2.0, None):
         proba_NC, passes = routed(own.whole.path, limit, False)
         add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
@@ -282,6 +299,8 @@ LEADS = (
     (f"{TAILS_OF}, at most 1.5 passes", "base and all-class copy"),
     (f"{TAILS_OF}, at most 2 passes", "deep ensemble of 2"),
     (TAILS_OF, "deep ensemble of 2"),
+    (MEAN_TAILS_OF, "deep ensemble of 2"),
+    (MEAN_TAILS_OF, TAILS_OF),
     (TAILS_OF + FLIPS, "deep ensemble of 2" + FLIPS),
     (f"two bases, each with {TAILS_OF}", "deep ensemble of 4"),
     (f"{TAILS_OF}, at most 2 passes", SNAPSHOTS),

@@ -43,6 +43,17 @@ def test_mass_is_the_sum_over_a_clusters_classes(assignment: np.ndarray, seed: i
     np.testing.assert_allclose(partition.mass_NS(proba_NC), slow)
 
 
+@given(assignments, st.integers(0, 100))
+def test_own_rows_are_those_of_a_clusters_classes_by_their_place_in_it(assignment: np.ndarray, seed: int) -> None:
+    partition = Partition.from_assignment(assignment)
+    label_N = np.random.default_rng(seed).integers(len(assignment), size=20)
+    for cluster in range(partition.n_clusters):
+        classes = partition.classes(cluster).tolist()
+        expected = [(row, classes.index(label)) for row, label in enumerate(label_N.tolist()) if label in classes]
+        row_R, local_R = partition.own_rows(cluster, label_N)
+        assert list(zip(row_R.tolist(), local_R.tolist(), strict=True)) == expected
+
+
 def test_overlapping_clusters_are_a_partition_value_too() -> None:
     cover = Partition(np.array([[True, True, False], [False, True, True]]))
     assert cover.packed_class_M.tolist() == [0, 1, 1, 2]
