@@ -181,3 +181,19 @@ def test_a_training_cut_at_any_step_ends_with_the_same_bits_dropout_included(aft
     assert histories[0] == histories[1]
     for first, second in zip(*(n.state_dict().values() for n in networks), strict=True):
         assert torch.equal(first, second)
+
+
+def test_with_a_decay_the_running_average_of_all_steps_is_the_result() -> None:
+    class Following(Watch):
+        mean: dict[str, torch.Tensor] | None = None
+
+        def step(self, capture) -> None:
+            last = {name.removeprefix("network."): t for name, t in capture().items() if name.startswith("network.")}
+            before = self.mean or last
+            self.mean = {name: 0.8 * before[name] + 0.2 * tensor for name, tensor in last.items()}
+
+    network, watch = small_network(), Following()
+    train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=2, average_decay=0.8), Progress(), watch=watch)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, watch.mean[name], rtol=1e-4, atol=1e-5)
