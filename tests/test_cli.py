@@ -426,6 +426,7 @@ def test_the_options_of_fit_are_these() -> None:
         "warmup-share",
         "label-smoothing",
         "clip-norm",
+        "average-decay",
     }
     expected = {
         *(
