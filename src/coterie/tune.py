@@ -364,9 +364,9 @@ def _answer(rules: Mapping[Combination, Rule], outputs: Outputs, partition: Part
         answer, base_correct_N, base_loss_N, feature_NF = seen[rule.temperatures.base]
         question = Question(rule, answer)
         asked_NS = question.asked(np.ones(len(label_N), dtype=bool))
-        proba_NC = question.combine(outputs.packed_NM, asked_NS)
+        routed = _judge(question.combine(outputs.packed_NM, asked_NS), label_N)
         extra_N = outputs.pass_cost * question.extra_passes(asked_NS)
-        trials[combination] = _Trial(base_correct_N, base_loss_N, *_judge(proba_NC, label_N), extra_N, feature_NF)
+        trials[combination] = _Trial(base_correct_N, base_loss_N, *routed, extra_N, feature_NF)
     return trials
 
 
