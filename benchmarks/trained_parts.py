@@ -3,8 +3,9 @@
 Question: from the bases of finished runs, do specialists on a shared trunk give 85 % of the gain of whole ones, in 40 %
 of the training time, with 1.6 times the base's storage and 1.25 passes?
 
-Whole specialists are those of the runs. The others are trained in OUT, which resumes. For the time, one specialist is
-trained once more each way, one after the other, and the processor's seconds are counted.
+Whole specialists are those of the runs, of which outputs are enough: what they weigh is what networks like them weigh.
+The others are trained in OUT, which resumes. For the time, one specialist is trained once more each way, one after the
+other, and the processor's seconds are counted.
 """
 
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 
 import coterie
 import record
@@ -26,6 +28,7 @@ from coterie.gate import Budget
 from coterie.pipeline import materials_of, prepare_base, specialist_tasks
 from coterie.progress import Progress
 from coterie.run_folder import Run
+from coterie.specialist import make_specialist
 from coterie.tune import Request, tune
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
@@ -46,16 +49,32 @@ def changed(run: Run, values: dict[str, Any]) -> FitSettings:
 
 def figures(run: Run) -> list[float]:
     """By the rule chosen without a limit, and by that within 1.25 passes, on test: gain in points, and passes, a tail's
-    counted by its operations; and storage over the base's.
+    counted by its operations.
     """
     partition, found = artifact.partition_of(run.manifest), []
     for budget in (Budget(), Budget(passes=WITHIN)):
         rule = tune(artifact.read_outputs(run, "validation"), partition, Request(budget=budget)).rule
         report = evaluate(artifact.read_outputs(run, "test"), partition, rule)
         found += [100 * report.gain, report.mean_passes]
+    return found
+
+
+def storage(run: Run) -> float:
+    """Base and specialists over the base, by their files."""
     sizes = {name: file.bytes for name, file in run.manifest.files.items()}
     weights = sum(size for name, size in sizes.items() if name.startswith((artifact.BASE_FILE, "specialists/")))
-    return [*found, weights / sizes[artifact.BASE_FILE]]
+    return weights / sizes[artifact.BASE_FILE]
+
+
+def storage_of_whole(run: Run, splits: Splits) -> float:
+    """The same of whole specialists, also where their files are gone."""
+    prepared = prepare_base(changed(run, {}), splits, base_run=run.path)
+    partition, base_bytes = artifact.partition_of(run.manifest), run.manifest.files[artifact.BASE_FILE].bytes
+    whole = (
+        make_specialist(prepared.network, prepared.head, partition.classes(cluster))
+        for cluster in range(partition.n_clusters)
+    )
+    return 1 + sum(len(safetensors.torch.save(network.state_dict())) for network in whole) / base_bytes
 
 
 def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
@@ -82,7 +101,9 @@ def main(out: str, *paths: str) -> None:
             place = Path(out) / f"{number}-{name.replace(' ', '-').replace(',', '')}"
             if values:
                 coterie.fit(changed(run, values), place, splits=splits[run.path], base_run=run.path)
-            rows.append(figures(Run.open_complete(place) if values else run))
+            asked = Run.open_complete(place) if values else run
+            weight = storage(asked) if values else storage_of_whole(run, splits[run.path])
+            rows.append([*figures(asked), weight])
         found[name] = np.array(rows)
     write(found, seconds, len(runs))
 

@@ -127,13 +127,12 @@ def test_a_specialist_that_does_harm_gets_no_weight_and_is_named() -> None:
 
 
 def test_weights_by_cluster_follow_the_clusters() -> None:
-    outputs = make_outputs(6000, skill=(4.0, 0.3, 1.5))
-    request = Request(combiners=("blend",), tops=(1,))
-    rules = {c.combination.by_cluster for c in tune(outputs, PARTITION, request).candidates}
-    assert rules == {False, True}
-    chosen = tune(outputs, PARTITION, request)
-    if chosen.chosen.combination.by_cluster:
-        assert chosen.rule.combiner.weight_S[0] > chosen.rule.combiner.weight_S[1]
+    outputs = make_outputs(6000, skill=(3.0, 0.2, 0.2))
+    tuning = tune(outputs, PARTITION, Request(combiners=("blend",), tops=(1,)))
+    assert {candidate.combination.by_cluster for candidate in tuning.candidates} == {False, True}
+    assert tuning.chosen.combination.by_cluster
+    weight_S = tuning.rule.combiner.weight_S
+    assert weight_S[0] > max(weight_S[1:3]) + 0.1
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
@@ -147,22 +146,25 @@ def test_where_validation_is_small_the_papers_rule_stands_and_it_is_said(n: int)
 def test_noise_is_not_taken_for_a_choice() -> None:
     rng = np.random.default_rng(0)
     fallen_back = 0
-    for _ in range(20):
+    for _ in range(10):
         random = Outputs(rng.normal(size=(400, 9)), rng.normal(size=(400, 9)), rng.integers(9, size=400))
         fallen_back += tune(random, PARTITION, Request(scores=("entropy", "margin"))).chosen.combination == PAPER
-    assert fallen_back >= 16  # chance alone beats the paper's rule by 1.28 standard errors once in ten times
+    assert fallen_back >= 9  # chance alone beats the paper's rule by 1.28 standard errors once in ten times
 
 
 def test_as_accurate_as_the_papers_rule_the_better_probabilities_stand_where_samples_are_many() -> None:
-    # Specialists that are never wrong, and a base whose cluster is always right: no rule is more accurate than another.
-    def perfect(n: int) -> Outputs:
-        drawn = make_outputs(n, noise=0.3)
-        own_NM = 30 * np.eye(9)[drawn.label_N][:, PARTITION.packed_class_M]
-        return replace(drawn, packed_NM=own_NM + np.random.default_rng(1).normal(size=own_NM.shape))
+    # Specialists are never wrong inside their clusters, which are the right ones but for two samples in a hundred: no
+    # rule is more accurate than another, and the paper's gives those two no chance.
+    def tied(n: int) -> Outputs:
+        drawn = make_outputs(n, skill=(20.0, 20.0, 20.0), noise=0.3)
+        elsewhere_N = np.random.default_rng(100).random(n) < 0.02
+        return replace(drawn, label_N=np.where(elsewhere_N, (drawn.label_N + 4) % 9, drawn.label_N))
 
-    many, few = tune(perfect(4000), PARTITION, AUTO), tune(perfect(100), PARTITION, AUTO)
-    assert many.chosen.combination.combiner != "hard" or "is the best" in many.note
+    many, few = tune(tied(4000), PARTITION, AUTO), tune(tied(400), PARTITION, AUTO)
+    assert many.chosen.combination.combiner != "hard"
+    assert "as accurate as the paper's rule to half a point" in many.note
     assert few.chosen.combination == PAPER
+    assert "noise, so the paper's rule stands" in few.note
 
 
 def test_the_temperature_of_the_mixture_makes_labels_likeliest_where_samples_are_routed(outputs: Outputs) -> None:

@@ -46,24 +46,27 @@ class Scores:
 def score(proba_NC: FloatArray, label_N: IntArray) -> Scores:
     """All scores of probabilities of shape (N, C) against true classes."""
     top_N = proba_NC.argmax(axis=1)
-    confidence_N = np.take_along_axis(proba_NC, top_N[:, None], axis=1)[:, 0].astype(np.float64)
-    true_N = np.take_along_axis(proba_NC, label_N[:, None], axis=1)[:, 0].astype(np.float64)
+    confidence_N, true_N = probability_of(proba_NC, top_N), probability_of(proba_NC, label_N)
     right_N = top_N == label_N
     return Scores(
         top1=float(right_N.mean()),
         top3=float(in_top_k(proba_NC, label_N, 3).mean()),
-        nll=float(log_loss(proba_NC, label_N).mean()),
+        nll=float(log_loss(true_N).mean()),
         ece=calibration_error(confidence_N, right_N),
         brier=float((np.einsum("nc,nc->n", proba_NC, proba_NC, dtype=np.float64) - 2 * true_N + 1).mean()),
         aurc=risk_coverage_area(confidence_N, right_N),
     )
 
 
-def log_loss(proba_NC: FloatArray, label_N: IntArray) -> FloatArray:
-    """Of each sample, in nats. As scikit-learn does for float32: a true class that was given no chance at all costs 16
-    nats, not infinity.
+def probability_of(proba_NC: FloatArray, class_N: IntArray) -> NDArray[np.float64]:
+    """What each sample's probabilities give to one class, of shape (N,)."""
+    return np.take_along_axis(proba_NC, class_N[:, None], axis=1)[:, 0].astype(np.float64)
+
+
+def log_loss(true_N: FloatArray) -> FloatArray:
+    """In nats, from the probabilities of the true classes. As scikit-learn does for float32: a true class that was
+    given no chance at all costs 16 nats, not infinity.
     """
-    true_N = np.take_along_axis(proba_NC, label_N[:, None], axis=1)[:, 0].astype(np.float64)
     loss_N: FloatArray = -np.log(np.maximum(true_N, np.finfo(np.float32).eps))
     return loss_N
 

@@ -31,7 +31,7 @@ from coterie.gate import (
     risk_bound,
     sweep_thresholds,
 )
-from coterie.metrics import log_loss
+from coterie.metrics import log_loss, probability_of
 from coterie.partition import Partition
 from coterie.rule import Question, Rule
 
@@ -317,8 +317,9 @@ def _settle(best: _Judged, judged: list[_Judged], procedure_N: BoolArray, budget
     )
     if difference > ERRORS_TO_STAND * error:
         return best, f"Against the paper's rule, the choice among the candidates is cross-fitted at {seen}."
-    # Samples see nothing smaller than one of them. Where they see too little, a lead by chance is none.
-    behind = ERRORS_TO_STAND * max(error, 1 / len(procedure_N)) - min(difference, 0)
+    # What happens to none of the samples may still happen to this share of all, at the same odds of one in ten.
+    unseen = np.log(10) / len(procedure_N)
+    behind = max(ERRORS_TO_STAND * error, unseen) - min(difference, 0)
     if behind < AS_GOOD and best.added_loss_N.mean() < paper.added_loss_N.mean():
         return best, (
             f"The choice among the candidates is as accurate as the paper's rule to half a point, and its "
@@ -371,7 +372,7 @@ def _answer(rules: Mapping[Combination, Rule], outputs: Outputs, partition: Part
 
 
 def _judge(proba_NC: FloatArray, label_N: IntArray) -> tuple[BoolArray, FloatArray]:
-    return proba_NC.argmax(axis=1) == label_N, log_loss(proba_NC, label_N)
+    return proba_NC.argmax(axis=1) == label_N, log_loss(probability_of(proba_NC, label_N))
 
 
 def _fit_rules(combinations: Sequence[Combination], outputs: Outputs, partition: Partition) -> dict[Combination, Rule]:
