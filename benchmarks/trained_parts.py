@@ -36,6 +36,7 @@ TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}
 VARIANTS: dict[str, dict[str, Any]] = {
     "all (the paper's)": {},
     "the last stage": {**TAIL, "trainable": "stage3"},
+    "the last stage, in 2.4 bits": {**TAIL, "trainable": "stage3", "bits": 2.4},
     "the last two convolutions, in 3 bits": {**TAIL, "trainable": "last-2", "bits": 3},
 }
 WITHIN = 1.25  # passes
@@ -98,7 +99,7 @@ def main(out: str, *paths: str) -> None:
     for name, values in VARIANTS.items():
         rows = []
         for number, run in enumerate(runs):
-            place = Path(out) / f"{number}-{name.replace(' ', '-').replace(',', '')}"
+            place = Path(out) / f"{number}-{name.replace(' ', '-').replace(',', '').replace('.', '-')}"
             if values:
                 coterie.fit(changed(run, values), place, splits=splits[run.path], base_run=run.path)
             asked = Run.open_complete(place) if values else run

@@ -5,7 +5,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from conftest import image_form
 from coterie.backbones import build, cut_points, find_head
-from coterie.backbones.cut import can_be_cut, tail_of, trunk_output
+from coterie.backbones.cut import can_be_cut, run_trunk, tail_of, trunk_output
 from coterie.errors import BackboneError
 
 
@@ -55,6 +55,26 @@ def test_the_trunks_output_is_what_the_module_gave_whatever_was_done_to_it_after
         network(x)
         torch.testing.assert_close(output(), network[0](x), rtol=0, atol=0)
         assert (output() < 0).any()
+
+
+def test_a_trunk_is_run_no_further_than_the_cut() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(4, 2))  # the last does not fit the others
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(run_trunk(network, "1", x), network[0](x).relu(), rtol=0, atol=0)
+    with pytest.raises(RuntimeError):
+        network(x)
+    network[2] = nn.Linear(3, 2)
+    assert network(x).shape == (5, 2)  # nothing stops it any more
+
+
+def test_no_network_is_cut_behind_a_module_that_runs_twice_or_never() -> None:
+    repeated = nn.Linear(6, 6)
+    assert not can_be_cut(nn.Sequential(repeated, repeated, nn.Linear(6, 4)), "0", torch.randn(2, 6))
+    network = Branching("mode")
+    network.unused = nn.Linear(6, 6)
+    assert not can_be_cut(network, "unused", torch.randn(2, 6))
+    with pytest.raises(BackboneError, match="Branching does not run its module unused"):
+        run_trunk(network, "unused", torch.randn(2, 6))
 
 
 @pytest.mark.parametrize("kind", ["values", "input", "size"])

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from typing_extensions import override
 
-from coterie.backbones.cut import trunk_features, trunk_output
+from coterie.backbones.cut import run_trunk, trunk_features, trunk_output
 from coterie.data.batches import Batches
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import FloatArray, IntArray, Partition
@@ -40,10 +40,9 @@ class TrunkBatches(Batches):
     def _view(source: Batches, fabric: Fabric, network: nn.Module, cut: str, view: int) -> tuple[Tensor, Tensor]:
         network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         features, labels = [], []
-        with trunk_output(network, cut) as output, fabric.autocast():
+        with fabric.autocast():
             for inputs, label_B in source.epoch(view, fabric.device):
-                network(inputs)
-                features.append(output().contiguous())
+                features.append(run_trunk(network, cut, inputs).contiguous())
                 labels.append(label_B)
         return torch.cat(features), torch.cat(labels)
 

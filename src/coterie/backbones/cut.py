@@ -88,17 +88,17 @@ def tail_of(network: nn.Module, cut: str, example: Tensor) -> nn.Module:
 def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
     """Whether ``tail_of`` gives, from the trunk's output, what the whole network gives, bit for bit: also for inputs
     that it was not made with, another number of them, and sequences of another length, whose trunk's output has to have
-    the same form, so that those of all samples can lie side by side.
+    the same form, so that those of all samples can lie side by side. Not behind a module that runs more than once.
     """
     other = example.flip(0)[:1]
     if example.ndim == 2 and not example.is_floating_point():
         other = F.pad(other, (0, LONGER), value=-1)
-    with evaluating(network), trunk_output(network, cut) as output:
+    with evaluating(network):
         try:
             tail = tail_of(network, cut, example)
-            network(fitting(example, network))
-            form = output().shape[1:]
-            return torch.equal(network(fitting(other, network)), tail(output())) and output().shape[1:] == form
+            form = run_trunk(network, cut, fitting(example, network)).shape[1:]
+            features = run_trunk(network, cut, fitting(other, network))
+            return features.shape[1:] == form and torch.equal(network(fitting(other, network)), tail(features))
         except (BackboneError, RuntimeError):
             return False
 
@@ -115,8 +115,27 @@ def trunk_output(network: nn.Module, cut: str) -> Iterator[Callable[[], Tensor]]
         yield lambda: latest[0]
 
 
+class _ReachedTheCut(BaseException):  # so that no network's own code takes it for a failure
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+def run_trunk(network: nn.Module, cut: str, inputs: Tensor) -> Tensor:
+    """What the module ``cut`` gives for inputs, in the network's mode; nothing that comes after it is run."""
+
+    def stop(_: nn.Module, __: object, output: Any) -> None:
+        raise _ReachedTheCut(output)
+
+    with hooked({network.get_submodule(cut): stop}):
+        try:
+            network(inputs)
+        except _ReachedTheCut as reached:
+            return reached.output
+    raise BackboneError(f"{type(network).__name__} does not run its module {cut}")
+
+
 def trunk_features(network: nn.Module, cut: str, example: Tensor) -> Tensor:
     """What the module ``cut`` gives for an example, in evaluation mode."""
-    with evaluating(network), trunk_output(network, cut) as output:
-        network(fitting(example, network))
-        return output()
+    with evaluating(network):
+        return run_trunk(network, cut, fitting(example, network))
