@@ -8,7 +8,7 @@ import torch
 
 import coterie
 from conftest import make_split, make_splits
-from coterie import artifact, pipeline
+from coterie import artifact, pipeline, plan
 from coterie.backbones import Head
 from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
@@ -330,6 +330,27 @@ def test_the_public_names_are_these() -> None:
 def tails(settings: FitSettings, **values: object) -> FitSettings:
     specialist = {**settings.specialist.model_dump(), "trainable": "stage3", "views": 2, **values}
     return changed(settings, specialist=specialist)
+
+
+def test_tails_are_planned_with_the_trunk_run_once_a_view_and_once_to_be_asked(settings, splits, monkeypatch) -> None:
+    step, image = 2.0, 0.01
+    monkeypatch.setattr(plan, "_time_training", lambda *_: step)
+    monkeypatch.setattr(plan, "_time_inference", lambda *_: image)
+
+    def seconds(chosen: FitSettings) -> tuple[float, float, int]:
+        *_, training, asking = make_plan(chosen, splits).stages
+        return training.seconds / training.steps, asking.seconds, asking.n_images
+
+    per_step, asking, n_images = seconds(settings)
+    assert (per_step, asking) == (pytest.approx(step), pytest.approx(n_images * image))
+    alone = (len(splits.validation) + len(splits.test)) * image
+    part, asking_part, _ = seconds(tails(settings, views=0))
+    share = (asking_part - alone) / (asking - alone)
+    assert part == pytest.approx(step)
+    assert 0.2 < share < 0.8  # of a pass, the last of three stages
+    kept, asking_kept, _ = seconds(tails(settings, views=1, epochs=4))
+    assert kept == pytest.approx(step - 3 / 4 * (1 - share) * image * settings.base.batch_size)
+    assert asking_kept == pytest.approx(asking_part)
 
 
 @pytest.mark.parametrize(("views", "bits"), [(0, 32), (2, 32), (2, 4)])

@@ -15,7 +15,7 @@ from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
-from coterie.pipeline import augmentation_of, disk_bound, numbers_of_clusters, prepare_base
+from coterie.pipeline import augmentation_of, disk_bound, numbers_of_clusters, prepare_base, trunk_record
 from coterie.training import compute_logits, make_fabric, make_optimizer, training_step
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
@@ -81,9 +81,11 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
     if part is not WHOLE:
         part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, part)
     image_seconds = _time_inference(fabric, network, splits)
-    if part.cut is not None and settings.specialist.kept_views:
+    trunk = trunk_record(base, splits.preprocessing.example())
+    tail_share = 1.0 if trunk is None else trunk.pass_cost
+    if trunk is not None and settings.specialist.kept_views:
         # The trunk, which was timed in each step, is run once a view.
-        skipped = 1 - settings.specialist.kept_views / settings.specialist.epochs
+        skipped = (1 - tail_share) * (1 - settings.specialist.kept_views / settings.specialist.epochs)
         part_seconds = max(part_seconds - skipped * image_seconds * batches.batch_size, 0.0)
     stages = []
     if not base.trained and base_run is None:
@@ -93,8 +95,10 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
     for n_clusters in tried:
         title = f"{n_clusters} specialists"
         stages.append(_training_stage(title, settings.specialist, n_images, part_seconds, settings.base.batch_size))
-    n_passes = (sum(tried) + 1) * len(splits.validation) + (max(tried) + 1) * len(splits.test)
-    stages.append(PlannedStage("validation and test", n_passes, 1, 0, n_passes * image_seconds))
+    asked = sum(tried) * len(splits.validation) + max(tried) * len(splits.test)
+    alone = len(splits.validation) + len(splits.test)
+    seconds = (alone + tail_share * asked) * image_seconds
+    stages.append(PlannedStage("validation and test", alone + asked, 1, 0, seconds))
     return Plan(
         tuple(stages),
         sum(parameter.numel() for parameter in network.parameters()),
