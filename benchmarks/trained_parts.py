@@ -19,6 +19,7 @@ import safetensors.torch
 import coterie
 import record
 from coterie import artifact
+from coterie.answers import Price
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
@@ -60,15 +61,8 @@ def figures(run: Run) -> list[float]:
     return found
 
 
-def storage(run: Run) -> float:
-    """Base and specialists over the base, by their files."""
-    sizes = {name: file.bytes for name, file in run.manifest.files.items()}
-    weights = sum(size for name, size in sizes.items() if name.startswith((artifact.BASE_FILE, "specialists/")))
-    return weights / sizes[artifact.BASE_FILE]
-
-
 def storage_of_whole(run: Run, splits: Splits) -> float:
-    """The same of whole specialists, also where their files are gone."""
+    """Base and specialists over the base, also where the files of these are gone."""
     prepared = prepare_base(changed(run, {}), splits, base_run=run.path)
     partition, base_bytes = artifact.partition_of(run.manifest), run.manifest.files[artifact.BASE_FILE].bytes
     whole = (
@@ -103,7 +97,7 @@ def main(out: str, *paths: str) -> None:
             if values:
                 coterie.fit(changed(run, values), place, splits=splits[run.path], base_run=run.path)
             asked = Run.open_complete(place) if values else run
-            weight = storage(asked) if values else storage_of_whole(run, splits[run.path])
+            weight = Price.of(asked, splits[run.path]).storage if values else storage_of_whole(run, splits[run.path])
             rows.append([*figures(asked), weight])
         found[name] = np.array(rows)
     write(found, seconds, len(runs))
