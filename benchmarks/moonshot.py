@@ -2,16 +2,19 @@
 what else there is.
 
 Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
-Partitions into 9, 3 and 1 clusters lie side by side; each specialist is the last stage alone, on the base's trunk. The
-bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS. Trained
-in OUT, which resumes, are, for the first TAILS of them, tails, of which the last weights are taken, and again with a
-running average of the weights; for the first SNAPSHOTS, snapshots; and for the first LONG a base of twice as many
-epochs, with tails of as many epochs as before and of twice as many. Rules are chosen on validation.
+Several partitions lie side by side; each specialist is the last stage alone, on the base's trunk. The bases, their
+whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS. Trained in OUT, which
+resumes, are, for the first TAILS of them, tails of 9, 3 and 1 clusters, of which the last weights are taken, and again
+with a running average of the weights, and tails of 9 and 3 clusters for as many epochs as half of the base's training
+pays for; for the first SNAPSHOTS, snapshots; and for the first LONG a base of twice as many epochs, with tails of as
+many epochs as before and of twice as many. Rules are chosen on validation. A second table tells which of the three
+partitions bring the gain, from the same tails.
 """
 
 import sys
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,10 @@ from coterie.config import FitSettings
 from coterie.controls import ALL_CLASSES, WEIGHT_AVERAGE, add_flipped, controls_folder, train_weight_average
 from coterie.data import load
 from coterie.data.splits import Splits
-from coterie.evaluation import Outputs, Routing
+from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Budget
 from coterie.metrics import score
+from coterie.partition import Partition
 from coterie.progress import Progress
 from coterie.run_folder import Run
 from coterie.significance import over_seeds
@@ -37,7 +41,9 @@ from coterie.tune import Request, tune
 
 TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
 DECAY = 0.99
-TOGETHER = {"clusters": [9, 3, 1], "together": True}
+THREE, TWO = (9, 3, 1), (9, 3)
+# Half of the base's 24 epochs, less what the trunk's views take, in epochs of two partitions of tails.
+TWO_EPOCHS = 14
 # The trunk's output for four views of all samples.
 MEMORY_GIB = 4
 LIMITS = (1.25, 1.5, 2.0, None)
@@ -45,9 +51,11 @@ FLIPS = " + flips"
 AVERAGED = "whole specialists of 9 clusters, the mean of weights in the base's place, at most 2 passes"
 TAILS_OF = "tails of 9, 3 and 1 clusters"
 MEAN_TAILS_OF = f"{TAILS_OF}, averages of their weights"
+TWO_TAILS_OF = f"tails of 9 and 3 clusters for {TWO_EPOCHS} epochs"
 COPY_EPOCHS = 1.5  # of the base's training, with the base's own
 LONGER = 2  # times the base's epochs
 SNAPSHOTS = "mean of snapshots' probabilities"
+TWO_BASES = "two bases, each with"
 LONG_BASE = "base trained twice as long"
 LONG_TAILS = f"{LONG_BASE}, {TAILS_OF}"
 LONGER_TAILS = f"{LONG_BASE}, {TAILS_OF} trained twice as long too"
@@ -57,34 +65,36 @@ LONG_ENSEMBLE = "deep ensemble of 2 bases trained twice as long"
 class Seed:
     """One base, and what was trained from it."""
 
-    tails: Run | None = None
-    mean_tails: Run | None = None
+    tails: dict[str, tuple[Run, float]]  # runs on the base by their tails, and their training
+    long: dict[str, tuple[Run, float]]  # the same on the long base
     snapshots: Run | None = None
-    long: dict[str, tuple[Run, float]]  # runs on the long base by their tails, and their training
 
     def __init__(self, study: Path, seed: int) -> None:
         self.seed = seed
         self.whole = Run.open_complete(study / f"seed-{seed}" / "9-clusters")
-        self.long = {}
+        self.tails, self.long = {}, {}
 
-    def settings(self) -> FitSettings:
-        """For tails of several partitions."""
+    def settings(self, clusters: tuple[int, ...] = THREE, **specialist: Any) -> FitSettings:
+        """For tails of several partitions; ``specialist``: what is not as in TAILS."""
         before = self.whole.manifest.settings
-        specialist = {**before["specialist"], **TAILS}
-        data = {**before["data"], "memory_gib": MEMORY_GIB}
-        return FitSettings.from_values({**before, "data": data, "specialist": specialist, "partition": TOGETHER})
+        changed = {
+            "data": {**before["data"], "memory_gib": MEMORY_GIB},
+            "specialist": {**before["specialist"], **TAILS, **specialist},
+            "partition": {"clusters": clusters, "together": True},
+        }
+        return FitSettings.from_values({**before, **changed})
 
     def train_tails(self, out: Path, splits: Splits) -> None:
         """From the base; read, where they are there."""
-        settings = self.settings()
-        specialist = settings.specialist.model_copy(update={"average_decay": DECAY})
-        averaged = settings.model_copy(update={"specialist": specialist})
-        self.tails, self.mean_tails = (
-            self._fit(asked, out / f"{name}-{self.seed}", splits, self.whole.path)
-            for name, asked in (("seed", settings), ("averaged", averaged))
-        )
-        add_flipped(self.tails, splits)
-        self.price = Price.of(self.tails, splits)
+        asked = {
+            TAILS_OF: ("seed", self.settings()),
+            MEAN_TAILS_OF: ("averaged", self.settings(average_decay=DECAY)),
+            TWO_TAILS_OF: ("pair", self.settings(TWO, epochs=TWO_EPOCHS)),
+        }
+        for title, (name, settings) in asked.items():
+            run = self._fit(settings, out / f"{name}-{self.seed}", splits, self.whole.path)
+            self.tails[title] = run, Price.of(run, splits).training
+        add_flipped(self.tails[TAILS_OF][0], splits)
 
     def train_snapshots(self, out: Path, splits: Splits) -> None:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
@@ -110,7 +120,8 @@ class Seed:
 
     def base(self, flip: bool) -> np.ndarray:
         """Probabilities on test."""
-        return softmax(outputs_of(self.tails if flip else self.whole, "test", flip).base_NC, axis=1)
+        run = self.tails[TAILS_OF][0] if flip else self.whole
+        return softmax(outputs_of(run, "test", flip).base_NC, axis=1)
 
     def control(self, name: str, key: str, split: str = "test") -> np.ndarray:
         """Logits of a control."""
@@ -163,7 +174,7 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
     def with_others(able: list[Seed]) -> list[Seed]:
         return able[able.index(own) :] + able[: able.index(own)]
 
-    with_tails = [seed for seed in seeds if seed.tails is not None]
+    with_tails = [seed for seed in seeds if seed.tails]
 
     for flip, more in ((False, ""), (True, FLIPS)) if own.tails else ((False, ""),):
         views = 2 if flip else 1
@@ -172,14 +183,17 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
         for size in (2, 4):
             if size <= len(bases):
                 add(f"deep ensemble of {size}{more}", np.mean(bases[:size], axis=0), size, views * size)
-        if own.tails is not None:
-            for limit in LIMITS if not flip else (2.0, None):
-                proba_NC, passes = routed(own.tails.path, limit, flip)
-                add(f"{TAILS_OF}{within(limit)}{more}", proba_NC, own.price.training, views * passes)
-    if own.mean_tails is not None:
+    for title, (run, training) in own.tails.items():
         for limit in LIMITS:
-            proba_NC, passes = routed(own.mean_tails.path, limit, False)
-            add(f"{MEAN_TAILS_OF}{within(limit)}", proba_NC, own.price.training, passes)
+            proba_NC, passes = routed(run.path, limit, False)
+            add(f"{title}{within(limit)}", proba_NC, training, passes)
+        pair = [routed(seed.tails[title][0].path, None, False) for seed in with_others(with_tails)[:2]]
+        proba_NC, passes = np.mean([proba_NC for proba_NC, _ in pair], axis=0), sum(passes for _, passes in pair)
+        add(f"{TWO_BASES} {title}", proba_NC, 2 * training, passes)
+        if title == TAILS_OF:
+            for limit in (2.0, None):
+                proba_NC, passes = routed(run.path, limit, True)
+                add(f"{title}{within(limit)}{FLIPS}", proba_NC, training, 2 * passes)
     for limit in (1.5, 2.0, None):
         proba_NC, passes = routed(own.whole.path, limit, False)
         add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
@@ -204,11 +218,33 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
                 add(f"{title}{within(limit)}", proba_NC, training, passes)
     copy = softmax(own.control(ALL_CLASSES, "packed_NM"), axis=1)
     add("base and all-class copy", (own.base(False) + copy) / 2, COPY_EPOCHS, 2)
-    if own.tails is not None:
-        pair = [routed(seed.tails.path, None, False) for seed in with_others(with_tails)[:2] if seed.tails]
-        proba_NC, passes = np.mean([proba_NC for proba_NC, _ in pair], axis=0), sum(passes for _, passes in pair)
-        add(f"two bases, each with {TAILS_OF}", proba_NC, 2 * own.price.training, passes)
     return found
+
+
+def by_partitions(seeds: list[Seed]) -> list[str]:
+    """A table: what some of the partitions of ``TAILS_OF`` give without the others, no limit."""
+    lines = ["| partitions | gain, points | each seed |", "|---|---|---|"]
+    for size in range(1, len(THREE) + 1):
+        for some in combinations(range(len(THREE)), size):
+            gains = [gain_of(seed.tails[TAILS_OF][0], some) for seed in seeds]
+            each = ", ".join(f"{gain:+.2f}" for gain in gains)
+            lines.append(f"| {', '.join(str(THREE[layer]) for layer in some)} | {np.mean(gains):+.2f} | {each} |")
+    return lines
+
+
+def gain_of(run: Run, layers: tuple[int, ...]) -> float:
+    """Points over the base on test, where only some of a run's partitions have specialists."""
+    partition = artifact.partition_of(run.manifest)
+    clusters = [(layer, cluster) for layer in layers for cluster in partition.layers[layer]]
+    members = [partition.classes(cluster) for _, cluster in clusters]
+    fewer = Partition.from_members(members, partition.n_classes, tuple(layer for layer, _ in clusters))
+    column_M = np.concatenate([np.r_[partition.columns(cluster)] for _, cluster in clusters])
+    validation, test = (
+        replace(outputs, packed_NM=outputs.packed_NM[:, column_M])
+        for outputs in (artifact.read_outputs(run, split) for split in ("validation", "test"))
+    )
+    report = evaluate(test, fewer, tune(validation, fewer, Request()).rule)
+    return 100 * (report.ensemble_top1 - report.base_top1)
 
 
 def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path) -> None:
@@ -217,7 +253,7 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
     kinds = {
         "tails": ("C1", "o"),
-        "two bases": ("C3", "D"),
+        TWO_BASES: ("C3", "D"),
         "whole": ("C0", "s"),
         "deep": ("C2", "^"),
         LONG_BASE: ("C4", "P"),
@@ -236,7 +272,7 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
         "tails of several partitions": "tails",
         "whole specialists": "whole",
         "deep ensemble": "deep",
-        "two bases with tails": "two bases",
+        "two bases with tails": TWO_BASES,
         "base trained long, alone and with tails": LONG_BASE,
     }
     handles = [
@@ -288,6 +324,8 @@ def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_l
         lead = over_seeds(gains[ahead][:n] - gains[behind][:n])
         spread = f" ({lead.low:+.2f} to {lead.high:+.2f}), {n} seeds" if n > 1 else ", 1 seed"
         lines.append(f"- {ahead} over {behind}: {lead.mean:+.2f}{spread}")
+    lines += ["", "Of tails of 9, 3 and 1 clusters, those of some of the partitions, no limit, 8 epochs:", ""]
+    lines += by_partitions(seeds[:n_tails])
     draw(means, gains, Path(__file__).with_suffix(".svg"))
     record.write(__file__, "\n".join([*lines, "", "![Two curves](moonshot.svg)"]))
 
@@ -297,19 +335,21 @@ LEADS = (
     ("whole specialists of 9 clusters, at most 2 passes", "base and all-class copy"),
     ("whole specialists of 9 clusters, at most 2 passes", "mean of weights"),
     (f"{TAILS_OF}, at most 1.5 passes", "base and all-class copy"),
-    (f"{TAILS_OF}, at most 2 passes", "deep ensemble of 2"),
-    (TAILS_OF, "deep ensemble of 2"),
+    (f"{TWO_TAILS_OF}, at most 1.5 passes", "base and all-class copy"),
+    *((f"{title}{within(limit)}", "deep ensemble of 2") for title in (TAILS_OF, TWO_TAILS_OF) for limit in (2.0, None)),
     (MEAN_TAILS_OF, "deep ensemble of 2"),
+    (TWO_TAILS_OF, TAILS_OF),
     (MEAN_TAILS_OF, TAILS_OF),
     (TAILS_OF + FLIPS, "deep ensemble of 2" + FLIPS),
-    (f"two bases, each with {TAILS_OF}", "deep ensemble of 4"),
+    (f"{TWO_BASES} {TAILS_OF}", "deep ensemble of 4"),
+    (f"{TWO_BASES} {TWO_TAILS_OF}", "deep ensemble of 4"),
     (f"{TAILS_OF}, at most 2 passes", SNAPSHOTS),
     *(
         (ahead, behind)
         for ahead in (LONG_TAILS, LONGER_TAILS, f"{LONGER_TAILS}, at most 2 passes")
         for behind in (LONG_BASE, LONG_ENSEMBLE, "deep ensemble of 2")
     ),
-    (f"two bases, each with {TAILS_OF}", LONGER_TAILS),
+    (f"{TWO_BASES} {TAILS_OF}", LONGER_TAILS),
 )
 
 

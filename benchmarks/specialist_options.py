@@ -1,9 +1,9 @@
 """What keeps specialists from overfitting, and what helps the choice of the cluster?
 
 Question: from the bases of finished runs, with specialists that are tails on a shared trunk, what do the learning rate,
-the number of epochs, early stopping, distillation from the base, mixup, label smoothing, an average of the weights, and
-a class for "none of mine" change in the gain? And what does a copy of the tail for all classes, averaged with the base,
-add as a second opinion on the cluster?
+the number of epochs, early stopping, distillation from the base, mixup, label smoothing, an average of the weights, a
+class for "none of mine", and epochs of those samples alone that the base doubts change in the gain? And what does a
+copy of the tail for all classes, averaged with the base, add as a second opinion on the cluster?
 
 A row that is finished is kept in OUT, and not computed again. Ctrl-C ends the training; the table then has the rows
 that are there.
@@ -14,10 +14,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
@@ -44,6 +46,7 @@ PLAIN = SpecialistSettings(trainable=PART, learning_rate=0.2, epochs=8, views=4)
 # Of the training samples of other clusters, those that a class for "none of mine" is shown in an epoch: as many as a
 # cluster of its own has in each class, twice.
 OTHERS = 2
+LEAST_DOUBT = 0.02
 STOPPED = PLAIN.model_copy(update={"epochs": 16, "patience": 3})
 COPY = "plain, the base averaged with a tail for all classes (whose cost is not counted)"
 
@@ -51,7 +54,8 @@ COPY = "plain, the base averaged with a tail for all classes (whose cost is not 
 @dataclass(frozen=True)
 class Option:
     """A way to train: what is changed of the settings, the share of the base's word in the target, mixup's alpha, the
-    decay of an average of the weights, and whether there is a class for all others.
+    decay of an average of the weights, whether there is a class for all others, and the share of the samples that an
+    epoch has: each as likely as the base doubts it.
     """
 
     title: str
@@ -62,6 +66,7 @@ class Option:
     mixup: float = 0.0
     decay: float = 0.0
     others: bool = False
+    share: float = 1.0
 
 
 OPTIONS = (
@@ -76,6 +81,7 @@ OPTIONS = (
     Option("mixup of the trunk's output, alpha 0.2", mixup=0.2),
     Option("average of the weights, decay 0.99", decay=0.99),
     Option('a class for "none of mine"', others=True),
+    Option("16 epochs of half of the samples, rather those that the base doubts", epochs=16, share=0.5),
 )
 
 
@@ -119,7 +125,8 @@ class Bench:
         fabric, rng = make_fabric(self.settings.hardware), np.random.default_rng(seed)
         local_C = np.full(len(self.splits.labels), -1)
         local_C[classes] = np.arange(len(classes))
-        steps = int((local_C[self.views.view_V[0][1].cpu()] >= 0).sum()) // settings.batch_size
+        n_own = int((local_C[self.views.view_V[0][1].cpu()] >= 0).sum())
+        steps = int(option.share * n_own) // settings.batch_size
         tail.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(tail, settings)
         schedule = make_schedule(optimizer, settings, steps * option.epochs)
@@ -143,6 +150,17 @@ class Bench:
         assert self.base.part.cut is not None
         return tail_of(network, self.base.part.cut, self.splits.preprocessing.example())
 
+    @cached_property
+    def doubt_VN(self) -> list[np.ndarray]:
+        """One minus the base's probability of the true class, for each sample of each view; never quite zero."""
+        tail, found = self.tail(self.base.network.eval()), []
+        with torch.inference_mode():
+            for features_N, label_N in self.views.view_V:
+                logits = torch.cat([tail(features.clone()).float() for features in features_N.split(1000)])
+                own_N = logits.softmax(1).gather(1, label_N[:, None])[:, 0]
+                found.append(np.maximum(1 - own_N.cpu().numpy(), LEAST_DOUBT))
+        return found
+
     def batches(
         self, local_C: np.ndarray, option: Option, epoch: int, steps: int, rng: np.random.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -155,6 +173,10 @@ class Bench:
             n = min(len(others), OTHERS * len(ours) // n_own)
             local_N = np.where(local_N < 0, n_own, local_N)
             ours = rng.permutation(np.concatenate([ours, rng.choice(others, n, replace=False)]))
+        if option.share < 1:
+            doubt_R = self.doubt_VN[epoch % PLAIN.views][ours]
+            scale = brentq(lambda scale: np.minimum(scale * doubt_R, 1).mean() - option.share, 0, 1 / doubt_R.min())
+            ours = ours[rng.random(len(ours)) < scale * doubt_R]
         for rows in np.array_split(ours, max(steps, 1)):
             features = features_N[torch.from_numpy(rows).to(features_N.device)]
             yield (
@@ -266,19 +288,19 @@ def train(path: str, out: Path) -> None:
         file.write_text(json.dumps(rows))
         print(path, title, " ".join(f"{value:.2f}" for value in values), flush=True)
 
+    @cache  # the plain ones are wanted twice
+    def tails(option: Option) -> dict[str, Outputs]:
+        seed = bench.settings.seed
+        clusters = range(partition.n_clusters)
+        return bench.outputs({each: bench.train(partition.classes(each), option, seed + each) for each in clusters})
+
     whole = {name: artifact.read_outputs(bench.run, name) for name in ("validation", "test")}
     keep("whole specialists, as the run trained them", figures(bench, whole))
-    plain = None
     for option in OPTIONS:
-        if option.title in rows and plain is not None:
-            continue
-        tails = {
-            cluster: bench.train(partition.classes(cluster), option, bench.settings.seed + cluster)
-            for cluster in range(partition.n_clusters)
-        }
-        outputs = bench.outputs(tails)
-        plain = outputs if plain is None else plain
-        keep(option.title, figures(bench, outputs))
+        if option.title not in rows:
+            keep(option.title, figures(bench, tails(option)))
+    if COPY in rows:
+        return
     stopped = out / f"{file.stem}-stopped"
     settings = bench.settings.model_copy(update={"specialist": STOPPED})
     coterie.fit(settings, stopped, splits=bench.splits, base_run=path)
@@ -291,9 +313,8 @@ def train(path: str, out: Path) -> None:
     fabric = make_fabric(bench.settings.hardware)
     panel = Panel(fabric, bench.base.network, {0: network}, bench.splits.preprocessing, bench.base.part.cut)
     copies = {name: _all_rows(panel, getattr(bench.splits, name)) for name in ("validation", "test")}
-    assert plain is not None
-    keep(COPY, figures(bench, second_opinion(plain, copies)))
-    keep("the same, with the whole specialists", figures(bench, second_opinion(whole, copies)))
+    for title, outputs in ((COPY, tails(OPTIONS[0])), ("the same, with the whole specialists", whole)):
+        keep(title, figures(bench, second_opinion(outputs, copies)))
 
 
 def _all_rows(panel: Panel, split: object) -> np.ndarray:
