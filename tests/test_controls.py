@@ -205,9 +205,12 @@ def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:
     assert any("train 2 = test 7" in note for note in notes)
 
 
-def test_controls_of_partitions_side_by_side_have_the_training_of_all(tmp_path: Path, splits: Splits) -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_controls_of_several_partitions_have_the_training_of_all(
+    tmp_path: Path, splits: Splits, together: bool
+) -> None:
     values = make_settings().to_values()
-    both = coterie.FitSettings.from_values({**values, "partition": {"clusters": [3, 2], "together": True}})
+    both = coterie.FitSettings.from_values({**values, "partition": {"clusters": [3, 2], "together": together}})
     coterie.fit(both, tmp_path / "run", splits=splits)
     compared = compare_run(Run.open_complete(tmp_path / "run"), splits)
     rows = {row.name: row for row in compared.rows if not row.flips}
@@ -219,5 +222,6 @@ def test_controls_of_partitions_side_by_side_have_the_training_of_all(tmp_path: 
     copy = Run.open_complete(controls_folder(tmp_path / "run") / "all-classes")
     assert copy.manifest.settings["specialist"]["epochs"] == 2 * both.specialist.epochs
     drawn = partition_of(Run.open_complete(controls_folder(tmp_path / "run") / "random").manifest)
-    first = [len(members) for members in Run.open(tmp_path / "run").manifest.partition.members[:3]]
+    kept = partition_of(Run.open(tmp_path / "run").manifest)
+    first = [len(kept.classes(cluster)) for cluster in kept.layers[0]]
     assert sorted(drawn.size_S.tolist()) == sorted(first)

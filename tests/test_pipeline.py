@@ -188,13 +188,18 @@ def test_of_several_numbers_of_clusters_the_best_on_validation_is_kept(
 ) -> None:
     several = changed(settings, partition={"clusters": [2, 4]})
     ensemble = coterie.fit(several, tmp_path / "run", splits=splits)
-    candidates = Run.open_complete(tmp_path / "run").manifest.partition.candidates
+    manifest = Run.open_complete(tmp_path / "run").manifest
+    candidates = manifest.partition.candidates
     best = max(candidates, key=lambda candidate: candidate.accuracy)
     assert [c.clusters for c in candidates] == [2, 4]
     assert ensemble.partition.n_clusters == best.clusters
     assert {path.name for path in (tmp_path / "run" / "specialists").iterdir() if any(path.iterdir())} == {
         str(best.clusters)
     }
+    trained = [seconds for name, seconds in manifest.seconds.items() if name != "base.safetensors"]
+    assert len(trained) == 6
+    assert manifest.costs.specialist_seconds == pytest.approx(sum(trained))
+    assert "Training of the specialists of all numbers of clusters" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_numbers_of_clusters_that_come_to_the_same_are_trained_once(

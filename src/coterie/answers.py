@@ -14,11 +14,13 @@ from coterie.artifact import (
     BASE_FILE,
     base_came_trained,
     gate_record,
+    n_tried,
     partition_of,
     pass_cost_of,
     read_outputs,
     rule_of,
     specialist_titles,
+    weight_bytes,
 )
 from coterie.backbones.cut import trunk_features
 from coterie.calibration import temperature
@@ -212,7 +214,7 @@ class Price:
         images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
         base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
         base_pass = inference_flops(ensemble.base, example)
-        training, pass_S = base_training, np.zeros(partition.n_clusters)
+        own_training, pass_S = 0.0, np.zeros(partition.n_clusters)
         inputs = example if ensemble.cut is None else trunk_features(ensemble.base, ensemble.cut, example)
         trunk_passes = settings.specialist.kept_views or settings.specialist.epochs
         trunk = trunk_passes * base_pass * (1 - pass_cost_of(run.manifest))
@@ -221,14 +223,11 @@ class Price:
             n_images = images_C[partition.classes(int(name))].sum()
             # Fewer than were allowed, where it stopped early.
             epochs = len(history.get(titles[int(name)], ())) or settings.specialist.epochs
-            training += (training_flops(network, inputs) * epochs + trunk) * n_images
+            own_training += (training_flops(network, inputs) * epochs + trunk) * n_images
             pass_S[int(name)] = inference_flops(network, inputs) / base_pass
-        weights = {
-            name: record.bytes
-            for name, record in run.manifest.files.items()
-            if name.startswith((BASE_FILE, "specialists/"))
-        }
-        return cls(training / base_training, pass_S, sum(weights.values()) / weights[BASE_FILE])
+        # Specialists of other partitions that were tried are gone; theirs took what those took that were kept.
+        training = base_training + n_tried(run.manifest) * own_training
+        return cls(training / base_training, pass_S, weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes)
 
     def cost(self, runs_S: FloatArray) -> Cost:
         """Where the specialists are run for a share ``runs_S`` of the samples each."""

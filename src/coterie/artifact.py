@@ -38,6 +38,7 @@ from coterie.specialist import as_asked, make_specialist
 from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"
+SPECIALISTS = "specialists/"
 HEAD_FILE = "head.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
 EXAMPLES_FILE = "examples.safetensors"
@@ -48,7 +49,7 @@ N_EXAMPLES = 12
 
 def specialist_files(partition: Partition) -> tuple[str, ...]:
     """Where the weights of each cluster's specialist are; a cluster of one class has none."""
-    return tuple(f"specialists/{n_clusters}/{place}.safetensors" for place, n_clusters in _places(partition))
+    return tuple(f"{SPECIALISTS}{n_clusters}/{place}.safetensors" for place, n_clusters in _places(partition))
 
 
 def specialist_titles(partition: Partition) -> tuple[str, ...]:
@@ -157,6 +158,23 @@ def cut_of(manifest: Manifest) -> str | None:
 def pass_cost_of(manifest: Manifest) -> float:
     """Operations of a specialist's pass in those of the base's."""
     return 1.0 if manifest.trunk is None else manifest.trunk.pass_cost
+
+
+def n_tried(manifest: Manifest) -> int:
+    """Partitions whose specialists were trained one after another, to keep those of the best."""
+    assert manifest.partition is not None  # partition_of checks
+    return max(1, len(manifest.partition.candidates))
+
+
+def specialist_seconds(manifest: Manifest) -> float:
+    """What the training of all specialists took, of partitions that were tried and not kept too."""
+    return sum(seconds for name, seconds in manifest.seconds.items() if name.startswith(SPECIALISTS))
+
+
+def weight_bytes(manifest: Manifest) -> int:
+    """Size on disk of base and specialists: what must be kept to predict."""
+    kept = {BASE_FILE, *specialist_files(partition_of(manifest))}
+    return sum(record.bytes for name, record in manifest.files.items() if name in kept)
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
@@ -373,7 +391,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
         gate=gate_record(manifest),
         examples=_read_examples(run),
-        costs=Costs(**costs, storage_bytes=_weight_bytes(manifest)),
+        costs=Costs(**costs, storage_bytes=weight_bytes(manifest)),
         histories=tuple(
             (title, tuple(r["loss"] for r in records), tuple(r["accuracy"] for r in records))
             for title, records in history.items()
@@ -382,12 +400,6 @@ def _report_content(run: Run, created: str) -> ReportContent:
         versions=manifest.versions,
         created=created,
     )
-
-
-def _weight_bytes(manifest: Manifest) -> int:
-    """Size on disk of base and specialists: what must be kept to predict."""
-    kept = {BASE_FILE, *specialist_files(partition_of(manifest))}
-    return sum(record.bytes for name, record in manifest.files.items() if name in kept)
 
 
 def _read_examples(run: Run) -> tuple[Example, ...]:

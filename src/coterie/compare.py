@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coterie.answers import answers_of
+from coterie.artifact import specialist_seconds
 from coterie.base import refuse_untrusted
 from coterie.comparison import Comparison, compare
 from coterie.comparison_page import render
@@ -82,7 +83,7 @@ def _train_controls(
     run: Run, splits: Splits, tasks: Sequence[ControlTask], engine: EngineSettings, progress: Progress
 ) -> None:
     """Do what is left of the controls; the first that failed is raised after the others are done."""
-    a_control = sum(seconds for name, seconds in run.manifest.seconds.items() if name.startswith("specialists/"))
-    demand = demand_of([FitSettings.from_values(run.manifest.settings)], len(tasks) * a_control)
+    seconds = len(tasks) * specialist_seconds(run.manifest)
+    demand = demand_of([FitSettings.from_values(run.manifest.settings)], seconds)
     for outcome in do_all(tasks, splits, demand, engine, progress, Limits()):
         outcome.unwrap()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from typing_extensions import override
 
-from coterie.artifact import BASE_FILE, base_came_trained, load_base, load_ensemble, partition_of, read_outputs
+from coterie.artifact import BASE_FILE, base_came_trained, load_base, load_ensemble, n_tried, partition_of, read_outputs
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
@@ -106,12 +106,13 @@ def control_tasks(
 
 
 def control_settings(run: Run) -> FitSettings:
-    """A run's settings for one partition with all the training of its specialists: where each class is in several
-    clusters, of partitions side by side or of a cover, so many times the epochs.
+    """A run's settings for one partition with all the training of its specialists: where several partitions were
+    tried, or each class is in several clusters, of partitions side by side or of a cover, so many times the epochs.
     """
     settings = FitSettings.from_values(run.manifest.settings)
     partition = partition_of(run.manifest)
-    epochs = round(settings.specialist.epochs * len(partition.packed_class_M) / partition.n_classes)
+    times = n_tried(run.manifest) * len(partition.packed_class_M) / partition.n_classes
+    epochs = round(settings.specialist.epochs * times)
     return settings.model_copy(
         update={
             "specialist": settings.specialist.model_copy(update={"epochs": epochs}),

@@ -29,6 +29,7 @@ from coterie.artifact import (
     load_ensemble,
     preprocessing_of,
     specialist_files,
+    specialist_seconds,
     specialist_titles,
     stage_logits_folder,
     tracked_figures,
@@ -792,13 +793,11 @@ def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
     images = job.splits.test.samples
     images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
     form = job.splits.preprocessing
-    seconds = job.run.manifest.seconds
     base_ms = _milliseconds(lambda: compute_logits(job.fabric, ensemble.base, images, form)) / len(images)
     ensemble_ms = _milliseconds(lambda: ensemble.decide(images)) / len(images)
-    kept = specialist_files(ensemble.partition)
     return CostRecord(
-        base_seconds=seconds[BASE_FILE],
-        specialist_seconds=sum(seconds.get(name, 0.0) for name in kept),
+        base_seconds=job.run.manifest.seconds[BASE_FILE],
+        specialist_seconds=specialist_seconds(job.run.manifest),
         base_image_ms=base_ms,
         ensemble_image_ms=ensemble_ms,
         base_parameters=sum(p.numel() for p in ensemble.base.parameters()),

@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from coterie.artifact import (
     BASE_FILE,
     HEAD_FILE,
+    SPECIALISTS,
     labels_of,
     load_ensemble,
     partition_of,
@@ -317,9 +318,7 @@ def _head(run: Run) -> Head:
 
 
 def _network_files(run: Run) -> list[str]:
-    return [
-        name for name in run.manifest.files if name.startswith((BASE_FILE, HEAD_FILE, "specialists/", "history.json"))
-    ]
+    return [name for name in run.manifest.files if name.startswith((BASE_FILE, HEAD_FILE, SPECIALISTS, "history.json"))]
 
 
 def _copy(old: Run, run: Run, names: list[str]) -> None:
