@@ -24,6 +24,11 @@ def test_a_file_keeps_the_defaults_of_what_it_leaves_out(tmp_path: Path) -> None
     assert settings.base == TrainingSettings()
 
 
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "examples").glob("*.yaml")), ids=lambda f: f.stem)
+def test_the_examples_are_settings(file: Path) -> None:
+    assert FitSettings.from_yaml(file) != FitSettings()
+
+
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("")
