@@ -47,6 +47,7 @@ TWO_EPOCHS = 14
 # The trunk's output for four views of all samples.
 MEMORY_GIB = 4
 LIMITS = (1.25, 1.5, 2.0, None)
+ANY_RULE = Request()
 FLIPS = " + flips"
 AVERAGED = "whole specialists of 9 clusters, the mean of weights in the base's place, at most 2 passes"
 TAILS_OF = "tails of 9, 3 and 1 clusters"
@@ -138,15 +139,15 @@ def _longer(settings: Any) -> Any:
 
 
 @cache
-def routed(place: Path, limit: float | None, flip: bool) -> tuple[np.ndarray, float]:
-    """Of a run: probabilities on test by the rule that validation chooses, and passes."""
+def routed(place: Path, limit: float | None, flip: bool, wishes: Request = ANY_RULE) -> tuple[np.ndarray, float]:
+    """Of a run: probabilities on test by the rule that validation chooses among those wished, and passes."""
     run = Run.open_complete(place)
     partition = artifact.partition_of(run.manifest)
     validation, test = (
         (outputs_of(run, split, flip) if flip else artifact.read_outputs(run, split))
         for split in ("validation", "test")
     )
-    rule = tune(validation, partition, Request(budget=Budget(passes=limit))).rule
+    rule = tune(validation, partition, replace(wishes, budget=Budget(passes=limit))).rule
     return by_rule(test, partition, rule)
 
 
