@@ -10,18 +10,20 @@ import coterie
 from conftest import make_split, make_splits
 from coterie import artifact, pipeline, plan
 from coterie.backbones import Head
+from coterie.backbones.cut import trunk_features
 from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, SettingsError, TrainingError
 from coterie.evaluation import evaluate
 from coterie.gate import Gate
 from coterie.partition import Partition
+from coterie.pipeline import prepare_base
 from coterie.plan import make_plan
 from coterie.progress import Progress
 from coterie.rule import Rule
 from coterie.run_folder import Run
 from coterie.specialist import make_specialist
-from coterie.training import compute_logits
+from coterie.training import compute_logits, make_fabric
 from coterie.tune import Request
 
 
@@ -440,10 +442,31 @@ def test_a_specialist_stops_when_its_validation_loss_does_not_fall_and_goes_on_w
     assert weights(tmp_path / "cut") == weights(tmp_path / "run")
 
 
-def test_more_views_than_fit_in_memory_are_refused_with_how_many_do(tmp_path, settings, splits) -> None:
-    chosen = changed(tails(settings), data={**settings.data.model_dump(), "memory_gib": 1e-4})
-    with pytest.raises(SettingsError, match=r"specialist.views = 2: what stage2 gives .* up to \d+ views \(0 computes"):
-        coterie.fit(chosen, tmp_path / "run", splits=splits)
+def test_more_views_than_fit_in_memory_are_refused_with_how_many_do_and_at_once_where_that_is_sure(
+    tmp_path, settings, splits
+) -> None:
+    said = r"specialist.views = 2: what stage2 gives .* up to \d+ views \(0 computes"
+    example, network = splits.preprocessing.example()[:1], prepare_base(tails(settings), splits).network
+    with make_fabric(settings.hardware).autocast():
+        data_bytes = 2 * len(splits.train) * trunk_features(network, "stage2", example).nbytes
+
+    def within(share: float, **partition: object) -> FitSettings:
+        """Memory for so much of two views of all training samples."""
+        data = {**settings.data.model_dump(), "memory_gib": share * data_bytes / 2**30}
+        return changed(tails(settings), data=data, partition=partition)
+
+    with pytest.raises(SettingsError, match=said):
+        make_plan(within(0.99, clusters=[1]), splits)
+    make_plan(within(1.01, clusters=[1]), splits)
+    with pytest.raises(SettingsError, match=said):
+        coterie.fit(within(0.99, clusters=[1]), tmp_path / "sure", splits=splits)
+    assert not list((tmp_path / "sure").rglob("*.safetensors"))
+    # Of two clusters the larger has at least half; here it has three quarters, which is known with the clusters alone.
+    groups = tmp_path / "groups.json"
+    groups.write_text(json.dumps(["many"] * 6 + ["few"] * 2))
+    with pytest.raises(SettingsError, match=said):
+        coterie.fit(within(0.6, method="given", groups=str(groups)), tmp_path / "unsure", splits=splits)
+    assert Run.open(tmp_path / "unsure").has(artifact.BASE_FILE)
 
 
 def test_partitions_side_by_side_keep_the_specialists_that_each_alone_would_train(tmp_path, settings, splits) -> None:

@@ -233,12 +233,14 @@ class Job:
         materials = materials_of(self.settings, self.splits, base, head, part)
         todo = [task for task in tasks if not self.run.has(task.file)]
         self.limits.check()
-        views_bytes = self._views_bytes(todo, base, part)
+        count_C = torch.bincount(self.splits.train.labels_N)
+        most = max((int(count_C[list(task.classes)].sum()) for task in todo), default=0)
+        kept_bytes = views_bytes(self.settings, self.splits, self.fabric, base, part, most)
 
         def desk_of(number: int) -> Desk:
             return Desk(LimitedProgress(self.progress.lane(), self.limits), self._checkpoint(todo[number].file))
 
-        demand = self._demand(base, views_bytes)
+        demand = self._demand(base, kept_bytes)
         engine = make_engine(self.engine, len(todo), demand)
         with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
             for outcome in outcomes:
@@ -251,29 +253,7 @@ class Job:
             others = [title for title in history if title not in titles]
             self.run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
 
-    def _views_bytes(self, tasks: Sequence[TrainingTask], base: nn.Module, part: TrainedPart) -> int:
-        """What one task holds at most of the trunk's output.
-
-        Raises:
-            SettingsError: more than data may take in memory.
-        """
-        if part.cut is None or not self.settings.specialist.views or not tasks:
-            return 0
-        count_C = torch.bincount(self.splits.train.labels_N)
-        n_samples = max(int(count_C[list(task.classes)].sum()) for task in tasks)
-        with self.fabric.autocast():
-            view_bytes = n_samples * trunk_features(base, part.cut, self.splits.preprocessing.example()[:1]).nbytes
-        chosen, limit = self.settings.specialist, self.settings.data.memory_gib
-        views = chosen.kept_views
-        if views * view_bytes > limit * 2**30:
-            raise SettingsError(
-                f"specialist.views = {chosen.views}: what {part.cut} gives for the largest cluster takes "
-                f"{view_bytes / 2**30:.2g} GiB a view, and --data.memory-gib is {limit:g}; allowed: more memory, or up "
-                f"to {int(limit * 2**30 // view_bytes)} views (0 computes it anew in each epoch)"
-            )
-        return views * view_bytes
-
-    def _demand(self, base: nn.Module, views_bytes: int) -> Demand:
+    def _demand(self, base: nn.Module, kept_bytes: int) -> Demand:
         """What a specialist needs, and how long all should take, by what the base took."""
         settings, on_gpu = self.settings, self.fabric.device.type == "cuda"
         partitions = len(settings.partition.clusters)
@@ -282,7 +262,7 @@ class Job:
         return Demand(
             settings.hardware.specialist_threads,
             int(on_gpu),
-            MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes + views_bytes,
+            MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes + kept_bytes,
             share * self.run.manifest.seconds.get(BASE_FILE, 0.0)
             or math.inf,  # of a base that came trained, nobody knows
         )
@@ -415,7 +395,43 @@ def fit_base(
             _make_base(job, prepared, base_run)
 
 
+def views_bytes(
+    settings: FitSettings, splits: Splits, fabric: Fabric, network: nn.Module, part: TrainedPart, n_samples: int
+) -> int:
+    """What a specialist's training keeps of the trunk's output for so many samples.
+
+    Raises:
+        SettingsError: more than data may take in memory.
+    """
+    views = settings.specialist.kept_views
+    if part.cut is None or not views:
+        return 0
+    with fabric.autocast():
+        view_bytes = n_samples * trunk_features(network, part.cut, splits.preprocessing.example()[:1]).nbytes
+    limit = settings.data.memory_gib
+    if views * view_bytes > limit * 2**30:
+        raise SettingsError(
+            f"specialist.views = {settings.specialist.views}: what {part.cut} gives for a cluster of {n_samples} "
+            f"samples takes {view_bytes / 2**30:.2g} GiB a view, and --data.memory-gib is {limit:g}; allowed: more "
+            f"memory, or up to {int(limit * 2**30 // view_bytes)} views (0 computes it anew in each epoch)"
+        )
+    return views * view_bytes
+
+
+def refuse_views(settings: FitSettings, splits: Splits, fabric: Fabric, prepared: Base) -> None:
+    """Before the clusters are known: where the least that the largest of them can be is too much.
+
+    Raises:
+        SettingsError: as ``views_bytes``.
+    """
+    least = int(torch.bincount(splits.train.labels_N).max())
+    if settings.partition.max_size is None:  # which may make more clusters than are asked for
+        least = max(least, math.ceil(len(splits.train) / min(numbers_of_clusters(settings, splits.labels))))
+    views_bytes(settings, splits, fabric, prepared.network, prepared.part, least)
+
+
 def _fit(job: Job, prepared: Base, base_run: Path | str | None) -> SpecialistEnsemble:
+    refuse_views(job.settings, job.splits, job.fabric, prepared)
     network, base_validation_NC = _make_base(job, prepared, base_run)
     partitions = _partitions(job, network, prepared.head, base_validation_NC)
     return complete(job, network, prepared.head, prepared.part, partitions)

@@ -15,7 +15,14 @@ from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
-from coterie.pipeline import augmentation_of, disk_bound, numbers_of_clusters, prepare_base, trunk_record
+from coterie.pipeline import (
+    augmentation_of,
+    disk_bound,
+    numbers_of_clusters,
+    prepare_base,
+    refuse_views,
+    trunk_record,
+)
 from coterie.training import compute_logits, make_fabric, make_optimizer, training_step
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
@@ -66,6 +73,7 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
     """
     fabric = make_fabric(settings.hardware)
     base = prepare_base(settings, splits, base_run=base_run)
+    refuse_views(settings, splits, fabric, base)
     network = base.network
     batches = training_batches(
         splits.train,
