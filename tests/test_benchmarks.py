@@ -26,7 +26,8 @@ def defined(script: Path) -> set[str]:
     body = ast.parse(script.read_text(encoding="utf-8")).body
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
     named = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return named | {target.id for target in targets if isinstance(target, ast.Name)}
+    # Several at once too: A, B = 1, 2.
+    return named | {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
