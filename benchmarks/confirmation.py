@@ -29,7 +29,8 @@ from coterie.runs import demand_of, do_all
 from coterie.significance import Interval, over_seeds
 from coterie.terminal.progress import LineProgress
 from coterie.tune import Request
-from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_EPOCHS, Seed, routed, within
+from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within
+from moonshot import TWO_TAILS_OF as TAILS
 from rules import figures
 
 N_WORKERS = 2
@@ -37,8 +38,7 @@ LIMITS = (1.5, 2.0, None)
 PAPER = Request(("hard",), ("entropy",), (1,))
 BASE, COPY, PAPER_RULE = "base", "base and all-class copy", "the paper's rule"
 WHOLE = "whole specialists of 9 clusters"
-TAILS = f"tails of 9 and 3 clusters for {TWO_EPOCHS} epochs"
-ENSEMBLE, TWO_BASES = "deep ensemble of", f"two bases, each with {TAILS}"
+ENSEMBLE = "deep ensemble of"
 
 
 def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Seed], list[Run], list[float]]:
@@ -124,7 +124,12 @@ def rows_of(seeds: list[Seed], own: Seed, tails: list[Run], training: float) -> 
                 both = [routed(tails[(place + step) % len(tails)].path, limit, flip) for step in (0, 1)]
                 add(f"{TAILS}{within(limit)}{more}", both[0][0], training, both[0][1] * views)
                 mean_NC = (both[0][0] + both[1][0]) / 2
-                add(f"{TWO_BASES}{within(limit)}{more}", mean_NC, 2 * training, (both[0][1] + both[1][1]) * views)
+                add(
+                    f"{TWO_BASES} {TAILS}{within(limit)}{more}",
+                    mean_NC,
+                    2 * training,
+                    (both[0][1] + both[1][1]) * views,
+                )
     return found
 
 
@@ -188,7 +193,7 @@ LEADS = (
     (f"{TAILS}{within(1.5)}", COPY),
     *((f"{TAILS}{within(limit)}", f"{ENSEMBLE} 2") for limit in LIMITS),
     *((f"{TAILS}{within(limit)}{FLIPS}", f"{ENSEMBLE} 2{FLIPS}") for limit in LIMITS),
-    *((f"{TWO_BASES}{within(limit)}", f"{ENSEMBLE} 4") for limit in LIMITS),
+    *((f"{TWO_BASES} {TAILS}{within(limit)}", f"{ENSEMBLE} 4") for limit in LIMITS),
 )
 
 

@@ -424,6 +424,8 @@ def refuse_views(settings: FitSettings, splits: Splits, fabric: Fabric, prepared
     Raises:
         SettingsError: as ``views_bytes``.
     """
+    if prepared.part.cut is None:
+        return
     least = int(torch.bincount(splits.train.labels_N).max())
     if settings.partition.max_size is None:  # which may make more clusters than are asked for
         least = max(least, math.ceil(len(splits.train) / min(numbers_of_clusters(settings, splits.labels))))
