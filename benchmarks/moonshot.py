@@ -8,7 +8,8 @@ resumes, are, for the first TAILS of them, tails of 9, 3 and 1 clusters, of whic
 with a running average of the weights, and tails of 9 and 3 clusters for as many epochs as half of the base's training
 pays for; for the first SNAPSHOTS, snapshots; and for the first LONG a base of twice as many epochs, with tails of as
 many epochs as before and of twice as many. Rules are chosen on validation. A second table tells which of the three
-partitions bring the gain, from the same tails.
+partitions bring the gain, from the same tails. The study's seeds count from FIRST; where that is not 0, those of this
+file's first result, the tables lie in moonshot_fresh.md.
 """
 
 import sys
@@ -198,11 +199,12 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
     for limit in (1.5, 2.0, None):
         proba_NC, passes = routed(own.whole.path, limit, False)
         add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
-    partition = artifact.partition_of(own.whole.manifest)
-    rule = tune(own.averaged("validation"), partition, Request(budget=Budget(passes=2.0))).rule
-    proba_NC, passes = by_rule(own.averaged("test"), partition, rule)
-    add(AVERAGED, proba_NC, 2 * COPY_EPOCHS - 1, passes)
-    add("mean of weights", softmax(own.control(WEIGHT_AVERAGE, "logits"), axis=1), COPY_EPOCHS, 1)
+    if (controls_folder(own.whole.path) / WEIGHT_AVERAGE).exists():
+        partition = artifact.partition_of(own.whole.manifest)
+        rule = tune(own.averaged("validation"), partition, Request(budget=Budget(passes=2.0))).rule
+        proba_NC, passes = by_rule(own.averaged("test"), partition, rule)
+        add(AVERAGED, proba_NC, 2 * COPY_EPOCHS - 1, passes)
+        add("mean of weights", softmax(own.control(WEIGHT_AVERAGE, "logits"), axis=1), COPY_EPOCHS, 1)
     if own.snapshots is not None:
         arrays = own.snapshots.read_arrays("logits/test.safetensors")
         n_snapshots = len(own.snapshots.read_json("history.json"))
@@ -292,9 +294,9 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
     figure.savefig(file, metadata={"Date": None})
 
 
-def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_long: int) -> None:
+def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_long: int, first: int = 0) -> None:
     """The table, and the figure beside it."""
-    seeds = [Seed(Path(study), seed) for seed in range(n_seeds)]
+    seeds = [Seed(Path(study), seed) for seed in range(first, first + n_seeds)]
     splits = load(FitSettings.from_values(seeds[0].whole.manifest.settings).data, 0)
     for seed in seeds[:n_tails]:
         seed.train_tails(Path(out), splits)
@@ -307,9 +309,9 @@ def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_l
     gains = {name: np.array([rows[name][0] - rows["base"][0] for rows in found if name in rows]) for name in found[0]}
     means = {name: np.mean([rows[name] for rows in found if name in rows], axis=0) for name in found[0]}
     about = (
-        f"{n_seeds} seeds, tails for the first {n_tails}, snapshots for the first {n_snapshots}, a base trained long "
-        f"for the first {n_long}; means on test, gains with half of Student's 95 % interval over seeds. Training and "
-        "passes in the base's, by operations; gains over the base, also where another was trained longer."
+        f"{n_seeds} seeds from {first}, tails for the first {n_tails}, snapshots for the first {n_snapshots}, a base "
+        f"trained long for the first {n_long}; means on test, gains with half of Student's 95 % interval over seeds. "
+        "Training and passes in the base's, by operations; gains over the base, also where another was trained longer."
     )
     lines = [about, "", "| | training | passes | gain, points | each seed | NLL |", "|---|---|---|---|---|---|"]
     for name in sorted(gains, key=lambda name: gains[name].mean()):
@@ -327,8 +329,9 @@ def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_l
         lines.append(f"- {ahead} over {behind}: {lead.mean:+.2f}{spread}")
     lines += ["", "Of tails of 9, 3 and 1 clusters, those of some of the partitions, no limit, 8 epochs:", ""]
     lines += by_partitions(seeds[:n_tails])
-    draw(means, gains, Path(__file__).with_suffix(".svg"))
-    record.write(__file__, "\n".join([*lines, "", "![Two curves](moonshot.svg)"]))
+    name = "moonshot_fresh" if first else "moonshot"
+    draw(means, gains, Path(__file__).with_name(f"{name}.svg"))
+    record.write(__file__, "\n".join([*lines, "", f"![Two curves]({name}.svg)"]), name)
 
 
 LEADS = (
@@ -355,6 +358,6 @@ LEADS = (
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 7:
-        sys.exit("usage: python benchmarks/moonshot.py STUDY OUT SEEDS TAILS SNAPSHOTS LONG")
+    if len(sys.argv) not in (7, 8):
+        sys.exit("usage: python benchmarks/moonshot.py STUDY OUT SEEDS TAILS SNAPSHOTS LONG [FIRST]")
     main(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:]))
