@@ -11,8 +11,9 @@ from coterie.gate import Gate
 from coterie.metrics import Report
 from coterie.partition import Partition
 from coterie.rule import Rule
+from coterie.run_folder import GateRecord
 from coterie.terminal.progress import BarProgress, LineProgress, make_progress, show_duration
-from coterie.terminal.report import headline, print_report
+from coterie.terminal.report import headline, print_report, rule_line
 
 
 @pytest.fixture
@@ -53,6 +54,13 @@ def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report
     assert re.search(r"0 +2: é, ж", narrow.file.getvalue())
     assert max(map(len, narrow.file.getvalue().splitlines())) <= 80
     assert "[red]" in text
+
+
+def test_a_rule_in_a_line() -> None:
+    paper = GateRecord(score="entropy", combiner="hard", threshold=0.123456)
+    assert rule_line(paper) == "hard, routed at 0.1235 and above (entropy)"
+    never = GateRecord(score="margin", combiner="blend", threshold=None, top=2)
+    assert rule_line(never) == "blend, top 2, never routed"
 
 
 def test_progress_is_lines_in_a_pipe_and_bars_on_a_terminal() -> None:

@@ -86,7 +86,7 @@ def _fit(
     from coterie.run_folder import Run
     from coterie.terminal.plan import print_plan
     from coterie.terminal.progress import make_progress
-    from coterie.terminal.report import print_report
+    from coterie.terminal.report import print_report, rule_line
 
     if Ranks.of_environment().rank > 0:
         if not dry_run:
@@ -120,6 +120,12 @@ def _fit(
             )
         run = Run.open(out)
     print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
+    assert run.manifest.gate is not None
+    console.print(
+        f"rule: {rule_line(run.manifest.gate)}; for others and their limits: coterie tune {out}",
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from coterie.run_folder import Manifest
 from coterie.terminal.progress import show_duration
+from coterie.terminal.report import rule_line
 
 
 def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:
@@ -26,9 +27,7 @@ def print_info(console: Console, path: str, manifest: Manifest, size: int) -> No
         "clusters": ", ".join(str(len(m)) for m in manifest.partition.members) + " classes"
         if manifest.partition
         else "",
-        "gate": f"{manifest.gate.score} at {manifest.gate.threshold}, {manifest.gate.combiner}, top {manifest.gate.top}"
-        if manifest.gate
-        else "",
+        "rule": rule_line(manifest.gate) if manifest.gate else "",
         "trained": "; ".join(f"{name} {show_duration(seconds)}" for name, seconds in manifest.seconds.items()),
         "files": str(len(manifest.files)),
         "disk": f"{size / 2**20:.1f} MiB"

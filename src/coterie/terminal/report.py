@@ -11,6 +11,7 @@ from rich.text import Text
 
 from coterie.balance import Balance
 from coterie.metrics import Report
+from coterie.run_folder import GateRecord
 
 
 def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:
@@ -79,3 +80,10 @@ def headline(report: Report) -> str:
         f"in the true cluster: restricted base {report.oracle_restricted:.2%}, "
         f"specialists {report.oracle_specialist:.2%}"
     )
+
+
+def rule_line(gate: GateRecord) -> str:
+    """How answers are combined, and which samples are routed."""
+    top = f", top {gate.top}" if gate.top > 1 else ""
+    routed = "never routed" if gate.threshold is None else f"routed at {gate.threshold:.4g} and above ({gate.score})"
+    return f"{gate.combiner}{top}, {routed}"
