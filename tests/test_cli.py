@@ -66,6 +66,7 @@ def test_a_newcomer_runs_everything(tiny_yaml: Path, tmp_path: Path, pictures: l
     assert "Plan" in fit.stdout
     assert "generated" in fit.stdout  # the embedded data set says so of itself
     assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", fit.stdout)
+    assert re.search(r"rule: .*routed", fit.stdout)
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()
     assert json.loads((out / "manifest.json").read_text())["settings"]["specialist"]["epochs"] == 2
     predict = coterie("predict", str(out), *pictures, "--format", "jsonl")
@@ -139,7 +140,7 @@ def test_tune_chooses_anew_and_everything_follows(copied: Path, pictures: list[s
     assert main(["predict", str(copied), *pictures]) == 0
     assert "probability" in capsys.readouterr().out
     assert main(["info", str(copied)]) == 0
-    assert "margin at 0.2" in capsys.readouterr().out
+    assert "top 2, routed at 0.2 and above (margin)" in capsys.readouterr().out
     assert "has changed since it was timed" in (copied / "report.html").read_text()
 
 
