@@ -17,7 +17,7 @@ import record
 from coterie import fit
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
-from coterie.files import bytes_below
+from coterie.system.files import bytes_below
 
 EPOCHS = 20
 CLUSTERS = 4

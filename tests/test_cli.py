@@ -212,7 +212,7 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
 def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
     workers: str, tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie import limits
+    from coterie.system import limits
 
     class Reached(limits.Limits):
         def check(self) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torchvision.datasets
 
 from coterie import data
-from coterie.cache import cache_folder
 from coterie.config import DataSettings
 from coterie.errors import DataError
+from coterie.system.cache import cache_folder
 
 
 class FakeCIFAR100:

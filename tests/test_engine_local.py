@@ -22,9 +22,9 @@ from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, Materials, Task, TrainingTask, make_engine
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
-from coterie.limits import Limits
 from coterie.pipeline import augmentation_of, prepare_base
 from coterie.progress import Progress
+from coterie.system.limits import Limits
 from test_pipeline import changed, weights
 
 

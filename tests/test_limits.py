@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from coterie import limits
 from coterie.config import FitSettings
 from coterie.errors import LimitError, SettingsError
-from coterie.limits import Limits, bytes_of, seconds_of
+from coterie.system import limits
+from coterie.system.limits import Limits, bytes_of, seconds_of
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5h", 5400), ("3d", 259200)])
@@ -95,7 +95,7 @@ def test_no_limits_are_never_reached(clock: Clock) -> None:
 MEASURING = """
 import mmap, subprocess, sys
 import psutil
-from coterie.limits import resident_bytes
+from coterie.system.limits import resident_bytes
 alone = resident_bytes()
 print(alone / psutil.Process().memory_info().rss)
 holding = "import sys; held = b'x' * 2**27; print('held', flush=True); sys.stdin.read()"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from coterie import lock
 from coterie.errors import ArtifactError
-from coterie.lock import HOLDER, LOCK, hold, refuse_if_held
+from coterie.system import lock
+from coterie.system.lock import HOLDER, LOCK, hold, refuse_if_held
 
 HOLDING = """
 import sys
 from pathlib import Path
-from coterie.lock import hold
+from coterie.system.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()  # until it is killed

@@ -18,10 +18,10 @@ from coterie.data.splits import Splits
 from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
-from coterie.lock import HOLDER
 from coterie.partition import Partition
 from coterie.progress import Progress
 from coterie.run_folder import Run
+from coterie.system.lock import HOLDER
 
 N_KNOWN = 7
 NEW = "class 7"

@@ -12,9 +12,9 @@ from torch import nn
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.deltas import encode
 from coterie.errors import ArtifactError
-from coterie.files import write_whole
 from coterie.inputs import ImagePreprocessing
 from coterie.run_folder import FORMAT, Run
+from coterie.system.files import write_whole
 
 
 @pytest.fixture

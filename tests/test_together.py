@@ -17,8 +17,8 @@ import coterie
 from conftest import make_settings, make_splits
 from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import DataError, SettingsError
-from coterie.ranks import Ranks
 from coterie.run_folder import Run
+from coterie.system.ranks import Ranks
 from test_cli import TINY
 
 SCRIPT = """
@@ -28,7 +28,7 @@ import coterie
 from conftest import make_settings, make_splits
 from coterie.config import FitSettings
 from coterie.errors import LimitError
-from coterie.limits import Limits
+from coterie.system.limits import Limits
 from coterie.progress import Progress
 
 class Telling(Progress):

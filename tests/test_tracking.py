@@ -11,9 +11,9 @@ from coterie import tracking
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import LimitError, SettingsError
-from coterie.limits import Limits
 from coterie.progress import Progress
 from coterie.run_folder import Run
+from coterie.system.limits import Limits
 from coterie.tracking import MlflowTracker, TensorBoardTracker, Trackers, make_trackers
 
 HISTORY = [(2.0, 0.25), (1.0, 0.5), (0.5, 0.75)]

@@ -28,13 +28,13 @@ from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import GainModel, Gate
 from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
-from coterie.lock import hold
 from coterie.metrics import Report
 from coterie.partition import FloatArray, IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
 from coterie.rule import Rule
 from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
 from coterie.specialist import as_asked, make_specialist
+from coterie.system.lock import hold
 from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
-from coterie.files import write_whole
+from coterie.system.files import write_whole
 
 State = dict[str, Tensor]
 DIGEST_BYTES = hashlib.sha256().digest_size

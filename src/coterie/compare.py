@@ -15,11 +15,11 @@ from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError
-from coterie.limits import Limits
-from coterie.lock import hold
 from coterie.progress import Progress
 from coterie.run_folder import Run
 from coterie.runs import demand_of, do_all
+from coterie.system.limits import Limits
+from coterie.system.lock import hold
 
 COMPARISON_FILE = "comparison.json"
 COMPARISON_PAGE = "comparison.html"

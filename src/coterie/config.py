@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from coterie.errors import SettingsError
-from coterie.limits import bytes_of, seconds_of
+from coterie.system.limits import bytes_of, seconds_of
 
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 Modality = Literal["image", "text", "table", "features"]

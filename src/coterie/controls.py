@@ -29,13 +29,13 @@ from coterie.engine import Desk, Task
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.evaluation import Outputs
-from coterie.files import write_whole
-from coterie.lock import hold
 from coterie.partition import FloatArray, random_partition
 from coterie.pipeline import Job
 from coterie.progress import Progress
 from coterie.run_folder import MANIFEST, Run
 from coterie.runs import FitTask, TitledProgress, as_task, check_folder
+from coterie.system.files import write_whole
+from coterie.system.lock import hold
 from coterie.training import compute_logits, make_fabric
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from coterie.config import FitSettings, PartitionMethod
 from coterie.embedding import LabelEmbedding
 from coterie.errors import PartitionError
-from coterie.files import write_whole
 from coterie.forecast import SKILLS, BaseAnswers, Rule
 from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
 from coterie.headroom_page import Cost, PageContent, render
@@ -27,6 +26,7 @@ from coterie.label_file import read_column
 from coterie.logits_file import read_logits
 from coterie.partition import Partition, Wish, make_partition
 from coterie.progress import Progress
+from coterie.system.files import write_whole
 
 FORMAT = 1
 # A base that is right on its training samples hardly more often than on others has not been trained to its end.

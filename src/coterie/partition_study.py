@@ -23,7 +23,6 @@ from typing_extensions import override
 from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod, embedding_parts
 from coterie.embedding import LabelEmbedding, LabelSources
 from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
-from coterie.files import write_whole
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
 from coterie.label_map import MapKind, choose_map, map_labels
@@ -43,6 +42,7 @@ from coterie.partition.spectral import Route, spectral_family
 from coterie.partition.vectors import unit_rows
 from coterie.partition_page import PageContent, render
 from coterie.progress import Progress
+from coterie.system.files import write_whole
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

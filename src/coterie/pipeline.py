@@ -70,8 +70,6 @@ from coterie.flops import inference_flops
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
-from coterie.limits import LimitedProgress, Limits
-from coterie.lock import hold, refuse_if_held
 from coterie.partition import (
     Partition,
     Wish,
@@ -82,7 +80,6 @@ from coterie.partition import (
     make_partition,
 )
 from coterie.progress import Progress
-from coterie.ranks import Ranks
 from coterie.run_folder import (
     CHECKPOINT_FOLDER,
     MANIFEST,
@@ -98,6 +95,9 @@ from coterie.run_folder import (
 )
 from coterie.specialist import as_asked, make_specialist
 from coterie.stopping import Stopping
+from coterie.system.limits import LimitedProgress, Limits
+from coterie.system.lock import hold, refuse_if_held
+from coterie.system.ranks import Ranks
 from coterie.together import RankWatch, leave
 from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train

@@ -21,13 +21,13 @@ from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError, SettingsError, TrainingError
-from coterie.files import write_whole
-from coterie.limits import Limits
 from coterie.progress import Progress
 from coterie.reproduction import PaperFigures, Reproduction, summarise
 from coterie.reproduction_page import render
 from coterie.run_folder import MANIFEST, Run
 from coterie.runs import demand_of, do_all
+from coterie.system.files import write_whole
+from coterie.system.limits import Limits
 
 PAGE = "reproduction.html"
 RECIPES = ("cpu", "paper")

@@ -38,12 +38,12 @@ from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
-from coterie.lock import hold, refuse_if_held
 from coterie.partition import Partition
 from coterie.pipeline import Job, complete
 from coterie.progress import Progress
 from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
 from coterie.specialist import make_specialist
+from coterie.system.lock import hold, refuse_if_held
 from coterie.training import compute_logits, early_stopping, make_fabric
 
 # Keeps the new row finite where its class is told apart without error.

@@ -44,9 +44,9 @@ import coterie
 from coterie.config import FREE_SETTINGS, CombinerName, FitSettings, ScoreName
 from coterie.deltas import decode
 from coterie.errors import ArtifactError
-from coterie.files import write_whole
 from coterie.inputs import AnyPreprocessing
-from coterie.lock import HOLDER, LOCK
+from coterie.system.files import write_whole
+from coterie.system.lock import HOLDER, LOCK
 
 FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"

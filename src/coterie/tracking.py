@@ -22,8 +22,8 @@ from typing_extensions import override
 
 from coterie.config import FitSettings, TrackSettings
 from coterie.errors import SettingsError
-from coterie.files import write_whole
 from coterie.progress import Progress
+from coterie.system.files import write_whole
 
 LOGS = "logs"
 EXPERIMENT = "coterie"

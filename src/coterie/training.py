@@ -31,8 +31,8 @@ from coterie.errors import SettingsError, TrainingError
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import IntArray
 from coterie.progress import Progress
-from coterie.ranks import Ranks
 from coterie.stopping import EarlyStopping, Stopping
+from coterie.system.ranks import Ranks
 from coterie.together import together
 from coterie.watch import Watch
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from coterie.checkpoint import Checkpoint, State
 from coterie.errors import LimitError
-from coterie.limits import Limits
+from coterie.system.limits import Limits
 from coterie.tracking import Trackers
 
 

@@ -79,11 +79,11 @@ def _fit(
     from coterie import artifact, pipeline
     from coterie.base import refuse_untrusted
     from coterie.engine import check_engine
-    from coterie.limits import Limits
-    from coterie.lock import refuse_if_held
     from coterie.plan import make_plan
-    from coterie.ranks import Ranks
     from coterie.run_folder import Run
+    from coterie.system.limits import Limits
+    from coterie.system.lock import refuse_if_held
+    from coterie.system.ranks import Ranks
     from coterie.terminal.plan import print_plan
     from coterie.terminal.progress import make_progress
     from coterie.terminal.report import print_report, rule_line
@@ -132,12 +132,12 @@ def _fit(
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
     from coterie.artifact import read_reports
     from coterie.engine import check_engine
-    from coterie.limits import Limits
-    from coterie.lock import refuse_if_held
     from coterie.pipeline import load_splits
     from coterie.plan import make_plan
     from coterie.run_folder import Run
     from coterie.runs import fit_all, tasks_of_seeds
+    from coterie.system.limits import Limits
+    from coterie.system.lock import refuse_if_held
     from coterie.terminal.plan import print_plan
     from coterie.terminal.progress import make_progress
     from coterie.terminal.seeds import print_seed_runs

@@ -22,7 +22,7 @@ from typing_extensions import override
 from coterie.data.splits import Split
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, Samples
-from coterie.ranks import Ranks
+from coterie.system.ranks import Ranks
 
 
 @dataclass(frozen=True)

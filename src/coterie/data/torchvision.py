@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torchvision.datasets
 
-from coterie.cache import cache_folder
 from coterie.config import DataSettings
 from coterie.data.cut import cut_missing
 from coterie.data.decode import resize_pixels
@@ -17,6 +16,7 @@ from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.labels import LabelSpace
+from coterie.system.cache import cache_folder
 
 
 def load(settings: DataSettings, seed: int) -> Splits:

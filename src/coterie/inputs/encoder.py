@@ -14,8 +14,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from coterie.cache import cache_folder
 from coterie.errors import InputError
+from coterie.system.cache import cache_folder
 
 Encoder: TypeAlias = Literal["minilm"]
 

@@ -24,7 +24,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from coterie.errors import ArtifactError
-from coterie.files import write_whole
+from coterie.system.files import write_whole
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
