@@ -21,11 +21,11 @@ from coterie.config import EngineSettings
 from coterie.controls import ALL_CLASSES, ControlTask, FlippedFitTask, control_tasks, controls_folder, is_done
 from coterie.data import load
 from coterie.gate import Budget
-from coterie.metrics import score
+from coterie.measures.metrics import score
+from coterie.measures.significance import Interval, over_seeds
 from coterie.reproduce import recipe
 from coterie.run_folder import Run
 from coterie.runs import demand_of, do_all
-from coterie.significance import Interval, over_seeds
 from coterie.system.limits import Limits
 from coterie.terminal.progress import LineProgress
 from coterie.tune import Request

@@ -20,7 +20,7 @@ from coterie.errors import CoterieError
 from coterie.evaluation import evaluate
 from coterie.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, forecast
 from coterie.headroom_study import LEARNING
-from coterie.metrics import Report
+from coterie.measures.metrics import Report
 from coterie.partition import Partition
 from coterie.run_folder import Run
 from coterie.tune import Request, tune

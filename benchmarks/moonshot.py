@@ -33,11 +33,11 @@ from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Budget
-from coterie.metrics import score
+from coterie.measures.metrics import score
+from coterie.measures.significance import over_seeds
 from coterie.partition import Partition
 from coterie.progress import Progress
 from coterie.run_folder import Run
-from coterie.significance import over_seeds
 from coterie.tune import Request, tune
 
 TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}

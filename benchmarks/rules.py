@@ -15,7 +15,7 @@ from coterie.calibration import temperature
 from coterie.config import CombinerName, ScoreName
 from coterie.evaluation import Outputs, Routing
 from coterie.gate import Budget
-from coterie.metrics import score
+from coterie.measures.metrics import score
 from coterie.partition import Partition
 from coterie.run_folder import Run
 from coterie.tune import COMBINERS, GATES, TOPS, Request, tune

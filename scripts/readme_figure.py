@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from coterie.artifact import labels_of, read_reports
 from coterie.labels import LabelSpace
-from coterie.metrics import Report
+from coterie.measures.metrics import Report
 from coterie.run_folder import Run
 
 # Okabe and Ito's colours, told apart by the colour-blind; marks differ too.

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
-from coterie.balance import Balance, balanced_accuracy, frequency_groups, macro_f1, measure_balance
+from coterie.measures.balance import Balance, balanced_accuracy, frequency_groups, macro_f1, measure_balance
 
 pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40)
 

@@ -8,7 +8,7 @@ from coterie.comparison import Answer, Comparison, Cost, compare, compare_logits
 from coterie.comparison_page import render
 from coterie.errors import InputError
 from coterie.logits_file import LabelledLogits
-from coterie.significance import mcnemar
+from coterie.measures.significance import mcnemar
 
 N, C = 4000, 6
 

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Gate
-from coterie.metrics import Report, calibration_error, gain_interval, in_top_k, risk_coverage_area, score
+from coterie.measures.metrics import Report, calibration_error, gain_interval, in_top_k, risk_coverage_area, score
 from coterie.partition import Partition
 from coterie.rule import Rule
 

@@ -13,7 +13,7 @@ from coterie.accounting import account
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Gate, sweep_thresholds
 from coterie.labels import LabelSpace
-from coterie.metrics import Curve
+from coterie.measures.metrics import Curve
 from coterie.partition import Partition
 from coterie.report import (
     Costs,

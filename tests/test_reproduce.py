@@ -11,7 +11,7 @@ from coterie.comparison import compare_seeds
 from coterie.config import EngineSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
-from coterie.metrics import ClusterRow, Curve, Report
+from coterie.measures.metrics import ClusterRow, Curve, Report
 from coterie.progress import Progress
 from coterie.reproduce import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures, recipe, reproduce
 from coterie.reproduction import Reproduction, summarise

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import bootstrap, ttest_1samp
 
 from coterie.errors import InputError
-from coterie.significance import mcnemar, over_seeds, paired_bootstrap
+from coterie.measures.significance import mcnemar, over_seeds, paired_bootstrap
 
 rights = arrays(np.bool_, st.integers(1, 60))
 

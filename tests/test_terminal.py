@@ -8,7 +8,7 @@ from rich.console import Console
 
 from coterie.evaluation import Outputs, evaluate
 from coterie.gate import Gate
-from coterie.metrics import Report
+from coterie.measures.metrics import Report
 from coterie.partition import Partition
 from coterie.rule import Rule
 from coterie.run_folder import GateRecord

@@ -12,7 +12,7 @@ from coterie.config import GateSettings
 from coterie.errors import InputError
 from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import Budget, sweep_thresholds
-from coterie.metrics import score
+from coterie.measures.metrics import score
 from coterie.partition import Partition
 from coterie.rule import Rule
 from coterie.tune import GATES, PAPER, Request, tune

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.evaluation import Outputs, Routing
-from coterie.metrics import FloatArray
+from coterie.measures.metrics import FloatArray
 from coterie.partition import Partition
 from coterie.rule import Rule
 

@@ -28,7 +28,7 @@ from coterie.evaluation import Outputs, Routing, evaluate
 from coterie.gate import GainModel, Gate
 from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
-from coterie.metrics import Report
+from coterie.measures.metrics import Report
 from coterie.partition import FloatArray, IntArray, Partition
 from coterie.report import Costs, Example, ReportContent, render
 from coterie.rule import Rule

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from coterie.comparison import Comparison, Row, SeedsRow
 from coterie.figures import Mark, cost_scatter
+from coterie.measures.significance import show_chance
 from coterie.page import render_page
 from coterie.report import points
-from coterie.significance import show_chance
 
 KINDS = {
     "base": "the base",

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.balance import measure_balance
 from coterie.errors import InputError
 from coterie.gate import GateCurve, sweep_thresholds
-from coterie.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
+from coterie.measures.balance import measure_balance
+from coterie.measures.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
 from coterie.partition import Partition
 from coterie.rule import Rule
 

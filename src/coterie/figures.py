@@ -21,7 +21,7 @@ from coterie.drawing import png_address as _png_address
 from coterie.drawing import rect as _rect
 from coterie.drawing import svg as _svg
 from coterie.drawing import text as _text
-from coterie.metrics import ClusterRow, Curve
+from coterie.measures.metrics import ClusterRow, Curve
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from coterie import figures
 from coterie.accounting import Accounting
 from coterie.labels import LabelSpace
-from coterie.metrics import ClusterRow, Report
+from coterie.measures.metrics import ClusterRow, Report
 from coterie.page import render_page
 from coterie.partition import Partition
 from coterie.run_folder import GateRecord

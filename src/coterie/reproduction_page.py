@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from coterie.comparison_page import KINDS, cost_figures
+from coterie.measures.significance import Interval
 from coterie.page import render_page
 from coterie.report import percent, points
 from coterie.reproduction import Reproduction
-from coterie.significance import Interval
 
 
 def render(result: Reproduction, about: str) -> str:

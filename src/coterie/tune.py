@@ -31,7 +31,7 @@ from coterie.gate import (
     risk_bound,
     sweep_thresholds,
 )
-from coterie.metrics import log_loss, probability_of
+from coterie.measures.metrics import log_loss, probability_of
 from coterie.partition import Partition
 from coterie.rule import Question, Rule
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.balance import Balance
-from coterie.metrics import Report
+from coterie.measures.balance import Balance
+from coterie.measures.metrics import Report
 from coterie.run_folder import GateRecord
 
 

@@ -8,8 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from coterie.metrics import Report
-from coterie.significance import over_seeds
+from coterie.measures.metrics import Report
+from coterie.measures.significance import over_seeds
 from coterie.terminal.comparison import show_interval
 
 

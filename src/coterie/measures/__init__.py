@@ -1,0 +1,1 @@
+"""Answers -> figures: accuracies, calibration, balance over classes, significance. Arrays only."""
