@@ -20,13 +20,13 @@ from coterie.config import EXACT_BITS, FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.deltas import decode, encode
-from coterie.evaluation import Outputs, evaluate
-from coterie.gate import Budget
 from coterie.partition import Partition
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Budget
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
 from coterie.specialist import as_asked, make_specialist
 from coterie.trunk import Panel
-from coterie.tune import Request, tune
 
 TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes

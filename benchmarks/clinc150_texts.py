@@ -21,10 +21,10 @@ import record
 from coterie.artifact import partition_of, read_outputs, read_reports
 from coterie.config import FitSettings
 from coterie.data import load
-from coterie.evaluation import evaluate
 from coterie.forecast import BaseAnswers, Outlook, forecast
+from coterie.routing.evaluation import evaluate
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.tune import Request, tune
 
 SEEDS = (0, 1, 2)
 EXAMPLE = Path(__file__).parents[1] / "examples" / "clinc150.yaml"

@@ -20,15 +20,15 @@ from coterie.answers import Price, outputs_of
 from coterie.config import EngineSettings
 from coterie.controls import ALL_CLASSES, ControlTask, FlippedFitTask, control_tasks, controls_folder, is_done
 from coterie.data import load
-from coterie.gate import Budget
 from coterie.measures.metrics import score
 from coterie.measures.significance import Interval, over_seeds
 from coterie.reproduce import recipe
+from coterie.routing.gate import Budget
+from coterie.routing.tune import Request
 from coterie.run_folder import Run
 from coterie.runs import demand_of, do_all
 from coterie.system.limits import Limits
 from coterie.terminal.progress import LineProgress
-from coterie.tune import Request
 from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within
 from moonshot import TWO_TAILS_OF as TAILS
 from rules import figures

@@ -18,11 +18,11 @@ from bits import first_of
 from coterie import artifact
 from coterie.config import FitSettings
 from coterie.data import load
-from coterie.evaluation import Outputs, evaluate
-from coterie.gate import Budget
 from coterie.partition import Partition
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Budget
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.tune import Request, tune
 
 LIMITS = (1.25, 1.5, None)
 

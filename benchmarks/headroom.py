@@ -17,13 +17,13 @@ import record
 from coterie.artifact import partition_of, read_outputs
 from coterie.config import FitSettings, GateSettings
 from coterie.errors import CoterieError
-from coterie.evaluation import evaluate
 from coterie.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, forecast
 from coterie.headroom_study import LEARNING
 from coterie.measures.metrics import Report
 from coterie.partition import Partition
+from coterie.routing.evaluation import evaluate
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.tune import Request, tune
 
 # Two or three runs agree by chance: no spread below this is believed.
 LEAST_SPREAD = 0.03

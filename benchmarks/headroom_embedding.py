@@ -14,9 +14,9 @@ from sklearn.metrics import adjusted_rand_score
 
 import record
 from coterie.artifact import read_outputs
-from coterie.embedding import LabelEmbedding
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import Wish, confusion_counts, make_partition
+from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import confusion_kept
 from coterie.partition_study import read_labels
 from coterie.run_folder import Run

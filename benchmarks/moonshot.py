@@ -31,14 +31,14 @@ from coterie.config import FitSettings
 from coterie.controls import ALL_CLASSES, WEIGHT_AVERAGE, add_flipped, controls_folder, train_weight_average
 from coterie.data import load
 from coterie.data.splits import Splits
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Budget
 from coterie.measures.metrics import score
 from coterie.measures.significance import over_seeds
 from coterie.partition import Partition
 from coterie.progress import Progress
+from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.gate import Budget
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.tune import Request, tune
 
 TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
 DECAY = 0.99

@@ -32,13 +32,13 @@ import clinc150
 import record
 from coterie.artifact import BASE_FILE, partition_of, read_outputs
 from coterie.config import CombinerName, FitSettings
-from coterie.evaluation import Outputs, evaluate
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Partition, Wish, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
 from coterie.pipeline import fit
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.tune import Request, tune
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")
 CLINC_SIZES = (3, 8, 15, 30)

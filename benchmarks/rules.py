@@ -11,14 +11,14 @@ from scipy.special import softmax
 
 import record
 from coterie import artifact
-from coterie.calibration import temperature
 from coterie.config import CombinerName, ScoreName
-from coterie.evaluation import Outputs, Routing
-from coterie.gate import Budget
 from coterie.measures.metrics import score
 from coterie.partition import Partition
+from coterie.routing.calibration import temperature
+from coterie.routing.evaluation import Outputs, Routing
+from coterie.routing.gate import Budget
+from coterie.routing.tune import COMBINERS, GATES, TOPS, Request, tune
 from coterie.run_folder import Run
-from coterie.tune import COMBINERS, GATES, TOPS, Request, tune
 
 Wish = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
 PAPER: Wish = ("the paper's rule: hard, entropy", ("hard",), ("entropy",), (1,))

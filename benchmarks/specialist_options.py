@@ -32,14 +32,14 @@ from coterie.base import Base
 from coterie.config import FitSettings, SpecialistSettings
 from coterie.data import load
 from coterie.data.splits import Splits
-from coterie.evaluation import Outputs, evaluate
-from coterie.gate import Budget
 from coterie.pipeline import batches_of, prepare_base, trunk_record
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Budget
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
 from coterie.specialist import make_specialist
 from coterie.training import make_fabric, make_optimizer, make_schedule
 from coterie.trunk import Panel, TrunkBatches
-from coterie.tune import Request, tune
 
 PART = "stage3"
 PLAIN = SpecialistSettings(trainable=PART, learning_rate=0.2, epochs=8, views=4)

@@ -24,13 +24,13 @@ from coterie.config import FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.engine import Desk
-from coterie.evaluation import evaluate
-from coterie.gate import Budget
 from coterie.pipeline import materials_of, prepare_base, specialist_tasks
 from coterie.progress import Progress
+from coterie.routing.evaluation import evaluate
+from coterie.routing.gate import Budget
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
 from coterie.specialist import make_specialist
-from coterie.tune import Request, tune
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
 TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}

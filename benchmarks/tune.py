@@ -20,9 +20,9 @@ def measure(n: int, n_classes: int, n_clusters: int) -> dict[str, float]:
     """Seconds, seconds of the processor, and GiB of this process at its largest."""
     import numpy as np
 
-    from coterie.evaluation import Outputs
     from coterie.partition import Partition
-    from coterie.tune import Request, tune
+    from coterie.routing.evaluation import Outputs
+    from coterie.routing.tune import Request, tune
 
     rng = np.random.default_rng(0)
     partition = Partition.from_assignment(rng.integers(n_clusters, size=n_classes))

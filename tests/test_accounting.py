@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.accounting import account
-from coterie.evaluation import Outputs, evaluate
-from coterie.gate import Gate, entropy
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Gate, entropy
+from coterie.routing.ladder import account
+from coterie.routing.rule import Rule
 
 
 def sample(seed: int, n: int = 60, n_classes: int = 7) -> tuple[Outputs, Partition]:

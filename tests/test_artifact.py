@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from coterie.artifact import record_of, rule_of
-from coterie.calibration import Temperatures
-from coterie.combine import Combiner
-from coterie.gate import N_FEATURES, Budget, GainModel, Gate
-from coterie.rule import Rule
+from coterie.routing.calibration import Temperatures
+from coterie.routing.combine import Combiner
+from coterie.routing.gate import N_FEATURES, Budget, GainModel, Gate
+from coterie.routing.rule import Rule
+from coterie.routing.tune import Candidate, Combination, Tuning
 from coterie.run_folder import GateRecord, Manifest
-from coterie.tune import Candidate, Combination, Tuning
 
 LEARNED = Gate(0.1, "learned", GainModel(0.5, (0.25,) * N_FEATURES))
 RULES = {

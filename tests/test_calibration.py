@@ -6,9 +6,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 
-from coterie.calibration import HIGHEST, LOWEST, Temperatures, fit_temperatures, temperature
 from coterie.errors import InputError
 from coterie.partition import Partition
+from coterie.routing.calibration import HIGHEST, LOWEST, Temperatures, fit_temperatures, temperature
 
 
 def drawn(n: int, n_classes: int, true_temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

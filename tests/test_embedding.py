@@ -4,8 +4,8 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
-from coterie.embedding import LabelEmbedding, LabelSources
 from coterie.errors import DataError, PartitionError
+from coterie.partition.embedding import LabelEmbedding, LabelSources
 
 
 def test_the_embedding_of_a_class_is_its_weight_row() -> None:

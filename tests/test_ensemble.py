@@ -6,16 +6,16 @@ import torch
 from torch import nn
 
 from coterie.backbones import build, find_head
-from coterie.calibration import Temperatures
-from coterie.combine import Combiner
 from coterie.config import HardwareSettings
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import InputError
-from coterie.gate import Gate
 from coterie.inputs import ImagePreprocessing
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.calibration import Temperatures
+from coterie.routing.combine import Combiner
+from coterie.routing.gate import Gate
+from coterie.routing.rule import Rule
 from coterie.specialist import make_specialist
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)

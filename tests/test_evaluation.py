@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from coterie.calibration import Temperatures
-from coterie.combine import Combiner
 from coterie.errors import InputError
-from coterie.evaluation import Outputs, evaluate
-from coterie.gate import Gate
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.calibration import Temperatures
+from coterie.routing.combine import Combiner
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Gate
+from coterie.routing.rule import Rule
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from scipy.special import softmax
 
 from coterie.errors import InputError
 from coterie.forecast import BaseAnswers, Outlook, Skill, best_gain, forecast
-from coterie.gate import entropy
 from coterie.partition import Partition
+from coterie.routing.gate import entropy
 
 SURE = Skill(0.1, 0.0)
 

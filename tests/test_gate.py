@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from coterie.combine import BaseAnswer
 from coterie.errors import InputError
-from coterie.gate import (
+from coterie.partition import Partition
+from coterie.routing.combine import BaseAnswer
+from coterie.routing.gate import (
     N_FEATURES,
     SCORES,
     Budget,
@@ -21,7 +22,6 @@ from coterie.gate import (
     risk_bound,
     sweep_thresholds,
 )
-from coterie.partition import Partition
 
 PARTITION = Partition.from_assignment([0, 0, 1, 1, 1, 2])
 

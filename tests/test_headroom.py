@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coterie.embedding import LabelEmbedding
 from coterie.errors import PartitionError
 from coterie.forecast import BaseAnswers, Skill
 from coterie.headroom import numbers_to_try, survey
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
+from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import router_accuracy
 
 Make = Callable[[str, int, Any], Partition]

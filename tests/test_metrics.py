@@ -9,11 +9,11 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from coterie.evaluation import Outputs, evaluate
-from coterie.gate import Gate
 from coterie.measures.metrics import Report, calibration_error, gain_interval, in_top_k, risk_coverage_area, score
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Gate
+from coterie.routing.rule import Rule
 
 
 @given(st.integers(3, 9), st.integers(1, 3), st.integers(0, 1000))

@@ -7,8 +7,8 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import PartitionError
-from coterie.evaluation import evaluate
 from coterie.partition import Partition, join_confused
+from coterie.routing.evaluation import evaluate
 from coterie.run_folder import Run
 from test_pipeline import changed
 

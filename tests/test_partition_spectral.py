@@ -7,10 +7,10 @@ from scipy.sparse.linalg import eigsh
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
-from coterie.embedding import LabelEmbedding
 from coterie.errors import PartitionError
 from coterie.partition import scalable_spectral_partition, spectral_embedding, spectral_partition
 from coterie.partition.eigen import leading_eigenvectors
+from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.graph import label_graph, link_components, normalised
 from coterie.partition.spectral import pivot_rows
 from coterie.partition.vectors import unit_rows

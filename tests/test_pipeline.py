@@ -14,17 +14,17 @@ from coterie.backbones.cut import trunk_features
 from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, SettingsError, TrainingError
-from coterie.evaluation import evaluate
-from coterie.gate import Gate
 from coterie.partition import Partition
 from coterie.pipeline import prepare_base
 from coterie.plan import make_plan
 from coterie.progress import Progress
-from coterie.rule import Rule
+from coterie.routing.evaluation import evaluate
+from coterie.routing.gate import Gate
+from coterie.routing.rule import Rule
+from coterie.routing.tune import Request
 from coterie.run_folder import Run
 from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric
-from coterie.tune import Request
 
 
 class Interrupting(Progress):

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 
 from coterie import figures
-from coterie.accounting import account
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Gate, sweep_thresholds
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import Curve
 from coterie.partition import Partition
@@ -27,7 +24,10 @@ from coterie.report import (
     size,
     verdict,
 )
-from coterie.rule import Rule
+from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.gate import Gate, sweep_thresholds
+from coterie.routing.ladder import account
+from coterie.routing.rule import Rule
 from coterie.run_folder import GateRecord, TriedRecord
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}

@@ -15,10 +15,10 @@ from conftest import make_splits
 from coterie import artifact, revise
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
-from coterie.embedding import LabelEmbedding
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
+from coterie.partition.embedding import LabelEmbedding
 from coterie.progress import Progress
 from coterie.run_folder import Run
 from coterie.system.lock import HOLDER

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coterie.evaluation import Outputs, evaluate
-from coterie.gate import Gate
 from coterie.measures.metrics import Report
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Gate
+from coterie.routing.rule import Rule
 from coterie.run_folder import GateRecord
 from coterie.terminal.progress import BarProgress, LineProgress, make_progress, show_duration
 from coterie.terminal.report import headline, print_report, rule_line

@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from coterie.calibration import temperature
-from coterie.combine import Combiner
 from coterie.config import GateSettings
 from coterie.errors import InputError
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import Budget, sweep_thresholds
 from coterie.measures.metrics import score
 from coterie.partition import Partition
-from coterie.rule import Rule
-from coterie.tune import GATES, PAPER, Request, tune
+from coterie.routing.calibration import temperature
+from coterie.routing.combine import Combiner
+from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.gate import Budget, sweep_thresholds
+from coterie.routing.rule import Rule
+from coterie.routing.tune import GATES, PAPER, Request, tune
 
 PARTITION = Partition.from_assignment([0, 0, 0, 1, 1, 1, 2, 2, 3])
 AUTO = Request()
@@ -247,7 +247,7 @@ def test_nothing_to_choose_from_is_refused() -> None:
 def test_a_large_validation_split_is_worked_off_in_chunks(monkeypatch) -> None:
     outputs = make_outputs(700)
     whole = tune(outputs, PARTITION, AUTO)
-    monkeypatch.setattr("coterie.tune.CHUNK", 64)
+    monkeypatch.setattr("coterie.routing.tune.CHUNK", 64)
     assert tune(outputs, PARTITION, AUTO).candidates == whole.candidates
 
 

@@ -23,7 +23,6 @@ from coterie.artifact import (
     weight_bytes,
 )
 from coterie.backbones.cut import trunk_features
-from coterie.calibration import temperature
 from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
 from coterie.controls import (
@@ -41,12 +40,13 @@ from coterie.controls import (
     trusted_ensemble,
 )
 from coterie.data.splits import Splits
-from coterie.evaluation import Outputs
 from coterie.flops import inference_flops, training_flops
-from coterie.gate import Budget
 from coterie.partition import FloatArray
+from coterie.routing.calibration import temperature
+from coterie.routing.evaluation import Outputs
+from coterie.routing.gate import Budget
+from coterie.routing.tune import Request, tune
 from coterie.run_folder import MANIFEST, Run
-from coterie.tune import Request, tune
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
 TUNED_PASSES = (1.5, 2.0)

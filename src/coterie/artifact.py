@@ -12,30 +12,30 @@ import numpy as np
 import torch
 from torch import nn
 
-from coterie.accounting import account
 from coterie.backbones.head import Head
 from coterie.base import rebuild_base
-from coterie.calibration import Temperatures
-from coterie.combine import Combiner
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
 from coterie.data.additions import read_additions
 from coterie.data.splits import Splits
-from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError
-from coterie.evaluation import Outputs, Routing, evaluate
-from coterie.gate import GainModel, Gate
 from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import Report
 from coterie.partition import FloatArray, IntArray, Partition
+from coterie.partition.embedding import LabelEmbedding
 from coterie.report import Costs, Example, ReportContent, render
-from coterie.rule import Rule
+from coterie.routing.calibration import Temperatures
+from coterie.routing.combine import Combiner
+from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.gate import GainModel, Gate
+from coterie.routing.ladder import account
+from coterie.routing.rule import Rule
+from coterie.routing.tune import Request, Tuning, tune
 from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
 from coterie.specialist import as_asked, make_specialist
 from coterie.system.lock import hold
-from coterie.tune import Request, Tuning, tune
 
 BASE_FILE = "base.safetensors"
 SPECIALISTS = "specialists/"

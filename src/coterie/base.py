@@ -31,11 +31,11 @@ from coterie.backbones.text_classifier import TextClassifier
 from coterie.backbones.weights import load_weights
 from coterie.config import EMBEDDINGS, FitSettings, embedding_parts
 from coterie.data.splits import Splits
-from coterie.embedding import LabelSources, count_samples, read_class_vectors
 from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
+from coterie.partition.embedding import LabelSources, count_samples, read_class_vectors
 from coterie.run_folder import HeadRecord, NetworkRecord
 from coterie.training import compute_features
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import softmax
 
-from coterie.calibration import temperature
 from coterie.errors import InputError
 from coterie.logits_file import LabelledLogits
 from coterie.measures.metrics import FloatArray, IntArray, Scores, score
 from coterie.measures.significance import Interval, mcnemar, over_seeds, paired_bootstrap
+from coterie.routing.calibration import temperature
 
 # base: what there was; specialists: the run; tuned: its specialists by another rule; partition: specialists for other
 # clusters; control: the same budget spent without a partition; dearer: a larger budget; other: the user's own.

@@ -28,10 +28,10 @@ from coterie.data.splits import Split, Splits
 from coterie.engine import Desk, Task
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.evaluation import Outputs
 from coterie.partition import FloatArray, random_partition
 from coterie.pipeline import Job
 from coterie.progress import Progress
+from coterie.routing.evaluation import Outputs
 from coterie.run_folder import MANIFEST, Run
 from coterie.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.system.files import write_whole

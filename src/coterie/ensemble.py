@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from coterie.combine import safe_log
 from coterie.config import HardwareSettings
 from coterie.errors import InputError
-from coterie.evaluation import Outputs
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.combine import safe_log
+from coterie.routing.evaluation import Outputs
+from coterie.routing.rule import Rule
 from coterie.training import make_fabric
 from coterie.trunk import Ask, Panel
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from coterie.gate import entropy
 from coterie.logits_file import LabelledLogits
 from coterie.partition import Partition
 from coterie.partition.vectors import blocks
+from coterie.routing.gate import entropy
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

@@ -17,7 +17,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from coterie.config import FitSettings, PartitionMethod
-from coterie.embedding import LabelEmbedding
 from coterie.errors import PartitionError
 from coterie.forecast import SKILLS, BaseAnswers, Rule
 from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
@@ -25,6 +24,7 @@ from coterie.headroom_page import Cost, PageContent, render
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
 from coterie.partition import Partition, Wish, make_partition
+from coterie.partition.embedding import LabelEmbedding
 from coterie.progress import Progress
 from coterie.system.files import write_whole
 

@@ -21,7 +21,6 @@ from scipy.special import softmax
 from typing_extensions import override
 
 from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod, embedding_parts
-from coterie.embedding import LabelEmbedding, LabelSources
 from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
@@ -29,6 +28,7 @@ from coterie.label_map import MapKind, choose_map, map_labels
 from coterie.logits_file import has_logits, read_logits
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
+from coterie.partition.embedding import LabelEmbedding, LabelSources
 from coterie.partition.quality import (
     Quality,
     agreement,

@@ -61,11 +61,9 @@ from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.deltas import decode, encode
-from coterie.embedding import LabelSources
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, check_engine, make_engine
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, SettingsError
-from coterie.evaluation import FloatArray, Outputs
 from coterie.flops import inference_flops
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
@@ -79,7 +77,10 @@ from coterie.partition import (
     join_confused,
     make_partition,
 )
+from coterie.partition.embedding import LabelSources
 from coterie.progress import Progress
+from coterie.routing.evaluation import FloatArray, Outputs
+from coterie.routing.tune import Request, Tuning, tune
 from coterie.run_folder import (
     CHECKPOINT_FOLDER,
     MANIFEST,
@@ -102,7 +103,6 @@ from coterie.together import RankWatch, leave
 from coterie.tracking import Trackers, make_trackers
 from coterie.training import compute_logits, make_fabric, train
 from coterie.trunk import Panel
-from coterie.tune import Request, Tuning, tune
 from coterie.watch import StageWatch, Watch
 
 SplitName = Literal["validation", "test"]

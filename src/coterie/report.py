@@ -15,11 +15,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coterie import figures
-from coterie.accounting import Accounting
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import ClusterRow, Report
 from coterie.page import render_page
 from coterie.partition import Partition
+from coterie.routing.ladder import Accounting
 from coterie.run_folder import GateRecord
 
 FloatArray = NDArray[np.floating[Any]]

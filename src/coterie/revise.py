@@ -34,11 +34,11 @@ from coterie.config import FitSettings
 from coterie.data import load as load_data
 from coterie.data.additions import extended, read_additions
 from coterie.data.splits import Splits
-from coterie.embedding import LabelEmbedding
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
+from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline import Job, complete
 from coterie.progress import Progress
 from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run

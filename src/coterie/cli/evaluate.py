@@ -26,7 +26,7 @@ def evaluate(
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
     from coterie import artifact
-    from coterie.evaluation import evaluate as judge
+    from coterie.routing.evaluation import evaluate as judge
     from coterie.run_folder import Run
     from coterie.terminal.report import print_report
 

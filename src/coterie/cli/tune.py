@@ -16,10 +16,10 @@ def tune(
 ) -> None:
     """Choose combiner, gate and threshold of a finished run anew, on its stored validation logits, without training."""
     from coterie import artifact
+    from coterie.routing.tune import Request
     from coterie.run_folder import Run
     from coterie.terminal.report import print_report
     from coterie.terminal.tune import print_tuning
-    from coterie.tune import Request
 
     console = make_console()
     folder = Run.open_complete(run)

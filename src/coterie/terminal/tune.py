@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.partition import Partition
-from coterie.tune import Tuning
+from coterie.routing.tune import Tuning
 
 ROWS_SHOWN = 12
 

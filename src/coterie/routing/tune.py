@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from coterie.calibration import Temperatures, fit_temperatures, temperature
-from coterie.combine import BaseAnswer, Combiner, Mixture, safe_log
 from coterie.config import CombinerName, GateSettings, ScoreName
 from coterie.errors import InputError
-from coterie.evaluation import Outputs
-from coterie.gate import (
+from coterie.measures.metrics import log_loss, probability_of
+from coterie.partition import Partition
+from coterie.routing.calibration import Temperatures, fit_temperatures, temperature
+from coterie.routing.combine import BaseAnswer, Combiner, Mixture, safe_log
+from coterie.routing.evaluation import Outputs
+from coterie.routing.gate import (
     SCORES,
     Budget,
     GainModel,
@@ -31,9 +33,7 @@ from coterie.gate import (
     risk_bound,
     sweep_thresholds,
 )
-from coterie.measures.metrics import log_loss, probability_of
-from coterie.partition import Partition
-from coterie.rule import Question, Rule
+from coterie.routing.rule import Question, Rule
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

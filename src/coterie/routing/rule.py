@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.calibration import Temperatures
-from coterie.combine import BaseAnswer, Combiner, combine
-from coterie.gate import Gate
 from coterie.partition import Partition
+from coterie.routing.calibration import Temperatures
+from coterie.routing.combine import BaseAnswer, Combiner, combine
+from coterie.routing.gate import Gate
 
 FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]

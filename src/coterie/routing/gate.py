@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import beta
 
-from coterie.combine import BaseAnswer
 from coterie.config import ScoreName
 from coterie.errors import InputError
+from coterie.routing.combine import BaseAnswer
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

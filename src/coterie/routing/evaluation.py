@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import InputError
-from coterie.gate import GateCurve, sweep_thresholds
 from coterie.measures.balance import measure_balance
 from coterie.measures.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.gate import GateCurve, sweep_thresholds
+from coterie.routing.rule import Rule
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coterie.evaluation import Outputs, Routing
 from coterie.measures.metrics import FloatArray
 from coterie.partition import Partition
-from coterie.rule import Rule
+from coterie.routing.evaluation import Outputs, Routing
+from coterie.routing.rule import Rule
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Logits of base and specialists -> whom to ask, and what comes out. Arrays only."""
