@@ -16,16 +16,16 @@ import record
 from coterie import artifact
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
+from coterie.backbones.deltas import decode, encode
+from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
-from coterie.deltas import decode, encode
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.specialist import as_asked, make_specialist
 from coterie.trunk import Panel
 
 TRIED = (EXACT_BITS, 3, 2.4, 2)

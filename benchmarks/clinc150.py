@@ -18,9 +18,9 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from torch import Tensor, nn
 
 from coterie.backbones import Head
+from coterie.backbones.specialist import make_specialist
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs
-from coterie.specialist import make_specialist
 
 FEATURES, HIDDEN = 256, 128
 BATCH = 128

@@ -17,10 +17,10 @@ from torch.nn import functional as F  # noqa: N812
 
 import record
 from coterie.backbones import build
+from coterie.backbones.flops import training_flops
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
-from coterie.flops import training_flops
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.progress import Progress
 from coterie.training import make_fabric, train

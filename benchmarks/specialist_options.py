@@ -27,8 +27,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 import coterie
 import record
 from coterie import artifact
+from coterie.backbones.base import Base
 from coterie.backbones.cut import tail_of
-from coterie.base import Base
+from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings, SpecialistSettings
 from coterie.data import load
 from coterie.data.splits import Splits
@@ -37,7 +38,6 @@ from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.specialist import make_specialist
 from coterie.training import make_fabric, make_optimizer, make_schedule
 from coterie.trunk import Panel, TrunkBatches
 

@@ -20,6 +20,7 @@ import coterie
 import record
 from coterie import artifact
 from coterie.answers import Price
+from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
@@ -30,7 +31,6 @@ from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.specialist import make_specialist
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
 TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}

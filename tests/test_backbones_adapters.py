@@ -6,8 +6,8 @@ from torch import nn
 
 from coterie.backbones import adapters, find_head
 from coterie.backbones.adapters import add_adapters, weights_of
+from coterie.backbones.deltas import DOWN, UP, decode, encode
 from coterie.backbones.parts import trained_part
-from coterie.deltas import DOWN, UP, decode, encode
 from coterie.errors import BackboneError
 
 GREY = torch.randn((4, 1, 12, 12), generator=torch.Generator().manual_seed(0))

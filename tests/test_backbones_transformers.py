@@ -10,7 +10,7 @@ import torch
 
 import coterie
 from conftest import image_form
-from coterie.base import make_base
+from coterie.backbones.base import make_base
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import BackboneError

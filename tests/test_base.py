@@ -15,7 +15,7 @@ from torch import nn
 import coterie
 from conftest import image_form
 from coterie import artifact
-from coterie.base import make_base, refuse_other_order
+from coterie.backbones.base import make_base, refuse_other_order
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.backbones.deltas import decode, encode, quantise
 from coterie.config import EXACT_BITS
-from coterie.deltas import decode, encode, quantise
 
 
 def nets(seed: int, rows: int = 5, columns: int = 7) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

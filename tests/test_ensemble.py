@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from coterie.backbones import build, find_head
+from coterie.backbones.specialist import make_specialist
 from coterie.config import HardwareSettings
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import InputError
@@ -16,7 +17,6 @@ from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
-from coterie.specialist import make_specialist
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 FORM = ImagePreprocessing(12, 12, 1, (100.0,), (50.0,))

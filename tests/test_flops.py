@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from coterie.flops import inference_flops, training_flops
+from coterie.backbones.flops import inference_flops, training_flops
 
 
 def test_a_linear_layer_takes_two_operations_a_weight_and_training_three_times_as_many() -> None:

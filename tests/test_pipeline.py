@@ -11,6 +11,7 @@ from conftest import make_split, make_splits
 from coterie import artifact, pipeline, plan
 from coterie.backbones import Head
 from coterie.backbones.cut import trunk_features
+from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, SettingsError, TrainingError
@@ -23,7 +24,6 @@ from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Request
 from coterie.run_folder import Run
-from coterie.specialist import make_specialist
 from coterie.training import compute_logits, make_fabric
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from coterie.backbones.deltas import encode
 from coterie.config import EXACT_BITS, FitSettings
-from coterie.deltas import encode
 from coterie.errors import ArtifactError
 from coterie.inputs import ImagePreprocessing
 from coterie.run_folder import FORMAT, Run

@@ -3,7 +3,7 @@ import torch
 
 from conftest import image_form
 from coterie.backbones import build, find_head
-from coterie.specialist import make_specialist
+from coterie.backbones.specialist import make_specialist
 
 
 def test_before_training_a_specialist_is_the_base_among_its_classes() -> None:

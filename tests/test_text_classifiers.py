@@ -18,8 +18,8 @@ transformers = pytest.importorskip("transformers", reason="needs the extra `tran
 import coterie  # noqa: E402 - language.py needs transformers
 from coterie import artifact  # noqa: E402
 from coterie.backbones import trained_part  # noqa: E402
+from coterie.backbones.base import form_of_base, make_base  # noqa: E402
 from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
-from coterie.base import form_of_base, make_base  # noqa: E402
 from coterie.cli import main  # noqa: E402
 from coterie.config import FitSettings  # noqa: E402
 from coterie.errors import ArtifactError, BackboneError, InputError, SettingsError  # noqa: E402

@@ -5,10 +5,10 @@ import torch
 from conftest import image_form, make_split
 from coterie import trunk
 from coterie.backbones import build, find_head
+from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import HardwareSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.partition import Partition
-from coterie.specialist import as_asked, make_specialist
 from coterie.training import compute_logits, make_fabric
 from coterie.trunk import Panel, TrunkBatches
 

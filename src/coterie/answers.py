@@ -23,6 +23,7 @@ from coterie.artifact import (
     weight_bytes,
 )
 from coterie.backbones.cut import trunk_features
+from coterie.backbones.flops import inference_flops, training_flops
 from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
 from coterie.controls import (
@@ -40,7 +41,6 @@ from coterie.controls import (
     trusted_ensemble,
 )
 from coterie.data.splits import Splits
-from coterie.flops import inference_flops, training_flops
 from coterie.partition import FloatArray
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs

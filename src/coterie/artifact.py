@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from coterie.backbones.base import rebuild_base
 from coterie.backbones.head import Head
-from coterie.base import rebuild_base
+from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
 from coterie.data.additions import read_additions
@@ -34,7 +35,6 @@ from coterie.routing.ladder import account
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Request, Tuning, tune
 from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
-from coterie.specialist import as_asked, make_specialist
 from coterie.system.lock import hold
 
 BASE_FILE = "base.safetensors"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from coterie.answers import answers_of
 from coterie.artifact import specialist_seconds
-from coterie.base import refuse_untrusted
+from coterie.backbones.base import refuse_untrusted
 from coterie.comparison import Comparison, compare
 from coterie.comparison_page import render
 from coterie.config import EngineSettings, FitSettings

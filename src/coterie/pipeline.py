@@ -42,9 +42,7 @@ from coterie.artifact import (
 )
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
-from coterie.backbones.cut import tail_of, trunk_features
-from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
-from coterie.base import (
+from coterie.backbones.base import (
     Base,
     check_embedding,
     form_of_base,
@@ -54,17 +52,20 @@ from coterie.base import (
     rebuild_base,
     refuse_other_order,
 )
+from coterie.backbones.cut import tail_of, trunk_features
+from coterie.backbones.deltas import decode, encode
+from coterie.backbones.flops import inference_flops
+from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
+from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
-from coterie.deltas import decode, encode
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, check_engine, make_engine
 from coterie.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, SettingsError
-from coterie.flops import inference_flops
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
@@ -94,7 +95,6 @@ from coterie.run_folder import (
     TrunkRecord,
     changed_settings,
 )
-from coterie.specialist import as_asked, make_specialist
 from coterie.stopping import Stopping
 from coterie.system.limits import LimitedProgress, Limits
 from coterie.system.lock import hold, refuse_if_held

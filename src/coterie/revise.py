@@ -30,6 +30,7 @@ from coterie.artifact import (
 from coterie.backbones import Head
 from coterie.backbones.libraries import is_function, with_classes
 from coterie.backbones.parts import TrainedPart, trained_part
+from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings
 from coterie.data import load as load_data
 from coterie.data.additions import extended, read_additions
@@ -42,7 +43,6 @@ from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline import Job, complete
 from coterie.progress import Progress
 from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
-from coterie.specialist import make_specialist
 from coterie.system.lock import hold, refuse_if_held
 from coterie.training import compute_logits, early_stopping, make_fabric
 

@@ -41,8 +41,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import coterie
+from coterie.backbones.deltas import decode
 from coterie.config import FREE_SETTINGS, CombinerName, FitSettings, ScoreName
-from coterie.deltas import decode
 from coterie.errors import ArtifactError
 from coterie.inputs import AnyPreprocessing
 from coterie.system.files import write_whole
@@ -377,7 +377,7 @@ class Run:
 
     def read_weights(self, name: str, network: nn.Module, base: nn.Module | None = None) -> None:
         """Load weights into a network of the same architecture; with a ``base``, what the file lacks is the base's, and
-        what it holds may be differences from the base's (see coterie.deltas).
+        what it holds may be differences from the base's (see coterie.backbones.deltas).
 
         Raises:
             ArtifactError: they are missing, damaged, or another network's.

@@ -10,7 +10,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from coterie.deltas import DOWN, UP
+from coterie.backbones.deltas import DOWN, UP
 from coterie.errors import BackboneError
 
 # Their name, by which they are told from those of a base of its own, which have peft's, "default".

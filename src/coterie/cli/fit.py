@@ -77,7 +77,7 @@ def _fit(
     dry_run: bool,
 ) -> None:
     from coterie import artifact, pipeline
-    from coterie.base import refuse_untrusted
+    from coterie.backbones.base import refuse_untrusted
     from coterie.engine import check_engine
     from coterie.plan import make_plan
     from coterie.run_folder import Run

@@ -13,12 +13,12 @@ from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.cut import tail_of
 from coterie.backbones.parts import TrainedPart
+from coterie.backbones.specialist import make_specialist
 from coterie.config import HardwareSettings, SpecialistSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Desk, Task
 from coterie.inputs import Preprocessing
-from coterie.specialist import make_specialist
 from coterie.training import EpochRecord, early_stopping, make_fabric, train
 from coterie.trunk import TrunkBatches
 from coterie.watch import StageWatch
