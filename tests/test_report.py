@@ -8,11 +8,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from coterie import figures
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import Curve
-from coterie.partition import Partition
-from coterie.report import (
+from coterie.pages import figures
+from coterie.pages.run_page import (
     Costs,
     Example,
     ReportContent,
@@ -24,6 +23,7 @@ from coterie.report import (
     size,
     verdict,
 )
+from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Gate, sweep_thresholds
 from coterie.routing.ladder import account

@@ -24,9 +24,9 @@ from coterie.errors import ArtifactError, DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import Report
+from coterie.pages.run_page import Costs, Example, ReportContent, render
 from coterie.partition import FloatArray, IntArray, Partition
 from coterie.partition.embedding import LabelEmbedding
-from coterie.report import Costs, Example, ReportContent, render
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, Routing, evaluate

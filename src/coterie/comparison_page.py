@@ -8,10 +8,10 @@ from typing import Any
 from markupsafe import Markup
 
 from coterie.comparison import Comparison, Row, SeedsRow
-from coterie.figures import Mark, cost_scatter
 from coterie.measures.significance import show_chance
-from coterie.page import render_page
-from coterie.report import points
+from coterie.pages.figures import Mark, cost_scatter
+from coterie.pages.page import render_page
+from coterie.pages.run_page import points
 
 KINDS = {
     "base": "the base",

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from coterie.drawing import WIDTH, line, png_address, svg, text
-from coterie.figures import MatrixFigure, Scale, nice_ticks, shorten, similarity_matrix
+from coterie.pages.drawing import WIDTH, line, png_address, svg, text
+from coterie.pages.figures import MatrixFigure, Scale, nice_ticks, shorten, similarity_matrix
 from coterie.partition import Partition
 
 FloatArray = NDArray[np.floating[Any]]

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coterie import partition_figures as draw
-from coterie.figures import cluster_sizes, shorten
-from coterie.page import render_page
+from coterie.pages.figures import cluster_sizes, shorten
+from coterie.pages.page import render_page
 from coterie.partition import Partition
 from coterie.partition.choose import Choice
 from coterie.partition.quality import Quality

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from coterie.comparison_page import KINDS, cost_figures
 from coterie.measures.significance import Interval
-from coterie.page import render_page
-from coterie.report import percent, points
+from coterie.pages.page import render_page
+from coterie.pages.run_page import percent, points
 from coterie.reproduction import Reproduction
 
 

@@ -14,11 +14,11 @@ def render_page(template: str, filters: dict[str, Callable[..., str]] | None = N
     """The page, as HTML text to be written as UTF-8. ``style`` is the plain pages' style sheet.
 
     Args:
-        template: the file's name in coterie/templates.
+        template: the file's name in coterie/pages/templates.
         filters: functions that the template calls by name.
         values: what it shows; all text is escaped.
     """
-    folder = resources.files("coterie").joinpath("templates")
+    folder = resources.files("coterie.pages").joinpath("templates")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= filters or {}
     source = folder.joinpath(template).read_text(encoding="utf-8")

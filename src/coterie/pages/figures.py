@@ -14,14 +14,14 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from coterie.drawing import WIDTH
-from coterie.drawing import line as _line
-from coterie.drawing import matrix_png as _matrix_png
-from coterie.drawing import png_address as _png_address
-from coterie.drawing import rect as _rect
-from coterie.drawing import svg as _svg
-from coterie.drawing import text as _text
 from coterie.measures.metrics import ClusterRow, Curve
+from coterie.pages.drawing import WIDTH
+from coterie.pages.drawing import line as _line
+from coterie.pages.drawing import matrix_png as _matrix_png
+from coterie.pages.drawing import png_address as _png_address
+from coterie.pages.drawing import rect as _rect
+from coterie.pages.drawing import svg as _svg
+from coterie.pages.drawing import text as _text
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

@@ -14,10 +14,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from coterie import figures
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import ClusterRow, Report
-from coterie.page import render_page
+from coterie.pages import figures
+from coterie.pages.page import render_page
 from coterie.partition import Partition
 from coterie.routing.ladder import Accounting
 from coterie.run_folder import GateRecord
