@@ -26,7 +26,7 @@ from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.trunk import Panel
+from coterie.training.trunk import Panel
 
 TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes

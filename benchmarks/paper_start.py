@@ -12,7 +12,7 @@ from coterie.backbones import build
 from coterie.data import load
 from coterie.pipeline import batches_of
 from coterie.reproduce import NUMBERS_OF_CLUSTERS, recipe
-from coterie.training import make_fabric, make_optimizer, training_step
+from coterie.training.loop import make_fabric, make_optimizer, training_step
 
 STEPS = 20
 

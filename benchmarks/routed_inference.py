@@ -14,7 +14,7 @@ from coterie.artifact import load_ensemble
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run_folder import Run
-from coterie.training import compute_logits
+from coterie.training.loop import compute_logits
 
 ROUNDS = 5
 

@@ -38,8 +38,8 @@ from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
 from coterie.run_folder import Run
-from coterie.training import make_fabric, make_optimizer, make_schedule
-from coterie.trunk import Panel, TrunkBatches
+from coterie.training.loop import make_fabric, make_optimizer, make_schedule
+from coterie.training.trunk import Panel, TrunkBatches
 
 PART = "stage3"
 PLAIN = SpecialistSettings(trainable=PART, learning_rate=0.2, epochs=8, views=4)

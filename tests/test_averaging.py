@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from coterie.averaging import RunningAverage
+from coterie.training.averaging import RunningAverage
 
 
 def network_with(value: float) -> nn.Module:

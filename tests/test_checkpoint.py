@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.checkpoint import CheckpointFile, capture, restore
 from coterie.config import TrainingSettings
-from coterie.training import make_optimizer, make_schedule
+from coterie.training.checkpoint import CheckpointFile, capture, restore
+from coterie.training.loop import make_optimizer, make_schedule
 
 
 def trained(steps: int, optimizer: str, schedule: str):

@@ -16,7 +16,6 @@ import torch
 
 import coterie
 from coterie.backbones.parts import WHOLE
-from coterie.checkpoint import Checkpoint, State
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, Materials, Task, TrainingTask, make_engine
@@ -25,6 +24,7 @@ from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
 from coterie.pipeline import augmentation_of, prepare_base
 from coterie.progress import Progress
 from coterie.system.limits import Limits
+from coterie.training.checkpoint import Checkpoint, State
 from test_pipeline import changed, weights
 
 

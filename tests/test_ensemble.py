@@ -175,7 +175,7 @@ def test_a_specialist_without_weight_is_never_run(base, images) -> None:
 def test_a_long_list_is_worked_off_in_chunks(base, images, middle, monkeypatch) -> None:
     both = ensemble(base, middle, shift=0.5)
     whole = both.decide(images)
-    monkeypatch.setattr("coterie.trunk.CHUNK", 7)
+    monkeypatch.setattr("coterie.training.trunk.CHUNK", 7)
     np.testing.assert_allclose(both.decide(images).proba_NC, whole.proba_NC, atol=1e-6)
 
 

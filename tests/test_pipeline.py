@@ -24,7 +24,7 @@ from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Request
 from coterie.run_folder import Run
-from coterie.training import compute_logits, make_fabric
+from coterie.training.loop import compute_logits, make_fabric
 
 
 class Interrupting(Progress):

@@ -7,8 +7,8 @@ from torch import nn
 from conftest import image_form, make_split
 from coterie.backbones import build
 from coterie.config import HardwareSettings, SpecialistSettings
-from coterie.stopping import EarlyStopping, Stopping
-from coterie.training import compute_logits, early_stopping, make_fabric
+from coterie.training.loop import compute_logits, early_stopping, make_fabric
+from coterie.training.stopping import EarlyStopping, Stopping
 
 
 class Plan:

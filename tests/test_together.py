@@ -46,7 +46,7 @@ values, out, mode, rank = make_settings().to_values(), sys.argv[2], sys.argv[3],
 if mode == "dies":
     values["base"]["epochs"] = 100_000
     if rank == "1":
-        from coterie import training
+        from coterie.training import loop as training
         step, done = training.training_step, []
         def dying(*arguments):
             done.append(1)

@@ -7,14 +7,14 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 import coterie
-from coterie import tracking
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import LimitError, SettingsError
 from coterie.progress import Progress
 from coterie.run_folder import Run
 from coterie.system.limits import Limits
-from coterie.tracking import MlflowTracker, TensorBoardTracker, Trackers, make_trackers
+from coterie.training import tracking
+from coterie.training.tracking import MlflowTracker, TensorBoardTracker, Trackers, make_trackers
 
 HISTORY = [(2.0, 0.25), (1.0, 0.5), (0.5, 0.75)]
 
@@ -154,7 +154,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path: Path) -
 def test_trackers_that_are_off_are_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom coterie.config import FitSettings\n"
-        "from coterie.progress import Progress\nfrom coterie.tracking import make_trackers\n"
+        "from coterie.progress import Progress\nfrom coterie.training.tracking import make_trackers\n"
         f"make_trackers(FitSettings(), Path({str(tmp_path)!r}), Progress()).close()\n"
         "assert not {'tensorboardX', 'mlflow', 'torch'} & set(sys.modules), 'imported'\n"
     )

@@ -8,8 +8,8 @@ from coterie.config import FitSettings, HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import SettingsError, TrainingError
 from coterie.progress import Progress
-from coterie.training import compute_logits, make_fabric, make_optimizer, make_schedule, train
-from coterie.watch import Watch
+from coterie.training.hooks import Watch
+from coterie.training.loop import compute_logits, make_fabric, make_optimizer, make_schedule, train
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 

@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from conftest import image_form, make_split
-from coterie import trunk
 from coterie.backbones import build, find_head
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import HardwareSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.partition import Partition
-from coterie.training import compute_logits, make_fabric
-from coterie.trunk import Panel, TrunkBatches
+from coterie.training import trunk
+from coterie.training.loop import compute_logits, make_fabric
+from coterie.training.trunk import Panel, TrunkBatches
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 CUT = "stage2"

@@ -36,7 +36,7 @@ from coterie.run_folder import MANIFEST, Run
 from coterie.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.system.files import write_whole
 from coterie.system.lock import hold
-from coterie.training import compute_logits, make_fabric
+from coterie.training.loop import compute_logits, make_fabric
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
 MEMBER_SEED_STEP = 100_003

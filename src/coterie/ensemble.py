@@ -20,8 +20,8 @@ from coterie.partition import Partition
 from coterie.routing.combine import safe_log
 from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
-from coterie.training import make_fabric
-from coterie.trunk import Ask, Panel
+from coterie.training.loop import make_fabric
+from coterie.training.trunk import Ask, Panel
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

@@ -276,7 +276,7 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     as it is: a `coterie fit` may be at work in it.
     """
     from coterie.pipeline import base_of_run
-    from coterie.training import compute_logits, make_fabric
+    from coterie.training.loop import compute_logits, make_fabric
 
     splits, base = base_of_run(run)
     fabric = make_fabric(settings.hardware)

@@ -57,7 +57,6 @@ from coterie.backbones.deltas import decode, encode
 from coterie.backbones.flops import inference_flops
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.checkpoint import CheckpointFile
 from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
@@ -95,15 +94,16 @@ from coterie.run_folder import (
     TrunkRecord,
     changed_settings,
 )
-from coterie.stopping import Stopping
 from coterie.system.limits import LimitedProgress, Limits
 from coterie.system.lock import hold, refuse_if_held
 from coterie.system.ranks import Ranks
-from coterie.together import RankWatch, leave
-from coterie.tracking import Trackers, make_trackers
-from coterie.training import compute_logits, make_fabric, train
-from coterie.trunk import Panel
-from coterie.watch import StageWatch, Watch
+from coterie.training.checkpoint import CheckpointFile
+from coterie.training.hooks import StageWatch, Watch
+from coterie.training.loop import compute_logits, make_fabric, train
+from coterie.training.stopping import Stopping
+from coterie.training.together import RankWatch, leave
+from coterie.training.tracking import Trackers, make_trackers
+from coterie.training.trunk import Panel
 
 SplitName = Literal["validation", "test"]
 TIMED_IMAGES = 2048

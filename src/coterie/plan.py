@@ -23,7 +23,7 @@ from coterie.pipeline import (
     refuse_views,
     trunk_record,
 )
-from coterie.training import compute_logits, make_fabric, make_optimizer, training_step
+from coterie.training.loop import compute_logits, make_fabric, make_optimizer, training_step
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
 WARM_UP_STEPS = 2

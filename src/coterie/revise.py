@@ -44,7 +44,7 @@ from coterie.pipeline import Job, complete
 from coterie.progress import Progress
 from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
 from coterie.system.lock import hold, refuse_if_held
-from coterie.training import compute_logits, early_stopping, make_fabric
+from coterie.training.loop import compute_logits, early_stopping, make_fabric
 
 # Keeps the new row finite where its class is told apart without error.
 ROW_DECAY = 1e-4

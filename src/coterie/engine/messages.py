@@ -11,10 +11,10 @@ from typing import Any, Literal
 import safetensors.torch
 from typing_extensions import override
 
-from coterie.checkpoint import Checkpoint, State, state_bytes
 from coterie.engine.task import Desk, ResultT, SharedT, Task
 from coterie.errors import CoterieError, EngineError
 from coterie.progress import Progress
+from coterie.training.checkpoint import Checkpoint, State, state_bytes
 
 SECONDS_PER_MESSAGE = 0.5
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from coterie.checkpoint import Checkpoint
 from coterie.errors import CoterieError
 from coterie.progress import Progress
+from coterie.training.checkpoint import Checkpoint
 
 SharedT = TypeVar("SharedT")
 ResultT = TypeVar("ResultT")

@@ -19,9 +19,9 @@ from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Desk, Task
 from coterie.inputs import Preprocessing
-from coterie.training import EpochRecord, early_stopping, make_fabric, train
-from coterie.trunk import TrunkBatches
-from coterie.watch import StageWatch
+from coterie.training.hooks import StageWatch
+from coterie.training.loop import EpochRecord, early_stopping, make_fabric, train
+from coterie.training.trunk import TrunkBatches
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from coterie.checkpoint import State
+from coterie.training.checkpoint import State
 
 # Of a state: what belongs to the average.
 AVERAGE = "average."

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from coterie.checkpoint import State
+from coterie.training.checkpoint import State
 
 # Of a state: the weights of the best epoch by name, and the validation loss of each epoch.
 BEST, LOSSES = "best.", "validation losses"

@@ -15,7 +15,7 @@ from coterie.backbones.cut import run_trunk, trunk_features, trunk_output
 from coterie.data.batches import Batches
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import FloatArray, IntArray, Partition
-from coterie.training import compute_logits, plain_passes
+from coterie.training.loop import compute_logits, plain_passes
 
 # Rows wait until a specialist has a full batch: so many samples are sorted by cluster before specialists see them,
 CHUNK = 8192

@@ -15,9 +15,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from coterie.checkpoint import State
 from coterie.errors import LimitError, TrainingError
-from coterie.watch import Watch
+from coterie.training.checkpoint import State
+from coterie.training.hooks import Watch
 
 # Ranks wait for one another at each, so not at every step.
 STEPS_PER_AGREEMENT = 10

@@ -19,11 +19,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from coterie.averaging import RunningAverage
 from coterie.backbones import Head, head_inputs
 from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.backbones.probe import evaluating
-from coterie.checkpoint import State, capture, restore
 from coterie.config import HardwareSettings, SpecialistSettings, TrainingSettings
 from coterie.data.batches import Batches, plain_batches
 from coterie.data.splits import Split
@@ -31,10 +29,12 @@ from coterie.errors import SettingsError, TrainingError
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import IntArray
 from coterie.progress import Progress
-from coterie.stopping import EarlyStopping, Stopping
 from coterie.system.ranks import Ranks
-from coterie.together import together
-from coterie.watch import Watch
+from coterie.training.averaging import RunningAverage
+from coterie.training.checkpoint import State, capture, restore
+from coterie.training.hooks import Watch
+from coterie.training.stopping import EarlyStopping, Stopping
+from coterie.training.together import together
 
 # Fabric announces its precision each time; the plan says it once.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)

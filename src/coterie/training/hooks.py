@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import torch
 from typing_extensions import override
 
-from coterie.checkpoint import Checkpoint, State
 from coterie.errors import LimitError
 from coterie.system.limits import Limits
-from coterie.tracking import Trackers
+from coterie.training.checkpoint import Checkpoint, State
+from coterie.training.tracking import Trackers
 
 
 class Watch:
