@@ -8,7 +8,7 @@ from torch import nn
 from coterie.backbones import build, find_head
 from coterie.backbones.specialist import make_specialist
 from coterie.config import HardwareSettings
-from coterie.ensemble import SpecialistEnsemble
+from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import InputError
 from coterie.inputs import ImagePreprocessing
 from coterie.labels import LabelSpace

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coterie.artifact import load_ensemble as load
     from coterie.config import FitSettings
-    from coterie.ensemble import SpecialistEnsemble
+    from coterie.ensemble.ensemble import SpecialistEnsemble
     from coterie.errors import CoterieError
     from coterie.partition import Partition
     from coterie.pipeline import fit
@@ -19,7 +19,7 @@ _HOMES = {
     "CoterieError": "coterie.errors",
     "FitSettings": "coterie.config",
     "Partition": "coterie.partition",
-    "SpecialistEnsemble": "coterie.ensemble",
+    "SpecialistEnsemble": "coterie.ensemble.ensemble",
     "fit": "coterie.pipeline",
     "load": "coterie.artifact",
 }

@@ -19,7 +19,7 @@ from coterie.config import DataSettings, FitSettings, HardwareSettings
 from coterie.data import load as load_data
 from coterie.data.additions import read_additions
 from coterie.data.splits import Splits
-from coterie.ensemble import SpecialistEnsemble
+from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace

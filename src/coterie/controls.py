@@ -26,7 +26,7 @@ from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.engine import Desk, Task
-from coterie.ensemble import SpecialistEnsemble
+from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.partition import FloatArray, random_partition
 from coterie.pipeline import Job

@@ -63,7 +63,7 @@ from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, check_engine, make_engine
-from coterie.ensemble import SpecialistEnsemble
+from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, SettingsError
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column

@@ -35,7 +35,7 @@ from coterie.config import FitSettings
 from coterie.data import load as load_data
 from coterie.data.additions import extended, read_additions
 from coterie.data.splits import Splits
-from coterie.ensemble import SpecialistEnsemble
+from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
 from coterie.partition import Partition

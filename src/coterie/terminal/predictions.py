@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.ensemble import Explanation
+from coterie.ensemble.ensemble import Explanation
 
 
 def print_predictions(console: Console, rows: Sequence[tuple[str, Explanation]]) -> None:

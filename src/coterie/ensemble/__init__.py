@@ -1,0 +1,1 @@
+"""The trained base and its specialists, ready to answer."""
