@@ -22,10 +22,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import coterie
 import record
-from coterie.artifact import preprocessing_of, read_reports
 from coterie.config import FitSettings
 from coterie.data import load
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import preprocessing_of, read_reports
 from trained_parts import changed, figures, training_seconds
 
 PER_CLASS, CLUSTERS = 10, 5

@@ -13,7 +13,6 @@ import numpy as np
 import safetensors.torch
 
 import record
-from coterie import artifact
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.deltas import decode, encode
@@ -25,7 +24,8 @@ from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 from coterie.training.trunk import Panel
 
 TRIED = (EXACT_BITS, 3, 2.4, 2)

@@ -15,7 +15,6 @@ from rich.console import Console
 from scipy.special import softmax
 
 import record
-from coterie import artifact
 from coterie.answers import Price, outputs_of
 from coterie.config import EngineSettings
 from coterie.controls import ALL_CLASSES, ControlTask, FlippedFitTask, control_tasks, controls_folder, is_done
@@ -25,7 +24,8 @@ from coterie.measures.significance import Interval, over_seeds
 from coterie.reproduce import recipe
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 from coterie.runs import demand_of, do_all
 from coterie.system.limits import Limits
 from coterie.terminal.progress import LineProgress

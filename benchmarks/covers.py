@@ -15,14 +15,14 @@ import numpy as np
 import coterie
 import record
 from bits import first_of
-from coterie import artifact
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 
 LIMITS = (1.25, 1.5, None)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 import record
-from coterie.run_folder import Run
+from coterie.run.folder import Run
 
 EPOCHS = 3
 PER_CLASS = 12

@@ -14,7 +14,6 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import record
-from coterie.artifact import partition_of, read_outputs
 from coterie.config import FitSettings, GateSettings
 from coterie.errors import CoterieError
 from coterie.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, forecast
@@ -23,7 +22,8 @@ from coterie.measures.metrics import Report
 from coterie.partition import Partition
 from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import Request, tune
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import partition_of, read_outputs
 
 # Two or three runs agree by chance: no spread below this is believed.
 LEAST_SPREAD = 0.03

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import coterie
 import record
-from coterie.artifact import read_reports
 from coterie.config import FitSettings
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import read_reports
 
 SAMPLINGS = ("natural", "balanced")
 

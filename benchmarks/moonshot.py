@@ -25,7 +25,6 @@ from scipy.special import softmax
 
 import coterie
 import record
-from coterie import artifact
 from coterie.answers import Price, outputs_of
 from coterie.config import FitSettings
 from coterie.controls import ALL_CLASSES, WEIGHT_AVERAGE, add_flipped, controls_folder, train_weight_average
@@ -38,7 +37,8 @@ from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 
 TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
 DECAY = 0.99

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import record
-from coterie.artifact import partition_of
 from coterie.errors import CoterieError
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import partition_of
 from partition_gains import Row, averaged, correlations, run_row, table
 
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import record
-from coterie.artifact import load_ensemble
 from coterie.config import FitSettings
 from coterie.data import load
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import load_ensemble
 from coterie.training.loop import compute_logits
 
 ROUNDS = 5

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.special import softmax
 
 import record
-from coterie import artifact
 from coterie.config import CombinerName, ScoreName
 from coterie.measures.metrics import score
 from coterie.partition import Partition
@@ -18,7 +17,8 @@ from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs, Routing
 from coterie.routing.gate import Budget
 from coterie.routing.tune import COMBINERS, GATES, TOPS, Request, tune
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 
 Wish = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
 PAPER: Wish = ("the paper's rule: hard, entropy", ("hard",), ("entropy",), (1,))

@@ -26,7 +26,6 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 import coterie
 import record
-from coterie import artifact
 from coterie.backbones.base import Base
 from coterie.backbones.cut import tail_of
 from coterie.backbones.specialist import make_specialist
@@ -37,7 +36,8 @@ from coterie.pipeline import batches_of, prepare_base, trunk_record
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 from coterie.training.loop import make_fabric, make_optimizer, make_schedule
 from coterie.training.trunk import Panel, TrunkBatches
 

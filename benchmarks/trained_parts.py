@@ -18,7 +18,6 @@ import safetensors.torch
 
 import coterie
 import record
-from coterie import artifact
 from coterie.answers import Price
 from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings
@@ -30,7 +29,8 @@ from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
 TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}

@@ -15,7 +15,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import BackboneError
 from coterie.labels import LabelSpace
-from coterie.run_folder import Run
+from coterie.run.folder import Run
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
 

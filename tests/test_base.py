@@ -14,14 +14,14 @@ from torch import nn
 
 import coterie
 from conftest import image_form
-from coterie import artifact
 from coterie.backbones.base import make_base, refuse_other_order
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
 from coterie.plan import make_plan
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
 FORM = image_form(1, side=12)

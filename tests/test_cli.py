@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from conftest import hears_ctrl_c
-from coterie.artifact import read_outputs
 from coterie.cli import main
 from coterie.errors import LimitError, TrainingError
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import read_outputs
 
 TINY = """
 data: {train_per_class: 4}

@@ -9,7 +9,6 @@ import torch
 import coterie
 from conftest import make_settings, make_splits
 from coterie.answers import answers_of
-from coterie.artifact import partition_of, read_outputs
 from coterie.compare import compare_run
 from coterie.comparison import Comparison
 from coterie.config import EngineSettings
@@ -18,7 +17,8 @@ from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, CoterieError, DataError
 from coterie.progress import Progress
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import partition_of, read_outputs
 from test_pipeline import weights
 
 

@@ -15,11 +15,11 @@ import pytest
 
 import coterie
 from conftest import make_settings, make_splits
-from coterie import run_folder
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, LimitError
-from coterie.run_folder import Run
+from coterie.run import folder as run_folder
+from coterie.run.folder import Run
 from coterie.system import files, lock
 from coterie.system.limits import Limits
 from coterie.training import checkpoint

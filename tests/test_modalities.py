@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import coterie
-from coterie import artifact
 from coterie.backbones import build, find_head
 from coterie.cli import main
 from coterie.config import FitSettings
@@ -25,7 +24,8 @@ from coterie.inputs import (
     TablePreprocessing,
     encoder,
 )
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 
 FAST = ["--base.epochs", "6", "--base.batch-size", "16", "--base.optimizer", "adamw", "--base.learning-rate", "0.02"]
 FAST += ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.learning-rate", "0.01"]

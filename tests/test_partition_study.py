@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from sklearn.metrics import adjusted_rand_score
 
 from conftest import hears_ctrl_c
-from coterie.artifact import load_ensemble
 from coterie.cli import main
 from coterie.config import DataSettings, PartitionSettings
 from coterie.data import load
@@ -32,6 +31,7 @@ from coterie.partition_figures import dendrogram, label_map, ordered_matrix
 from coterie.partition_study import read_labels
 from coterie.pipeline import fit
 from coterie.plan import make_plan
+from coterie.run.load import load_ensemble
 from planted import planted_vectors
 
 

@@ -8,7 +8,7 @@ import torch
 
 import coterie
 from conftest import make_split, make_splits
-from coterie import artifact, pipeline, plan
+from coterie import pipeline, plan
 from coterie.backbones import Head
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.specialist import make_specialist
@@ -23,7 +23,8 @@ from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Request
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 from coterie.training.loop import compute_logits, make_fabric
 
 

@@ -28,7 +28,7 @@ from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Gate, sweep_thresholds
 from coterie.routing.ladder import account
 from coterie.routing.rule import Rule
-from coterie.run_folder import GateRecord, TriedRecord
+from coterie.run.folder import GateRecord, TriedRecord
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = ("<script>alert(1)</script>", '" onload="x', "a & b", "Ελληνικά", "Кириллица " * 12, "{{ 7 * 7 }}")

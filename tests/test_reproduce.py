@@ -15,7 +15,7 @@ from coterie.measures.metrics import ClusterRow, Curve, Report
 from coterie.progress import Progress
 from coterie.reproduce import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures, recipe, reproduce
 from coterie.reproduction import Reproduction, summarise
-from coterie.run_folder import Run
+from coterie.run.folder import Run
 
 HERE = EngineSettings(workers=1)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import coterie
 from conftest import make_splits
-from coterie import artifact, revise
+from coterie import revise
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
@@ -20,7 +20,8 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.progress import Progress
-from coterie.run_folder import Run
+from coterie.run import load as artifact
+from coterie.run.folder import Run
 from coterie.system.lock import HOLDER
 
 N_KNOWN = 7

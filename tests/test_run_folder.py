@@ -13,7 +13,7 @@ from coterie.backbones.deltas import encode
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.errors import ArtifactError
 from coterie.inputs import ImagePreprocessing
-from coterie.run_folder import FORMAT, Run
+from coterie.run.folder import FORMAT, Run
 from coterie.system.files import write_whole
 
 

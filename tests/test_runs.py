@@ -8,7 +8,7 @@ from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import EngineError, PartitionError
 from coterie.progress import Progress
-from coterie.run_folder import Run
+from coterie.run.folder import Run
 from coterie.runs import FitTask, as_task, demand_of, fit_all
 from test_pipeline import changed, weights
 

@@ -11,7 +11,7 @@ from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
-from coterie.run_folder import GateRecord
+from coterie.run.folder import GateRecord
 from coterie.terminal.progress import BarProgress, LineProgress, make_progress, show_duration
 from coterie.terminal.report import headline, print_report, rule_line
 

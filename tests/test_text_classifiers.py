@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
 
 import coterie  # noqa: E402 - language.py needs transformers
-from coterie import artifact  # noqa: E402
 from coterie.backbones import trained_part  # noqa: E402
 from coterie.backbones.base import form_of_base, make_base  # noqa: E402
 from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
@@ -25,7 +24,8 @@ from coterie.config import FitSettings  # noqa: E402
 from coterie.errors import ArtifactError, BackboneError, InputError, SettingsError  # noqa: E402
 from coterie.inputs import TokenPreprocessing  # noqa: E402
 from coterie.labels import LabelSpace  # noqa: E402
-from coterie.run_folder import Run  # noqa: E402
+from coterie.run import load as artifact  # noqa: E402
+from coterie.run.folder import Run  # noqa: E402
 from language import MOST_TOKENS, WORDS, fine_tuned, make_config, make_tokenizer, text_about  # noqa: E402
 
 FAST = ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.optimizer", "adamw"]

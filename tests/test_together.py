@@ -17,7 +17,7 @@ import coterie
 from conftest import make_settings, make_splits
 from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import DataError, SettingsError
-from coterie.run_folder import Run
+from coterie.run.folder import Run
 from coterie.system.ranks import Ranks
 from test_cli import TINY
 

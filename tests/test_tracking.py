@@ -11,7 +11,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import LimitError, SettingsError
 from coterie.progress import Progress
-from coterie.run_folder import Run
+from coterie.run.folder import Run
 from coterie.system.limits import Limits
 from coterie.training import tracking
 from coterie.training.tracking import MlflowTracker, TensorBoardTracker, Trackers, make_trackers

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coterie.artifact import load_ensemble as load
     from coterie.config import FitSettings
     from coterie.ensemble.ensemble import SpecialistEnsemble
     from coterie.errors import CoterieError
     from coterie.partition import Partition
     from coterie.pipeline import fit
+    from coterie.run.load import load_ensemble as load
 
 __version__ = "0.1.0"
 
@@ -21,7 +21,7 @@ _HOMES = {
     "Partition": "coterie.partition",
     "SpecialistEnsemble": "coterie.ensemble.ensemble",
     "fit": "coterie.pipeline",
-    "load": "coterie.artifact",
+    "load": "coterie.run.load",
 }
 
 

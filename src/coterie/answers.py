@@ -10,18 +10,6 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 
-from coterie.artifact import (
-    BASE_FILE,
-    base_came_trained,
-    gate_record,
-    n_tried,
-    partition_of,
-    pass_cost_of,
-    read_outputs,
-    rule_of,
-    specialist_titles,
-    weight_bytes,
-)
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.flops import inference_flops, training_flops
 from coterie.comparison import Answer, Cost, Kind
@@ -46,7 +34,19 @@ from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run_folder import MANIFEST, Run
+from coterie.run.folder import MANIFEST, Run
+from coterie.run.load import (
+    BASE_FILE,
+    base_came_trained,
+    gate_record,
+    n_tried,
+    partition_of,
+    pass_cost_of,
+    read_outputs,
+    rule_of,
+    specialist_titles,
+    weight_bytes,
+)
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
 TUNED_PASSES = (1.5, 2.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coterie.answers import answers_of
-from coterie.artifact import specialist_seconds
 from coterie.backbones.base import refuse_untrusted
 from coterie.comparison import Comparison, compare
 from coterie.comparison_page import render
@@ -16,7 +15,8 @@ from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError
 from coterie.progress import Progress
-from coterie.run_folder import Run
+from coterie.run.folder import Run
+from coterie.run.load import specialist_seconds
 from coterie.runs import demand_of, do_all
 from coterie.system.limits import Limits
 from coterie.system.lock import hold

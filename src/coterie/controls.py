@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from typing_extensions import override
 
-from coterie.artifact import BASE_FILE, base_came_trained, load_base, load_ensemble, n_tried, partition_of, read_outputs
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
@@ -32,7 +31,8 @@ from coterie.partition import FloatArray, random_partition
 from coterie.pipeline import Job
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
-from coterie.run_folder import MANIFEST, Run
+from coterie.run.folder import MANIFEST, Run
+from coterie.run.load import BASE_FILE, base_came_trained, load_base, load_ensemble, n_tried, partition_of, read_outputs
 from coterie.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.system.files import write_whole
 from coterie.system.lock import hold

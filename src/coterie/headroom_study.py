@@ -228,9 +228,9 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
 
 
 def _read_run(folder: Path, groups: str | None) -> Source:
-    from coterie.artifact import BASE_FILE
     from coterie.partition_study import read_labels
-    from coterie.run_folder import Run
+    from coterie.run.folder import Run
+    from coterie.run.load import BASE_FILE
 
     run = Run.open(folder)
     labels = read_labels(folder, groups=groups)
@@ -265,7 +265,7 @@ def _training_accuracy(run: Any) -> float | None:
 
 def _stored(run: Any, split: str) -> BaseAnswers | None:
     """The base's answers that the run has kept."""
-    from coterie.artifact import read_base_logits
+    from coterie.run.load import read_base_logits
 
     kept = read_base_logits(run, split)
     return None if kept is None else BaseAnswers(*kept)

@@ -319,9 +319,9 @@ def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
         return read_column(place, n_classes, "groups")
     if not source.is_dir():
         raise DataError(f"--groups {place} is for run folders; {source} is a file")
-    from coterie.artifact import labels_of
     from coterie.data import read_groups
-    from coterie.run_folder import Run
+    from coterie.run.folder import Run
+    from coterie.run.load import labels_of
 
     manifest = Run.open(source).manifest
     settings = FitSettings.from_values(manifest.settings)
@@ -346,8 +346,8 @@ def _read_logits(file: Path, names: str | None, embedding: str | None) -> LabelD
 
 
 def _read_run(folder: Path, embedding: str | None) -> LabelData:
-    from coterie.artifact import BASE_FILE, labels_of, read_base_logits, where_rows_are
-    from coterie.run_folder import Run
+    from coterie.run.folder import Run
+    from coterie.run.load import BASE_FILE, labels_of, read_base_logits, where_rows_are
 
     run = Run.open(folder)
     if run.manifest.head is None or not run.has(BASE_FILE):

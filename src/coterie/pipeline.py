@@ -21,25 +21,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from coterie.artifact import (
-    BASE_FILE,
-    STAGE_LOGITS,
-    cut_of,
-    labels_of,
-    load_ensemble,
-    preprocessing_of,
-    specialist_files,
-    specialist_seconds,
-    specialist_titles,
-    stage_logits_folder,
-    tracked_figures,
-    write_examples,
-    write_head,
-    write_outputs,
-    write_preprocessing,
-    write_report,
-    write_rule,
-)
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.base import (
@@ -81,7 +62,7 @@ from coterie.partition.embedding import LabelSources
 from coterie.progress import Progress
 from coterie.routing.evaluation import FloatArray, Outputs
 from coterie.routing.tune import Request, Tuning, tune
-from coterie.run_folder import (
+from coterie.run.folder import (
     CHECKPOINT_FOLDER,
     MANIFEST,
     Candidate,
@@ -93,6 +74,25 @@ from coterie.run_folder import (
     Run,
     TrunkRecord,
     changed_settings,
+)
+from coterie.run.load import (
+    BASE_FILE,
+    STAGE_LOGITS,
+    cut_of,
+    labels_of,
+    load_ensemble,
+    preprocessing_of,
+    specialist_files,
+    specialist_seconds,
+    specialist_titles,
+    stage_logits_folder,
+    tracked_figures,
+    write_examples,
+    write_head,
+    write_outputs,
+    write_preprocessing,
+    write_report,
+    write_rule,
 )
 from coterie.system.limits import LimitedProgress, Limits
 from coterie.system.lock import hold, refuse_if_held

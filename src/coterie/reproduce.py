@@ -13,7 +13,6 @@ from pathlib import Path
 
 import yaml
 
-from coterie.artifact import read_reports
 from coterie.compare import compare_run
 from coterie.config import EngineSettings, FitSettings
 from coterie.controls import ControlTask, FlippedFitTask, control_tasks, is_done
@@ -24,7 +23,8 @@ from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.progress import Progress
 from coterie.reproduction import PaperFigures, Reproduction, summarise
 from coterie.reproduction_page import render
-from coterie.run_folder import MANIFEST, Run
+from coterie.run.folder import MANIFEST, Run
+from coterie.run.load import read_reports
 from coterie.runs import demand_of, do_all
 from coterie.system.files import write_whole
 from coterie.system.limits import Limits

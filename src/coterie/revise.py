@@ -14,19 +14,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
-from coterie.artifact import (
-    BASE_FILE,
-    HEAD_FILE,
-    SPECIALISTS,
-    labels_of,
-    load_ensemble,
-    partition_of,
-    preprocessing_of,
-    specialist_files,
-    specialist_titles,
-    write_head,
-    write_preprocessing,
-)
 from coterie.backbones import Head
 from coterie.backbones.libraries import is_function, with_classes
 from coterie.backbones.parts import TrainedPart, trained_part
@@ -42,7 +29,20 @@ from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline import Job, complete
 from coterie.progress import Progress
-from coterie.run_folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
+from coterie.run.folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
+from coterie.run.load import (
+    BASE_FILE,
+    HEAD_FILE,
+    SPECIALISTS,
+    labels_of,
+    load_ensemble,
+    partition_of,
+    preprocessing_of,
+    specialist_files,
+    specialist_titles,
+    write_head,
+    write_preprocessing,
+)
 from coterie.system.lock import hold, refuse_if_held
 from coterie.training.loop import compute_logits, early_stopping, make_fabric
 

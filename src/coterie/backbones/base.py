@@ -36,7 +36,7 @@ from coterie.inputs import Preprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition.embedding import LabelSources, count_samples, read_class_vectors
-from coterie.run_folder import HeadRecord, NetworkRecord
+from coterie.run.folder import HeadRecord, NetworkRecord
 from coterie.training.loop import compute_features
 
 # A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.

@@ -68,11 +68,11 @@ def _compare_run(
     trust: str | None,
     engine: EngineSettings,
 ) -> Comparison:
-    from coterie.artifact import preprocessing_of
     from coterie.compare import compare_run
     from coterie.config import FitSettings
     from coterie.data import load
-    from coterie.run_folder import Run
+    from coterie.run.folder import Run
+    from coterie.run.load import preprocessing_of
     from coterie.terminal.progress import make_progress
 
     folder = Run.open_complete(run)

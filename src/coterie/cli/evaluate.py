@@ -25,9 +25,9 @@ def evaluate(
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
-    from coterie import artifact
     from coterie.routing.evaluation import evaluate as judge
-    from coterie.run_folder import Run
+    from coterie.run import load as artifact
+    from coterie.run.folder import Run
     from coterie.terminal.report import print_report
 
     if split == "all" and source is None:

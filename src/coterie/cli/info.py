@@ -7,7 +7,7 @@ from coterie.cli.arguments import RunFolder, make_console
 
 def info(run: RunFolder) -> None:
     """Say what a run folder holds, finished or not."""
-    from coterie.run_folder import Run
+    from coterie.run.folder import Run
     from coterie.system.files import bytes_below
     from coterie.terminal.info import print_info
 

@@ -34,10 +34,10 @@ def predict(
     ] = False,
 ) -> None:
     """Classify new samples: class, probability, whether routed and where, and what the base had said."""
-    from coterie import artifact
     from coterie.config import FitSettings
     from coterie.data import read_new
-    from coterie.run_folder import Run
+    from coterie.run import load as artifact
+    from coterie.run.folder import Run
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")

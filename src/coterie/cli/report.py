@@ -9,8 +9,8 @@ def report(run: RunFolder) -> None:
     """Write a run's report anew, and print where it is."""
     from datetime import UTC, datetime
 
-    from coterie import artifact
-    from coterie.run_folder import Run
+    from coterie.run import load as artifact
+    from coterie.run.folder import Run
 
     artifact.write_report(Run.open_complete(run), datetime.now(UTC).date().isoformat())
     print(run / "report.html")  # noqa: T201 - the answer

@@ -64,8 +64,8 @@ def add_class(
 
 
 def _print_result(console: Console, out: Path) -> None:
-    from coterie import artifact
-    from coterie.run_folder import Run
+    from coterie.run import load as artifact
+    from coterie.run.folder import Run
     from coterie.terminal.report import print_report
 
     run = Run.open(out)

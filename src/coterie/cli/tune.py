@@ -15,9 +15,9 @@ def tune(
     gate: Annotated[GateSettings, tyro.conf.arg(name="", help="")] = GateSettings(),  # noqa: B008 - frozen
 ) -> None:
     """Choose combiner, gate and threshold of a finished run anew, on its stored validation logits, without training."""
-    from coterie import artifact
     from coterie.routing.tune import Request
-    from coterie.run_folder import Run
+    from coterie.run import load as artifact
+    from coterie.run.folder import Run
     from coterie.terminal.report import print_report
     from coterie.terminal.tune import print_tuning
 

@@ -20,7 +20,7 @@ from coterie.pages import figures
 from coterie.pages.page import render_page
 from coterie.partition import Partition
 from coterie.routing.ladder import Accounting
-from coterie.run_folder import GateRecord
+from coterie.run.folder import GateRecord
 
 FloatArray = NDArray[np.floating[Any]]
 SCORE_TITLES = {

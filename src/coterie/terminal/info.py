@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.run_folder import Manifest
+from coterie.run.folder import Manifest
 from coterie.terminal.progress import show_duration
 from coterie.terminal.report import rule_line
 

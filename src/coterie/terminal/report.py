@@ -11,7 +11,7 @@ from rich.text import Text
 
 from coterie.measures.balance import Balance
 from coterie.measures.metrics import Report
-from coterie.run_folder import GateRecord
+from coterie.run.folder import GateRecord
 
 
 def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ from coterie.routing.gate import GainModel, Gate
 from coterie.routing.ladder import account
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Request, Tuning, tune
-from coterie.run_folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
+from coterie.run.folder import REPORT, GainRecord, GateRecord, Manifest, Run, TriedRecord
 from coterie.system.lock import hold
 
 BASE_FILE = "base.safetensors"
