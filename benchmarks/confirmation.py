@@ -21,12 +21,12 @@ from coterie.controls import ALL_CLASSES, ControlTask, FlippedFitTask, control_t
 from coterie.data import load
 from coterie.measures.metrics import score
 from coterie.measures.significance import Interval, over_seeds
+from coterie.pipeline.runs import demand_of, do_all
 from coterie.reproduce import recipe
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request
 from coterie.run import load as artifact
 from coterie.run.folder import Run
-from coterie.runs import demand_of, do_all
 from coterie.system.limits import Limits
 from coterie.terminal.progress import LineProgress
 from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within

@@ -23,7 +23,7 @@ from coterie.backbones.parts import WHOLE
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
 from coterie.engine import Demand, Desk, Materials, TrainingTask, make_engine
-from coterie.pipeline import augmentation_of, prepare_base
+from coterie.pipeline.fit import augmentation_of, prepare_base
 from coterie.progress import Progress
 
 N_SPECIALISTS = 8

@@ -89,7 +89,7 @@ def main(n_kills: int, folder: Path) -> None:
     """Kill, resume, compare, record."""
     # Each run is forked from a server that has done the imports, so that the kills fall into the work.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["coterie.pipeline", "coterie.plan", "coterie.terminal"])
+    processes.set_forkserver_preload(["coterie.pipeline.fit", "coterie.pipeline.plan", "coterie.terminal"])
     whole, kept = folder / "whole", folder / "account.json"
     account = Account(**json.loads(kept.read_text())) if kept.exists() else Account()
     if not account.life:

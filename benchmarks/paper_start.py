@@ -10,7 +10,7 @@ import numpy as np
 import record
 from coterie.backbones import build
 from coterie.data import load
-from coterie.pipeline import batches_of
+from coterie.pipeline.fit import batches_of
 from coterie.reproduce import NUMBERS_OF_CLUSTERS, recipe
 from coterie.training.loop import make_fabric, make_optimizer, training_step
 

@@ -34,7 +34,7 @@ from coterie.config import CombinerName, FitSettings
 from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Partition, Wish, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
-from coterie.pipeline import fit
+from coterie.pipeline.fit import fit
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run

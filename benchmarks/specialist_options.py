@@ -32,7 +32,7 @@ from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings, SpecialistSettings
 from coterie.data import load
 from coterie.data.splits import Splits
-from coterie.pipeline import batches_of, prepare_base, trunk_record
+from coterie.pipeline.fit import batches_of, prepare_base, trunk_record
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune

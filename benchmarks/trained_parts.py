@@ -24,7 +24,7 @@ from coterie.config import FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.engine import Desk
-from coterie.pipeline import materials_of, prepare_base, specialist_tasks
+from coterie.pipeline.fit import materials_of, prepare_base, specialist_tasks
 from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Budget

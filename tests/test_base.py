@@ -19,7 +19,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
-from coterie.plan import make_plan
+from coterie.pipeline.plan import make_plan
 from coterie.run import load as artifact
 from coterie.run.folder import Run
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
@@ -100,7 +100,7 @@ def test_a_base_that_was_passed_in_must_stay_the_same_when_a_run_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("coterie.pipeline._make_grouping", stop)
+        patch.setattr("coterie.pipeline.fit._make_grouping", stop)
         with pytest.raises(KeyboardInterrupt):
             coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
     with pytest.raises(ArtifactError, match="the base has other weights than when"):

@@ -186,7 +186,7 @@ def test_infinite_logits_are_refused(copied: Path, capsys) -> None:
 def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_others(
     tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie import runs
+    from coterie.pipeline import runs
 
     def failing(settings, *args, **kwargs):
         if settings.seed == 4:

@@ -17,9 +17,9 @@ from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, cluster
 from coterie.engine.cluster import RayCluster
 from coterie.errors import EngineError, LimitError, PartitionError
+from coterie.pipeline.runs import FitTask, fit_all
 from coterie.progress import Progress
 from coterie.run.folder import Run
-from coterie.runs import FitTask, fit_all
 from test_engine_local import InSpecialists, Recorder, Square
 from test_pipeline import changed, weights
 

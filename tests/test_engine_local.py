@@ -21,7 +21,7 @@ from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, Materials, Task, TrainingTask, make_engine
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
-from coterie.pipeline import augmentation_of, prepare_base
+from coterie.pipeline.fit import augmentation_of, prepare_base
 from coterie.progress import Progress
 from coterie.system.limits import Limits
 from coterie.training.checkpoint import Checkpoint, State

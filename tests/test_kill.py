@@ -60,7 +60,7 @@ def fit_long(path: Path) -> None:
 
 def test_a_run_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["coterie.pipeline", "conftest"])
+    processes.set_forkserver_preload(["coterie.pipeline.fit", "conftest"])
 
     def start(path: Path) -> multiprocessing.process.BaseProcess:
         process = processes.Process(target=fit_long, args=(path,))
@@ -193,7 +193,7 @@ def test_a_limit_stops_a_run_where_it_can_go_on_without_loss(
 def test_states_and_logits_of_finished_stages_are_not_made_again(
     tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie import pipeline
+    from coterie.pipeline import fit as pipeline
 
     asked, compute_logits = [], pipeline.compute_logits
 
@@ -371,7 +371,7 @@ def test_settings_that_do_not_matter_may_change(tmp_path: Path, settings: FitSet
 def test_a_run_takes_no_more_disk_than_it_said(
     tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie import pipeline
+    from coterie.pipeline import fit as pipeline
 
     monkeypatch.setattr(pipeline, "OTHER_BYTES", 0)
     path, taken = tmp_path / "run", []

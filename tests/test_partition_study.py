@@ -29,8 +29,8 @@ from coterie.partition import Partition
 from coterie.partition.vectors import unit_rows
 from coterie.partition_figures import dendrogram, label_map, ordered_matrix
 from coterie.partition_study import read_labels
-from coterie.pipeline import fit
-from coterie.plan import make_plan
+from coterie.pipeline.fit import fit
+from coterie.pipeline.plan import make_plan
 from coterie.run.load import load_ensemble
 from planted import planted_vectors
 
@@ -106,7 +106,7 @@ def test_a_run_tells_what_it_confuses(settings, splits, tmp_path: Path, capsys) 
 def test_fit_and_partition_take_the_same_embeddings(settings, splits, tmp_path: Path, monkeypatch, capsys) -> None:
     """Against the features of the network without its head."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("coterie.pipeline.load_data", lambda *_: splits)
+    monkeypatch.setattr("coterie.pipeline.fit.load_data", lambda *_: splits)
     np.save("names.npy", np.random.default_rng(0).normal(size=(8, 5)))
     for name, embedding in (("means", "means"), ("mixed", "names.npy+means")):
         chosen = settings.partition.model_copy(update={"embedding": embedding, "method": "ward"})

@@ -8,7 +8,6 @@ import torch
 
 import coterie
 from conftest import make_split, make_splits
-from coterie import pipeline, plan
 from coterie.backbones import Head
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.specialist import make_specialist
@@ -16,8 +15,10 @@ from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, SettingsError, TrainingError
 from coterie.partition import Partition
-from coterie.pipeline import prepare_base
-from coterie.plan import make_plan
+from coterie.pipeline import fit as pipeline
+from coterie.pipeline import plan
+from coterie.pipeline.fit import prepare_base
+from coterie.pipeline.plan import make_plan
 from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Gate

@@ -5,13 +5,13 @@ import pytest
 
 from conftest import make_settings, make_splits
 from coterie import reproduce as module
-from coterie import runs
 from coterie.cli import main
 from coterie.comparison import compare_seeds
 from coterie.config import EngineSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.measures.metrics import ClusterRow, Curve, Report
+from coterie.pipeline import runs
 from coterie.progress import Progress
 from coterie.reproduce import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures, recipe, reproduce
 from coterie.reproduction import Reproduction, summarise
@@ -58,7 +58,7 @@ def test_the_table_has_all_controls_and_a_deep_ensemble_of_the_seeds(result: Rep
 def test_a_finished_study_trains_nothing_and_gives_the_same(
     study: Study, splits: Splits, result: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coterie.pipeline.train", None)
+    monkeypatch.setattr("coterie.pipeline.fit.train", None)
     assert reproduce(study, splits, Progress()) == result
     assert gather(study, splits, result.notes[:0]).columns == result.columns
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 import coterie
 from conftest import make_splits
-from coterie import revise
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, DataError, PartitionError
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
+from coterie.pipeline import revise
 from coterie.progress import Progress
 from coterie.run import load as artifact
 from coterie.run.folder import Run

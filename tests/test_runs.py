@@ -7,9 +7,9 @@ import coterie
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import EngineError, PartitionError
+from coterie.pipeline.runs import FitTask, as_task, demand_of, fit_all
 from coterie.progress import Progress
 from coterie.run.folder import Run
-from coterie.runs import FitTask, as_task, demand_of, fit_all
 from test_pipeline import changed, weights
 
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from coterie.ensemble.ensemble import SpecialistEnsemble
     from coterie.errors import CoterieError
     from coterie.partition import Partition
-    from coterie.pipeline import fit
+    from coterie.pipeline.fit import fit
     from coterie.run.load import load_ensemble as load
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ _HOMES = {
     "FitSettings": "coterie.config",
     "Partition": "coterie.partition",
     "SpecialistEnsemble": "coterie.ensemble.ensemble",
-    "fit": "coterie.pipeline",
+    "fit": "coterie.pipeline.fit",
     "load": "coterie.run.load",
 }
 

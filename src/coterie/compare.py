@@ -14,10 +14,10 @@ from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError
+from coterie.pipeline.runs import demand_of, do_all
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.load import specialist_seconds
-from coterie.runs import demand_of, do_all
 from coterie.system.limits import Limits
 from coterie.system.lock import hold
 

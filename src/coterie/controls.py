@@ -28,12 +28,12 @@ from coterie.engine import Desk, Task
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.partition import FloatArray, random_partition
-from coterie.pipeline import Job
+from coterie.pipeline.fit import Job
+from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
 from coterie.run.folder import MANIFEST, Run
 from coterie.run.load import BASE_FILE, base_came_trained, load_base, load_ensemble, n_tried, partition_of, read_outputs
-from coterie.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.system.files import write_whole
 from coterie.system.lock import hold
 from coterie.training.loop import compute_logits, make_fabric

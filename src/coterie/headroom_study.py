@@ -275,7 +275,7 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
     as it is: a `coterie fit` may be at work in it.
     """
-    from coterie.pipeline import base_of_run
+    from coterie.pipeline.fit import base_of_run
     from coterie.training.loop import compute_logits, make_fabric
 
     splits, base = base_of_run(run)

@@ -372,7 +372,7 @@ def _read_run(folder: Path, embedding: str | None) -> LabelData:
 
 def _features(run: Any) -> FloatArray:
     """What enters the head of a run's base for each of its validation samples."""
-    from coterie.pipeline import base_of_run
+    from coterie.pipeline.fit import base_of_run
     from coterie.training.loop import compute_features, make_fabric
 
     splits, base = base_of_run(run)

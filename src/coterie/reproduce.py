@@ -20,12 +20,12 @@ from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError, SettingsError, TrainingError
+from coterie.pipeline.runs import demand_of, do_all
 from coterie.progress import Progress
 from coterie.reproduction import PaperFigures, Reproduction, summarise
 from coterie.reproduction_page import render
 from coterie.run.folder import MANIFEST, Run
 from coterie.run.load import read_reports
-from coterie.runs import demand_of, do_all
 from coterie.system.files import write_whole
 from coterie.system.limits import Limits
 

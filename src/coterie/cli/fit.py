@@ -76,10 +76,10 @@ def _fit(
     base_only: bool,
     dry_run: bool,
 ) -> None:
-    from coterie import pipeline
     from coterie.backbones.base import refuse_untrusted
     from coterie.engine import check_engine
-    from coterie.plan import make_plan
+    from coterie.pipeline import fit as pipeline
+    from coterie.pipeline.plan import make_plan
     from coterie.run import load as artifact
     from coterie.run.folder import Run
     from coterie.system.limits import Limits
@@ -132,11 +132,11 @@ def _fit(
 
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
     from coterie.engine import check_engine
-    from coterie.pipeline import load_splits
-    from coterie.plan import make_plan
+    from coterie.pipeline.fit import load_splits
+    from coterie.pipeline.plan import make_plan
+    from coterie.pipeline.runs import fit_all, tasks_of_seeds
     from coterie.run.folder import Run
     from coterie.run.load import read_reports
-    from coterie.runs import fit_all, tasks_of_seeds
     from coterie.system.limits import Limits
     from coterie.system.lock import refuse_if_held
     from coterie.terminal.plan import print_plan

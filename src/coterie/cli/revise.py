@@ -33,7 +33,7 @@ def refit(
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
     """Train one specialist again, with more samples of its classes; the others are copied."""
-    from coterie.revise import refit as revise
+    from coterie.pipeline.revise import refit as revise
     from coterie.terminal.progress import make_progress
 
     console = make_console()
@@ -54,7 +54,7 @@ def add_class(
     out: Out,
 ) -> None:
     """Give a run one class more: a row of the base's head, and one specialist trained again; the rest is copied."""
-    from coterie.revise import add_class as revise
+    from coterie.pipeline.revise import add_class as revise
     from coterie.terminal.progress import make_progress
 
     console = make_console()

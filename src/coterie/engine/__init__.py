@@ -7,7 +7,7 @@ process that asked, and only that one writes to the run folder.
 
 from coterie.engine.choose import check_engine, make_engine
 from coterie.engine.task import Demand, Desk, Engine, Outcome, Task
-from coterie.engine.training_task import Materials, Trained, TrainingTask
+from coterie.pipeline.specialists import Materials, Trained, TrainingTask
 
 __all__ = [
     "Demand",

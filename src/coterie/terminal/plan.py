@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from coterie.plan import Plan
+from coterie.pipeline.plan import Plan
 from coterie.terminal.progress import show_duration
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.data.splits import Splits
-from coterie.plan import make_plan
+from coterie.pipeline.plan import make_plan
 from coterie.reproduce import Study, trainings_of_seed
 from coterie.reproduction import Reproduction
 from coterie.reproduction_page import show_gain, show_share

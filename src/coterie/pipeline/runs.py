@@ -20,7 +20,7 @@ from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, Outcome, Task, make_engine
 from coterie.engine.task import ResultT, SharedT
 from coterie.errors import EngineError, LimitError
-from coterie.pipeline import MEMORY_BYTES, fit
+from coterie.pipeline.fit import MEMORY_BYTES, fit
 from coterie.progress import Progress
 from coterie.system.limits import LimitedProgress, Limits
 

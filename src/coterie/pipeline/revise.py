@@ -27,7 +27,7 @@ from coterie.errors import ArtifactError, BackboneError, DataError, PartitionErr
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline import Job, complete
+from coterie.pipeline.fit import Job, complete
 from coterie.progress import Progress
 from coterie.run.folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
 from coterie.run.load import (

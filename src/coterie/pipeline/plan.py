@@ -15,7 +15,7 @@ from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.config import FitSettings, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
-from coterie.pipeline import (
+from coterie.pipeline.fit import (
     augmentation_of,
     disk_bound,
     numbers_of_clusters,
