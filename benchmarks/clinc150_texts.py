@@ -20,11 +20,11 @@ import coterie
 import record
 from coterie.config import FitSettings
 from coterie.data import load
-from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run
 from coterie.run.load import partition_of, read_outputs, read_reports
+from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
 
 SEEDS = (0, 1, 2)
 EXAMPLE = Path(__file__).parents[1] / "examples" / "clinc150.yaml"

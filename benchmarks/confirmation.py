@@ -15,18 +15,25 @@ from rich.console import Console
 from scipy.special import softmax
 
 import record
-from coterie.answers import Price, outputs_of
 from coterie.config import EngineSettings
-from coterie.controls import ALL_CLASSES, ControlTask, FlippedFitTask, control_tasks, controls_folder, is_done
 from coterie.data import load
 from coterie.measures.metrics import score
 from coterie.measures.significance import Interval, over_seeds
 from coterie.pipeline.runs import demand_of, do_all
-from coterie.reproduce import recipe
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request
 from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.studies.comparison.contenders import Price, outputs_of
+from coterie.studies.comparison.controls import (
+    ALL_CLASSES,
+    ControlTask,
+    FlippedFitTask,
+    control_tasks,
+    controls_folder,
+    is_done,
+)
+from coterie.studies.reproduction.study import recipe
 from coterie.system.limits import Limits
 from coterie.terminal.progress import LineProgress
 from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within

@@ -16,14 +16,14 @@ from scipy.stats import spearmanr
 import record
 from coterie.config import FitSettings, GateSettings
 from coterie.errors import CoterieError
-from coterie.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, forecast
-from coterie.headroom_study import LEARNING
 from coterie.measures.metrics import Report
 from coterie.partition import Partition
 from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run
 from coterie.run.load import partition_of, read_outputs
+from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, forecast
+from coterie.studies.headroom.study import LEARNING
 
 # Two or three runs agree by chance: no spread below this is believed.
 LEAST_SPREAD = 0.03

@@ -13,13 +13,13 @@ from scipy.special import softmax
 from sklearn.metrics import adjusted_rand_score
 
 import record
-from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import Wish, confusion_counts, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import confusion_kept
-from coterie.partition_study import read_labels
 from coterie.run.folder import Run
 from coterie.run.load import read_outputs
+from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.partition.study import read_labels
 
 SIZES = (3, 4, 6, 8, 9, 12, 16, 20, 30)
 METHODS = ("spectral", "average", "balanced")

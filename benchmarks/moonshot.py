@@ -25,9 +25,7 @@ from scipy.special import softmax
 
 import coterie
 import record
-from coterie.answers import Price, outputs_of
 from coterie.config import FitSettings
-from coterie.controls import ALL_CLASSES, WEIGHT_AVERAGE, add_flipped, controls_folder, train_weight_average
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.measures.metrics import score
@@ -39,6 +37,14 @@ from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
 from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.studies.comparison.contenders import Price, outputs_of
+from coterie.studies.comparison.controls import (
+    ALL_CLASSES,
+    WEIGHT_AVERAGE,
+    add_flipped,
+    controls_folder,
+    train_weight_average,
+)
 
 TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
 DECAY = 0.99

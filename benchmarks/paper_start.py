@@ -11,7 +11,7 @@ import record
 from coterie.backbones import build
 from coterie.data import load
 from coterie.pipeline.fit import batches_of
-from coterie.reproduce import NUMBERS_OF_CLUSTERS, recipe
+from coterie.studies.reproduction.study import NUMBERS_OF_CLUSTERS, recipe
 from coterie.training.loop import make_fabric, make_optimizer, training_step
 
 STEPS = 20

@@ -19,10 +19,10 @@ from scipy.stats import spearmanr
 
 import clinc150
 import record
-from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.partition import METHODS, Wish, confusion_counts, make_partition
 from coterie.partition.quality import agreement, confusion_kept, router_accuracy
-from coterie.partition_study import LabelData, read_labels
+from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.partition.study import LabelData, read_labels
 
 SIZES = (3, 6, 8, 9, 12, 20, 33)
 

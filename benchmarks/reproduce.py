@@ -8,11 +8,11 @@ import argparse
 from pathlib import Path
 
 import record
-from coterie.comparison import SeedsRow
 from coterie.data import load
-from coterie.reproduce import Study, gather, recipe
-from coterie.reproduction import Reproduction
-from coterie.reproduction_page import show_gain, show_share
+from coterie.studies.comparison.tables import SeedsRow
+from coterie.studies.reproduction.page import show_gain, show_share
+from coterie.studies.reproduction.study import Study, gather, recipe
+from coterie.studies.reproduction.tables import Reproduction
 
 
 def table(rows: tuple[SeedsRow, ...]) -> list[str]:

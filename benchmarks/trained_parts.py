@@ -18,7 +18,6 @@ import safetensors.torch
 
 import coterie
 import record
-from coterie.answers import Price
 from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings
 from coterie.data import load
@@ -31,6 +30,7 @@ from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
 from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.studies.comparison.contenders import Price
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
 TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}

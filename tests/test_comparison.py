@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from coterie.comparison import Answer, Comparison, Cost, compare, compare_logits, compare_seeds
-from coterie.comparison_page import render
 from coterie.errors import InputError
 from coterie.logits_file import LabelledLogits
 from coterie.measures.significance import mcnemar
+from coterie.studies.comparison.page import render
+from coterie.studies.comparison.tables import Answer, Comparison, Cost, compare, compare_logits, compare_seeds
 
 N, C = 4000, 6
 

@@ -8,17 +8,17 @@ import torch
 
 import coterie
 from conftest import make_settings, make_splits
-from coterie.answers import answers_of
-from coterie.compare import compare_run
-from coterie.comparison import Comparison
 from coterie.config import EngineSettings
-from coterie.controls import add_flipped, controls_folder, read_flipped
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, CoterieError, DataError
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.load import partition_of, read_outputs
+from coterie.studies.comparison.contenders import answers_of
+from coterie.studies.comparison.controls import add_flipped, controls_folder, read_flipped
+from coterie.studies.comparison.study import compare_run
+from coterie.studies.comparison.tables import Comparison
 from test_pipeline import weights
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import coterie
-from coterie.compare import compare_run
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Demand, Desk, cluster
@@ -20,6 +19,7 @@ from coterie.errors import EngineError, LimitError, PartitionError
 from coterie.pipeline.runs import FitTask, fit_all
 from coterie.progress import Progress
 from coterie.run.folder import Run
+from coterie.studies.comparison.study import compare_run
 from test_engine_local import InSpecialists, Recorder, Square
 from test_pipeline import changed, weights
 

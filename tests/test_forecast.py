@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from coterie.errors import InputError
-from coterie.forecast import BaseAnswers, Outlook, Skill, best_gain, forecast
 from coterie.partition import Partition
 from coterie.routing.gate import entropy
+from coterie.studies.headroom.forecast import BaseAnswers, Outlook, Skill, best_gain, forecast
 
 SURE = Skill(0.1, 0.0)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from coterie.errors import PartitionError
-from coterie.forecast import BaseAnswers, Skill
-from coterie.headroom import numbers_to_try, survey
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import router_accuracy
+from coterie.studies.headroom.advice import numbers_to_try, survey
+from coterie.studies.headroom.forecast import BaseAnswers, Skill
 
 Make = Callable[[str, int, Any], Partition]
 

@@ -13,14 +13,14 @@ import pytest
 from safetensors.numpy import save_file
 
 import coterie
-from coterie import headroom_study
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import CoterieError, DataError, InputError, PartitionError
-from coterie.headroom_study import Question, read_source, study, write_study
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.load import BASE_FILE, base_logits_file
+from coterie.studies.headroom import study as headroom_study
+from coterie.studies.headroom.study import Question, read_source, study, write_study
 
 QUESTION = Question(("spectral", "average"), (2, 3))
 

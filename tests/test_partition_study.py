@@ -24,14 +24,14 @@ from coterie.cli import main
 from coterie.config import DataSettings, PartitionSettings
 from coterie.data import load
 from coterie.errors import DataError
-from coterie.headroom_study import read_source
 from coterie.partition import Partition
 from coterie.partition.vectors import unit_rows
-from coterie.partition_figures import dendrogram, label_map, ordered_matrix
-from coterie.partition_study import read_labels
 from coterie.pipeline.fit import fit
 from coterie.pipeline.plan import make_plan
 from coterie.run.load import load_ensemble
+from coterie.studies.headroom.study import read_source
+from coterie.studies.partition.figures import dendrogram, label_map, ordered_matrix
+from coterie.studies.partition.study import read_labels
 from planted import planted_vectors
 
 
@@ -300,9 +300,11 @@ def test_the_matrix_of_means_is_that_of_all_pairs(monkeypatch: pytest.MonkeyPatc
     vectors_CD, truth = planted_vectors(60, 3, 0.5)
     unit_CD, grouping = unit_rows(vectors_CD), Partition.from_assignment(truth)
     seen = {}
-    monkeypatch.setattr("coterie.partition_figures.MOST_MATRIX_ROWS", 10)
-    monkeypatch.setattr("coterie.partition_figures.MATRIX_BINS", 6)
-    monkeypatch.setattr("coterie.partition_figures.similarity_matrix", lambda cosines, *_: seen.update(c=cosines))
+    monkeypatch.setattr("coterie.studies.partition.figures.MOST_MATRIX_ROWS", 10)
+    monkeypatch.setattr("coterie.studies.partition.figures.MATRIX_BINS", 6)
+    monkeypatch.setattr(
+        "coterie.studies.partition.figures.similarity_matrix", lambda cosines, *_: seen.update(c=cosines)
+    )
     ordered_matrix(unit_CD, grouping, np.arange(3), [""] * 60)
     ordered = unit_CD[grouping.packed_class_M]
     slow = (ordered @ ordered.T).reshape(6, 10, 6, 10).mean(axis=(1, 3))

@@ -4,18 +4,18 @@ from pathlib import Path
 import pytest
 
 from conftest import make_settings, make_splits
-from coterie import reproduce as module
 from coterie.cli import main
-from coterie.comparison import compare_seeds
 from coterie.config import EngineSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.measures.metrics import ClusterRow, Curve, Report
 from coterie.pipeline import runs
 from coterie.progress import Progress
-from coterie.reproduce import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures, recipe, reproduce
-from coterie.reproduction import Reproduction, summarise
 from coterie.run.folder import Run
+from coterie.studies.comparison.tables import compare_seeds
+from coterie.studies.reproduction import study as module
+from coterie.studies.reproduction.study import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures, recipe, reproduce
+from coterie.studies.reproduction.tables import Reproduction, summarise
 
 HERE = EngineSettings(workers=1)
 

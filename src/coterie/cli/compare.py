@@ -13,7 +13,7 @@ from coterie.config import EngineSettings
 from coterie.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
-    from coterie.comparison import Comparison
+    from coterie.studies.comparison.tables import Comparison
 
 
 def compare(
@@ -68,11 +68,11 @@ def _compare_run(
     trust: str | None,
     engine: EngineSettings,
 ) -> Comparison:
-    from coterie.compare import compare_run
     from coterie.config import FitSettings
     from coterie.data import load
     from coterie.run.folder import Run
     from coterie.run.load import preprocessing_of
+    from coterie.studies.comparison.study import compare_run
     from coterie.terminal.progress import make_progress
 
     folder = Run.open_complete(run)
@@ -93,8 +93,8 @@ def _compare_run(
 
 
 def _compare_logits(file: Path) -> Comparison:
-    from coterie.comparison import compare_logits
     from coterie.logits_file import read_logits
+    from coterie.studies.comparison.tables import compare_logits
 
     validation, test = read_logits(file)
     if test is None:

@@ -43,7 +43,7 @@ def headroom(
     ] = None,
 ) -> None:
     """Say what specialists could bring to a base, and what they would cost, before one is trained."""
-    from coterie.headroom_study import Question, read_source, study, write_study
+    from coterie.studies.headroom.study import Question, read_source, study, write_study
     from coterie.terminal.headroom import print_headroom
     from coterie.terminal.progress import make_progress
 

@@ -61,7 +61,7 @@ def partition(
     seed: Annotated[int, tyro.conf.arg(help="the same seed gives the same partition")] = 0,
 ) -> None:
     """Group classes by their label embeddings, say how good the groups are, and draw them."""
-    from coterie.partition_study import StudySettings, read_labels, study, write_study
+    from coterie.studies.partition.study import StudySettings, read_labels, study, write_study
     from coterie.terminal.partition import print_partition
     from coterie.terminal.progress import make_progress
 

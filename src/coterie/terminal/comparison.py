@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.comparison import Comparison, Cost, SeedsRow
 from coterie.measures.metrics import Scores
 from coterie.measures.significance import Interval, show_chance
+from coterie.studies.comparison.tables import Comparison, Cost, SeedsRow
 
 # Narrower terminals get the columns that decide; the page and --json have all.
 WIDE = 140

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.headroom_study import Study
+from coterie.studies.headroom.study import Study
 
 
 def print_headroom(console: Console, study: Study) -> None:

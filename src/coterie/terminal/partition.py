@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.partition_page import quality_rows
-from coterie.partition_study import Study
+from coterie.studies.partition.page import quality_rows
+from coterie.studies.partition.study import Study
 
 CLUSTERS_SHOWN = 12
 

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from coterie.data.splits import Splits
 from coterie.pipeline.plan import make_plan
-from coterie.reproduce import Study, trainings_of_seed
-from coterie.reproduction import Reproduction
-from coterie.reproduction_page import show_gain, show_share
+from coterie.studies.reproduction.page import show_gain, show_share
+from coterie.studies.reproduction.study import Study, trainings_of_seed
+from coterie.studies.reproduction.tables import Reproduction
 from coterie.terminal.comparison import print_seeds
 from coterie.terminal.progress import show_duration
 

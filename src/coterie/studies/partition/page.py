@@ -10,12 +10,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from coterie import partition_figures as draw
 from coterie.pages.figures import cluster_sizes, shorten
 from coterie.pages.page import render_page
 from coterie.partition import Partition
 from coterie.partition.choose import Choice
 from coterie.partition.quality import Quality
+from coterie.studies.partition import figures as draw
 
 FloatArray = NDArray[np.floating[Any]]
 MOST_ROWS = 300

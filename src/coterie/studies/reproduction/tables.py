@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from coterie.comparison import Comparison, SeedsRow, compare_seeds
 from coterie.measures.metrics import ClusterRow, Report
 from coterie.measures.significance import Interval, over_seeds
+from coterie.studies.comparison.tables import Comparison, SeedsRow, compare_seeds
 
 # What the paper claims to be the gain on the whole test set: "about one point".
 CLAIMED_GAIN = 0.01

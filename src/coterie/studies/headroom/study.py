@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from coterie.config import FitSettings, PartitionMethod
 from coterie.errors import PartitionError
-from coterie.forecast import SKILLS, BaseAnswers, Rule
-from coterie.headroom import Headroom, Setting, judge_partition, numbers_to_try, survey
-from coterie.headroom_page import Cost, PageContent, render
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
 from coterie.partition import Partition, Wish, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.progress import Progress
+from coterie.studies.headroom.advice import Headroom, Setting, judge_partition, numbers_to_try, survey
+from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Rule
+from coterie.studies.headroom.page import Cost, PageContent, render
 from coterie.system.files import write_whole
 
 FORMAT = 1
@@ -228,9 +228,9 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
 
 
 def _read_run(folder: Path, groups: str | None) -> Source:
-    from coterie.partition_study import read_labels
     from coterie.run.folder import Run
     from coterie.run.load import BASE_FILE
+    from coterie.studies.partition.study import read_labels
 
     run = Run.open(folder)
     labels = read_labels(folder, groups=groups)

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import yaml
 
-from coterie.compare import compare_run
 from coterie.config import EngineSettings, FitSettings
-from coterie.controls import ControlTask, FlippedFitTask, control_tasks, is_done
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.pipeline.runs import demand_of, do_all
 from coterie.progress import Progress
-from coterie.reproduction import PaperFigures, Reproduction, summarise
-from coterie.reproduction_page import render
 from coterie.run.folder import MANIFEST, Run
 from coterie.run.load import read_reports
+from coterie.studies.comparison.controls import ControlTask, FlippedFitTask, control_tasks, is_done
+from coterie.studies.comparison.study import compare_run
+from coterie.studies.reproduction.page import render
+from coterie.studies.reproduction.tables import PaperFigures, Reproduction, summarise
 from coterie.system.files import write_whole
 from coterie.system.limits import Limits
 

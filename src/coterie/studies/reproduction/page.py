@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from coterie.comparison_page import KINDS, cost_figures
 from coterie.measures.significance import Interval
 from coterie.pages.page import render_page
 from coterie.pages.run_page import percent, points
-from coterie.reproduction import Reproduction
+from coterie.studies.comparison.page import KINDS, cost_figures
+from coterie.studies.reproduction.tables import Reproduction
 
 
 def render(result: Reproduction, about: str) -> str:

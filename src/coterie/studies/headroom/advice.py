@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from coterie.config import PartitionMethod
 from coterie.errors import PartitionError
-from coterie.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, best_gain, forecast
 from coterie.partition import Partition, confusion_counts
 from coterie.progress import Progress
+from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, best_gain, forecast
 
 FloatArray = NDArray[np.floating[Any]]
 SILENT = Progress()

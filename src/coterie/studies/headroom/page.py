@@ -9,9 +9,9 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from coterie.headroom import Headroom, Setting
 from coterie.pages.drawing import WIDTH, line, svg, text
 from coterie.pages.figures import Scale, nice_ticks
+from coterie.studies.headroom.advice import Headroom, Setting
 
 # Told apart by shape, so that none depends on seeing colour.
 SHAPES = "●○◆◇■□▲△▼"

@@ -12,22 +12,7 @@ from scipy.special import log_softmax, softmax
 
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.flops import inference_flops, training_flops
-from coterie.comparison import Answer, Cost, Kind
 from coterie.config import FitSettings
-from coterie.controls import (
-    ALL_CLASSES,
-    CONFUSION,
-    MEMBER,
-    RANDOM,
-    SPLITS,
-    SUPERCLASSES,
-    WEIGHT_AVERAGE,
-    control_settings,
-    controls_folder,
-    flipped_file,
-    read_flipped,
-    trusted_ensemble,
-)
 from coterie.data.splits import Splits
 from coterie.partition import FloatArray
 from coterie.routing.calibration import temperature
@@ -47,6 +32,21 @@ from coterie.run.load import (
     specialist_titles,
     weight_bytes,
 )
+from coterie.studies.comparison.controls import (
+    ALL_CLASSES,
+    CONFUSION,
+    MEMBER,
+    RANDOM,
+    SPLITS,
+    SUPERCLASSES,
+    WEIGHT_AVERAGE,
+    control_settings,
+    controls_folder,
+    flipped_file,
+    read_flipped,
+    trusted_ensemble,
+)
+from coterie.studies.comparison.tables import Answer, Cost, Kind
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
 TUNED_PASSES = (1.5, 2.0)

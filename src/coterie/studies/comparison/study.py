@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coterie.answers import answers_of
 from coterie.backbones.base import refuse_untrusted
-from coterie.comparison import Comparison, compare
-from coterie.comparison_page import render
 from coterie.config import EngineSettings, FitSettings
-from coterie.controls import ControlTask, add_flipped, control_tasks
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
@@ -18,6 +14,10 @@ from coterie.pipeline.runs import demand_of, do_all
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.load import specialist_seconds
+from coterie.studies.comparison.contenders import answers_of
+from coterie.studies.comparison.controls import ControlTask, add_flipped, control_tasks
+from coterie.studies.comparison.page import render
+from coterie.studies.comparison.tables import Comparison, compare
 from coterie.system.limits import Limits
 from coterie.system.lock import hold
 

@@ -22,9 +22,7 @@ from typing_extensions import override
 
 from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod, embedding_parts
 from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
-from coterie.forecast import BaseAnswers, Outlook, forecast
 from coterie.label_file import read_column, read_vectors
-from coterie.label_map import MapKind, choose_map, map_labels
 from coterie.logits_file import has_logits, read_logits
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
@@ -40,8 +38,10 @@ from coterie.partition.quality import (
 )
 from coterie.partition.spectral import Route, spectral_family
 from coterie.partition.vectors import unit_rows
-from coterie.partition_page import PageContent, render
 from coterie.progress import Progress
+from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.partition.map import MapKind, choose_map, map_labels
+from coterie.studies.partition.page import PageContent, render
 from coterie.system.files import write_whole
 
 FloatArray = NDArray[np.floating[Any]]

@@ -7,11 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from coterie.comparison import Comparison, Row, SeedsRow
 from coterie.measures.significance import show_chance
 from coterie.pages.figures import Mark, cost_scatter
 from coterie.pages.page import render_page
 from coterie.pages.run_page import points
+from coterie.studies.comparison.tables import Comparison, Row, SeedsRow
 
 KINDS = {
     "base": "the base",

@@ -1,0 +1,1 @@
+"""What is asked of bases, runs and label vectors beside a run itself; a study a package."""

@@ -1,0 +1,1 @@
+"""What else the budget of a run's specialists could have bought."""

@@ -1,0 +1,1 @@
+"""What specialists could bring, before one is trained."""

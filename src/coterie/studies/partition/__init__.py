@@ -1,0 +1,1 @@
+"""A partition alone, with all that tells whether it is good."""

@@ -1,0 +1,1 @@
+"""The paper's experiment, over several seeds."""
