@@ -15,6 +15,7 @@ from rich.console import Console
 from scipy.special import softmax
 
 import record
+from coterie.cli.terminal.progress import LineProgress
 from coterie.config import EngineSettings
 from coterie.data import load
 from coterie.measures.metrics import score
@@ -35,7 +36,6 @@ from coterie.studies.comparison.controls import (
 )
 from coterie.studies.reproduction.study import recipe
 from coterie.system.limits import Limits
-from coterie.terminal.progress import LineProgress
 from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within
 from moonshot import TWO_TAILS_OF as TAILS
 from rules import figures

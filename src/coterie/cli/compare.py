@@ -51,7 +51,7 @@ def compare(
     if as_json:
         print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
         return
-    from coterie.terminal.comparison import print_comparison
+    from coterie.cli.terminal.comparison import print_comparison
 
     console = make_console()
     print_comparison(console, result)
@@ -68,12 +68,12 @@ def _compare_run(
     trust: str | None,
     engine: EngineSettings,
 ) -> Comparison:
+    from coterie.cli.terminal.progress import make_progress
     from coterie.config import FitSettings
     from coterie.data import load
     from coterie.run.folder import Run
     from coterie.run.load import preprocessing_of
     from coterie.studies.comparison.study import compare_run
-    from coterie.terminal.progress import make_progress
 
     folder = Run.open_complete(run)
     settings = FitSettings.from_values(folder.manifest.settings)

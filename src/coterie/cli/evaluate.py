@@ -25,10 +25,10 @@ def evaluate(
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
+    from coterie.cli.terminal.report import print_report
     from coterie.routing.evaluation import evaluate as judge
     from coterie.run import load as artifact
     from coterie.run.folder import Run
-    from coterie.terminal.report import print_report
 
     if split == "all" and source is None:
         raise SettingsError("--split all: needs --source; of the run's own data, validation and test are kept")

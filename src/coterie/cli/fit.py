@@ -77,6 +77,9 @@ def _fit(
     dry_run: bool,
 ) -> None:
     from coterie.backbones.base import refuse_untrusted
+    from coterie.cli.terminal.plan import print_plan
+    from coterie.cli.terminal.progress import make_progress
+    from coterie.cli.terminal.report import print_report, rule_line
     from coterie.engine import check_engine
     from coterie.pipeline import fit as pipeline
     from coterie.pipeline.plan import make_plan
@@ -85,9 +88,6 @@ def _fit(
     from coterie.system.limits import Limits
     from coterie.system.lock import refuse_if_held
     from coterie.system.ranks import Ranks
-    from coterie.terminal.plan import print_plan
-    from coterie.terminal.progress import make_progress
-    from coterie.terminal.report import print_report, rule_line
 
     if Ranks.of_environment().rank > 0:
         if not dry_run:
@@ -131,6 +131,9 @@ def _fit(
 
 
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, dry_run: bool) -> None:
+    from coterie.cli.terminal.plan import print_plan
+    from coterie.cli.terminal.progress import make_progress
+    from coterie.cli.terminal.seeds import print_seed_runs
     from coterie.engine import check_engine
     from coterie.pipeline.fit import load_splits
     from coterie.pipeline.plan import make_plan
@@ -139,9 +142,6 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
     from coterie.run.load import read_reports
     from coterie.system.limits import Limits
     from coterie.system.lock import refuse_if_held
-    from coterie.terminal.plan import print_plan
-    from coterie.terminal.progress import make_progress
-    from coterie.terminal.seeds import print_seed_runs
 
     console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
     tasks = tasks_of_seeds(settings, out, seeds)

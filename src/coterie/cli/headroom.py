@@ -43,9 +43,9 @@ def headroom(
     ] = None,
 ) -> None:
     """Say what specialists could bring to a base, and what they would cost, before one is trained."""
+    from coterie.cli.terminal.headroom import print_headroom
+    from coterie.cli.terminal.progress import make_progress
     from coterie.studies.headroom.study import Question, read_source, study, write_study
-    from coterie.terminal.headroom import print_headroom
-    from coterie.terminal.progress import make_progress
 
     if not 0 < gain < 100:
         raise SettingsError(f"--gain {gain}: must be above 0 and below 100 points")

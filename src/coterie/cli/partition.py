@@ -61,9 +61,9 @@ def partition(
     seed: Annotated[int, tyro.conf.arg(help="the same seed gives the same partition")] = 0,
 ) -> None:
     """Group classes by their label embeddings, say how good the groups are, and draw them."""
+    from coterie.cli.terminal.partition import print_partition
+    from coterie.cli.terminal.progress import make_progress
     from coterie.studies.partition.study import StudySettings, read_labels, study, write_study
-    from coterie.terminal.partition import print_partition
-    from coterie.terminal.progress import make_progress
 
     console = make_console()
     data = read_labels(source, array=array, embedding=embedding, names=names, groups=groups)

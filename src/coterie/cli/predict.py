@@ -53,6 +53,6 @@ def predict(
         for name, explanation in rows:
             print(json.dumps({new.kind: name, **asdict(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
     else:
-        from coterie.terminal.predictions import print_predictions
+        from coterie.cli.terminal.predictions import print_predictions
 
         print_predictions(make_console(), rows)

@@ -38,10 +38,10 @@ def reproduce(
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="say what it costs and stop")] = False,
 ) -> None:
     """Run the paper's experiment: 3, 8 and 9 clusters, every control, over seeds; its tables beside the paper's."""
+    from coterie.cli.terminal.progress import make_progress
+    from coterie.cli.terminal.reproduction import print_cost, print_reproduction
     from coterie.data import load
     from coterie.studies.reproduction import study
-    from coterie.terminal.progress import make_progress
-    from coterie.terminal.reproduction import print_cost, print_reproduction
 
     if seeds < 1 or first_seed < 0:
         raise SettingsError(f"--seeds {seeds} --first-seed {first_seed}: at least 1 seed, counted from 0 or above")

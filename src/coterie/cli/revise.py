@@ -33,8 +33,8 @@ def refit(
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
     """Train one specialist again, with more samples of its classes; the others are copied."""
+    from coterie.cli.terminal.progress import make_progress
     from coterie.pipeline.revise import refit as revise
-    from coterie.terminal.progress import make_progress
 
     console = make_console()
     with make_progress(console) as progress:
@@ -54,8 +54,8 @@ def add_class(
     out: Out,
 ) -> None:
     """Give a run one class more: a row of the base's head, and one specialist trained again; the rest is copied."""
+    from coterie.cli.terminal.progress import make_progress
     from coterie.pipeline.revise import add_class as revise
-    from coterie.terminal.progress import make_progress
 
     console = make_console()
     with make_progress(console) as progress:
@@ -64,9 +64,9 @@ def add_class(
 
 
 def _print_result(console: Console, out: Path) -> None:
+    from coterie.cli.terminal.report import print_report
     from coterie.run import load as artifact
     from coterie.run.folder import Run
-    from coterie.terminal.report import print_report
 
     run = Run.open(out)
     print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)

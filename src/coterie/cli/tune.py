@@ -15,11 +15,11 @@ def tune(
     gate: Annotated[GateSettings, tyro.conf.arg(name="", help="")] = GateSettings(),  # noqa: B008 - frozen
 ) -> None:
     """Choose combiner, gate and threshold of a finished run anew, on its stored validation logits, without training."""
+    from coterie.cli.terminal.report import print_report
+    from coterie.cli.terminal.tune import print_tuning
     from coterie.routing.tune import Request
     from coterie.run import load as artifact
     from coterie.run.folder import Run
-    from coterie.terminal.report import print_report
-    from coterie.terminal.tune import print_tuning
 
     console = make_console()
     folder = Run.open_complete(run)

@@ -6,13 +6,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.comparison import print_seeds
+from coterie.cli.terminal.progress import show_duration
 from coterie.data.splits import Splits
 from coterie.pipeline.plan import make_plan
 from coterie.studies.reproduction.page import show_gain, show_share
 from coterie.studies.reproduction.study import Study, trainings_of_seed
 from coterie.studies.reproduction.tables import Reproduction
-from coterie.terminal.comparison import print_seeds
-from coterie.terminal.progress import show_duration
 
 
 def print_cost(console: Console, study: Study, splits: Splits) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.progress import show_duration
 from coterie.pipeline.plan import Plan
-from coterie.terminal.progress import show_duration
 
 
 def print_plan(console: Console, plan: Plan, about: str) -> None:

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coterie.cli.terminal.progress import show_duration
+from coterie.cli.terminal.report import rule_line
 from coterie.run.folder import Manifest
-from coterie.terminal.progress import show_duration
-from coterie.terminal.report import rule_line
 
 
 def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:

@@ -8,9 +8,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.comparison import show_interval
 from coterie.measures.metrics import Report
 from coterie.measures.significance import over_seeds
-from coterie.terminal.comparison import show_interval
 
 
 def print_seed_runs(console: Console, reports: Mapping[str, Report]) -> None:
