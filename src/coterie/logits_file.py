@@ -13,10 +13,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 SUM_TOLERANCE = 1e-3
 
 

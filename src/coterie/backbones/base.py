@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head, LogitsOf, build, find_head, head_inputs, logit_parts, replace_head
 from coterie.backbones.libraries import (
     TRANSFORMERS,
@@ -168,7 +168,7 @@ def refuse_untrusted(backbone: str, trust: str | None) -> None:
         )
 
 
-def refuse_other_order(logits_NC: NDArray[np.floating[Any]], label_N: NDArray[np.integer[Any]]) -> None:
+def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
     """Refuse a trained base that is far better if its classes are renamed.
 
     Half of the samples say how classes would be renamed (the assignment that gets most of them right), the others
@@ -194,7 +194,7 @@ def refuse_other_order(logits_NC: NDArray[np.floating[Any]], label_N: NDArray[np
 
 
 def label_sources(
-    fabric: Fabric, splits: Splits, network: nn.Module, head: Head, base_validation_NC: NDArray[np.floating[Any]]
+    fabric: Fabric, splits: Splits, network: nn.Module, head: Head, base_validation_NC: FloatArray
 ) -> LabelSources:
     """What label embeddings can be made of, of a trained base and what it says of the validation samples."""
     rows = head.of(network)

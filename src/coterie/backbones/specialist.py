@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coterie.arrays import IntArray
 from coterie.backbones import Head, replace_head
 from coterie.backbones.cut import tail_of
-from coterie.partition import IntArray
 
 
 def make_specialist(base: nn.Module, head: Head, classes: IntArray) -> nn.Module:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.config import HardwareSettings
 from coterie.errors import InputError
 from coterie.inputs import Preprocessing, Samples
@@ -22,10 +22,6 @@ from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
 from coterie.training.loop import make_fabric
 from coterie.training.trunk import Ask, Panel
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

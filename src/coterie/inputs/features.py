@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from coterie.arrays import FloatArray
 from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.preprocessing import Preprocessing
@@ -25,7 +25,7 @@ class Scale:
     std: tuple[float, ...]
 
     @classmethod
-    def measure(cls, feature_NF: NDArray[np.floating[Any]]) -> Scale:
+    def measure(cls, feature_NF: FloatArray) -> Scale:
         """Over all rows, in double precision; NaN counts for nothing."""
         values_NF = np.asarray(feature_NF, dtype=np.float64)
         there_NF = np.isfinite(values_NF)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
+
+from coterie.arrays import IntArray
 
 
 class Samples(ABC):
@@ -105,7 +105,7 @@ class RaggedSamples(Samples):
         self.shortened_K = torch.zeros(n_sequences, dtype=torch.bool) if shortened_K is None else shortened_K
 
     @classmethod
-    def cut(cls, token_T: NDArray[np.integer[Any]], start_K: NDArray[np.integer[Any]], longest: int) -> RaggedSamples:
+    def cut(cls, token_T: IntArray, start_K: IntArray, longest: int) -> RaggedSamples:
         """Of each sequence its first ``longest`` numbers."""
         length_N = np.diff(start_K)
         place_T = np.arange(len(token_T)) - np.repeat(start_K[:-1], length_N)

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
+from coterie.arrays import BoolArray, IntArray
 
 # Training samples of a class: more than MANY are many, fewer than FEW few (Liu et al. 2019, arXiv 1904.05160).
 MANY, FEW = 100, 20

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.measures.balance import Balance
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
 
 
 def in_top_k(score_NC: FloatArray, label_N: IntArray, k: int) -> BoolArray:

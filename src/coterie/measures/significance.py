@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest, t
 
+from coterie.arrays import BoolArray
 from coterie.errors import InputError
 
-FloatArray = NDArray[np.floating[Any]]
-BoolArray = NDArray[np.bool_]
 RESAMPLES = 4000
 # Weights of resamples are drawn in blocks of about this many numbers: 32 MB.
 BLOCK = 4_000_000

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 from PIL import Image
 
-FloatArray = NDArray[np.floating[Any]]
+from coterie.arrays import FloatArray
+
 WIDTH = 640
 # Blue against orange is told apart in every common form of colour blindness. Index 0 is the lowest value.
 DIVERGING = np.array([[122, 52, 0], [230, 159, 0], [255, 255, 255], [86, 160, 214], [0, 46, 92]], dtype=float)

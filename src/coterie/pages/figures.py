@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.measures.metrics import ClusterRow, Curve
 from coterie.pages.drawing import WIDTH
 from coterie.pages.drawing import line as _line
@@ -23,8 +23,6 @@ from coterie.pages.drawing import rect as _rect
 from coterie.pages.drawing import svg as _svg
 from coterie.pages.drawing import text as _text
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 # Beyond these numbers a mark of its own for each item would no longer be legible.
 MOST_BARS_WITH_LABELS = 40
 MOST_ROWS = 60

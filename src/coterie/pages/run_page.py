@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from coterie.arrays import FloatArray
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import ClusterRow, Report
 from coterie.pages import figures
@@ -22,7 +23,6 @@ from coterie.partition import Partition
 from coterie.routing.ladder import Accounting
 from coterie.run.folder import GateRecord
 
-FloatArray = NDArray[np.floating[Any]]
 SCORE_TITLES = {
     "entropy": "entropy of the base",
     "confidence": "1 less the base's largest probability",

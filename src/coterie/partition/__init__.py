@@ -12,12 +12,10 @@ from coterie.partition.kmeans import kmeans_partition
 from coterie.partition.leiden import leiden_partition
 from coterie.partition.methods import METHODS, Wish, make_partition
 from coterie.partition.spectral import scalable_spectral_partition, spectral_embedding, spectral_partition
-from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
+from coterie.partition.value import Partition, check_n_clusters
 
 __all__ = [
     "METHODS",
-    "FloatArray",
-    "IntArray",
     "Partition",
     "Wish",
     "agglomerative_partition",

@@ -11,11 +11,12 @@ from scipy.cluster.hierarchy import linkage as link
 from scipy.spatial.distance import pdist
 from sklearn.cluster import AgglomerativeClustering
 
+from coterie.arrays import FloatArray
 from coterie.errors import PartitionError
 from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.merge import merge_greedily
 from coterie.partition.parallel import machine_memory
-from coterie.partition.value import FloatArray, Partition
+from coterie.partition.value import Partition
 from coterie.partition.vectors import clusterable_rows
 from coterie.progress import Progress
 

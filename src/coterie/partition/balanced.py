@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.partition.kmeans import MANY_STARTS_UP_TO, assign, centres, fill_empty, fit_centres, kmeans_partition
 from coterie.partition.merge import check_max_size
 from coterie.partition.parallel import one_blas_thread
-from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
+from coterie.partition.value import Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, unit_rows
 from coterie.progress import Progress
 

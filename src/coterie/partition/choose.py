@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 
+from coterie.arrays import FloatArray
 from coterie.errors import PartitionError
 from coterie.partition.eigen import leading_eigenvectors
 from coterie.partition.graph import N_NEIGHBOURS, label_graph, normalised
 from coterie.partition.parallel import one_blas_thread
 from coterie.partition.quality import cosine_silhouette
 from coterie.partition.spectral import DENSE_UP_TO
-from coterie.partition.value import FloatArray, Partition
+from coterie.partition.value import Partition
 from coterie.partition.vectors import count_distinct, unit_rows
 from coterie.progress import Progress
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, issparse
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
 from coterie.partition.merge import check_max_size, merge_greedily
-from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
+from coterie.partition.value import Partition, check_n_clusters
 
 
 def confusion_counts(proba_NC: FloatArray, label_N: IntArray, *, soft: bool = False) -> csr_array:

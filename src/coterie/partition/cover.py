@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
-from coterie.partition.value import FloatArray, IntArray, Partition
+from coterie.partition.value import Partition
 
 
 def join_confused(partition: Partition, proba_NC: FloatArray, label_N: IntArray, overlap: float) -> Partition:

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csr_array
 
+from coterie.arrays import FloatArray
 from coterie.partition.parallel import each_in_threads, in_threads, n_cores, one_blas_thread, spans
-from coterie.partition.value import FloatArray
 from coterie.partition.vectors import SHARE, blocks
 from coterie.progress import Progress
 

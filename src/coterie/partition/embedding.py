@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.config import embedding_parts
 from coterie.errors import DataError, PartitionError
 from coterie.label_file import read_vectors
 
 if TYPE_CHECKING:  # torch takes seconds to import, and arrays need none
     from torch import nn
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)

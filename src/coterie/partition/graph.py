@@ -8,10 +8,10 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.partition.kmeans import centres
 from coterie.partition.neighbours import EXACT_UP_TO, Neighbours, cell_neighbours, exact_neighbours, make_cells
 from coterie.partition.parallel import one_blas_thread
-from coterie.partition.value import FloatArray, IntArray
 from coterie.partition.vectors import blocks
 from coterie.progress import Progress
 

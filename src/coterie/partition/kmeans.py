@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from sklearn.cluster import kmeans_plusplus
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.partition.parallel import each_in_threads, one_blas_thread
-from coterie.partition.value import FloatArray, IntArray, Partition
+from coterie.partition.value import Partition
 from coterie.partition.vectors import SHARE, blocks, clusterable_rows
 from coterie.progress import Progress
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, csr_matrix
 
+from coterie.arrays import IntArray
 from coterie.errors import PartitionError
 from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.merge import merge_greedily
-from coterie.partition.value import IntArray, Partition
+from coterie.partition.value import Partition
 from coterie.partition.vectors import clusterable_rows, unit_rows
 from coterie.progress import Progress
 

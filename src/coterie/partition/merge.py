@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
+from coterie.arrays import IntArray
 from coterie.errors import PartitionError
-from coterie.partition.value import IntArray
 
 Strength = Literal["sum", "mean"]
 

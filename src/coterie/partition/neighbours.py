@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.partition.kmeans import assign, fit_centres
 from coterie.partition.parallel import each_in_threads, in_threads
-from coterie.partition.value import FloatArray, IntArray
 from coterie.partition.vectors import SHARE, blocks
 from coterie.progress import Progress
 

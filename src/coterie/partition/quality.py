@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
-from coterie.partition.value import FloatArray, IntArray, Partition
+from coterie.partition.value import Partition
 from coterie.partition.vectors import blocks
 
 REPEATS = 5

@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
 from coterie.partition.eigen import leading_eigenvectors
 from coterie.partition.graph import N_NEIGHBOURS, LabelGraph, label_graph, normalised
 from coterie.partition.kmeans import assign, fill_empty, fit_centres
 from coterie.partition.parallel import one_blas_thread
-from coterie.partition.value import FloatArray, IntArray, Partition, check_n_clusters
+from coterie.partition.value import Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, clusterable_rows, unit_rows
 from coterie.progress import Progress
 

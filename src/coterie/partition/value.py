@@ -8,13 +8,11 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, vstack
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.errors import PartitionError
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +116,7 @@ class Partition:
         return len(self.packed_class_M) > self.n_classes
 
     @cached_property
-    def member_SC(self) -> NDArray[np.bool_]:
+    def member_SC(self) -> BoolArray:
         """The membership as a dense matrix: S x C bytes, so for small partitions."""
         return self.membership_SC.toarray()
 
@@ -149,7 +147,7 @@ class Partition:
         start = self.membership_SC.indptr
         return slice(int(start[cluster]), int(start[cluster + 1]))
 
-    def holds(self, cluster_N: ArrayLike, class_N: ArrayLike) -> NDArray[np.bool_]:
+    def holds(self, cluster_N: ArrayLike, class_N: ArrayLike) -> BoolArray:
         """Whether each cluster holds the class beside it, of shape (N,)."""
         if not self.overlaps:
             return self.cluster_of_class_C[np.asarray(class_N)] == np.asarray(cluster_N)

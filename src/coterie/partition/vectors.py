@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
-from coterie.partition.value import FloatArray, IntArray, check_n_clusters
+from coterie.partition.value import check_n_clusters
 
 # 64 MiB of float32: large enough for matrix products at full speed, small enough that Ctrl-C answers at once.
 BLOCK = 2**24

@@ -21,6 +21,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from coterie.arrays import FloatArray
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.base import (
@@ -60,7 +61,7 @@ from coterie.partition import (
 )
 from coterie.partition.embedding import LabelSources
 from coterie.progress import Progress
-from coterie.routing.evaluation import FloatArray, Outputs
+from coterie.routing.evaluation import Outputs
 from coterie.routing.tune import Request, Tuning, tune
 from coterie.run.folder import (
     CHECKPOINT_FOLDER,

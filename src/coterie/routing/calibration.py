@@ -7,17 +7,13 @@ are combined (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.partition import Partition
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 
 LOWEST, HIGHEST = 0.05, 20.0
 

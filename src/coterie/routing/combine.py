@@ -12,19 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp, softmax
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.config import CombinerName
 from coterie.errors import InputError
 from coterie.partition import Partition
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
 Mixture = Literal["geometric", "arithmetic", "product"]
 
 

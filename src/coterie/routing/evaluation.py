@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.measures.balance import measure_balance
 from coterie.measures.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
@@ -15,9 +14,6 @@ from coterie.partition import Partition
 from coterie.routing.gate import GateCurve, sweep_thresholds
 from coterie.routing.rule import Rule
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
 CURVE_POINTS = 200
 
 

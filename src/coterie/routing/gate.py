@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import beta
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.config import ScoreName
 from coterie.errors import InputError
 from coterie.routing.combine import BaseAnswer
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
 
 FOLDS = 5
 RISK_CONFIDENCE = 0.95

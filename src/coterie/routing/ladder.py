@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coterie.measures.metrics import FloatArray
+from coterie.arrays import FloatArray
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, Routing
 from coterie.routing.rule import Rule

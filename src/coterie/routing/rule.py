@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.arrays import BoolArray, FloatArray
 from coterie.partition import Partition
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import BaseAnswer, Combiner, combine
 from coterie.routing.gate import Gate
-
-FloatArray = NDArray[np.floating[Any]]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.config import CombinerName, GateSettings, ScoreName
 from coterie.errors import InputError
 from coterie.measures.metrics import log_loss, probability_of
@@ -34,10 +35,6 @@ from coterie.routing.gate import (
     sweep_thresholds,
 )
 from coterie.routing.rule import Question, Rule
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
 
 COMBINERS: tuple[CombinerName, ...] = get_args(CombinerName)
 GATES: tuple[ScoreName, ...] = get_args(ScoreName)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import rebuild_base
 from coterie.backbones.head import Head
 from coterie.backbones.specialist import as_asked, make_specialist
@@ -25,7 +26,7 @@ from coterie.inputs import ImagePreprocessing, Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 from coterie.measures.metrics import Report
 from coterie.pages.run_page import Costs, Example, ReportContent, render
-from coterie.partition import FloatArray, IntArray, Partition
+from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner

@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from coterie.arrays import IntArray
 from coterie.backbones import Head, head_inputs
 from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.backbones.probe import evaluating
@@ -27,7 +28,6 @@ from coterie.data.batches import Batches, plain_batches
 from coterie.data.splits import Split
 from coterie.errors import SettingsError, TrainingError
 from coterie.inputs import Preprocessing, Samples
-from coterie.partition import IntArray
 from coterie.progress import Progress
 from coterie.system.ranks import Ranks
 from coterie.training.averaging import RunningAverage

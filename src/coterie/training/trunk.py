@@ -11,10 +11,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from typing_extensions import override
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.cut import run_trunk, trunk_features, trunk_output
 from coterie.data.batches import Batches
 from coterie.inputs import Preprocessing, Samples
-from coterie.partition import FloatArray, IntArray, Partition
+from coterie.partition import Partition
 from coterie.training.loop import compute_logits, plain_passes
 
 # Rows wait until a specialist has a full batch: so many samples are sorted by cluster before specialists see them,

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 
+from coterie.arrays import FloatArray
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.flops import inference_flops, training_flops
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
-from coterie.partition import FloatArray
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from typing_extensions import override
 
+from coterie.arrays import FloatArray
 from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
@@ -27,7 +28,7 @@ from coterie.data.splits import Split, Splits
 from coterie.engine import Desk, Task
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
-from coterie.partition import FloatArray, random_partition
+from coterie.partition import random_partition
 from coterie.pipeline.fit import Job
 from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.progress import Progress

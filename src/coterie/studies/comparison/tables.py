@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import softmax
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.logits_file import LabelledLogits
-from coterie.measures.metrics import FloatArray, IntArray, Scores, score
+from coterie.measures.metrics import Scores, score
 from coterie.measures.significance import Interval, mcnemar, over_seeds, paired_bootstrap
 from coterie.routing.calibration import temperature
 

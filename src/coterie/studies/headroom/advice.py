@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coterie.config import PartitionMethod
 from coterie.errors import PartitionError
@@ -18,7 +17,6 @@ from coterie.partition import Partition, confusion_counts
 from coterie.progress import Progress
 from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, best_gain, forecast
 
-FloatArray = NDArray[np.floating[Any]]
 SILENT = Progress()
 MOST_CLUSTERS = 50
 GRID = 10

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.logits_file import LabelledLogits
 from coterie.partition import Partition
 from coterie.partition.vectors import blocks
 from coterie.routing.gate import entropy
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
 Rule = Literal["hard", "compose", "blend"]
 
 DRAWS = 200

@@ -5,20 +5,17 @@ from __future__ import annotations
 import colorsys
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.pages.drawing import WIDTH, line, png_address, svg, text
 from coterie.pages.figures import MatrixFigure, Scale, nice_ticks, shorten, similarity_matrix
 from coterie.partition import Partition
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 # Beyond these numbers a mark, a name or a leaf for each would no longer be legible.
 MOST_POINTS = 2000
 MOST_NAMES = 40

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from coterie.arrays import FloatArray
 from coterie.errors import PartitionError
 
-FloatArray = NDArray[np.floating[Any]]
 MapKind = Literal["auto", "umap", "tsne", "pca"]
 # Beyond these numbers of classes the method takes minutes on two cores.
 UMAP_UP_TO = 50_000

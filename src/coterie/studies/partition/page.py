@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from coterie.arrays import FloatArray
 from coterie.pages.figures import cluster_sizes, shorten
 from coterie.pages.page import render_page
 from coterie.partition import Partition
@@ -17,7 +17,6 @@ from coterie.partition.choose import Choice
 from coterie.partition.quality import Quality
 from coterie.studies.partition import figures as draw
 
-FloatArray = NDArray[np.floating[Any]]
 MOST_ROWS = 300
 MOST_LISTED = 60
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from typing_extensions import override
 
+from coterie.arrays import FloatArray, IntArray
 from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod, embedding_parts
 from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
 from coterie.label_file import read_column, read_vectors
@@ -44,8 +45,6 @@ from coterie.studies.partition.map import MapKind, choose_map, map_labels
 from coterie.studies.partition.page import PageContent, render
 from coterie.system.files import write_whole
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 FORMAT = 1
 # Stability takes ten more partitions.
 STABILITY_UP_TO = 5000
