@@ -22,8 +22,9 @@ from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run
 from coterie.run.load import partition_of, read_outputs
-from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, forecast
+from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Skill, forecast
 from coterie.studies.headroom.study import LEARNING
+from coterie.vocabulary import ForecastRule
 
 # Two or three runs agree by chance: no spread below this is believed.
 LEAST_SPREAD = 0.03
@@ -39,7 +40,7 @@ class Trained:
     base: str
     partition: Partition
     method: str
-    rule: Rule
+    rule: ForecastRule
     validation: BaseAnswers
     report: Report
     skill: float
@@ -62,7 +63,10 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
     answers = BaseAnswers(test.base_NC, test.label_N)
     outlook = Outlook.of(answers, partition)
     training = run.read_json("history.json")["base"][-1]["accuracy"]
-    gates: dict[Rule, GateSettings] = {"hard": GateSettings(score="entropy", combiner="hard"), "blend": GateSettings()}
+    gates: dict[ForecastRule, GateSettings] = {
+        "hard": GateSettings(score="entropy", combiner="hard"),
+        "blend": GateSettings(),
+    }
     for rule, gate in gates.items():
         report = evaluate(test, partition, tune(validation, partition, Request.of(gate), settings.seed).rule)
         certain_N, open_N = outlook.change(answers, rule)
@@ -93,7 +97,7 @@ def pooled(runs: list[Trained]) -> Skill:
     return Skill(float(skills.mean()), max(float(spread), LEAST_SPREAD))
 
 
-def compare(runs: list[Trained], rule: Rule) -> list[str]:
+def compare(runs: list[Trained], rule: ForecastRule) -> list[str]:
     """The table and the figures of one rule."""
     runs = [run for run in runs if run.rule == rule]
     lines = [

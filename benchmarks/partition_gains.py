@@ -30,7 +30,7 @@ from torch import nn
 
 import clinc150
 import record
-from coterie.config import CombinerName, FitSettings
+from coterie.config import FitSettings
 from coterie.partition import METHODS, Partition, Wish, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
 from coterie.pipeline.fit import fit
@@ -39,6 +39,7 @@ from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run
 from coterie.run.load import BASE_FILE, partition_of, read_outputs
 from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.vocabulary import CombinerName
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")
 CLINC_SIZES = (3, 8, 15, 30)

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.special import softmax
 
 import record
-from coterie.config import CombinerName, ScoreName
 from coterie.measures.metrics import score
 from coterie.partition import Partition
 from coterie.routing.calibration import temperature
@@ -19,6 +18,7 @@ from coterie.routing.gate import Budget
 from coterie.routing.tune import COMBINERS, GATES, TOPS, Request, tune
 from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.vocabulary import CombinerName, ScoreName
 
 Wish = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
 PAPER: Wish = ("the paper's rule: hard, entropy", ("hard",), ("entropy",), (1,))

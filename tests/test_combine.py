@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from coterie.config import CombinerName
 from coterie.errors import InputError
 from coterie.partition import Partition
-from coterie.routing.combine import BaseAnswer, Combiner, Mixture, combine, mix, route
+from coterie.routing.combine import BaseAnswer, Combiner, combine, mix, route
+from coterie.vocabulary import CombinerName, Mixture
 
 NAMES = get_args(CombinerName)
 

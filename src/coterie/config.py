@@ -13,41 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from coterie.errors import SettingsError
 from coterie.system.limits import bytes_of, seconds_of
-
-PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
-Modality = Literal["image", "text", "table", "features"]
+from coterie.vocabulary import GROUPS_COLUMN, CombinerName, Modality, PartitionMethod, ScoreName, embedding_parts
 
 # Kinds of sources, and what stands behind the colon.
 PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hub": "NAME", "features": "FILE"}
-# Groups that begin so are a column of the data, and not a file.
-GROUPS_COLUMN = "column:"
-ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
-CombinerName = Literal["hard", "compose", "blend", "average", "product"]
-
-
-# What label embeddings can be made of, besides vectors in a file.
-EMBEDDINGS = ("head", "head+bias", "means", "confusion")
-VECTOR_FILES = (".npy", ".npz", ".safetensors")
-
-
-def embedding_parts(wish: str) -> tuple[str, ...]:
-    """``head+bias+confusion`` -> its one or two parts, of EMBEDDINGS or a file's name.
-
-    Raises:
-        ValueError: an unknown part, one twice, or more than two.
-    """
-    words = wish.split("+")
-    if words[:1] == ["head"] and words[1:2] == ["bias"]:
-        words[:2] = ["head+bias"]
-    elif words[1:] == ["head", "bias"]:
-        words[1:] = ["head+bias"]
-    known = all(word in EMBEDDINGS or word.endswith(VECTOR_FILES) for word in words)
-    if not known or len(words) > 2 or len({word.removesuffix("+bias") for word in words}) < len(words):
-        raise ValueError(
-            f"allowed: {', '.join(EMBEDDINGS)}, a file of vectors ({', '.join(VECTOR_FILES)}), or two of these with a "
-            "+ between them"
-        )
-    return tuple(words)
 
 
 # What may change when a run goes on: how it goes, and not what comes out. (Threads, compilation and where images are

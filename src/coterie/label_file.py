@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.config import VECTOR_FILES
 from coterie.errors import DataError
+from coterie.vocabulary import VECTOR_FILES
 
 # numpy has no bfloat16: its 16 bits are the upper half of a float32.
 SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}

@@ -29,7 +29,7 @@ from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.backbones.probe import evaluating, fitting
 from coterie.backbones.text_classifier import TextClassifier
 from coterie.backbones.weights import load_weights
-from coterie.config import EMBEDDINGS, FitSettings, embedding_parts
+from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
@@ -38,6 +38,7 @@ from coterie.labels import LabelSpace
 from coterie.partition.embedding import LabelSources, count_samples, read_class_vectors
 from coterie.run.folder import HeadRecord, NetworkRecord
 from coterie.training.loop import compute_features
+from coterie.vocabulary import EMBEDDINGS, embedding_parts
 
 # A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
 CLEARLY = 0.05

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from coterie.cli.arguments import make_console
-from coterie.config import PartitionMethod
 from coterie.errors import SettingsError
+from coterie.vocabulary import PartitionMethod
 
 
 def headroom(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from coterie.cli.arguments import make_console
-from coterie.config import PartitionMethod
+from coterie.vocabulary import PartitionMethod
 
 
 def partition(

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from typing_extensions import override
 
-from coterie.config import PLACES, DataSettings, Modality
+from coterie.config import PLACES, DataSettings
 from coterie.data.cut import cut_missing
 from coterie.data.decode import read_images
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError, InputError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.labels import LabelSpace
+from coterie.vocabulary import Modality
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # One for each split.

@@ -8,9 +8,10 @@ from typing import Any
 import datasets
 import numpy as np
 
-from coterie.config import DataSettings, Modality
+from coterie.config import DataSettings
 from coterie.errors import DataError
 from coterie.labels import LabelSpace
+from coterie.vocabulary import Modality
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 STRINGS = ("string", "large_string")

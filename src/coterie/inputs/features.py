@@ -11,10 +11,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from coterie.arrays import FloatArray
-from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples
+from coterie.vocabulary import Modality
 
 
 @dataclass(frozen=True)

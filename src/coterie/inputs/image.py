@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from coterie.config import Modality
 from coterie.errors import DataError, InputError
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples, Samples
+from coterie.vocabulary import Modality
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.samples import Samples
+from coterie.vocabulary import Modality
 
 
 class Preprocessing(ABC):

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.features import Scale
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples
+from coterie.vocabulary import Modality
 
 MISSING, UNSEEN = 0, 1
 FIRST_CATEGORY = 2

@@ -12,12 +12,12 @@ from scipy.sparse import hstack
 from torch import Tensor
 from typing_extensions import override
 
-from coterie.config import Modality
 from coterie.errors import InputError
 from coterie.inputs.encoder import Encoder, encode
 from coterie.inputs.features import Scale
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSamples
+from coterie.vocabulary import Modality
 
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import fcluster
@@ -19,9 +17,9 @@ from coterie.partition.parallel import machine_memory
 from coterie.partition.value import Partition
 from coterie.partition.vectors import clusterable_rows
 from coterie.progress import Progress
+from coterie.vocabulary import Linkage
 
 SILENT = Progress()
-Linkage = Literal["average", "ward"]
 # All pairs of 5,000 classes are 100 MB of distances and about a second; both grow with the square.
 DENSE_UP_TO = 5000
 # Distances of all pairs, and the linkage's copy of them.

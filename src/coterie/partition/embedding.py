@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.config import embedding_parts
 from coterie.errors import DataError, PartitionError
 from coterie.label_file import read_vectors
+from coterie.vocabulary import embedding_parts
 
 if TYPE_CHECKING:  # torch takes seconds to import, and arrays need none
     from torch import nn

@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 from numpy.typing import ArrayLike
 
-from coterie.config import PartitionMethod as Method
 from coterie.errors import PartitionError
 from coterie.partition.agglomerative import agglomerative_partition
 from coterie.partition.balanced import balanced_partition
@@ -16,10 +15,12 @@ from coterie.partition.confusion import confusion_partition
 from coterie.partition.given import given_partition, random_partition
 from coterie.partition.kmeans import kmeans_partition
 from coterie.partition.leiden import leiden_partition
-from coterie.partition.spectral import Route, scalable_spectral_partition
+from coterie.partition.spectral import scalable_spectral_partition
 from coterie.partition.value import Partition
 from coterie.partition.vectors import unit_rows
 from coterie.progress import Progress
+from coterie.vocabulary import PartitionMethod as Method
+from coterie.vocabulary import Route
 
 SILENT = Progress()
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,9 +18,9 @@ from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, clusterable_rows, unit_rows
 from coterie.progress import Progress
+from coterie.vocabulary import Route
 
 SILENT = Progress()
-Route = Literal["auto", "dense", "sparse"]
 # The sparse route is the faster from a hundred classes on, and finds planted clusters as well (benchmarks/
 # partition_switches.md). The dense one is exact, and takes a twentieth of a second at this size on free cores.
 DENSE_UP_TO = 200

@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -39,7 +38,7 @@ from coterie.backbones.deltas import decode, encode
 from coterie.backbones.flops import inference_flops
 from coterie.backbones.parts import WHOLE, TrainedPart, trained_part
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.config import GROUPS_COLUMN, EngineSettings, FitSettings, TrainingSettings
+from coterie.config import EngineSettings, FitSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
@@ -105,8 +104,8 @@ from coterie.training.stopping import Stopping
 from coterie.training.together import RankWatch, leave
 from coterie.training.tracking import Trackers, make_trackers
 from coterie.training.trunk import Panel
+from coterie.vocabulary import GROUPS_COLUMN, SplitName
 
-SplitName = Literal["validation", "test"]
 TIMED_IMAGES = 2048
 # Report, examples, figures, manifest and logs.
 OTHER_BYTES = 64 * 2**20

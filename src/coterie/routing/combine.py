@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Self, get_args
+from typing import Self, get_args
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
-from coterie.config import CombinerName
 from coterie.errors import InputError
 from coterie.partition import Partition
-
-Mixture = Literal["geometric", "arithmetic", "product"]
+from coterie.vocabulary import CombinerName, Mixture
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from scipy.special import logsumexp
 from scipy.stats import beta
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
-from coterie.config import ScoreName
 from coterie.errors import InputError
 from coterie.routing.combine import BaseAnswer
+from coterie.vocabulary import ScoreName
 
 FOLDS = 5
 RISK_CONFIDENCE = 0.95

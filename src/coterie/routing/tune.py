@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
-from coterie.config import CombinerName, GateSettings, ScoreName
+from coterie.config import GateSettings
 from coterie.errors import InputError
 from coterie.measures.metrics import log_loss, probability_of
 from coterie.partition import Partition
 from coterie.routing.calibration import Temperatures, fit_temperatures, temperature
-from coterie.routing.combine import BaseAnswer, Combiner, Mixture, safe_log
+from coterie.routing.combine import BaseAnswer, Combiner, safe_log
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import (
     SCORES,
@@ -35,6 +35,7 @@ from coterie.routing.gate import (
     sweep_thresholds,
 )
 from coterie.routing.rule import Question, Rule
+from coterie.vocabulary import CombinerName, Mixture, ScoreName
 
 COMBINERS: tuple[CombinerName, ...] = get_args(CombinerName)
 GATES: tuple[ScoreName, ...] = get_args(ScoreName)

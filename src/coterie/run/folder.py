@@ -42,11 +42,12 @@ from torch import Tensor, nn
 
 import coterie
 from coterie.backbones.deltas import decode
-from coterie.config import FREE_SETTINGS, CombinerName, FitSettings, ScoreName
+from coterie.config import FREE_SETTINGS, FitSettings
 from coterie.errors import ArtifactError
 from coterie.inputs import AnyPreprocessing
 from coterie.system.files import write_whole
 from coterie.system.lock import HOLDER, LOCK
+from coterie.vocabulary import CombinerName, ScoreName
 
 FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"

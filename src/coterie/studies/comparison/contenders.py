@@ -46,7 +46,8 @@ from coterie.studies.comparison.controls import (
     read_flipped,
     trusted_ensemble,
 )
-from coterie.studies.comparison.tables import Answer, Cost, Kind
+from coterie.studies.comparison.tables import Answer, Cost
+from coterie.vocabulary import ContenderKind
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
 TUNED_PASSES = (1.5, 2.0)
@@ -86,14 +87,14 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
             "--base.epochs says, and bases of other seeds cannot be made."
         )
 
-    def add(name: str, about: str, kind: Kind, pair: Pair, cost: Cost, flip: bool) -> None:
+    def add(name: str, about: str, kind: ContenderKind, pair: Pair, cost: Cost, flip: bool) -> None:
         passes = cost.inference * (2 if flip else 1)
         validation_NC, test_NC = pair
         paid = Cost(cost.training, passes, cost.storage)
         rows.append(Answer(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip))
 
     for flip in flips:
-        kind: Kind = "control" if flip else "base"
+        kind: ContenderKind = "control" if flip else "base"
         add("base", "the base as it stands", kind, base[flip], Cost(), flip)
         scale = temperature(_log(base[flip][0]), validation.label_N)
         scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in base[flip]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -15,10 +15,8 @@ from coterie.logits_file import LabelledLogits
 from coterie.measures.metrics import Scores, score
 from coterie.measures.significance import Interval, mcnemar, over_seeds, paired_bootstrap
 from coterie.routing.calibration import temperature
+from coterie.vocabulary import ContenderKind
 
-# base: what there was; specialists: the run; tuned: its specialists by another rule; partition: specialists for other
-# clusters; control: the same budget spent without a partition; dearer: a larger budget; other: the user's own.
-Kind = Literal["base", "specialists", "tuned", "partition", "control", "dearer", "other"]
 TEMPERATURE_SAMPLES = 10_000
 
 
@@ -41,7 +39,7 @@ class Answer:
 
     name: str
     about: str
-    kind: Kind
+    kind: ContenderKind
     validation_N: IntArray
     test_NC: FloatArray
     cost: Cost
@@ -57,7 +55,7 @@ class Row:
 
     name: str
     about: str
-    kind: Kind
+    kind: ContenderKind
     flips: bool
     cost: Cost
     scores: Scores
@@ -175,7 +173,7 @@ def compare_logits(validation: LabelledLogits, test: LabelledLogits) -> Comparis
     for name, (validation_NC, test_NC) in classifiers.items():
         scale = temperature(validation_NC[some], validation.label_N[some])
         validation_N = validation_NC.argmax(axis=1)
-        kinds: tuple[Kind, Kind] = ("base", "control") if name == "base" else ("other", "other")
+        kinds: tuple[ContenderKind, ContenderKind] = ("base", "control") if name == "base" else ("other", "other")
         for title, about, divisor, kind in (
             (name, "as given", 1.0, kinds[0]),
             (f"{name}, calibrated", f"at temperature {scale:.2f}", scale, kinds[1]),
@@ -245,7 +243,7 @@ class SeedsRow:
     """
 
     name: str
-    kind: Kind
+    kind: ContenderKind
     flips: bool
     n_seeds: int
     cost: Cost

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from coterie.config import PartitionMethod
 from coterie.errors import PartitionError
 from coterie.partition import Partition, confusion_counts
 from coterie.progress import Progress
-from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Rule, Skill, best_gain, forecast
+from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Skill, best_gain, forecast
+from coterie.vocabulary import ForecastRule, PartitionMethod
 
 SILENT = Progress()
 MOST_CLUSTERS = 50
@@ -73,7 +73,7 @@ class Headroom:
     n_samples: int
     n_classes: int
     base_accuracy: float
-    rule: Rule
+    rule: ForecastRule
     asked: float
     settings: tuple[Setting, ...]
     advice: Advice
@@ -105,7 +105,7 @@ def survey(
     methods: Sequence[PartitionMethod],
     n_clusters: Sequence[int],
     *,
-    rule: Rule = "hard",
+    rule: ForecastRule = "hard",
     asked: float = 0.005,
     skill: Skill | None = None,
     progress: Progress = SILENT,
@@ -159,7 +159,7 @@ def survey(
 
 
 def judge_partition(
-    answers: BaseAnswers, partition: Partition, method: PartitionMethod, rule: Rule, asked: float, skill: Skill
+    answers: BaseAnswers, partition: Partition, method: PartitionMethod, rule: ForecastRule, asked: float, skill: Skill
 ) -> tuple[Setting, Forecast]:
     """All figures of one partition."""
     outlook = Outlook.of(answers, partition)
@@ -204,7 +204,7 @@ def _choose(tried: Sequence[tuple[Setting, Forecast]]) -> Setting:
     return min(good, key=lambda setting: (setting.n_specialists, -setting.gain))
 
 
-def _advise(answers: BaseAnswers, setting: Setting, rule: Rule, asked: float, skill: Skill) -> Advice:
+def _advise(answers: BaseAnswers, setting: Setting, rule: ForecastRule, asked: float, skill: Skill) -> Advice:
     train = setting.chance >= LIKELY
     errors = 1 - answers.accuracy
     ceiling = (setting.ceiling_hard if rule == "hard" else setting.ceiling_compose) - answers.accuracy

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,7 @@ from coterie.logits_file import LabelledLogits
 from coterie.partition import Partition
 from coterie.partition.vectors import blocks
 from coterie.routing.gate import entropy
-
-Rule = Literal["hard", "compose", "blend"]
+from coterie.vocabulary import ForecastRule
 
 DRAWS = 200
 NEARLY_ALL = 0.95
@@ -38,7 +36,11 @@ class Skill:
 
 # Over the trained runs of benchmarks/headroom.md, which says these figures anew; with so few runs a spread below 0.03
 # is not believed. Blend is also what `auto` mostly comes to.
-SKILLS: dict[Rule, Skill] = {"hard": Skill(0.075, 0.03), "compose": Skill(0.075, 0.03), "blend": Skill(0.095, 0.03)}
+SKILLS: dict[ForecastRule, Skill] = {
+    "hard": Skill(0.075, 0.03),
+    "compose": Skill(0.075, 0.03),
+    "blend": Skill(0.095, 0.03),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,7 @@ class Outlook:
         share_N = np.where(size_N > 1, 1 - size_N / answers.n_classes, 0).astype(np.float32)
         return cls(held_N, restricted_N, oracle_N, reachable_N | held_N, share_N)
 
-    def change(self, answers: BaseAnswers, rule: Rule) -> tuple[FloatArray, FloatArray]:
+    def change(self, answers: BaseAnswers, rule: ForecastRule) -> tuple[FloatArray, FloatArray]:
         """By how much routing a sample changes its chance to be right: what is certain, and what a skill multiplies.
 
         ``hard``: the cluster's classes alone are answered, so restriction corrects some samples and spoils others, and
@@ -244,7 +246,9 @@ class Forecast:
         return (int(reached[0]) + 1) / len(self.mean_curve_N) if reached.size else None
 
 
-def forecast(answers: BaseAnswers, outlook: Outlook, rule: Rule = "hard", skill: Skill | None = None) -> Forecast:
+def forecast(
+    answers: BaseAnswers, outlook: Outlook, rule: ForecastRule = "hard", skill: Skill | None = None
+) -> Forecast:
     """The gain that trained specialists would bring, by a rule; with the skill known of it, if none is given.
 
     Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task

@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from coterie.config import FitSettings, PartitionMethod
+from coterie.config import FitSettings
 from coterie.errors import PartitionError
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
@@ -24,9 +24,10 @@ from coterie.partition import Partition, Wish, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.progress import Progress
 from coterie.studies.headroom.advice import Headroom, Setting, judge_partition, numbers_to_try, survey
-from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Rule
+from coterie.studies.headroom.forecast import SKILLS, BaseAnswers
 from coterie.studies.headroom.page import Cost, PageContent, render
 from coterie.system.files import write_whole
+from coterie.vocabulary import ForecastRule, PartitionMethod
 
 FORMAT = 1
 # A base that is right on its training samples hardly more often than on others has not been trained to its end.
@@ -68,7 +69,7 @@ class Source:
     validation: BaseAnswers
     test: BaseAnswers | None
     price: Price
-    rule: Rule
+    rule: ForecastRule
     seed: int
     run: Path | None
     groups_place: str | None = None
@@ -84,7 +85,7 @@ class Question:
     methods: tuple[PartitionMethod, ...] = DEFAULT_METHODS
     clusters: tuple[int, ...] | None = None
     asked: float = 0.5
-    rule: Rule | None = None
+    rule: ForecastRule | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,7 @@ def write_study(result: Study, out: Path) -> None:
     write_whole(out / "headroom.html", page.encode("utf-8", "replace"))
 
 
-def rule_of(settings: FitSettings) -> Rule:
+def rule_of(settings: FitSettings) -> ForecastRule:
     """The rule that comes nearest to a run's combiner; all that mix base and specialists gain about the same."""
     combiner = settings.gate.combiner
     return combiner if combiner == "hard" or combiner == "compose" else "blend"

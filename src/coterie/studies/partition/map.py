@@ -12,8 +12,8 @@ from sklearn.manifold import TSNE
 
 from coterie.arrays import FloatArray
 from coterie.errors import PartitionError
+from coterie.vocabulary import MapKind
 
-MapKind = Literal["auto", "umap", "tsne", "pca"]
 # Beyond these numbers of classes the method takes minutes on two cores.
 UMAP_UP_TO = 50_000
 TSNE_UP_TO = 3000

@@ -21,7 +21,7 @@ from scipy.special import softmax
 from typing_extensions import override
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.config import GROUPS_COLUMN, FitSettings, PartitionMethod, embedding_parts
+from coterie.config import FitSettings
 from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
 from coterie.label_file import read_column, read_vectors
 from coterie.logits_file import has_logits, read_logits
@@ -37,13 +37,14 @@ from coterie.partition.quality import (
     router_accuracy,
     seed_stability,
 )
-from coterie.partition.spectral import Route, spectral_family
+from coterie.partition.spectral import spectral_family
 from coterie.partition.vectors import unit_rows
 from coterie.progress import Progress
 from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
-from coterie.studies.partition.map import MapKind, choose_map, map_labels
+from coterie.studies.partition.map import choose_map, map_labels
 from coterie.studies.partition.page import PageContent, render
 from coterie.system.files import write_whole
+from coterie.vocabulary import GROUPS_COLUMN, MapKind, PartitionMethod, Route, embedding_parts
 
 FORMAT = 1
 # Stability takes ten more partitions.
