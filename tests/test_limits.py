@@ -7,7 +7,8 @@ import pytest
 from coterie.config import FitSettings
 from coterie.errors import LimitError, SettingsError
 from coterie.system import limits
-from coterie.system.limits import Limits, bytes_of, seconds_of
+from coterie.system.limits import Limits
+from coterie.system.units import bytes_of, seconds_of
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5h", 5400), ("3d", 259200)])

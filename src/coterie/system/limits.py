@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Mapping
 
 import psutil
 from typing_extensions import override
 
 from coterie.errors import LimitError
 from coterie.progress import Progress
+from coterie.system.units import bytes_of, seconds_of
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # Asking the kernel for the memory of each child takes some milliseconds.
 SECONDS_PER_LOOK = 1.0
-
-
-def seconds_of(text: str) -> float:
-    """``90s``, ``10m``, ``2h``, ``3d`` as seconds.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    return _amount(text, SECONDS, "90s, 10m, 2h or 3d")
-
-
-def bytes_of(text: str) -> float:
-    """``500MiB``, ``4GiB``, ``1TiB`` as bytes.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    return _amount(text, BYTES, "500MiB, 4GiB or 1TiB")
-
-
-def _amount(text: str, units: Mapping[str, int], examples: str) -> float:
-    found = re.fullmatch(rf"(\d+(?:\.\d+)?)({'|'.join(units)})", text)
-    amount = float(found[1]) * units[found[2]] if found else 0.0
-    if not amount:
-        raise ValueError(f"must be a number above 0 and a unit, as in {examples}")
-    return amount
 
 
 class Limits:

@@ -1,0 +1,26 @@
+"""Every setting a run has: one small frozen class per stage, validated when it is read, YAML in and out.
+
+The command line's options are derived from these classes; there is no second list.
+"""
+
+from coterie.config.data import PLACES, DataSettings
+from coterie.config.fit import FREE_SETTINGS, FitSettings
+from coterie.config.settings import Settings
+from coterie.config.stages import EXACT_BITS, GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
+from coterie.config.system import EngineSettings, HardwareSettings, TrackSettings
+
+__all__ = [
+    "EXACT_BITS",
+    "FREE_SETTINGS",
+    "PLACES",
+    "DataSettings",
+    "EngineSettings",
+    "FitSettings",
+    "GateSettings",
+    "HardwareSettings",
+    "PartitionSettings",
+    "Settings",
+    "SpecialistSettings",
+    "TrackSettings",
+    "TrainingSettings",
+]

@@ -1,0 +1,143 @@
+"""All settings of a run, from YAML and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from coterie.config.data import DataSettings
+from coterie.config.settings import Settings
+from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
+from coterie.config.system import HardwareSettings, TrackSettings
+from coterie.errors import SettingsError
+from coterie.system.units import bytes_of, seconds_of
+
+# What may change when a run goes on: how it goes, and not what comes out. (Threads, compilation and where images are
+# kept may change the last bits, as another machine does.)
+FREE_SETTINGS = (
+    "checkpoint_every",
+    "max_time",
+    "max_memory",
+    "track",
+    "data.memory_gib",
+    "data.workers",
+    "hardware.compile",
+    "hardware.threads",
+)
+
+
+class FitSettings(Settings):
+    """All settings of a run."""
+
+    data: DataSettings = Field(DataSettings(), description="labelled samples")
+    backbone: str = Field(
+        "convnet-64",
+        description="images: convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        "torchvision:NAME | transformers:DIR-or-NAME; texts: ngram-WIDTH | transformers:DIR-or-NAME; tables: "
+        "table-mlp-WIDTH; features and sentence embeddings: linear | mlp-WIDTH; any: module:function (builds any "
+        "network)",
+    )
+    weights: str | None = Field(
+        None,
+        description="weights of a trained base, which is then not trained: FILE (.safetensors, or a state_dict) | own "
+        "(those with which module:function builds it; transformers' own are taken without asking)",
+    )
+    names: str | None = Field(
+        None,
+        description="what a trained base calls its outputs, in their order: a file of lines, a .json list, or "
+        "FILE.csv:COLUMN",
+    )
+    head: str | None = Field(None, description="path of the base's head; found by running it if left out")
+    base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
+    partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
+    specialist: SpecialistSettings = Field(
+        SpecialistSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
+        description="training of each specialist, from the base's weights, on its own classes",
+    )
+    gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
+    hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between two states of a training that are kept; one an epoch if left out"
+    )
+    max_time: str | None = Field(
+        None, description="stop after this long (90s, 10m, 2h, 3d), keeping the state; exit code 75"
+    )
+    max_memory: str | None = Field(
+        None, description="stop above this resident memory (500MiB, 4GiB), likewise; of the process and its children"
+    )
+    track: TrackSettings = Field(TrackSettings(), description="logs")
+    seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
+
+    @field_validator("max_time")
+    @classmethod
+    def _a_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            seconds_of(text)
+        return text
+
+    @field_validator("max_memory")
+    @classmethod
+    def _a_size(cls, text: str | None) -> str | None:
+        if text is not None:
+            bytes_of(text)
+        return text
+
+    def with_seed(self, seed: int) -> FitSettings:
+        """The same on the same splits, whatever they are cut by, with another seed."""
+        split_seed = self.seed if self.data.split_seed is None else self.data.split_seed
+        data = self.data.model_copy(update={"split_seed": split_seed})
+        return self.model_copy(update={"seed": seed, "data": data})
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> FitSettings:
+        """Read settings from a YAML file; what it leaves out has its default.
+
+        Raises:
+            SettingsError: the file is missing, not YAML, or holds a setting that is unknown or not allowed.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{path} is not YAML: {error}") from None
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path} must hold names and values; it holds a {type(values).__name__}")
+        return cls.from_values(values)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> FitSettings:
+        """Settings from nested plain values, as YAML and JSON hold them; stage defaults fill what is left out."""
+        merged = _merge(FitSettings().to_values(), values)
+        for name, field in cls.model_fields.items():
+            group = field.annotation
+            if isinstance(group, type) and issubclass(group, Settings) and isinstance(merged[name], dict):
+                try:
+                    merged[name] = group(**merged[name])
+                except SettingsError as error:
+                    raise SettingsError("\n".join(f"in {name}: {line}" for line in str(error).split("\n"))) from None
+        return cls(**merged)
+
+    def to_values(self) -> dict[str, Any]:
+        """All settings as nested plain values."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """All settings as YAML text."""
+        return yaml.safe_dump(self.to_values(), sort_keys=False, allow_unicode=True)
+
+
+def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` over ``defaults``: a file that sets ``specialist.epochs`` keeps the specialist's other defaults,
+    which differ from those of the base although their class is the same.
+    """
+    merged = dict(defaults)
+    for name, value in values.items():
+        before = defaults.get(name)
+        merged[name] = _merge(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,33 @@
+"""What all groups of settings share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from coterie.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; unknown names and values out of range raise SettingsError."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_describe(type(self), error)) from None
+
+
+def _describe(cls: type[BaseModel], error: ValidationError) -> str:
+    """One line per wrong setting: its name, the value given, what is allowed."""
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {name!r}; allowed here: {', '.join(cls.model_fields)}")
+        else:
+            lines.append(f"{name} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

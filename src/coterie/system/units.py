@@ -1,0 +1,37 @@
+"""Durations and sizes as people write them: 90s, 10m, 4GiB."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def seconds_of(text: str) -> float:
+    """``90s``, ``10m``, ``2h``, ``3d`` as seconds.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    return _amount(text, SECONDS, "90s, 10m, 2h or 3d")
+
+
+def bytes_of(text: str) -> float:
+    """``500MiB``, ``4GiB``, ``1TiB`` as bytes.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    return _amount(text, BYTES, "500MiB, 4GiB or 1TiB")
+
+
+def _amount(text: str, units: Mapping[str, int], examples: str) -> float:
+    found = re.fullmatch(rf"(\d+(?:\.\d+)?)({'|'.join(units)})", text)
+    amount = float(found[1]) * units[found[2]] if found else 0.0
+    if not amount:
+        raise ValueError(f"must be a number above 0 and a unit, as in {examples}")
+    return amount
