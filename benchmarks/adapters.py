@@ -25,7 +25,8 @@ import record
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run.folder import Run
-from coterie.run.load import preprocessing_of, read_reports
+from coterie.run.reporting import read_reports
+from coterie.run.values import preprocessing_of
 from trained_parts import changed, figures, training_seconds
 
 PER_CLASS, CLUSTERS = 10, 5

@@ -20,13 +20,16 @@ from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
+from coterie.ensemble.panel import Panel
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run import load as artifact
 from coterie.run.folder import Run
-from coterie.training.trunk import Panel
+from coterie.run.load import load_ensemble
+from coterie.run.names import BASE_FILE, specialist_files
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 
 TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes
@@ -34,12 +37,12 @@ WITHIN = 1.25  # passes
 
 def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
     """What base and specialists say of validation and test, and what each specialist weighs over the base."""
-    ensemble, partition = artifact.load_ensemble(run.path), artifact.partition_of(run.manifest)
+    ensemble, partition = load_ensemble(run.path), partition_of(run.manifest)
     assert run.manifest.head is not None
     head, known = Head(**run.manifest.head.model_dump()), weights_of(ensemble.base)
     specialists, size_S = {}, np.zeros(partition.n_clusters)
-    base_bytes = run.manifest.files[artifact.BASE_FILE].bytes
-    for cluster, file in enumerate(artifact.specialist_files(partition)):
+    base_bytes = run.manifest.files[BASE_FILE].bytes
+    for cluster, file in enumerate(specialist_files(partition)):
         network = make_specialist(ensemble.base, head, partition.classes(cluster))
         run.read_weights(file, network, ensemble.base)
         kept = encode(weights_of(network), known, bits)
@@ -50,7 +53,7 @@ def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], 
     outputs = {}
     for split in ("validation", "test"):
         packed_NM = panel.hear_all(getattr(splits, split).samples, partition)[1]
-        outputs[split] = replace(artifact.read_outputs(run, split), packed_NM=packed_NM)
+        outputs[split] = replace(read_outputs(run, split), packed_NM=packed_NM)
     return outputs, size_S
 
 
@@ -65,7 +68,7 @@ def main(*paths: str) -> None:
     found: dict[float, list[list[float]]] = {bits: [] for bits in TRIED}
     for path in paths:
         run = Run.open_complete(Path(path))
-        partition = artifact.partition_of(run.manifest)
+        partition = partition_of(run.manifest)
         first = first_of(partition)
         settings = FitSettings.from_values(run.manifest.settings)
         splits = load(settings.data, settings.seed)

@@ -23,7 +23,8 @@ from coterie.data import load
 from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run
-from coterie.run.load import partition_of, read_outputs, read_reports
+from coterie.run.reporting import read_outputs, read_reports
+from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
 
 SEEDS = (0, 1, 2)

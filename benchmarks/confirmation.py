@@ -23,8 +23,9 @@ from coterie.measures.significance import Interval, over_seeds
 from coterie.pipeline.runs import demand_of, do_all
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import Price, outputs_of
 from coterie.studies.comparison.controls import (
     ALL_CLASSES,
@@ -109,7 +110,7 @@ def rows_of(seeds: list[Seed], own: Seed, tails: list[Run], training: float) -> 
         training: what they took.
     """
     found: dict[str, list[float]] = {}
-    label_N = artifact.read_outputs(own.whole, "test").label_N
+    label_N = read_outputs(own.whole, "test").label_N
     place = seeds.index(own)
 
     def add(name: str, proba_NC: np.ndarray, training: float, passes: float) -> None:
@@ -187,8 +188,8 @@ def main(out: str, source: str, first: int, last: int, n_tails: int) -> None:
 
 
 def _calibrated(seed: Seed, limit: float | None) -> list[float]:
-    validation, test = (artifact.read_outputs(seed.whole, split) for split in ("validation", "test"))
-    partition = artifact.partition_of(seed.whole.manifest)
+    validation, test = (read_outputs(seed.whole, split) for split in ("validation", "test"))
+    partition = partition_of(seed.whole.manifest)
     return figures(validation, test, partition, Request(budget=Budget(passes=limit)), seed=0)
 
 

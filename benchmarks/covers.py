@@ -21,16 +21,17 @@ from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 
 LIMITS = (1.25, 1.5, None)
 
 
 def first_outputs(run: Run) -> tuple[Partition, dict[str, Outputs]]:
     """The first partition of a run, and what base and its specialists say."""
-    partition = first_of(artifact.partition_of(run.manifest))
-    outputs = {split: artifact.read_outputs(run, split) for split in ("validation", "test")}
+    partition = first_of(partition_of(run.manifest))
+    outputs = {split: read_outputs(run, split) for split in ("validation", "test")}
     columns = slice(len(partition.packed_class_M))
     return partition, {name: replace(one, packed_NM=one.packed_NM[:, columns]) for name, one in outputs.items()}
 

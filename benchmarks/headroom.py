@@ -16,12 +16,13 @@ from scipy.stats import spearmanr
 import record
 from coterie.config import FitSettings, GateSettings
 from coterie.errors import CoterieError
-from coterie.measures.metrics import Report
+from coterie.measures.report import Report
 from coterie.partition import Partition
 from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run
-from coterie.run.load import partition_of, read_outputs
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Skill, forecast
 from coterie.studies.headroom.study import LEARNING
 from coterie.vocabulary import ForecastRule

@@ -17,7 +17,7 @@ from coterie.partition import Wish, confusion_counts, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import confusion_kept
 from coterie.run.folder import Run
-from coterie.run.load import read_outputs
+from coterie.run.reporting import read_outputs
 from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
 from coterie.studies.partition.study import read_labels
 

@@ -12,7 +12,7 @@ import coterie
 import record
 from coterie.config import FitSettings
 from coterie.run.folder import Run
-from coterie.run.load import read_reports
+from coterie.run.reporting import read_reports
 
 SAMPLINGS = ("natural", "balanced")
 

@@ -35,8 +35,9 @@ from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import Price, outputs_of
 from coterie.studies.comparison.controls import (
     ALL_CLASSES,
@@ -138,7 +139,7 @@ class Seed:
 
     def averaged(self, split: str) -> Outputs:
         """The mean of weights in the base's place, before whole specialists."""
-        return replace(artifact.read_outputs(self.whole, split), base_NC=self.control(WEIGHT_AVERAGE, "logits", split))
+        return replace(read_outputs(self.whole, split), base_NC=self.control(WEIGHT_AVERAGE, "logits", split))
 
 
 def _longer(settings: Any) -> Any:
@@ -149,10 +150,9 @@ def _longer(settings: Any) -> Any:
 def routed(place: Path, limit: float | None, flip: bool, wishes: Request = ANY_RULE) -> tuple[np.ndarray, float]:
     """Of a run: probabilities on test by the rule that validation chooses among those wished, and passes."""
     run = Run.open_complete(place)
-    partition = artifact.partition_of(run.manifest)
+    partition = partition_of(run.manifest)
     validation, test = (
-        (outputs_of(run, split, flip) if flip else artifact.read_outputs(run, split))
-        for split in ("validation", "test")
+        (outputs_of(run, split, flip) if flip else read_outputs(run, split)) for split in ("validation", "test")
     )
     rule = tune(validation, partition, replace(wishes, budget=Budget(passes=limit))).rule
     return by_rule(test, partition, rule)
@@ -206,7 +206,7 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
         proba_NC, passes = routed(own.whole.path, limit, False)
         add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
     if (controls_folder(own.whole.path) / WEIGHT_AVERAGE).exists():
-        partition = artifact.partition_of(own.whole.manifest)
+        partition = partition_of(own.whole.manifest)
         rule = tune(own.averaged("validation"), partition, Request(budget=Budget(passes=2.0))).rule
         proba_NC, passes = by_rule(own.averaged("test"), partition, rule)
         add(AVERAGED, proba_NC, 2 * COPY_EPOCHS - 1, passes)
@@ -217,7 +217,7 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
         add(SNAPSHOTS, softmax(arrays["cycles"], axis=1), COPY_EPOCHS, n_snapshots)
     if own.long:
         longs = with_others([seed for seed in seeds if seed.long])
-        bases = [softmax(artifact.read_outputs(seed.long[LONG_TAILS][0], "test").base_NC, axis=1) for seed in longs]
+        bases = [softmax(read_outputs(seed.long[LONG_TAILS][0], "test").base_NC, axis=1) for seed in longs]
         add(LONG_BASE, bases[0], LONGER, 1)
         if len(bases) > 1:
             add(LONG_ENSEMBLE, np.mean(bases[:2], axis=0), 2 * LONGER, 2)
@@ -243,14 +243,14 @@ def by_partitions(seeds: list[Seed]) -> list[str]:
 
 def gain_of(run: Run, layers: tuple[int, ...]) -> float:
     """Points over the base on test, where only some of a run's partitions have specialists."""
-    partition = artifact.partition_of(run.manifest)
+    partition = partition_of(run.manifest)
     clusters = [(layer, cluster) for layer in layers for cluster in partition.layers[layer]]
     members = [partition.classes(cluster) for _, cluster in clusters]
     fewer = Partition.from_members(members, partition.n_classes, tuple(layer for layer, _ in clusters))
     column_M = np.concatenate([np.r_[partition.columns(cluster)] for _, cluster in clusters])
     validation, test = (
         replace(outputs, packed_NM=outputs.packed_NM[:, column_M])
-        for outputs in (artifact.read_outputs(run, split) for split in ("validation", "test"))
+        for outputs in (read_outputs(run, split) for split in ("validation", "test"))
     )
     report = evaluate(test, fewer, tune(validation, fewer, Request()).rule)
     return 100 * (report.ensemble_top1 - report.base_top1)

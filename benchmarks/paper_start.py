@@ -12,7 +12,8 @@ from coterie.backbones import build
 from coterie.data import load
 from coterie.pipeline.fit import batches_of
 from coterie.studies.reproduction.study import NUMBERS_OF_CLUSTERS, recipe
-from coterie.training.loop import make_fabric, make_optimizer, training_step
+from coterie.training.fabric import make_fabric
+from coterie.training.loop import make_optimizer, training_step
 
 STEPS = 20
 

@@ -37,7 +37,9 @@ from coterie.pipeline.fit import fit
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.tune import Request, tune
 from coterie.run.folder import Run
-from coterie.run.load import BASE_FILE, partition_of, read_outputs
+from coterie.run.names import BASE_FILE
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
 from coterie.vocabulary import CombinerName
 

@@ -15,7 +15,7 @@ import numpy as np
 import record
 from coterie.errors import CoterieError
 from coterie.run.folder import Run
-from coterie.run.load import partition_of
+from coterie.run.values import partition_of
 from partition_gains import Row, averaged, correlations, run_row, table
 
 

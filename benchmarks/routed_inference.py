@@ -14,7 +14,7 @@ from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
-from coterie.training.loop import compute_logits
+from coterie.training.passes import compute_logits
 
 ROUNDS = 5
 

@@ -16,8 +16,9 @@ from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs, Routing
 from coterie.routing.gate import Budget
 from coterie.routing.tune import COMBINERS, GATES, TOPS, Request, tune
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 from coterie.vocabulary import CombinerName, ScoreName
 
 Wish = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
@@ -54,9 +55,9 @@ def main(*paths: str) -> None:
     runs = [Run.open_complete(Path(path)) for path in paths]
     loaded = [
         (
-            artifact.read_outputs(run, "validation"),
-            artifact.read_outputs(run, "test"),
-            artifact.partition_of(run.manifest),
+            read_outputs(run, "validation"),
+            read_outputs(run, "test"),
+            partition_of(run.manifest),
         )
         for run in runs
     ]

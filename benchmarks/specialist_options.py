@@ -32,14 +32,18 @@ from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings, SpecialistSettings
 from coterie.data import load
 from coterie.data.splits import Splits
+from coterie.ensemble.panel import Panel
 from coterie.pipeline.fit import batches_of, prepare_base, trunk_record
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run import load as artifact
 from coterie.run.folder import Run
-from coterie.training.loop import make_fabric, make_optimizer, make_schedule
-from coterie.training.trunk import Panel, TrunkBatches
+from coterie.run.names import BASE_FILE
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
+from coterie.training.fabric import make_fabric
+from coterie.training.loop import make_optimizer, make_schedule
+from coterie.training.trunk import TrunkBatches
 
 PART = "stage3"
 PLAIN = SpecialistSettings(trainable=PART, learning_rate=0.2, epochs=8, views=4)
@@ -102,7 +106,7 @@ class Bench:
         settings = FitSettings.from_values({**run.manifest.settings, "specialist": PLAIN.model_dump()})
         splits = load(settings.data, settings.seed)
         base = prepare_base(settings, splits, base_run=run.path)
-        run.read_weights(artifact.BASE_FILE, base.network)
+        run.read_weights(BASE_FILE, base.network)
         batches = batches_of(settings, splits, splits.train, settings.specialist, settings.seed)
         assert base.part.cut is not None
         fabric = make_fabric(settings.hardware)
@@ -211,7 +215,7 @@ class Bench:
 
     def outputs(self, tails: dict[int, nn.Module]) -> dict[str, Outputs]:
         """What base and tails say of validation and test."""
-        partition = artifact.partition_of(self.run.manifest)
+        partition = partition_of(self.run.manifest)
         widths = {cluster: int(partition.size_S[cluster]) for cluster in tails}
         cut_off = {cluster: _First(network, widths[cluster]) for cluster, network in tails.items()}
         fabric, found = make_fabric(self.settings.hardware), {}
@@ -219,7 +223,7 @@ class Bench:
         assert trunk is not None
         panel = Panel(fabric, self.base.network, cut_off, self.splits.preprocessing, self.base.part.cut)
         for name in ("validation", "test"):
-            plain = artifact.read_outputs(self.run, name)
+            plain = read_outputs(self.run, name)
             packed_NM = panel.hear_all(getattr(self.splits, name).samples, partition)[1]
             found[name] = replace(plain, packed_NM=packed_NM, pass_cost=trunk.pass_cost)
         return found
@@ -242,8 +246,8 @@ def figures(bench: Bench, outputs: dict[str, Outputs]) -> list[float]:
     """Gain over the run's base in points without a limit and within 1.25 passes; how often the specialist of the true
     cluster is right, in %; and how often the true cluster is chosen.
     """
-    partition, found = artifact.partition_of(bench.run.manifest), []
-    base_N = artifact.read_outputs(bench.run, "test").base_NC.argmax(axis=1)
+    partition, found = partition_of(bench.run.manifest), []
+    base_N = read_outputs(bench.run, "test").base_NC.argmax(axis=1)
     base = float((base_N == outputs["test"].label_N).mean())
     for budget in (Budget(), Budget(passes=1.25)):
         rule = tune(outputs["validation"], partition, Request(budget=budget)).rule
@@ -280,7 +284,7 @@ def train(path: str, out: Path) -> None:
     if len(rows) == len(OPTIONS) + 4:
         return
     bench = Bench.of(path)
-    partition = artifact.partition_of(bench.run.manifest)
+    partition = partition_of(bench.run.manifest)
 
     def keep(title: str, values: list[float]) -> None:
         rows[title] = values
@@ -294,7 +298,7 @@ def train(path: str, out: Path) -> None:
         clusters = range(partition.n_clusters)
         return bench.outputs({each: bench.train(partition.classes(each), option, seed + each) for each in clusters})
 
-    whole = {name: artifact.read_outputs(bench.run, name) for name in ("validation", "test")}
+    whole = {name: read_outputs(bench.run, name) for name in ("validation", "test")}
     keep("whole specialists, as the run trained them", figures(bench, whole))
     for option in OPTIONS:
         if option.title not in rows:
@@ -307,7 +311,7 @@ def train(path: str, out: Path) -> None:
     run = Run.open_complete(stopped)
     epochs = np.mean([len(records) for title, records in run.read_json("history.json").items() if title != "base"])
     title = f"up to {STOPPED.epochs} epochs, patience {STOPPED.patience}: {epochs:.1f} on average"
-    keep(title, figures(bench, {name: artifact.read_outputs(run, name) for name in ("validation", "test")}))
+    keep(title, figures(bench, {name: read_outputs(run, name) for name in ("validation", "test")}))
     everything = np.arange(len(bench.splits.labels))
     network = bench.train(everything, OPTIONS[0], bench.settings.seed)
     fabric = make_fabric(bench.settings.hardware)

@@ -30,7 +30,8 @@ from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.progress import Progress
-from coterie.training.loop import make_fabric, train
+from coterie.training.fabric import make_fabric
+from coterie.training.loop import train
 
 BATCH, WARM_UP, STEPS, ROUNDS = 128, 10, 50, 4
 TRAINING = TrainingSettings(epochs=1, batch_size=BATCH)

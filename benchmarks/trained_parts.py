@@ -28,8 +28,10 @@ from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.names import BASE_FILE
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import Price
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
@@ -53,10 +55,10 @@ def figures(run: Run) -> list[float]:
     """By the rule chosen without a limit, and by that within 1.25 passes, on test: gain in points, and passes, a tail's
     counted by its operations.
     """
-    partition, found = artifact.partition_of(run.manifest), []
+    partition, found = partition_of(run.manifest), []
     for budget in (Budget(), Budget(passes=WITHIN)):
-        rule = tune(artifact.read_outputs(run, "validation"), partition, Request(budget=budget)).rule
-        report = evaluate(artifact.read_outputs(run, "test"), partition, rule)
+        rule = tune(read_outputs(run, "validation"), partition, Request(budget=budget)).rule
+        report = evaluate(read_outputs(run, "test"), partition, rule)
         found += [100 * report.gain, report.mean_passes]
     return found
 
@@ -64,7 +66,7 @@ def figures(run: Run) -> list[float]:
 def storage_of_whole(run: Run, splits: Splits) -> float:
     """Base and specialists over the base, also where the files of these are gone."""
     prepared = prepare_base(changed(run, {}), splits, base_run=run.path)
-    partition, base_bytes = artifact.partition_of(run.manifest), run.manifest.files[artifact.BASE_FILE].bytes
+    partition, base_bytes = partition_of(run.manifest), run.manifest.files[BASE_FILE].bytes
     whole = (
         make_specialist(prepared.network, prepared.head, partition.classes(cluster))
         for cluster in range(partition.n_clusters)
@@ -76,8 +78,8 @@ def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
     """Processor time of training the first cluster's specialist, on one thread."""
     settings = changed(run, values)
     prepared = prepare_base(settings, splits, base_run=run.path)
-    run.read_weights(artifact.BASE_FILE, prepared.network)
-    task = specialist_tasks(settings, [artifact.partition_of(run.manifest)])[0]
+    run.read_weights(BASE_FILE, prepared.network)
+    task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
     materials = materials_of(settings, splits, prepared.network, prepared.head, prepared.part)
     started = time.process_time()
     task.run(materials, Desk(Progress()))

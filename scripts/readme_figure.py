@@ -10,9 +10,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from coterie.labels import LabelSpace
-from coterie.measures.metrics import Report
+from coterie.measures.report import Report
 from coterie.run.folder import Run
-from coterie.run.load import labels_of, read_reports
+from coterie.run.reporting import read_reports
+from coterie.run.values import labels_of
 
 # Okabe and Ito's colours, told apart by the colour-blind; marks differ too.
 BASE, RESTRICTED, SPECIALIST, INK = "#999999", "#56B4E9", "#D55E00", "#222222"

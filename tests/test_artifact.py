@@ -8,8 +8,8 @@ from coterie.routing.combine import Combiner
 from coterie.routing.gate import N_FEATURES, Budget, GainModel, Gate
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Candidate, Combination, Tuning
-from coterie.run.folder import GateRecord, Manifest
-from coterie.run.load import record_of, rule_of
+from coterie.run.manifest import GateRecord, Manifest
+from coterie.run.values import record_of, rule_of
 
 LEARNED = Gate(0.1, "learned", GainModel(0.5, (0.25,) * N_FEATURES))
 RULES = {

@@ -20,8 +20,9 @@ from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
 from coterie.pipeline.plan import make_plan
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.reporting import read_reports
+from coterie.run.values import where_rows_are
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
 FORM = image_form(1, side=12)
@@ -326,7 +327,7 @@ def test_specialists_share_what_is_not_trained(
         assert all(key.startswith(("head.", "stage3.")) for key in specialist.state_dict())  # the trunk is the base's
     assert torch.equal(ensemble.base.state_dict()["stem.0.weight"], base["stem.0.weight"])
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
-    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
 
 
 def test_a_part_that_is_none_stops_before_training(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
@@ -341,10 +342,10 @@ def test_the_label_embeddings_of_a_run_are_its_heads_rows_and_older_runs_have_th
 ) -> None:
     coterie.fit(settings, tmp_path / "run", splits=splits)
     run = Run.open_complete(tmp_path / "run")
-    file, rows, biases = artifact.where_rows_are(run)
+    file, rows, biases = where_rows_are(run)
     kept = run.read_arrays(file)
     run.forget([file])
-    file, old_rows, old_biases = artifact.where_rows_are(run)
+    file, old_rows, old_biases = where_rows_are(run)
     old = run.read_arrays(file)
     np.testing.assert_array_equal(kept[rows], old[old_rows])
     np.testing.assert_array_equal(kept[biases], old[old_biases])

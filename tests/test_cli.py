@@ -18,7 +18,7 @@ from conftest import hears_ctrl_c
 from coterie.cli import main
 from coterie.errors import LimitError, TrainingError
 from coterie.run.folder import Run
-from coterie.run.load import read_outputs
+from coterie.run.reporting import read_outputs
 
 TINY = """
 data: {train_per_class: 4}

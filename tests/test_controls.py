@@ -14,7 +14,8 @@ from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, CoterieError, DataError
 from coterie.progress import Progress
 from coterie.run.folder import Run
-from coterie.run.load import partition_of, read_outputs
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import answers_of
 from coterie.studies.comparison.controls import add_flipped, controls_folder, read_flipped
 from coterie.studies.comparison.study import compare_run

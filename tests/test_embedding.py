@@ -5,7 +5,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
 from coterie.errors import DataError, PartitionError
-from coterie.partition.embedding import LabelEmbedding, LabelSources
+from coterie.partition.embedding import LabelEmbedding
+from coterie.pipeline.embedding import LabelSources
 
 
 def test_the_embedding_of_a_class_is_its_weight_row() -> None:

@@ -18,7 +18,7 @@ from coterie.data.splits import Splits
 from coterie.errors import CoterieError, DataError, InputError, PartitionError
 from coterie.progress import Progress
 from coterie.run.folder import Run
-from coterie.run.load import BASE_FILE, base_logits_file
+from coterie.run.names import BASE_FILE, base_logits_file
 from coterie.studies.headroom import study as headroom_study
 from coterie.studies.headroom.study import Question, read_source, study, write_study
 

@@ -9,7 +9,8 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from coterie.measures.metrics import Report, calibration_error, gain_interval, in_top_k, risk_coverage_area, score
+from coterie.measures.metrics import calibration_error, gain_interval, in_top_k, risk_coverage_area, score
+from coterie.measures.report import Report
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Gate

@@ -24,8 +24,10 @@ from coterie.inputs import (
     TablePreprocessing,
     encoder,
 )
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.names import EXAMPLE_TEXTS_FILE
+from coterie.run.reporting import read_reports
+from coterie.run.values import labels_of, partition_of
 
 FAST = ["--base.epochs", "6", "--base.batch-size", "16", "--base.optimizer", "adamw", "--base.learning-rate", "0.02"]
 FAST += ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.learning-rate", "0.01"]
@@ -75,13 +77,13 @@ def test_from_a_file_to_predictions(tmp_path: Path, modality: str, capsys: pytes
     assert main(["fit", *options, *FAST, "--out", str(out)]) == 0
     assert "Plan" in capsys.readouterr().out
     run = Run.open_complete(out)
-    assert artifact.read_reports(run)["test"].base_top1 > 0.6
+    assert read_reports(run)["test"].base_top1 > 0.6
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()
     settings = FitSettings.from_values(run.manifest.settings)
     splits, ensemble = load(settings.data, settings.seed), coterie.load(out)
     assert ensemble.preprocessing == splits.preprocessing
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
-    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
     with torch.inference_mode():
         values = ensemble(ensemble.preprocessing(splits.test.samples.read(torch.arange(5))))
     np.testing.assert_allclose(
@@ -113,9 +115,9 @@ def test_a_run_is_looked_at_compared_and_changed_in_part(
     assert main(["headroom", str(run), "--out", str(tmp_path / "headroom"), "--clusters", "2"]) == 0
     before = {name: Run.open(run).read(name) for name in Run.open(run).manifest.files}
 
-    partition = artifact.partition_of(Run.open(run).manifest)
+    partition = partition_of(Run.open(run).manifest)
     cluster = int(np.argmax(partition.size_S))
-    words = artifact.labels_of(Run.open(run).manifest).of(partition.classes(cluster).tolist())
+    words = labels_of(Run.open(run).manifest).of(partition.classes(cluster).tolist())
     more = write_data(tmp_path, modality, words, "more")[1]
     assert main(["refit", str(run), "--cluster", str(cluster), "--source", more, "--out", str(tmp_path / "re")]) == 0
     changed = Run.open_complete(tmp_path / "re")
@@ -168,7 +170,7 @@ def test_the_report_shows_texts_on_which_base_and_ensemble_differ(tmp_path: Path
     options = [*write_data(tmp_path, "ngrams"), *FAST, *wild, "--gate.score", "entropy"]
     assert main(["fit", *options, "--out", str(out)]) == 0
     run = Run.open_complete(out)
-    texts = run.read_json(artifact.EXAMPLE_TEXTS_FILE)
+    texts = run.read_json(EXAMPLE_TEXTS_FILE)
     assert texts
     page = (out / "report.html").read_text()
     assert all(f"<blockquote>{text}</blockquote>" in page for text in texts)

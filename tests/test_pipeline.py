@@ -24,9 +24,13 @@ from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Request
-from coterie.run import load as artifact
 from coterie.run.folder import Run
-from coterie.training.loop import compute_logits, make_fabric
+from coterie.run.load import load_ensemble
+from coterie.run.names import BASE_FILE, specialist_files
+from coterie.run.reporting import read_outputs, read_reports, retune, write_outputs, write_report
+from coterie.run.values import partition_of, rule_of, train_counts_of
+from coterie.training.fabric import make_fabric
+from coterie.training.passes import compute_logits
 
 
 class Interrupting(Progress):
@@ -89,22 +93,22 @@ def test_a_loaded_ensemble_predicts_what_the_fitted_one_did_bit_for_bit(
 def test_the_reported_accuracy_is_that_of_predict(run: Run, splits: Splits) -> None:
     ensemble = coterie.load(run.path)
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
-    report = artifact.read_reports(run)["test"]
+    report = read_reports(run)["test"]
     assert report.ensemble_top1 == pytest.approx(right.mean())
     assert report.base_top1 > 0.4  # of 8 classes
 
 
 def test_stored_logits_give_the_stored_figures_again(run: Run) -> None:
-    for split, report in artifact.read_reports(run).items():
-        outputs = artifact.read_outputs(run, split)
+    for split, report in read_reports(run).items():
+        outputs = read_outputs(run, split)
         manifest = run.manifest
-        counts = artifact.train_counts_of(manifest)
-        again = evaluate(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest), counts)
+        counts = train_counts_of(manifest)
+        again = evaluate(outputs, partition_of(manifest), rule_of(manifest), counts)
         assert again == report
 
 
 def test_the_threshold_is_the_best_on_validation(run: Run) -> None:
-    validation = artifact.read_reports(run)["validation"]
+    validation = read_reports(run)["validation"]
     assert validation.ensemble_top1 == pytest.approx(max(validation.curve.accuracy), abs=1e-12)
 
 
@@ -227,7 +231,7 @@ def test_one_cluster_and_one_class_a_cluster(
 ) -> None:
     ensemble = coterie.fit(changed(settings, partition={"clusters": [n_clusters]}), tmp_path / "run", splits=splits)
     assert len(ensemble.specialists) == (1 if n_clusters == 1 else 0)
-    report = artifact.read_reports(Run.open_complete(tmp_path / "run"))["test"]
+    report = read_reports(Run.open_complete(tmp_path / "run"))["test"]
     assert len(report.clusters) == n_clusters
     if n_clusters == 8:  # a cluster of one class answers what the base would have answered, at no cost
         assert report.mean_passes == 1
@@ -239,21 +243,21 @@ def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings
     other = Run.open_complete(tmp_path / "strange")
     assert other.manifest.gate == run.manifest.gate
     assert other.manifest.partition == run.manifest.partition
-    assert artifact.read_reports(other)["validation"] == artifact.read_reports(run)["validation"]
+    assert read_reports(other)["validation"] == read_reports(run)["validation"]
     trained = {name: content for name, content in weights(run.path).items() if "logits" not in name}
     assert {name: trained[name] for name in trained if name != "examples.safetensors"}.items() <= weights(
         other.path
     ).items()
-    assert artifact.read_reports(other)["test"] != artifact.read_reports(run)["test"]
+    assert read_reports(other)["test"] != read_reports(run)["test"]
 
 
 def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> None:
     gate = GateSettings(combiner="average", score="contested", top=2)
-    tuning = artifact.retune(run, Request.of(gate))
+    tuning = retune(run, Request.of(gate))
     ensemble = coterie.load(run.path)
     assert ensemble.rule == tuning.rule
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
-    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
     assert run.manifest.gate.accuracy == tuning.accuracy
     assert run.manifest.costs.ensemble_image_ms is None
     assert Run.open_complete(run.path).manifest.gate == run.manifest.gate
@@ -261,10 +265,10 @@ def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> 
 
 def test_tuning_reads_no_test_image(run: Run) -> None:
     request = Request.of(GateSettings(combiner="blend"))
-    first = artifact.retune(run, request)
-    test = artifact.read_outputs(run, "test")
-    artifact.write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
-    assert artifact.retune(run, request).rule == first.rule
+    first = retune(run, request)
+    test = read_outputs(run, "test")
+    write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
+    assert retune(run, request).rule == first.rule
 
 
 def test_a_run_of_an_earlier_version_has_the_papers_rule(run: Run, splits: Splits) -> None:
@@ -275,7 +279,7 @@ def test_a_run_of_an_earlier_version_has_the_papers_rule(run: Run, splits: Split
     file.write_text(json.dumps(values))
     ensemble = coterie.load(run.path)
     assert ensemble.rule == Rule(Gate(1.1))
-    artifact.write_report(Run.open_complete(run.path), "2026-01-01")
+    write_report(Run.open_complete(run.path), "2026-01-01")
     assert ensemble.decide(splits.test.samples).proba_NC.shape == (64, 8)
 
 
@@ -368,25 +372,25 @@ def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path,
     run = Run.open_complete(tmp_path / "run")
     assert ensemble.cut == run.manifest.trunk.cut == "stage2"
     assert 0.2 < run.manifest.trunk.pass_cost < 0.8
-    report = artifact.read_reports(run)["test"]
-    asked = artifact.read_outputs(run, "test").pass_cost * report.routed_fraction * ensemble.rule.combiner.top
+    report = read_reports(run)["test"]
+    asked = read_outputs(run, "test").pass_cost * report.routed_fraction * ensemble.rule.combiner.top
     assert report.mean_passes == pytest.approx(1 + asked)
-    base_names = set(run.read_tensors(artifact.BASE_FILE))
-    kept = run.read_tensors(artifact.specialist_files(ensemble.partition)[0])
+    base_names = set(run.read_tensors(BASE_FILE))
+    kept = run.read_tensors(specialist_files(ensemble.partition)[0])
     assert {name.split(".")[0] for name in kept} == {"stage3", "head"}
     assert set(kept) <= base_names or bits < 32
     whole_bytes = sum(p.nbytes for p in ensemble.base.stage3.parameters())
     assert sum(tensor.nbytes for tensor in kept.values()) < whole_bytes * (1.2 if bits == 32 else 0.3)
     # Against the whole networks, written out.
-    outputs, partition = artifact.read_outputs(run, "test"), ensemble.partition
+    outputs, partition = read_outputs(run, "test"), ensemble.partition
     head = Head(**run.manifest.head.model_dump())
     for name in ensemble.specialists:
         cluster = int(name)
         whole = make_specialist(ensemble.base, head, partition.classes(cluster))
-        run.read_weights(artifact.specialist_files(partition)[cluster], whole, ensemble.base)
+        run.read_weights(specialist_files(partition)[cluster], whole, ensemble.base)
         alone = compute_logits(ensemble.fabric, whole, splits.test.samples, splits.preprocessing)
         np.testing.assert_allclose(outputs.packed_NM[:, partition.columns(cluster)], alone, atol=1e-4)
-    again = artifact.load_ensemble(tmp_path / "run")
+    again = load_ensemble(tmp_path / "run")
     np.testing.assert_array_equal(again.predict_proba(splits.test.samples), ensemble.predict_proba(splits.test.samples))
 
 
@@ -407,7 +411,7 @@ def test_specialists_of_adapters_are_merged_with_the_base_and_kept_as_two_small_
     ensemble = coterie.fit(chosen, tmp_path / "run", splits=splits)
     run = Run.open_complete(tmp_path / "run")
     assert ensemble.cut is None
-    base, file = run.read_tensors(artifact.BASE_FILE), artifact.specialist_files(ensemble.partition)[0]
+    base, file = run.read_tensors(BASE_FILE), specialist_files(ensemble.partition)[0]
     kept = run.read_tensors(file)
     up, down = kept["stage3.0.0.weight:up"], kept["stage3.0.0.weight:down"]
     assert (up.shape[1], down.shape[0]) == (2, 2)
@@ -417,7 +421,7 @@ def test_specialists_of_adapters_are_merged_with_the_base_and_kept_as_two_small_
     torch.testing.assert_close(specialist["stage3.0.0.weight"], written_out, rtol=0, atol=0)
     assert sum(tensor.nbytes for tensor in kept.values()) < 0.5 * sum(tensor.nbytes for tensor in base.values())
     right = coterie.load(run.path).predict(splits.test.samples) == splits.test.labels_N.numpy()
-    assert artifact.read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
     # A training that is cut goes on with the same bits.
     title = next(t for t in run.read_json("history.json") if t.startswith("specialist"))
     with pytest.raises(KeyboardInterrupt):
@@ -468,7 +472,7 @@ def test_more_views_than_fit_in_memory_are_refused_with_how_many_do_and_at_once_
     groups.write_text(json.dumps(["many"] * 6 + ["few"] * 2))
     with pytest.raises(SettingsError, match=said):
         coterie.fit(within(0.6, method="given", groups=str(groups)), tmp_path / "unsure", splits=splits)
-    assert Run.open(tmp_path / "unsure").has(artifact.BASE_FILE)
+    assert Run.open(tmp_path / "unsure").has(BASE_FILE)
 
 
 def test_partitions_side_by_side_keep_the_specialists_that_each_alone_would_train(tmp_path, settings, splits) -> None:
@@ -476,21 +480,21 @@ def test_partitions_side_by_side_keep_the_specialists_that_each_alone_would_trai
     ensemble = coterie.fit(both, tmp_path / "both", splits=splits)
     partition, run = ensemble.partition, Run.open_complete(tmp_path / "both")
     assert partition.layer_S == (0, 0, 0, 1, 1, 2)
-    together, columns = artifact.read_outputs(run, "test"), []
+    together, columns = read_outputs(run, "test"), []
     for n_clusters in (3, 2, 1):
         alone = changed(settings, partition={"clusters": [n_clusters]})
         out = tmp_path / f"{n_clusters}"
         one = coterie.fit(alone, out, splits=splits, base_run=run.path)
-        columns.append(artifact.read_outputs(Run.open_complete(out), "test").packed_NM)
-        files = zip(artifact.specialist_files(one.partition), one.partition.size_S, strict=True)
+        columns.append(read_outputs(Run.open_complete(out), "test").packed_NM)
+        files = zip(specialist_files(one.partition), one.partition.size_S, strict=True)
         kept = [file for file, size in files if size > 1]
         assert {file: weights(out)[file] for file in kept}.items() <= weights(run.path).items()
     np.testing.assert_array_equal(together.packed_NM, np.concatenate(columns, axis=1))
-    again = artifact.load_ensemble(run.path)
+    again = load_ensemble(run.path)
     np.testing.assert_array_equal(again.predict_proba(splits.test.samples), ensemble.predict_proba(splits.test.samples))
     # Router and ladder speak of the first partition.
-    alone = artifact.read_reports(Run.open_complete(tmp_path / "3"))["test"]
-    report = artifact.read_reports(run)["test"]
+    alone = read_reports(Run.open_complete(tmp_path / "3"))["test"]
+    report = read_reports(run)["test"]
     assert (report.router_accuracy, report.oracle_specialist) == (alone.router_accuracy, alone.oracle_specialist)
     assert len(report.clusters) == 6
 

@@ -9,26 +9,16 @@ import numpy as np
 import pytest
 
 from coterie.labels import LabelSpace
-from coterie.measures.metrics import Curve
+from coterie.measures.report import Curve
 from coterie.pages import figures
-from coterie.pages.run_page import (
-    Costs,
-    Example,
-    ReportContent,
-    count,
-    milliseconds,
-    points,
-    render,
-    seconds,
-    size,
-    verdict,
-)
+from coterie.pages.format import count, milliseconds, points, seconds, size
+from coterie.pages.run_page import Costs, Example, ReportContent, render, verdict
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Gate, sweep_thresholds
 from coterie.routing.ladder import account
 from coterie.routing.rule import Rule
-from coterie.run.folder import GateRecord, TriedRecord
+from coterie.run.manifest import GateRecord, TriedRecord
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = ("<script>alert(1)</script>", '" onload="x', "a & b", "Ελληνικά", "Кириллица " * 12, "{{ 7 * 7 }}")

@@ -8,7 +8,7 @@ from coterie.cli import main
 from coterie.config import EngineSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
-from coterie.measures.metrics import ClusterRow, Curve, Report
+from coterie.measures.report import ClusterRow, Curve, Report
 from coterie.pipeline import runs
 from coterie.progress import Progress
 from coterie.run.folder import Run

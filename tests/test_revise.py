@@ -20,8 +20,10 @@ from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline import revise
 from coterie.progress import Progress
-from coterie.run import load as artifact
 from coterie.run.folder import Run
+from coterie.run.names import BASE_FILE, EXAMPLES_FILE
+from coterie.run.reporting import read_outputs, read_reports
+from coterie.run.values import partition_of
 from coterie.system.lock import HOLDER
 
 N_KNOWN = 7
@@ -78,13 +80,13 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def a_cluster(run: Run) -> int:
-    return int(np.argmax(artifact.partition_of(run.manifest).size_S))
+    return int(np.argmax(partition_of(run.manifest).size_S))
 
 
 def test_refit_trains_one_specialist_and_copies_the_rest(run: Run, data: Splits, tmp_path: Path) -> None:
     before = contents(run.path)
     cluster = a_cluster(run)
-    classes = artifact.partition_of(run.manifest).classes(cluster).tolist()
+    classes = partition_of(run.manifest).classes(cluster).tolist()
     source = write_images(tmp_path / "more", *classes[:2])
     revise.refit(run.path, cluster, source, tmp_path / "new")
     assert contents(run.path) == before
@@ -92,11 +94,11 @@ def test_refit_trains_one_specialist_and_copies_the_rest(run: Run, data: Splits,
     changed = {name for name in before if name.endswith("safetensors") and "logits" not in name} - {
         name for name, content in contents(new.path).items() if before.get(name) == content
     }
-    assert changed == {f"specialists/3/{cluster}.safetensors", artifact.EXAMPLES_FILE}
+    assert changed == {f"specialists/3/{cluster}.safetensors", EXAMPLES_FILE}
     assert [(c.kind, c.cluster, c.source) for c in new.manifest.changes] == [("refit", cluster, source)]
     # A fifth of the further images is judged, and the gate is chosen on another fifth.
-    assert artifact.read_reports(new)["test"].n_samples > len(data.test)
-    assert len(artifact.read_outputs(new, "validation").label_N) > len(data.validation)
+    assert read_reports(new)["test"].n_samples > len(data.test)
+    assert len(read_outputs(new, "validation").label_N) > len(data.validation)
     loaded = coterie.load(new.path)
     assert loaded.predict(data.test.samples).shape == (len(data.test),)
 
@@ -104,7 +106,7 @@ def test_refit_trains_one_specialist_and_copies_the_rest(run: Run, data: Splits,
 def test_refit_further_starts_from_the_specialist(run: Run, data: Splits, tmp_path: Path) -> None:
     cluster = a_cluster(run)
     name = data.labels.names.index
-    first = artifact.partition_of(run.manifest).classes(cluster)[0]
+    first = partition_of(run.manifest).classes(cluster)[0]
     source = write_images(tmp_path / "more", int(first))
     assert name(f"class {first}") == first
     file = f"specialists/3/{cluster}.safetensors"
@@ -121,7 +123,7 @@ def test_adapters_are_refitted_beside_the_base_and_further_ones_beside_the_speci
     settings = FitSettings.from_values({**values, "specialist": {**values["specialist"], "trainable": "lora-2"}})
     coterie.fit(settings, tmp_path / "lora", splits=data, base_run=run.path)
     cluster = a_cluster(run)
-    source = write_images(tmp_path / "more", int(artifact.partition_of(run.manifest).classes(cluster)[0]))
+    source = write_images(tmp_path / "more", int(partition_of(run.manifest).classes(cluster)[0]))
     file, matrix = f"specialists/3/{cluster}.safetensors", "stage3.0.0.weight"
     kept, answers = {}, {}
     for out, further in (("anew", False), ("further", True)):
@@ -132,7 +134,7 @@ def test_adapters_are_refitted_beside_the_base_and_further_ones_beside_the_speci
     before = Run.open(tmp_path / "lora").read_tensors(file)
     first = before[f"{matrix}:up"] @ before[f"{matrix}:down"]
     # Of further adapters, beside other weights than the base's, the matrix is kept: two ranks and two.
-    base = run.read_tensors(artifact.BASE_FILE)[matrix]
+    base = run.read_tensors(BASE_FILE)[matrix]
     beyond = (kept["further"][matrix] - base).flatten(1)
     assert torch.linalg.matrix_rank(beyond, rtol=1e-4) <= 4
     assert torch.linalg.matrix_rank(beyond - first, rtol=1e-4) <= 2
@@ -149,7 +151,7 @@ def test_an_added_class_is_learned_and_the_others_keep_their_answers(run: Run, d
     images = data.test.samples
     old_NC, new_NC = (model.decide(images).base_logits_NC for model in (old, ensemble))
     np.testing.assert_allclose(new_NC[:, :N_KNOWN], old_NC, atol=1e-6)
-    partition, old_partition = artifact.partition_of(new.manifest), artifact.partition_of(run.manifest)
+    partition, old_partition = partition_of(new.manifest), partition_of(run.manifest)
     grown = [k for k in range(3) if partition.size_S[k] != old_partition.size_S[k]]
     assert grown == [int(partition.cluster_of_class_C[N_KNOWN])]
     assert partition.classes(grown[0]).tolist() == [*old_partition.classes(grown[0]).tolist(), N_KNOWN]
@@ -185,7 +187,7 @@ def test_a_second_process_on_the_new_run_is_told_who_holds_it(
     change: str, run: Run, data: Splits, tmp_path: Path
 ) -> None:
     cluster, out = a_cluster(run), tmp_path / "new"
-    inside = int(artifact.partition_of(run.manifest).classes(cluster)[0])
+    inside = int(partition_of(run.manifest).classes(cluster)[0])
     source = write_images(tmp_path / "more", inside, 7)
 
     def begin(progress: Progress) -> None:
@@ -235,7 +237,7 @@ def test_the_fitted_row_is_scikit_learns_logistic_regression_where_the_others_ar
 
 def test_wrong_wishes_are_named(run: Run, data: Splits, tmp_path: Path) -> None:
     cluster = a_cluster(run)
-    inside = artifact.partition_of(run.manifest).classes(cluster).tolist()
+    inside = partition_of(run.manifest).classes(cluster).tolist()
     outside = next(k for k in range(N_KNOWN) if k not in inside)
     foreign = write_images(tmp_path / "foreign", outside)
     out = tmp_path / "out"

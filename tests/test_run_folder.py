@@ -13,7 +13,8 @@ from coterie.backbones.deltas import encode
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.errors import ArtifactError
 from coterie.inputs import ImagePreprocessing
-from coterie.run.folder import FORMAT, Run
+from coterie.run.folder import Run
+from coterie.run.manifest import FORMAT
 from coterie.system.files import write_whole
 
 

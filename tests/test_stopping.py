@@ -7,7 +7,9 @@ from torch import nn
 from conftest import image_form, make_split
 from coterie.backbones import build
 from coterie.config import HardwareSettings, SpecialistSettings
-from coterie.training.loop import compute_logits, early_stopping, make_fabric
+from coterie.training.fabric import make_fabric
+from coterie.training.loop import early_stopping
+from coterie.training.passes import compute_logits
 from coterie.training.stopping import EarlyStopping, Stopping
 
 

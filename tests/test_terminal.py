@@ -8,12 +8,12 @@ from rich.console import Console
 
 from coterie.cli.terminal.progress import BarProgress, LineProgress, make_progress, show_duration
 from coterie.cli.terminal.report import headline, print_report, rule_line
-from coterie.measures.metrics import Report
+from coterie.measures.report import Report
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
-from coterie.run.folder import GateRecord
+from coterie.run.manifest import GateRecord
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ from coterie.config import FitSettings, HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import SettingsError, TrainingError
 from coterie.progress import Progress
+from coterie.training.fabric import make_fabric
 from coterie.training.hooks import Watch
-from coterie.training.loop import compute_logits, make_fabric, make_optimizer, make_schedule, train
+from coterie.training.loop import make_optimizer, make_schedule, train
+from coterie.training.passes import compute_logits
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 

@@ -7,10 +7,12 @@ from coterie.backbones import build, find_head
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import HardwareSettings
 from coterie.data.batches import Augmentation, training_batches
+from coterie.ensemble.panel import Panel
 from coterie.partition import Partition
 from coterie.training import trunk
-from coterie.training.loop import compute_logits, make_fabric
-from coterie.training.trunk import Panel, TrunkBatches
+from coterie.training.fabric import make_fabric
+from coterie.training.passes import compute_logits
+from coterie.training.trunk import TrunkBatches
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 CUT = "stage2"

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from scipy.optimize import linear_sum_assignment
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.backbones import Head, LogitsOf, build, find_head, head_inputs, logit_parts, replace_head
+from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
 from coterie.backbones.libraries import (
     TRANSFORMERS,
     build_transformers,
@@ -26,19 +24,14 @@ from coterie.backbones.libraries import (
 )
 from coterie.backbones.output import Part
 from coterie.backbones.parts import WHOLE, TrainedPart
-from coterie.backbones.probe import evaluating, fitting
 from coterie.backbones.text_classifier import TextClassifier
 from coterie.backbones.weights import load_weights
 from coterie.config import FitSettings
-from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
-from coterie.partition.embedding import LabelSources, count_samples, read_class_vectors
-from coterie.run.folder import HeadRecord, NetworkRecord
-from coterie.training.loop import compute_features
-from coterie.vocabulary import EMBEDDINGS, embedding_parts
+from coterie.run.manifest import HeadRecord, NetworkRecord
 
 # A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
 CLEARLY = 0.05
@@ -192,40 +185,6 @@ def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
             "they are in another order than the data's, or its head was never trained. Say by --names FILE what its "
             "outputs stand for, a name a line"
         )
-
-
-def label_sources(
-    fabric: Fabric, splits: Splits, network: nn.Module, head: Head, base_validation_NC: FloatArray
-) -> LabelSources:
-    """What label embeddings can be made of, of a trained base and what it says of the validation samples."""
-    rows = head.of(network)
-    validation = splits.validation
-    return LabelSources(
-        rows.weight.detach().cpu().double().numpy(),
-        None if rows.bias is None else rows.bias.detach().cpu().double().numpy(),
-        softmax(base_validation_NC, axis=1),
-        validation.labels_N.numpy(),
-        lambda: compute_features(fabric, network, head, validation.samples, splits.preprocessing),
-    )
-
-
-def check_embedding(embedding: str, base: Base, splits: Splits) -> None:
-    """Before anything is trained: that the base and the data have what a label embedding is made of.
-
-    Raises:
-        BackboneError: nothing says what enters the base's head.
-        DataError: a file that cannot be read, or has not one vector a class.
-        PartitionError: a class without validation samples.
-    """
-    parts = embedding_parts(embedding)
-    for part in parts:
-        if part not in EMBEDDINGS:
-            read_class_vectors(Path(part), len(splits.labels))
-        elif part in ("means", "confusion"):
-            count_samples(splits.validation.labels_N.numpy(), len(splits.labels))
-    if "means" in parts:
-        with evaluating(base.network), head_inputs(base.network, base.head):
-            base.network(fitting(splits.preprocessing.example(), base.network))
 
 
 def _build(

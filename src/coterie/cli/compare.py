@@ -72,7 +72,7 @@ def _compare_run(
     from coterie.config import FitSettings
     from coterie.data import load
     from coterie.run.folder import Run
-    from coterie.run.load import preprocessing_of
+    from coterie.run.values import preprocessing_of
     from coterie.studies.comparison.study import compare_run
 
     folder = Run.open_complete(run)

@@ -27,19 +27,19 @@ def evaluate(
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
     from coterie.cli.terminal.report import print_report
     from coterie.routing.evaluation import evaluate as judge
-    from coterie.run import load as artifact
     from coterie.run.folder import Run
+    from coterie.run.judge import outputs_on
+    from coterie.run.reporting import read_outputs
+    from coterie.run.values import labels_of, partition_of, rule_of, train_counts_of
 
     if split == "all" and source is None:
         raise SettingsError("--split all: needs --source; of the run's own data, validation and test are kept")
     folder = Run.open_complete(run)
-    outputs = (
-        artifact.read_outputs(folder, split) if source is None else artifact.outputs_on(folder, source, split, trust)
-    )
+    outputs = read_outputs(folder, split) if source is None else outputs_on(folder, source, split, trust)
     manifest = folder.manifest
-    train_count_C = artifact.train_counts_of(manifest)
-    result = judge(outputs, artifact.partition_of(manifest), artifact.rule_of(manifest), train_count_C)
+    train_count_C = train_counts_of(manifest)
+    result = judge(outputs, partition_of(manifest), rule_of(manifest), train_count_C)
     if as_json:
         print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:
-        print_report(make_console(), result, artifact.labels_of(manifest).names)
+        print_report(make_console(), result, labels_of(manifest).names)

@@ -83,8 +83,9 @@ def _fit(
     from coterie.engine import check_engine
     from coterie.pipeline import fit as pipeline
     from coterie.pipeline.plan import make_plan
-    from coterie.run import load as artifact
     from coterie.run.folder import Run
+    from coterie.run.reporting import read_reports
+    from coterie.run.values import labels_of
     from coterie.system.limits import Limits
     from coterie.system.lock import refuse_if_held
     from coterie.system.ranks import Ranks
@@ -120,7 +121,7 @@ def _fit(
                 settings, out, splits=splits, base_run=base_run, progress=progress, engine=engine, limits=limits
             )
         run = Run.open(out)
-    print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
+    print_report(console, read_reports(run)["test"], labels_of(run.manifest).names)
     assert run.manifest.gate is not None
     console.print(
         f"rule: {rule_line(run.manifest.gate)}; for others and their limits: coterie tune {out}",
@@ -139,7 +140,7 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
     from coterie.pipeline.plan import make_plan
     from coterie.pipeline.runs import fit_all, tasks_of_seeds
     from coterie.run.folder import Run
-    from coterie.run.load import read_reports
+    from coterie.run.reporting import read_reports
     from coterie.system.limits import Limits
     from coterie.system.lock import refuse_if_held
 

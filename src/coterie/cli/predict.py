@@ -36,12 +36,12 @@ def predict(
     """Classify new samples: class, probability, whether routed and where, and what the base had said."""
     from coterie.config import FitSettings
     from coterie.data import read_new
-    from coterie.run import load as artifact
     from coterie.run.folder import Run
+    from coterie.run.load import load_ensemble
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
-    ensemble = artifact.load_ensemble(run, trust=trust)
+    ensemble = load_ensemble(run, trust=trust)
     text = FitSettings.from_values(Run.open(run).manifest.settings).data.text
     new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=text)
     for name in new.skipped:

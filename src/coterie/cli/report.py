@@ -9,8 +9,8 @@ def report(run: RunFolder) -> None:
     """Write a run's report anew, and print where it is."""
     from datetime import UTC, datetime
 
-    from coterie.run import load as artifact
     from coterie.run.folder import Run
+    from coterie.run.reporting import write_report
 
-    artifact.write_report(Run.open_complete(run), datetime.now(UTC).date().isoformat())
+    write_report(Run.open_complete(run), datetime.now(UTC).date().isoformat())
     print(run / "report.html")  # noqa: T201 - the answer

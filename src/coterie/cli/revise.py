@@ -65,9 +65,10 @@ def add_class(
 
 def _print_result(console: Console, out: Path) -> None:
     from coterie.cli.terminal.report import print_report
-    from coterie.run import load as artifact
     from coterie.run.folder import Run
+    from coterie.run.reporting import read_reports
+    from coterie.run.values import labels_of
 
     run = Run.open(out)
-    print_report(console, artifact.read_reports(run)["test"], artifact.labels_of(run.manifest).names)
+    print_report(console, read_reports(run)["test"], labels_of(run.manifest).names)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

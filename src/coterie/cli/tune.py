@@ -18,12 +18,13 @@ def tune(
     from coterie.cli.terminal.report import print_report
     from coterie.cli.terminal.tune import print_tuning
     from coterie.routing.tune import Request
-    from coterie.run import load as artifact
     from coterie.run.folder import Run
+    from coterie.run.reporting import read_reports, retune
+    from coterie.run.values import labels_of, partition_of
 
     console = make_console()
     folder = Run.open_complete(run)
-    tuning = artifact.retune(folder, Request.of(gate))
-    print_tuning(console, tuning, artifact.partition_of(folder.manifest))
-    print_report(console, artifact.read_reports(folder)["test"], artifact.labels_of(folder.manifest).names)
+    tuning = retune(folder, Request.of(gate))
+    print_tuning(console, tuning, partition_of(folder.manifest))
+    print_report(console, read_reports(folder)["test"], labels_of(folder.manifest).names)
     console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)

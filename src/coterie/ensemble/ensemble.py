@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.config import HardwareSettings
+from coterie.ensemble.panel import Ask, Panel
 from coterie.errors import InputError
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
@@ -20,8 +21,7 @@ from coterie.partition import Partition
 from coterie.routing.combine import safe_log
 from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
-from coterie.training.loop import make_fabric
-from coterie.training.trunk import Ask, Panel
+from coterie.training.fabric import make_fabric
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.measures.metrics import ClusterRow, Curve
+from coterie.measures.report import ClusterRow, Curve
 from coterie.pages.drawing import WIDTH
 from coterie.pages.drawing import line as _line
 from coterie.pages.drawing import matrix_png as _matrix_png

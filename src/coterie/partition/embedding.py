@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import DataError, PartitionError
 from coterie.label_file import read_vectors
-from coterie.vocabulary import embedding_parts
 
 if TYPE_CHECKING:  # torch takes seconds to import, and arrays need none
     from torch import nn
@@ -138,46 +136,6 @@ class LabelEmbedding:
         """Cosine similarity of every pair of classes, in [-1, 1]."""
         unit_CD = self.unit_CD()
         return np.clip(unit_CD @ unit_CD.T, -1.0, 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class LabelSources:
-    """What there is of a base to make label embeddings from.
-
-    ``rows_CD``: the head's weight rows, and ``bias_C`` its biases, or None where it has none; ``proba_NC`` and
-    ``label_N``: the base's probabilities on validation, and the true classes, or None; ``features``: gives what
-    entered the head for each of these samples, of shape (N, D), or None where nobody can tell.
-    """
-
-    rows_CD: FloatArray
-    bias_C: FloatArray | None = None
-    proba_NC: FloatArray | None = None
-    label_N: IntArray | None = None
-    features: Callable[[], FloatArray] | None = None
-
-    def embed(self, wish: str) -> LabelEmbedding:
-        """The embedding that ``partition.embedding`` asks for; of two parts, their cosines are averaged.
-
-        Raises:
-            PartitionError: what it needs is not there, or a class has no validation sample.
-            DataError: a file that cannot be read, or has not one vector a class.
-        """
-        return reduce(LabelEmbedding.mixed_with, map(self._part, embedding_parts(wish)))
-
-    def _part(self, part: str) -> LabelEmbedding:
-        if part == "head":
-            return LabelEmbedding(self.rows_CD)
-        if part == "head+bias":
-            return LabelEmbedding(self.rows_CD if self.bias_C is None else np.column_stack([self.rows_CD, self.bias_C]))
-        if part not in ("means", "confusion"):
-            return LabelEmbedding(read_class_vectors(Path(part), len(self.rows_CD)))
-        if self.proba_NC is None or self.label_N is None:
-            raise PartitionError(f"embedding {part} needs validation samples, and there are none yet")
-        if part == "confusion":
-            return LabelEmbedding.from_confusion(self.proba_NC, self.label_N)
-        if self.features is None:
-            raise PartitionError("embedding means needs what enters the base's head; of logits alone nobody can tell")
-        return LabelEmbedding.from_class_means(self.features(), self.label_N, len(self.rows_CD))
 
 
 def read_class_vectors(file: Path, n_classes: int) -> FloatArray:

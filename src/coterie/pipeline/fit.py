@@ -23,16 +23,7 @@ from torch import Tensor, nn
 from coterie.arrays import FloatArray
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
-from coterie.backbones.base import (
-    Base,
-    check_embedding,
-    form_of_base,
-    label_sources,
-    make_base,
-    name_of_module,
-    rebuild_base,
-    refuse_other_order,
-)
+from coterie.backbones.base import Base, form_of_base, make_base, name_of_module, rebuild_base, refuse_other_order
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.deltas import decode, encode
 from coterie.backbones.flops import inference_flops
@@ -45,6 +36,7 @@ from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, trainin
 from coterie.data.splits import Split, Splits
 from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, check_engine, make_engine
 from coterie.ensemble.ensemble import SpecialistEnsemble
+from coterie.ensemble.panel import Panel
 from coterie.errors import ArtifactError, SettingsError
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
@@ -58,12 +50,13 @@ from coterie.partition import (
     join_confused,
     make_partition,
 )
-from coterie.partition.embedding import LabelSources
+from coterie.pipeline.embedding import LabelSources, check_embedding, label_sources
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
 from coterie.routing.tune import Request, Tuning, tune
-from coterie.run.folder import (
-    CHECKPOINT_FOLDER,
+from coterie.run.folder import CHECKPOINT_FOLDER, Run, changed_settings
+from coterie.run.load import load_ensemble
+from coterie.run.manifest import (
     MANIFEST,
     Candidate,
     CostRecord,
@@ -71,39 +64,22 @@ from coterie.run.folder import (
     HeadRecord,
     NetworkRecord,
     PartitionRecord,
-    Run,
     TrunkRecord,
-    changed_settings,
 )
-from coterie.run.load import (
-    BASE_FILE,
-    STAGE_LOGITS,
-    cut_of,
-    labels_of,
-    load_ensemble,
-    preprocessing_of,
-    specialist_files,
-    specialist_seconds,
-    specialist_titles,
-    stage_logits_folder,
-    tracked_figures,
-    write_examples,
-    write_head,
-    write_outputs,
-    write_preprocessing,
-    write_report,
-    write_rule,
-)
+from coterie.run.names import BASE_FILE, STAGE_LOGITS, specialist_files, specialist_titles, stage_logits_folder
+from coterie.run.reporting import tracked_figures, write_examples, write_outputs, write_report, write_rule
+from coterie.run.values import cut_of, labels_of, preprocessing_of, specialist_seconds, write_head, write_preprocessing
 from coterie.system.limits import LimitedProgress, Limits
 from coterie.system.lock import hold, refuse_if_held
 from coterie.system.ranks import Ranks
 from coterie.training.checkpoint import CheckpointFile
+from coterie.training.fabric import make_fabric
 from coterie.training.hooks import StageWatch, Watch
-from coterie.training.loop import compute_logits, make_fabric, train
+from coterie.training.loop import train
+from coterie.training.passes import compute_logits
 from coterie.training.stopping import Stopping
 from coterie.training.together import RankWatch, leave
 from coterie.training.tracking import Trackers, make_trackers
-from coterie.training.trunk import Panel
 from coterie.vocabulary import GROUPS_COLUMN, SplitName
 
 TIMED_IMAGES = 2048

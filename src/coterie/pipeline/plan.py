@@ -23,7 +23,9 @@ from coterie.pipeline.fit import (
     refuse_views,
     trunk_record,
 )
-from coterie.training.loop import compute_logits, make_fabric, make_optimizer, training_step
+from coterie.training.fabric import make_fabric
+from coterie.training.loop import make_optimizer, training_step
+from coterie.training.passes import compute_logits
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
 WARM_UP_STEPS = 2

@@ -29,22 +29,15 @@ from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline.fit import Job, complete
 from coterie.progress import Progress
-from coterie.run.folder import ChangeRecord, DataRecord, HeadRecord, NetworkRecord, Run
-from coterie.run.load import (
-    BASE_FILE,
-    HEAD_FILE,
-    SPECIALISTS,
-    labels_of,
-    load_ensemble,
-    partition_of,
-    preprocessing_of,
-    specialist_files,
-    specialist_titles,
-    write_head,
-    write_preprocessing,
-)
+from coterie.run.folder import Run
+from coterie.run.load import load_ensemble
+from coterie.run.manifest import ChangeRecord, DataRecord, HeadRecord, NetworkRecord
+from coterie.run.names import BASE_FILE, HEAD_FILE, SPECIALISTS, specialist_files, specialist_titles
+from coterie.run.values import labels_of, partition_of, preprocessing_of, write_head, write_preprocessing
 from coterie.system.lock import hold, refuse_if_held
-from coterie.training.loop import compute_logits, early_stopping, make_fabric
+from coterie.training.fabric import make_fabric
+from coterie.training.loop import early_stopping
+from coterie.training.passes import compute_logits
 
 # Keeps the new row finite where its class is told apart without error.
 ROW_DECAY = 1e-4

@@ -19,8 +19,9 @@ from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Desk, Task
 from coterie.inputs import Preprocessing
+from coterie.training.fabric import make_fabric
 from coterie.training.hooks import StageWatch
-from coterie.training.loop import EpochRecord, early_stopping, make_fabric, train
+from coterie.training.loop import EpochRecord, early_stopping, train
 from coterie.training.trunk import TrunkBatches
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.measures.balance import measure_balance
-from coterie.measures.metrics import ClusterRow, Curve, Report, gain_interval, in_top_k
+from coterie.measures.metrics import gain_interval, in_top_k
+from coterie.measures.report import ClusterRow, Curve, Report
 from coterie.partition import Partition
 from coterie.routing.gate import GateCurve, sweep_thresholds
 from coterie.routing.rule import Rule

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
@@ -20,19 +16,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from coterie.arrays import IntArray
-from coterie.backbones import Head, head_inputs
 from coterie.backbones.parts import WHOLE, TrainedPart
 from coterie.backbones.probe import evaluating
-from coterie.config import HardwareSettings, SpecialistSettings, TrainingSettings
-from coterie.data.batches import Batches, plain_batches
+from coterie.config import SpecialistSettings, TrainingSettings
+from coterie.data.batches import Batches
 from coterie.data.splits import Split
-from coterie.errors import SettingsError, TrainingError
-from coterie.inputs import Preprocessing, Samples
+from coterie.errors import TrainingError
+from coterie.inputs import Preprocessing
 from coterie.progress import Progress
-from coterie.system.ranks import Ranks
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
 from coterie.training.hooks import Watch
+from coterie.training.passes import plain_passes
 from coterie.training.stopping import EarlyStopping, Stopping
 from coterie.training.together import together
 
@@ -57,56 +52,6 @@ class EpochRecord:
     def to_values(self) -> dict[str, float]:
         """As plain values for JSON."""
         return asdict(self)
-
-
-def make_fabric(hardware: HardwareSettings, ranks: Ranks = Ranks()) -> Fabric:  # noqa: B008 - frozen
-    """Device and precision, by Lightning Fabric; with several ranks, joined to the others.
-
-    Raises:
-        SettingsError: the accelerator is not there.
-    """
-    _keep_freed_memory()
-    if hardware.threads:
-        torch.set_num_threads(hardware.threads)
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    accelerator = hardware.accelerator
-    if accelerator == "auto":
-        accelerator = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
-    if not available[accelerator]:
-        here = ", ".join(name for name, there in available.items() if there)
-        raise SettingsError(f"hardware.accelerator = {accelerator!r}: not on this machine; here: {here}")
-    bf16 = hardware.precision == "bf16" or (hardware.precision == "auto" and _computes_in_bf16(accelerator))
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if bf16 else "32-true"
-    if ranks.world == 1:
-        return Fabric(accelerator=accelerator, devices=1, precision=precision)
-    nodes = ranks.world // ranks.here
-    fabric = Fabric(
-        accelerator=accelerator, devices=ranks.here, num_nodes=nodes, strategy=DDPStrategy(), precision=precision
-    )
-    fabric.launch()
-    return fabric
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep the memory of one step's activations for the next, instead of returning it to the kernel and
-    getting it back page by page, zeroed. Training on CPUs is about a tenth faster for it.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-    if mallopt is not None:
-        trim_threshold, top_pad, mmap_max = -1, -2, -4
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**26)
-        mallopt(mmap_max, 0)
-
-
-def _computes_in_bf16(accelerator: str) -> bool:
-    if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if accelerator == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
@@ -273,46 +218,3 @@ class _Meter:
         loss, accuracy = block.mean(axis=0)
         self.progress.advance(len(block), len(block) * self.batch_size, float(loss), float(accuracy))
         self.unread.clear()
-
-
-@torch.inference_mode()
-def plain_passes(
-    fabric: Fabric,
-    network: nn.Module,
-    samples: Samples,
-    preprocessing: Preprocessing,
-    batch_size: int | None = None,
-) -> Iterator[Tensor]:
-    """Logits of all samples, in order, not augmented, a batch at a time: float32 on the CPU. ``batch_size``: what suits
-    the preprocessing, if left out.
-    """
-    network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for inputs in plain_batches(samples, preprocessing, batch_size or preprocessing.at_once, fabric.device):
-        with fabric.autocast():
-            logits = network(inputs)
-        yield logits.float().cpu()
-
-
-def compute_logits(
-    fabric: Fabric,
-    network: nn.Module,
-    samples: Samples,
-    preprocessing: Preprocessing,
-    batch_size: int | None = None,
-) -> NDArray[np.float32]:
-    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
-    return torch.cat(list(plain_passes(fabric, network, samples, preprocessing, batch_size))).numpy()
-
-
-def compute_features(
-    fabric: Fabric, network: nn.Module, head: Head, samples: Samples, preprocessing: Preprocessing
-) -> NDArray[np.float32]:
-    """What enters the head for each sample, in order, not augmented: float32 of shape (N, D).
-
-    Raises:
-        BackboneError: as ``head_inputs``.
-    """
-    with head_inputs(network, head) as features:
-        for _ in plain_passes(fabric, network, samples, preprocessing):
-            pass
-    return torch.cat(features).numpy()

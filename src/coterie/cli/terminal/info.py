@@ -8,7 +8,7 @@ from rich.text import Text
 
 from coterie.cli.terminal.progress import show_duration
 from coterie.cli.terminal.report import rule_line
-from coterie.run.folder import Manifest
+from coterie.run.manifest import Manifest
 
 
 def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:

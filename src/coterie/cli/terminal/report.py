@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from coterie.measures.balance import Balance
-from coterie.measures.metrics import Report
-from coterie.run.folder import GateRecord
+from coterie.measures.report import Report
+from coterie.run.manifest import GateRecord
 
 
 def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:

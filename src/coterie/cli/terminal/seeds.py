@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.cli.terminal.comparison import show_interval
-from coterie.measures.metrics import Report
+from coterie.measures.report import Report
 from coterie.measures.significance import over_seeds
 
 

@@ -19,17 +19,17 @@ from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
 from coterie.routing.tune import Request, tune
-from coterie.run.folder import MANIFEST, Run
-from coterie.run.load import (
-    BASE_FILE,
+from coterie.run.folder import Run
+from coterie.run.manifest import MANIFEST
+from coterie.run.names import BASE_FILE, specialist_titles
+from coterie.run.reporting import read_outputs
+from coterie.run.values import (
     base_came_trained,
     gate_record,
     n_tried,
     partition_of,
     pass_cost_of,
-    read_outputs,
     rule_of,
-    specialist_titles,
     weight_bytes,
 )
 from coterie.studies.comparison.controls import (

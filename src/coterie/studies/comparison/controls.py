@@ -33,11 +33,16 @@ from coterie.pipeline.fit import Job
 from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
-from coterie.run.folder import MANIFEST, Run
-from coterie.run.load import BASE_FILE, base_came_trained, load_base, load_ensemble, n_tried, partition_of, read_outputs
+from coterie.run.folder import Run
+from coterie.run.load import load_base, load_ensemble
+from coterie.run.manifest import MANIFEST
+from coterie.run.names import BASE_FILE
+from coterie.run.reporting import read_outputs
+from coterie.run.values import base_came_trained, n_tried, partition_of
 from coterie.system.files import write_whole
 from coterie.system.lock import hold
-from coterie.training.loop import compute_logits, make_fabric
+from coterie.training.fabric import make_fabric
+from coterie.training.passes import compute_logits
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
 MEMBER_SEED_STEP = 100_003

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from coterie.measures.significance import show_chance
 from coterie.pages.figures import Mark, cost_scatter
+from coterie.pages.format import points
 from coterie.pages.page import render_page
-from coterie.pages.run_page import points
 from coterie.studies.comparison.tables import Comparison, Row, SeedsRow
 
 KINDS = {

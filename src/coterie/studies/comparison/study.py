@@ -13,7 +13,7 @@ from coterie.errors import ArtifactError
 from coterie.pipeline.runs import demand_of, do_all
 from coterie.progress import Progress
 from coterie.run.folder import Run
-from coterie.run.load import specialist_seconds
+from coterie.run.values import specialist_seconds
 from coterie.studies.comparison.contenders import answers_of
 from coterie.studies.comparison.controls import ControlTask, add_flipped, control_tasks
 from coterie.studies.comparison.page import render

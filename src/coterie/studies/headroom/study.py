@@ -230,7 +230,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
 
 def _read_run(folder: Path, groups: str | None) -> Source:
     from coterie.run.folder import Run
-    from coterie.run.load import BASE_FILE
+    from coterie.run.names import BASE_FILE
     from coterie.studies.partition.study import read_labels
 
     run = Run.open(folder)
@@ -266,7 +266,7 @@ def _training_accuracy(run: Any) -> float | None:
 
 def _stored(run: Any, split: str) -> BaseAnswers | None:
     """The base's answers that the run has kept."""
-    from coterie.run.load import read_base_logits
+    from coterie.run.reporting import read_base_logits
 
     kept = read_base_logits(run, split)
     return None if kept is None else BaseAnswers(*kept)
@@ -277,7 +277,8 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     as it is: a `coterie fit` may be at work in it.
     """
     from coterie.pipeline.fit import base_of_run
-    from coterie.training.loop import compute_logits, make_fabric
+    from coterie.training.fabric import make_fabric
+    from coterie.training.passes import compute_logits
 
     splits, base = base_of_run(run)
     fabric = make_fabric(settings.hardware)

@@ -27,7 +27,7 @@ from coterie.label_file import read_column, read_vectors
 from coterie.logits_file import has_logits, read_logits
 from coterie.partition import Partition, Wish, confusion_counts, make_partition
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
-from coterie.partition.embedding import LabelEmbedding, LabelSources
+from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import (
     Quality,
     agreement,
@@ -39,6 +39,7 @@ from coterie.partition.quality import (
 )
 from coterie.partition.spectral import spectral_family
 from coterie.partition.vectors import unit_rows
+from coterie.pipeline.embedding import LabelSources
 from coterie.progress import Progress
 from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
 from coterie.studies.partition.map import choose_map, map_labels
@@ -321,7 +322,7 @@ def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
         raise DataError(f"--groups {place} is for run folders; {source} is a file")
     from coterie.data import read_groups
     from coterie.run.folder import Run
-    from coterie.run.load import labels_of
+    from coterie.run.values import labels_of
 
     manifest = Run.open(source).manifest
     settings = FitSettings.from_values(manifest.settings)
@@ -347,7 +348,9 @@ def _read_logits(file: Path, names: str | None, embedding: str | None) -> LabelD
 
 def _read_run(folder: Path, embedding: str | None) -> LabelData:
     from coterie.run.folder import Run
-    from coterie.run.load import BASE_FILE, labels_of, read_base_logits, where_rows_are
+    from coterie.run.names import BASE_FILE
+    from coterie.run.reporting import read_base_logits
+    from coterie.run.values import labels_of, where_rows_are
 
     run = Run.open(folder)
     if run.manifest.head is None or not run.has(BASE_FILE):
@@ -373,7 +376,8 @@ def _read_run(folder: Path, embedding: str | None) -> LabelData:
 def _features(run: Any) -> FloatArray:
     """What enters the head of a run's base for each of its validation samples."""
     from coterie.pipeline.fit import base_of_run
-    from coterie.training.loop import compute_features, make_fabric
+    from coterie.training.fabric import make_fabric
+    from coterie.training.passes import compute_features
 
     splits, base = base_of_run(run)
     fabric = make_fabric(FitSettings.from_values(run.manifest.settings).hardware)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from coterie.measures.significance import Interval
+from coterie.pages.format import percent, points
 from coterie.pages.page import render_page
-from coterie.pages.run_page import percent, points
 from coterie.studies.comparison.page import KINDS, cost_figures
 from coterie.studies.reproduction.tables import Reproduction
 

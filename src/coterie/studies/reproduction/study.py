@@ -20,8 +20,9 @@ from coterie.engine import check_engine
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.pipeline.runs import demand_of, do_all
 from coterie.progress import Progress
-from coterie.run.folder import MANIFEST, Run
-from coterie.run.load import read_reports
+from coterie.run.folder import Run
+from coterie.run.manifest import MANIFEST
+from coterie.run.reporting import read_reports
 from coterie.studies.comparison.controls import ControlTask, FlippedFitTask, control_tasks, is_done
 from coterie.studies.comparison.study import compare_run
 from coterie.studies.reproduction.page import render

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from coterie.measures.metrics import ClusterRow, Report
+from coterie.measures.report import ClusterRow, Report
 from coterie.measures.significance import Interval, over_seeds
 from coterie.studies.comparison.tables import Comparison, SeedsRow, compare_seeds
 

@@ -1,0 +1,115 @@
+"""A base and its specialists as they are asked, a trunk that they share included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from coterie.arrays import FloatArray, IntArray
+from coterie.backbones.cut import trunk_features, trunk_output
+from coterie.inputs import Preprocessing, Samples
+from coterie.partition import Partition
+from coterie.training.passes import compute_logits, plain_passes
+
+# Rows wait until a specialist has a full batch: so many samples are sorted by cluster before specialists see them,
+CHUNK = 8192
+
+
+# or as many as leave the trunk's output for them below this size.
+CHUNK_BYTES = 2**28
+
+
+Ask = Callable[[int, IntArray], FloatArray]
+
+
+class Panel:
+    """A base and its specialists as they are asked: whole networks, or tails that go on from the base's trunk.
+
+    Args:
+        fabric: device and precision.
+        base: the base network.
+        specialists: by cluster; where there is a ``cut``, tails.
+        preprocessing: from sample to input.
+        cut: the module of the base whose output the specialists take; None: they take what the base takes.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        base: nn.Module,
+        specialists: Mapping[int, nn.Module],
+        preprocessing: Preprocessing,
+        cut: str | None,
+    ) -> None:
+        self.fabric = fabric
+        self.base = base
+        self.specialists = specialists
+        self.preprocessing = preprocessing
+        self.cut = cut
+
+    def consult(self, samples: Samples) -> tuple[FloatArray, Ask]:
+        """The base's logits (N, C), and how to ask: the logits of a cluster's specialist for some rows."""
+        if self.cut is None:
+
+            def ask(cluster: int, rows: IntArray) -> FloatArray:
+                some = samples.take(torch.from_numpy(rows))
+                return compute_logits(self.fabric, self.specialists[cluster], some, self.preprocessing)
+
+            return compute_logits(self.fabric, self.base, samples, self.preprocessing), ask
+        logits, features = [], []
+        with trunk_output(self.base, self.cut) as output:
+            for batch in plain_passes(self.fabric, self.base, samples, self.preprocessing):
+                logits.append(batch)
+                features.append(output())
+        return torch.cat(logits).numpy(), self._asking(torch.cat(features))
+
+    @torch.inference_mode()
+    def consult_inputs(self, inputs: Tensor) -> tuple[FloatArray, Ask]:
+        """The same for inputs (B, ...), as the base takes them."""
+        if self.cut is None:
+            with self.fabric.autocast():
+                return self.base(inputs).float().cpu().numpy(), self._asking(inputs)
+        with trunk_output(self.base, self.cut) as output, self.fabric.autocast():
+            return self.base(inputs).float().cpu().numpy(), self._asking(output())
+
+    def hear_all(self, samples: Samples, partition: Partition) -> tuple[FloatArray, FloatArray]:
+        """What the base (N, C) and all specialists, asked or not, say: these packed (N, M), see Partition; zeros for a
+        cluster without one.
+        """
+        base_NC, packed_NM = [], []
+        for rows in self.chunks(samples):
+            logits_RC, ask = self.consult(samples.take(rows))
+            packed_RM = np.zeros((len(rows), len(partition.packed_class_M)), dtype=np.float32)
+            for cluster in self.specialists:
+                packed_RM[:, partition.columns(cluster)] = ask(cluster, np.arange(len(rows)))
+            base_NC.append(logits_RC)
+            packed_NM.append(packed_RM)
+        return np.concatenate(base_NC), np.concatenate(packed_NM)
+
+    def chunks(self, samples: Samples) -> Iterator[Tensor]:
+        """Rows in parts that can be consulted at once."""
+        return iter(torch.arange(len(samples)).split(self._rows_at_once))
+
+    @cached_property
+    def _rows_at_once(self) -> int:
+        if self.cut is None:
+            return CHUNK
+        with self.fabric.autocast():
+            features = trunk_features(self.base, self.cut, self.preprocessing.example()[:1])
+        return max(1, min(CHUNK, CHUNK_BYTES // features.nbytes))
+
+    def _asking(self, inputs_N: Tensor) -> Ask:
+        @torch.inference_mode()
+        def ask(cluster: int, rows: IntArray) -> FloatArray:
+            network = self.specialists[cluster].eval()
+            network.to(inputs_N.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            parts = torch.from_numpy(rows).to(inputs_N.device).split(self.preprocessing.at_once)
+            with self.fabric.autocast():
+                return np.concatenate([network(inputs_N[part]).float().cpu().numpy() for part in parts])
+
+        return ask

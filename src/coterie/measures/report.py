@@ -1,0 +1,78 @@
+"""The figures of an ensemble on labelled samples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from coterie.measures.balance import Balance
+
+
+@dataclass(frozen=True)
+class ClusterRow:
+    """One cluster's test samples, those whose true class it holds. Accuracies are shares of 1.
+
+    ``base``: over all classes; ``restricted``: the base among the cluster's classes; ``specialist``: the specialist.
+    """
+
+    cluster: int
+    classes: tuple[int, ...]
+    n_samples: int
+    base_top1: float
+    restricted_top1: float
+    specialist_top1: float
+    base_top3: float
+    restricted_top3: float
+    specialist_top3: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy against routed fraction as the gate's threshold moves, thinned for drawing; fields have one length."""
+
+    threshold: tuple[float, ...]
+    routed: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an ensemble does on labelled samples that took no part in any choice. Accuracies are shares of 1.
+
+    ``router_accuracy``: the chosen cluster holds the true class, over all samples. ``oracle_restricted`` and
+    ``oracle_specialist``: base and specialist among the true cluster's classes, were it known. ``gain_low``,
+    ``gain_high``: 95 % interval of the gain, paired. ``mean_passes``: forward passes per sample. ``balance``: None in
+    the figures of earlier versions.
+    """
+
+    n_samples: int
+    base_top1: float
+    base_top3: float
+    ensemble_top1: float
+    ensemble_top3: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    routed_fraction: float
+    mean_passes: float
+    router_accuracy: float
+    oracle_restricted: float
+    oracle_specialist: float
+    threshold: float | None
+    corrected: int
+    spoiled: int
+    clusters: tuple[ClusterRow, ...]
+    curve: Curve
+    balance: Balance | None = None
+
+    def to_values(self) -> dict[str, Any]:
+        """As nested plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Report:
+        """The inverse of ``to_values``."""
+        rows = tuple(ClusterRow(**{**row, "classes": tuple(row["classes"])}) for row in values["clusters"])
+        curve = Curve(**{name: tuple(points) for name, points in values["curve"].items()})
+        balance = None if values.get("balance") is None else Balance.from_values(values["balance"])
+        return cls(**{**values, "clusters": rows, "curve": curve, "balance": balance})

@@ -1,0 +1,64 @@
+"""A finished run on other labelled samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from coterie.config import DataSettings, FitSettings
+from coterie.data import load as load_data
+from coterie.data.additions import read_additions
+from coterie.ensemble.ensemble import SpecialistEnsemble
+from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing
+from coterie.routing.evaluation import Outputs
+from coterie.run.folder import Run
+from coterie.run.load import load_ensemble
+from coterie.run.values import (
+    pass_cost_of,
+)
+
+
+def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> Outputs:
+    """Run base and specialists over other labelled samples with the same classes: a split of them, cut out where the
+    source has none, or ``all``, which may lack some of the classes.
+
+    Raises:
+        DataError: the source is broken, or its classes are not the run's.
+    """
+    ensemble = load_ensemble(run.path, trust=trust)
+    settings = FitSettings.from_values(run.manifest.settings)
+    form = ensemble.preprocessing
+    if split == "all":
+        return replace(_outputs_on_all(ensemble, source, settings.data), pass_cost=pass_cost_of(run.manifest))
+    size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
+    data = DataSettings(**{**settings.data.model_dump(), "source": source, "configuration": None, **size})
+    splits = load_data(data, settings.seed, form)
+    _refuse_classes(source, set(splits.labels.names) ^ set(ensemble.labels.names))
+    chosen = splits.validation if split == "validation" else splits.test
+    # The run's order may be another, with a class at the end that was added to it.
+    place_C = np.array([ensemble.labels.names.index(name) for name in splits.labels.names])
+    outputs = ensemble.outputs(chosen.samples, place_C[chosen.labels_N.numpy()])
+    return replace(outputs, pass_cost=pass_cost_of(run.manifest))
+
+
+def _outputs_on_all(ensemble: SpecialistEnsemble, source: str, settings: DataSettings) -> Outputs:
+    names = ensemble.labels.names
+    found = read_additions(source, ensemble.preprocessing, settings)
+    _refuse_classes(source, set(found) - set(names))
+    parts = [
+        ensemble.outputs(samples, np.full(len(samples), names.index(name), dtype=np.int64))
+        for name, samples in found.items()
+    ]
+    return Outputs(
+        np.concatenate([part.base_NC for part in parts]),
+        np.concatenate([part.packed_NM for part in parts]),
+        np.concatenate([part.label_N for part in parts]),
+    )
+
+
+def _refuse_classes(source: str, unknown: set[str]) -> None:
+    if unknown:
+        named = ", ".join(sorted(unknown)[:10])
+        raise DataError(f"{source} has other classes than the run; they differ in: {named}")

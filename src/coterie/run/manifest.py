@@ -1,0 +1,192 @@
+"""What a run says of itself, as JSON."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+import coterie
+from coterie.inputs import AnyPreprocessing
+from coterie.vocabulary import CombinerName, ScoreName
+
+FORMAT: Literal[2] = 2
+
+
+MANIFEST = "manifest.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Frozen):
+    """Size in bytes and sha256 of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class DataRecord(_Frozen):
+    """What an ensemble must know of its data to take new samples."""
+
+    about: str
+    classes: tuple[str, ...]
+    input: AnyPreprocessing
+
+
+class HeadRecord(_Frozen):
+    """Where the base's linear head is."""
+
+    path: str
+    in_features: int
+    out_features: int
+    more: tuple[str, ...] = ()
+    unit: bool = False
+
+
+class TrunkRecord(_Frozen):
+    """Of specialists that are tails on the base's trunk: the module whose output they take, and the operations of a
+    tail's pass in those of the base's.
+    """
+
+    cut: str
+    pass_cost: float
+
+
+class NetworkRecord(_Frozen):
+    """What it takes, besides its name and weights, to build the base again: the part of its output that are the logits
+    (null: it returns nothing else), whether its head was put into the data's order, and the configuration of a model
+    of transformers.
+    """
+
+    output: str | int | None = None
+    reordered: bool = False
+    transformers: dict[str, Any] | None = None
+
+
+class Candidate(_Frozen):
+    """One number of clusters that was tried: cross-fitted validation accuracy of its ensemble."""
+
+    clusters: int
+    accuracy: float
+
+
+class PartitionRecord(_Frozen):
+    """The classes of each cluster, and the numbers of clusters that were tried; ``layers``: see Partition."""
+
+    members: tuple[tuple[int, ...], ...]
+    candidates: tuple[Candidate, ...]
+    layers: tuple[int, ...] = ()
+
+
+class GainRecord(_Frozen):
+    """A learned gate: a linear estimate of the gain."""
+
+    intercept: float
+    coefficients: tuple[float, ...]
+
+
+class TriedRecord(_Frozen):
+    """One rule that was tried, on validation: cross-fitted accuracy and gain over the base, shares of 1."""
+
+    combiner: str
+    score: str
+    accuracy: float
+    gain: float
+    passes: float
+    routed: float
+
+
+class GateRecord(_Frozen):
+    """How rows are routed and answers combined, and what that was chosen from; a threshold of null routes nothing.
+
+    Runs of earlier versions lack all after the threshold: what is left out is the paper's rule.
+    """
+
+    score: ScoreName
+    combiner: CombinerName
+    threshold: float | None
+    weights: tuple[float, ...] = (1.0,)
+    top: int = 1
+    temperature: float = 1.0
+    base_temperature: float = 1.0
+    specialist_temperatures: tuple[float, ...] = (1.0,)
+    gain: GainRecord | None = None
+    limits: dict[str, float] = {}
+    accuracy: float | None = None
+    note: str = ""
+    tried: tuple[TriedRecord, ...] = ()
+
+
+class CostRecord(_Frozen):
+    """Seconds of training, milliseconds per image (null where the rule has changed since), numbers of weights."""
+
+    base_seconds: float
+    specialist_seconds: float
+    base_image_ms: float
+    ensemble_image_ms: float | None
+    base_parameters: int
+    specialist_parameters: int
+
+
+class ChangeRecord(_Frozen):
+    """One change in part that made this run of another: ``run``, as it was called; the source of the samples; and the
+    cluster trained again, or the class added.
+    """
+
+    kind: Literal["refit", "add-class"]
+    run: str
+    source: str
+    cluster: int | None = None
+    class_name: str | None = None
+
+
+class Manifest(_Frozen):
+    """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class;
+    ``trunk``: None where specialists are whole networks.
+    """
+
+    format: Literal[2] = FORMAT
+    complete: bool = False
+    versions: dict[str, str] = Field(default_factory=lambda: installed_versions())
+    settings: dict[str, Any]
+    data: DataRecord | None = None
+    train_counts: tuple[int, ...] = ()
+    head: HeadRecord | None = None
+    trunk: TrunkRecord | None = None
+    network: NetworkRecord | None = None
+    seconds: dict[str, float] = {}
+    partition: PartitionRecord | None = None
+    gate: GateRecord | None = None
+    costs: CostRecord | None = None
+    changes: tuple[ChangeRecord, ...] = ()
+    files: dict[str, FileRecord] = {}
+    replacing: dict[str, FileRecord] = {}
+    groupings: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    disk_bytes: int | None = None
+    later_versions: tuple[dict[str, str], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, values: Any) -> Any:
+        """Format 1 knew images only, and held their form among the data's other values."""
+        if not isinstance(values, dict) or values.get("format") != 1:
+            return values
+        data = values.get("data")
+        if isinstance(data, dict):
+            form = {name: value for name, value in data.items() if name not in ("about", "classes")}
+            data = {"about": data.get("about"), "classes": data.get("classes"), "input": {"kind": "image", **form}}
+        return {**values, "format": FORMAT, "data": data}
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    packages = ("numpy", "scikit-learn", "scipy", "torch", "lightning-fabric")
+    return {
+        "coterie": coterie.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }

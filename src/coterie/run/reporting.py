@@ -1,0 +1,204 @@
+"""Logits, figures and the report of a run: written, read, drawn anew."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from coterie.arrays import FloatArray, IntArray
+from coterie.config import FitSettings
+from coterie.data.splits import Splits
+from coterie.inputs import ImagePreprocessing
+from coterie.measures.report import Report
+from coterie.pages.run_page import Costs, Example, ReportContent, render
+from coterie.partition import Partition
+from coterie.partition.embedding import LabelEmbedding
+from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.ladder import account
+from coterie.routing.rule import Rule
+from coterie.routing.tune import Request, Tuning, tune
+from coterie.run.folder import REPORT, Run
+from coterie.run.names import (
+    EXAMPLE_TEXTS_FILE,
+    EXAMPLES_FILE,
+    base_logits_file,
+    outputs_file,
+)
+from coterie.run.values import (
+    gate_record,
+    labels_of,
+    partition_of,
+    pass_cost_of,
+    record_of,
+    rule_of,
+    train_counts_of,
+    weight_bytes,
+    where_rows_are,
+)
+from coterie.system.lock import hold
+
+N_EXAMPLES = 12
+
+
+def retune(run: Run, request: Request) -> Tuning:
+    """Choose the rule of a finished run anew from its validation logits, and write it with all that follows from it:
+    figures, report. Nothing is trained, and no test image has a say. How long an image takes is no longer known.
+
+    Raises:
+        InputError: no candidate meets the budget.
+        ArtifactError: another process writes to the run.
+    """
+    manifest, partition = run.manifest, partition_of(run.manifest)
+    seed = FitSettings.from_values(manifest.settings).seed
+    tuning = tune(read_outputs(run, "validation"), partition, request, seed)
+    costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
+    with hold(run.path):
+        write_rule(run, tuning, costs=costs)
+        write_report(run, datetime.now(UTC).date().isoformat())
+    return tuning
+
+
+def write_rule(run: Run, tuning: Tuning, **records: Any) -> None:
+    """Put a rule into the manifest, together with its figures on the stored logits of validation and test."""
+    partition = partition_of(run.manifest)
+    train_count_C = train_counts_of(run.manifest)
+    reports = {
+        name: evaluate(read_outputs(run, name), partition, tuning.rule, train_count_C).to_values()
+        for name in ("validation", "test")
+    }
+    run.write_json("metrics.json", reports, gate=record_of(tuning), **records)
+
+
+def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
+    """Keep logits and labels, so that gates can be chosen again without training."""
+    run.write_arrays(
+        outputs_file(split),
+        {"base_NC": outputs.base_NC, "packed_NM": outputs.packed_NM, "label_N": outputs.label_N},
+    )
+
+
+def read_base_logits(run: Run, split: str) -> tuple[FloatArray, IntArray] | None:
+    """The base's logits of a split, of shape (N, C), and the true classes; None where it was not asked yet."""
+    for name, key in ((outputs_file(split), "base_NC"), (base_logits_file(split), "logits_NC")):
+        if run.has(name):
+            arrays = run.read_arrays(name)
+            return arrays[key], arrays["label_N"]
+    return None
+
+
+def read_outputs(run: Run, split: str) -> Outputs:
+    """The inverse of ``write_outputs``."""
+    return Outputs(**run.read_arrays(outputs_file(split)), pass_cost=pass_cost_of(run.manifest))
+
+
+def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule, splits: Splits) -> None:
+    """Keep a dozen samples on which base and ensemble differ, for the report: pixels, or what there is to read."""
+    row_E = _choose_examples(outputs, partition, rule)
+    samples = splits.test.samples
+    if isinstance(splits.preprocessing, ImagePreprocessing):
+        pixels_EHWC = samples.read(torch.from_numpy(row_E)).numpy()
+        run.write_arrays(EXAMPLES_FILE, {"row_E": row_E, "pixels_EHWC": pixels_EHWC})
+    else:
+        run.write_arrays(EXAMPLES_FILE, {"row_E": row_E})
+        run.write_json(EXAMPLE_TEXTS_FILE, [samples.show(row) for row in row_E.tolist()])
+
+
+def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntArray:
+    """At random, with a fixed seed: half of those that the ensemble corrected, half of those that it spoiled."""
+    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers(rule)
+    right_N, was_right_N = ensemble_N == outputs.label_N, base_N == outputs.label_N
+    rng = np.random.default_rng(0)
+    kinds = (right_N & ~was_right_N, was_right_N & ~right_N)
+    return np.concatenate([rng.permutation(np.flatnonzero(kind))[: N_EXAMPLES // 2] for kind in kinds])
+
+
+def read_reports(run: Run) -> dict[str, Report]:
+    """The figures of a finished run, by split."""
+    return {name: Report.from_values(values) for name, values in run.read_json("metrics.json").items()}
+
+
+def tracked_figures(run: Run) -> dict[str, float]:
+    """What a tracker shows of a finished run: figures by name."""
+    test, manifest = read_reports(run)["test"], run.manifest
+    threshold = gate_record(manifest).threshold
+    return {
+        "test/base": test.base_top1,
+        "test/ensemble": test.ensemble_top1,
+        "test/gain": test.gain,
+        "router/accuracy": test.router_accuracy,
+        "gate/routed": test.routed_fraction,
+        "gate/mean-passes": test.mean_passes,
+        **({} if threshold is None else {"gate/threshold": threshold}),
+        **{f"cluster-{row.cluster}/base": row.base_top1 for row in test.clusters},
+        **{f"cluster-{row.cluster}/restricted-base": row.restricted_top1 for row in test.clusters},
+        **{f"cluster-{row.cluster}/specialist": row.specialist_top1 for row in test.clusters},
+        **{f"seconds/{name}": seconds for name, seconds in manifest.seconds.items()},
+    }
+
+
+def write_report(run: Run, created: str) -> None:
+    """Draw the report anew from what the folder holds."""
+    run.write(REPORT, render(_report_content(run, created)).encode())
+
+
+def _report_content(run: Run, created: str) -> ReportContent:
+    manifest = run.manifest
+    reports = read_reports(run)
+    assert manifest.data is not None  # labels_of checks
+    assert manifest.head is not None
+    assert manifest.partition is not None  # partition_of checks
+    assert manifest.costs is not None
+    settings = FitSettings.from_values(manifest.settings)
+    head_file, rows, _ = where_rows_are(run)
+    history = run.read_json("history.json")
+    costs = manifest.costs.model_dump()
+    return ReportContent(
+        about=manifest.data.about.rstrip(".") + ".",
+        backbone=settings.backbone,
+        labels=labels_of(manifest),
+        partition=partition_of(manifest),
+        similarity_CC=LabelEmbedding(run.read_arrays(head_file)[rows].astype(np.float64)).similarity_CC(),
+        test=reports["test"],
+        validation=reports["validation"],
+        accounting=account(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
+        candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
+        gate=gate_record(manifest),
+        examples=_read_examples(run),
+        costs=Costs(**costs, storage_bytes=weight_bytes(manifest)),
+        histories=tuple(
+            (title, tuple(r["loss"] for r in records), tuple(r["accuracy"] for r in records))
+            for title, records in history.items()
+        ),
+        settings_yaml=settings.to_yaml(),
+        versions=manifest.versions,
+        created=created,
+    )
+
+
+def _read_examples(run: Run) -> tuple[Example, ...]:
+    """The kept images on which base and ensemble differ: fewer than were kept if the rule has changed since."""
+    manifest = run.manifest
+    outputs, partition, rule = read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)
+    stored = run.read_arrays(EXAMPLES_FILE)
+    shown = stored["pixels_EHWC"] if "pixels_EHWC" in stored else run.read_json(EXAMPLE_TEXTS_FILE)
+    if not len(stored["row_E"]):  # base and ensemble gave the same answers
+        return ()
+    kept = outputs.take(stored["row_E"])
+    routing = Routing.of(kept, partition, rule)
+    base_E, ensemble_E = routing.answers(rule)
+    return tuple(
+        Example(
+            sample=shown[place],
+            label=int(kept.label_N[place]),
+            base_logits_C=kept.base_NC[place],
+            cluster=(cluster := int(routing.cluster_N[place])),
+            specialist_logits=kept.packed_NM[place, partition.columns(cluster)],
+            base_class=int(base_E[place]),
+            ensemble_class=int(ensemble_E[place]),
+            score=float(routing.score_N[place]),
+        )
+        for place in np.flatnonzero(base_E != ensemble_E).tolist()
+    )

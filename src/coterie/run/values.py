@@ -1,0 +1,152 @@
+"""A run's manifest and files -> the values that the stages hand on, and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from torch import nn
+
+from coterie.arrays import IntArray
+from coterie.errors import ArtifactError
+from coterie.inputs import Preprocessing, TokenPreprocessing
+from coterie.labels import LabelSpace
+from coterie.partition import Partition
+from coterie.routing.calibration import Temperatures
+from coterie.routing.combine import Combiner
+from coterie.routing.gate import GainModel, Gate
+from coterie.routing.rule import Rule
+from coterie.routing.tune import Tuning
+from coterie.run.folder import Run
+from coterie.run.manifest import GainRecord, GateRecord, Manifest, TriedRecord
+from coterie.run.names import (
+    BASE_FILE,
+    HEAD_FILE,
+    SPECIALISTS,
+    TOKENIZER_FILE,
+    specialist_files,
+)
+
+
+def labels_of(manifest: Manifest) -> LabelSpace:
+    """The classes of a run."""
+    if manifest.data is None:
+        raise ArtifactError("the run holds no record of its classes: it was cut short before its data was read")
+    return LabelSpace(manifest.data.classes)
+
+
+def cut_of(manifest: Manifest) -> str | None:
+    """The module of the base whose output the specialists of a run take; None where they are whole networks."""
+    return None if manifest.trunk is None else manifest.trunk.cut
+
+
+def pass_cost_of(manifest: Manifest) -> float:
+    """Operations of a specialist's pass in those of the base's."""
+    return 1.0 if manifest.trunk is None else manifest.trunk.pass_cost
+
+
+def n_tried(manifest: Manifest) -> int:
+    """Partitions whose specialists were trained one after another, to keep those of the best."""
+    assert manifest.partition is not None  # partition_of checks
+    return max(1, len(manifest.partition.candidates))
+
+
+def specialist_seconds(manifest: Manifest) -> float:
+    """What the training of all specialists took, of partitions that were tried and not kept too."""
+    return sum(seconds for name, seconds in manifest.seconds.items() if name.startswith(SPECIALISTS))
+
+
+def weight_bytes(manifest: Manifest) -> int:
+    """Size on disk of base and specialists: what must be kept to predict."""
+    kept = {BASE_FILE, *specialist_files(partition_of(manifest))}
+    return sum(record.bytes for name, record in manifest.files.items() if name in kept)
+
+
+def preprocessing_of(run: Run) -> Preprocessing:
+    """What makes the inputs of a run's networks.
+
+    Raises:
+        ArtifactError: the run does not say so yet, or has lost its tokenizer.
+    """
+    labels_of(run.manifest)
+    assert run.manifest.data is not None  # labels_of checks
+    form = run.manifest.data.input
+    return replace(form, tokenizer=run.read(TOKENIZER_FILE).decode()) if isinstance(form, TokenPreprocessing) else form
+
+
+def write_preprocessing(run: Run, form: Preprocessing) -> None:
+    """Keep what the manifest does not hold of it."""
+    if isinstance(form, TokenPreprocessing) and not run.has(TOKENIZER_FILE):
+        run.write(TOKENIZER_FILE, form.tokenizer.encode())
+
+
+def base_came_trained(run: Run) -> bool:
+    """Whether a run's base was trained elsewhere, how is not known."""
+    return run.manifest.seconds.get(BASE_FILE) == 0 and "base" not in run.read_json("history.json")
+
+
+def train_counts_of(manifest: Manifest) -> IntArray | None:
+    """Training samples of each class; None for a run of an earlier version, which did not count them."""
+    return np.array(manifest.train_counts) if manifest.train_counts else None
+
+
+def partition_of(manifest: Manifest) -> Partition:
+    """The partition of a run."""
+    if manifest.partition is None:
+        raise ArtifactError("the run has no partition yet: it was cut short")
+    return Partition.from_members(manifest.partition.members, len(labels_of(manifest)), manifest.partition.layers)
+
+
+def gate_record(manifest: Manifest) -> GateRecord:
+    """How a run routes and combines, and what that was chosen from."""
+    if manifest.gate is None:
+        raise ArtifactError("the run has no gate yet: it was cut short")
+    return manifest.gate
+
+
+def rule_of(manifest: Manifest) -> Rule:
+    """The rule of a run."""
+    record = gate_record(manifest)
+    model = None if record.gain is None else GainModel(**record.gain.model_dump())
+    return Rule(
+        Gate(np.inf if record.threshold is None else record.threshold, record.score, model),
+        Combiner.named(record.combiner, record.weights, record.top, record.temperature),
+        Temperatures(record.base_temperature, record.specialist_temperatures),
+    )
+
+
+def record_of(tuning: Tuning) -> GateRecord:
+    """A rule as the manifest holds it, with the table that it was chosen from."""
+    rule, model = tuning.rule, tuning.rule.gate.model
+    return GateRecord(
+        score=rule.gate.score,
+        combiner=rule.combiner.name,
+        threshold=rule.gate.threshold if np.isfinite(rule.gate.threshold) else None,
+        weights=rule.combiner.weight_S,
+        top=rule.combiner.top,
+        temperature=rule.combiner.temperature,
+        base_temperature=rule.temperatures.base,
+        specialist_temperatures=rule.temperatures.specialist_S,
+        gain=None if model is None else GainRecord(**vars(model)),
+        limits={name: limit for name, limit in vars(tuning.budget).items() if limit is not None},
+        accuracy=tuning.accuracy,
+        note=tuning.note,
+        tried=tuple(
+            TriedRecord(combiner=row.combination.title, **{k: v for k, v in vars(row).items() if k != "combination"})
+            for row in tuning.candidates
+        ),
+    )
+
+
+def write_head(run: Run, head: nn.Linear) -> None:
+    """Keep the rows of the base's head, whatever kind of layer it is."""
+    bias = {} if head.bias is None else {"bias_C": head.bias.detach().cpu().float().numpy()}
+    run.write_arrays(HEAD_FILE, {"weight_CD": head.weight.detach().cpu().float().numpy(), **bias})
+
+
+def where_rows_are(run: Run) -> tuple[str, str, str]:
+    """The file that holds the label embeddings, and the names there of the head's rows and biases."""
+    if run.has(HEAD_FILE) or run.manifest.head is None:
+        return HEAD_FILE, "weight_CD", "bias_C"
+    # Runs of the first versions kept them only among the base's weights.
+    return BASE_FILE, f"{run.manifest.head.path}.weight", f"{run.manifest.head.path}.bias"
