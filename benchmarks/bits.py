@@ -13,7 +13,6 @@ import numpy as np
 import safetensors.torch
 
 import record
-from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.deltas import decode, encode
 from coterie.backbones.specialist import as_asked, make_specialist
@@ -24,7 +23,7 @@ from coterie.ensemble.panel import Panel
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
 from coterie.run.names import BASE_FILE, specialist_files
@@ -39,7 +38,7 @@ def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], 
     """What base and specialists say of validation and test, and what each specialist weighs over the base."""
     ensemble, partition = load_ensemble(run.path), partition_of(run.manifest)
     assert run.manifest.head is not None
-    head, known = Head(**run.manifest.head.model_dump()), weights_of(ensemble.base)
+    head, known = run.manifest.head, weights_of(ensemble.base)
     specialists, size_S = {}, np.zeros(partition.n_clusters)
     base_bytes = run.manifest.files[BASE_FILE].bytes
     for cluster, file in enumerate(specialist_files(partition)):
@@ -52,7 +51,7 @@ def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], 
     panel = Panel(ensemble.fabric, ensemble.base, specialists, splits.preprocessing, ensemble.cut)
     outputs = {}
     for split in ("validation", "test"):
-        packed_NM = panel.hear_all(getattr(splits, split).samples, partition)[1]
+        packed_NM = panel.ask_all(getattr(splits, split).samples, partition)[1]
         outputs[split] = replace(read_outputs(run, split), packed_NM=packed_NM)
     return outputs, size_S
 
@@ -80,7 +79,9 @@ def main(*paths: str) -> None:
             }
             row = [1 + float(size_S[partition.layers[0]].sum())]
             for budget in (Budget(passes=WITHIN), Budget()):
-                report = evaluate(some["test"], first, tune(some["validation"], first, Request(budget=budget)).rule)
+                report = evaluate(
+                    some["test"], first, tune(some["validation"], first, TuningRequest(budget=budget)).rule
+                )
                 row += [100 * report.gain, report.mean_passes]
             found[bits].append(row)
             print(path, bits, row, flush=True)

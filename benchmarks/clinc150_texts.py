@@ -21,11 +21,11 @@ import record
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.routing.evaluation import evaluate
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs, read_reports
 from coterie.run.values import partition_of
-from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 
 SEEDS = (0, 1, 2)
 EXAMPLE = Path(__file__).parents[1] / "examples" / "clinc150.yaml"
@@ -110,8 +110,8 @@ def measure(folder: str, runs: Path, changes: dict[str, Any], seed: int, texts: 
     run = Run.open_complete(out)
     report, partition = read_reports(run)["test"], partition_of(run.manifest)
     validation, test = (read_outputs(run, split) for split in ("validation", "test"))
-    answers = BaseAnswers(validation.base_NC, validation.label_N)
-    tuned = evaluate(test, partition, tune(validation, partition, Request(), seed).rule)
+    answers = BasePredictions(validation.base_NC, validation.label_N)
+    tuned = evaluate(test, partition, tune(validation, partition, TuningRequest(), seed).rule)
     inside, outside = ensemble.decide(load(settings.data, seed).test.samples), ensemble.decide(texts)
     is_outside_N = np.repeat([0, 1], [len(inside.score_N), len(texts)])
     scores = [np.concatenate([inside.score_N, outside.score_N])]

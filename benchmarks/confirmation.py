@@ -20,13 +20,13 @@ from coterie.config import EngineSettings
 from coterie.data import load
 from coterie.measures.metrics import score
 from coterie.measures.significance import Interval, over_seeds
-from coterie.pipeline.runs import demand_of, do_all
+from coterie.pipeline.runs import do_all, resources_of
 from coterie.routing.gate import Budget
-from coterie.routing.tune import Request
+from coterie.routing.tune import TuningRequest
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.comparison.contenders import Price, outputs_of
+from coterie.studies.comparison.contenders import CostModel, outputs_of
 from coterie.studies.comparison.controls import (
     ALL_CLASSES,
     ControlTask,
@@ -43,7 +43,7 @@ from rules import figures
 
 N_WORKERS = 2
 LIMITS = (1.5, 2.0, None)
-PAPER = Request(("hard",), ("entropy",), (1,))
+PAPER = TuningRequest(("hard",), ("entropy",), (1,))
 BASE, COPY, PAPER_RULE = "base", "base and all-class copy", "the paper's rule"
 WHOLE = "whole specialists of 9 clusters"
 ENSEMBLE = "deep ensemble of"
@@ -61,7 +61,7 @@ def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Se
 
     def do(tasks: list[ControlTask]) -> None:
         engine = EngineSettings(workers=N_WORKERS)
-        for outcome in do_all(tasks, splits, demand_of([settings]), engine, LineProgress(Console()), Limits()):
+        for outcome in do_all(tasks, splits, resources_of([settings]), engine, LineProgress(Console()), Limits()):
             if outcome.error is not None:
                 raise outcome.error
 
@@ -92,7 +92,7 @@ def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Se
         ]
     )
     runs = [Run.open_complete(place) for place in tails]
-    return seeds, runs, [Price.of(run, splits).training for run in runs]
+    return seeds, runs, [CostModel.of(run, splits).training for run in runs]
 
 
 def base_of(seed: Seed, flip: bool) -> np.ndarray:
@@ -125,7 +125,7 @@ def rows_of(seeds: list[Seed], own: Seed, tails: list[Run], training: float) -> 
         for size in (2, 4):
             add(f"{ENSEMBLE} {size}{more}", np.mean(bases[:size], axis=0), size, size * views)
         for limit in LIMITS:
-            for name, wishes in ((PAPER_RULE, PAPER), (WHOLE, Request())):
+            for name, wishes in ((PAPER_RULE, PAPER), (WHOLE, TuningRequest())):
                 proba_NC, passes = routed(own.whole.path, limit, flip, wishes)
                 add(f"{name}{within(limit)}{more}", proba_NC, COPY_EPOCHS, passes * views)
             if place < len(tails):
@@ -190,7 +190,7 @@ def main(out: str, source: str, first: int, last: int, n_tails: int) -> None:
 def _calibrated(seed: Seed, limit: float | None) -> list[float]:
     validation, test = (read_outputs(seed.whole, split) for split in ("validation", "test"))
     partition = partition_of(seed.whole.manifest)
-    return figures(validation, test, partition, Request(budget=Budget(passes=limit)), seed=0)
+    return figures(validation, test, partition, TuningRequest(budget=Budget(passes=limit)), seed=0)
 
 
 LEADS = (

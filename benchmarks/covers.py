@@ -20,7 +20,7 @@ from coterie.data import load
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
@@ -41,7 +41,7 @@ def row_of(run: Run) -> list[float]:
     partition, outputs = first_outputs(run)
     row = [len(partition.packed_class_M) / partition.n_classes]
     for limit in LIMITS:
-        rule = tune(outputs["validation"], partition, Request(budget=Budget(passes=limit))).rule
+        rule = tune(outputs["validation"], partition, TuningRequest(budget=Budget(passes=limit))).rule
         report = evaluate(outputs["test"], partition, rule)
         row += [100 * report.router_accuracy, 100 * report.oracle_specialist] if limit == LIMITS[0] else []
         row += [100 * report.gain, report.mean_passes]

@@ -22,8 +22,9 @@ import record
 from coterie.backbones.parts import WHOLE
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
-from coterie.engine import Demand, Desk, Materials, TrainingTask, make_engine
+from coterie.engine import Resources, TaskContext, make_engine
 from coterie.pipeline.fit import augmentation_of, prepare_base
+from coterie.pipeline.specialists import SpecialistInputs, TrainingTask
 from coterie.progress import Progress
 
 N_SPECIALISTS = 8
@@ -73,7 +74,7 @@ def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
     splits = load(settings.data, settings.seed)
     prepared = prepare_base(settings, splits)
     base, head = prepared.network, prepared.head
-    materials = Materials(
+    materials = SpecialistInputs(
         {"base": base},
         head,
         WHOLE,
@@ -97,12 +98,12 @@ def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
         for name in engines:
             before, seen = cpu_seconds(), {}
             first = FirstStep()
-            desk = Desk(first)
+            context = TaskContext(first)
             started = time.perf_counter()
-            demand = Demand()
-            engine = make_engine(ENGINES[name], len(tasks), demand)
+            resources = Resources()
+            engine = make_engine(ENGINES[name], len(tasks), resources)
             trained = {}
-            with closing(engine.run(tasks, materials, demand, lambda _, desk=desk: desk)) as outcomes:
+            with closing(engine.run(tasks, materials, resources, lambda _, context=context: context)) as outcomes:
                 for outcome in outcomes:
                     trained[outcome.number] = outcome.unwrap()
                     seen |= cpu_seconds()

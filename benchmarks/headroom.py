@@ -19,11 +19,11 @@ from coterie.errors import CoterieError
 from coterie.measures.report import Report
 from coterie.partition import Partition
 from coterie.routing.evaluation import evaluate
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Skill, forecast
+from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
 from coterie.studies.headroom.study import LEARNING
 from coterie.vocabulary import ForecastRule
 
@@ -42,7 +42,7 @@ class Trained:
     partition: Partition
     method: str
     rule: ForecastRule
-    validation: BaseAnswers
+    validation: BasePredictions
     report: Report
     skill: float
     variance: float
@@ -61,7 +61,7 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
     if partition.n_clusters == 1:
         raise CoterieError(f"{folder} has one cluster of all classes, a control: there is no partition to forecast")
     validation, test = read_outputs(run, "validation"), read_outputs(run, "test")
-    answers = BaseAnswers(test.base_NC, test.label_N)
+    answers = BasePredictions(test.base_NC, test.label_N)
     outlook = Outlook.of(answers, partition)
     training = run.read_json("history.json")["base"][-1]["accuracy"]
     gates: dict[ForecastRule, GateSettings] = {
@@ -69,11 +69,13 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
         "blend": GateSettings(),
     }
     for rule, gate in gates.items():
-        report = evaluate(test, partition, tune(validation, partition, Request.of(gate), settings.seed).rule)
+        report = evaluate(test, partition, tune(validation, partition, TuningRequest.of(gate), settings.seed).rule)
         certain_N, open_N = outlook.change(answers, rule)
         # Under the paper's rule all are routed here, so that no threshold's luck is in the skill.
         everyone = gate.model_copy(update={"threshold": -1.0}) if rule == "hard" else gate
-        all_routed = evaluate(test, partition, tune(validation, partition, Request.of(everyone), settings.seed).rule)
+        all_routed = evaluate(
+            test, partition, tune(validation, partition, TuningRequest.of(everyone), settings.seed).rule
+        )
         n = len(test.label_N)
         net = all_routed.gain * n - (float(certain_N.sum()) if rule == "hard" else 0.0)
         yield Trained(
@@ -82,7 +84,7 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
             partition,
             settings.partition.method,
             rule,
-            BaseAnswers(validation.base_NC, validation.label_N),
+            BasePredictions(validation.base_NC, validation.label_N),
             report,
             net / float(open_N.sum()),
             (all_routed.corrected + all_routed.spoiled) / float(open_N.sum()) ** 2,

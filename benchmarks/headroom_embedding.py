@@ -13,12 +13,12 @@ from scipy.special import softmax
 from sklearn.metrics import adjusted_rand_score
 
 import record
-from coterie.partition import Wish, confusion_counts, make_partition
+from coterie.partition import PartitionRequest, confusion_counts, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import confusion_kept
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
-from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 from coterie.studies.partition.study import read_labels
 
 SIZES = (3, 4, 6, 8, 9, 12, 16, 20, 30)
@@ -42,13 +42,13 @@ def main(place: str) -> None:
         ).vectors_CD,
         "soft confusion (needs labels)": LabelEmbedding.from_confusion(proba_NC, validation.label_N).vectors_CD,
     }
-    answers = BaseAnswers(test.base_NC, test.label_N)
+    answers = BasePredictions(test.base_NC, test.label_N)
     counts_CC = confusion_counts(answers.proba_NC, answers.label_N)
     lines = ["| method | embedding | excess kept | largest | gain forecast | ARI, head |", "|---|---|---|---|---|---|"]
     for method in METHODS:
-        by_head = {size: make_partition(Wish(method, size), head_CD) for size in SIZES}
+        by_head = {size: make_partition(PartitionRequest(method, size), head_CD) for size in SIZES}
         for title, vectors_CD in embeddings.items():
-            made = {size: make_partition(Wish(method, size), vectors_CD) for size in SIZES}
+            made = {size: make_partition(PartitionRequest(method, size), vectors_CD) for size in SIZES}
             kept = [confusion_kept(counts_CC, partition) or (0.0, 0.0) for partition in made.values()]
             excess = np.mean([(share - chance) / (1 - chance) for share, chance in kept])
             largest = np.mean([partition.size_S.max() for partition in made.values()])

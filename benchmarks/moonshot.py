@@ -34,11 +34,11 @@ from coterie.partition import Partition
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Budget
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.comparison.contenders import Price, outputs_of
+from coterie.studies.comparison.contenders import CostModel, outputs_of
 from coterie.studies.comparison.controls import (
     ALL_CLASSES,
     WEIGHT_AVERAGE,
@@ -55,7 +55,7 @@ TWO_EPOCHS = 14
 # The trunk's output for four views of all samples.
 MEMORY_GIB = 4
 LIMITS = (1.25, 1.5, 2.0, None)
-ANY_RULE = Request()
+ANY_RULE = TuningRequest()
 FLIPS = " + flips"
 AVERAGED = "whole specialists of 9 clusters, the mean of weights in the base's place, at most 2 passes"
 TAILS_OF = "tails of 9, 3 and 1 clusters"
@@ -102,7 +102,7 @@ class Seed:
         }
         for title, (name, settings) in asked.items():
             run = self._fit(settings, out / f"{name}-{self.seed}", splits, self.whole.path)
-            self.tails[title] = run, Price.of(run, splits).training
+            self.tails[title] = run, CostModel.of(run, splits).training
         add_flipped(self.tails[TAILS_OF][0], splits)
 
     def train_snapshots(self, out: Path, splits: Splits) -> None:
@@ -121,7 +121,7 @@ class Seed:
             LONG_TAILS: self._fit(settings, place, splits),
             LONGER_TAILS: self._fit(longer, out / f"long-{self.seed}-longer-tails", splits, place),
         }
-        self.long = {title: (run, LONGER * Price.of(run, splits).training) for title, run in runs.items()}
+        self.long = {title: (run, LONGER * CostModel.of(run, splits).training) for title, run in runs.items()}
 
     def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> Run:
         coterie.fit(settings, place, splits=splits, base_run=base_run)
@@ -147,7 +147,7 @@ def _longer(settings: Any) -> Any:
 
 
 @cache
-def routed(place: Path, limit: float | None, flip: bool, wishes: Request = ANY_RULE) -> tuple[np.ndarray, float]:
+def routed(place: Path, limit: float | None, flip: bool, wishes: TuningRequest = ANY_RULE) -> tuple[np.ndarray, float]:
     """Of a run: probabilities on test by the rule that validation chooses among those wished, and passes."""
     run = Run.open_complete(place)
     partition = partition_of(run.manifest)
@@ -207,7 +207,7 @@ def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list
         add(f"whole specialists of 9 clusters{within(limit)}", proba_NC, COPY_EPOCHS, passes)
     if (controls_folder(own.whole.path) / WEIGHT_AVERAGE).exists():
         partition = partition_of(own.whole.manifest)
-        rule = tune(own.averaged("validation"), partition, Request(budget=Budget(passes=2.0))).rule
+        rule = tune(own.averaged("validation"), partition, TuningRequest(budget=Budget(passes=2.0))).rule
         proba_NC, passes = by_rule(own.averaged("test"), partition, rule)
         add(AVERAGED, proba_NC, 2 * COPY_EPOCHS - 1, passes)
         add("mean of weights", softmax(own.control(WEIGHT_AVERAGE, "logits"), axis=1), COPY_EPOCHS, 1)
@@ -252,7 +252,7 @@ def gain_of(run: Run, layers: tuple[int, ...]) -> float:
         replace(outputs, packed_NM=outputs.packed_NM[:, column_M])
         for outputs in (read_outputs(run, split) for split in ("validation", "test"))
     )
-    report = evaluate(test, fewer, tune(validation, fewer, Request()).rule)
+    report = evaluate(test, fewer, tune(validation, fewer, TuningRequest()).rule)
     return 100 * (report.ensemble_top1 - report.base_top1)
 
 

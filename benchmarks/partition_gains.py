@@ -31,16 +31,16 @@ from torch import nn
 import clinc150
 import record
 from coterie.config import FitSettings
-from coterie.partition import METHODS, Partition, Wish, confusion_counts, make_partition
+from coterie.partition import METHODS, Partition, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
 from coterie.pipeline.fit import fit
 from coterie.routing.evaluation import Outputs, evaluate
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 from coterie.vocabulary import CombinerName
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")
@@ -64,7 +64,7 @@ def figures(validation: Outputs, test: Outputs, partition: Partition) -> dict[st
     """Predictors from the base on validation, and gains on test."""
     proba_NC = softmax(validation.base_NC.astype(np.float64), axis=1)
     label_N = validation.label_N
-    answers = BaseAnswers(validation.base_NC, label_N)
+    answers = BasePredictions(validation.base_NC, label_N)
     kept, chance = confusion_kept(confusion_counts(proba_NC, label_N), partition) or (0.0, 0.0)
     found = {
         "kept": kept,
@@ -74,7 +74,7 @@ def figures(validation: Outputs, test: Outputs, partition: Partition) -> dict[st
         "largest": int(partition.size_S.max()),
     }
     for combiner in GAINS:
-        request = Request((combiner,), ("entropy",), (1,))
+        request = TuningRequest((combiner,), ("entropy",), (1,))
         report = evaluate(test, partition, tune(validation, partition, request).rule)
         found[combiner], found["base"] = report.gain, report.base_top1
     return found
@@ -94,7 +94,9 @@ def clinc_rows(work: Path, folder: Path) -> list[Row]:
     def judge(seed: int, method: str, n_clusters: int) -> Row:
         proba_NC = softmax(clinc150.logits(base(seed), intents().validation).astype(np.float64), axis=1)
         seen_CC = confusion_counts(proba_NC, intents().validation.label_N.numpy(), soft=True)
-        partition = make_partition(Wish(method, n_clusters, seed=seed), base(seed)[3].weight.detach().numpy(), seen_CC)
+        partition = make_partition(
+            PartitionRequest(method, n_clusters, seed=seed), base(seed)[3].weight.detach().numpy(), seen_CC
+        )
         return figures(*clinc150.ensemble_outputs(intents(), base(seed), partition, seed), partition)
 
     kept = [(seed, work / f"clinc150-{seed}.json") for seed in CLINC_SEEDS]

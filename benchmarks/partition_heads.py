@@ -19,9 +19,9 @@ from scipy.stats import spearmanr
 
 import clinc150
 import record
-from coterie.partition import METHODS, Wish, confusion_counts, make_partition
+from coterie.partition import METHODS, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.quality import agreement, confusion_kept, router_accuracy
-from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 from coterie.studies.partition.study import LabelData, read_labels
 
 SIZES = (3, 6, 8, 9, 12, 20, 33)
@@ -54,16 +54,16 @@ def judged(judge: LabelData, seen_CC: Any) -> str:
     """The table of a base."""
     assert judge.proba_NC is not None
     assert judge.label_N is not None
-    answers = BaseAnswers(np.log(judge.proba_NC), judge.label_N)
+    answers = BasePredictions(np.log(judge.proba_NC), judge.label_N)
     lines = [
         "| method | S | confusion kept | by chance, same sizes | router | gain forecast | largest | ARI, spectral |",
         "|---|---|---|---|---|---|---|---|",
     ]
     kept_all, forecast_all = [], []
     for n_clusters in SIZES:
-        paper = make_partition(Wish("spectral", n_clusters), judge.vectors_CD)
+        paper = make_partition(PartitionRequest("spectral", n_clusters), judge.vectors_CD)
         for method in (m for m in METHODS if m != "given"):
-            partition = make_partition(Wish(method, n_clusters), judge.vectors_CD, seen_CC)
+            partition = make_partition(PartitionRequest(method, n_clusters), judge.vectors_CD, seen_CC)
             kept, chance = confusion_kept(judge.confusion_CC, partition) or (0.0, 0.0)
             routed = router_accuracy(judge.proba_NC, judge.label_N, partition)
             gain = forecast(answers, Outlook.of(answers, partition)).gain

@@ -11,7 +11,7 @@ import record
 from coterie.data import load
 from coterie.studies.comparison.tables import SeedsRow
 from coterie.studies.reproduction.page import show_gain, show_share
-from coterie.studies.reproduction.study import Study, gather, recipe
+from coterie.studies.reproduction.study import ReproductionStudy, gather, recipe
 from coterie.studies.reproduction.tables import Reproduction
 
 
@@ -73,5 +73,5 @@ parser.add_argument("--name", default="reproduce", help="of the file to write, b
 arguments = parser.parse_args()
 settings = recipe("cpu", arguments.base_epochs)
 settings = settings.model_copy(update={"data": settings.data.with_source(arguments.source)})
-study = Study(settings, arguments.study, tuple(range(arguments.seeds)), "column:coarse_label")
+study = ReproductionStudy(settings, arguments.study, tuple(range(arguments.seeds)), "column:coarse_label")
 record.write(__file__, markdown(gather(study, load(settings.data, 0))), arguments.name)

@@ -15,15 +15,15 @@ from coterie.partition import Partition
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs, Routing
 from coterie.routing.gate import Budget
-from coterie.routing.tune import COMBINERS, GATES, TOPS, Request, tune
+from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.vocabulary import CombinerName, ScoreName
 
-Wish = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
-PAPER: Wish = ("the paper's rule: hard, entropy", ("hard",), ("entropy",), (1,))
-WISHES: list[Wish] = [
+PartitionRequest = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
+PAPER: PartitionRequest = ("the paper's rule: hard, entropy", ("hard",), ("entropy",), (1,))
+WISHES: list[PartitionRequest] = [
     PAPER,
     *((f"hard, {gate}", ("hard",), (gate,), (1,)) for gate in GATES if gate != "entropy"),
     *((f"{combiner}, entropy", (combiner,), ("entropy",), (1,)) for combiner in COMBINERS if combiner != "hard"),
@@ -38,7 +38,7 @@ TABLES = {
 }
 
 
-def figures(validation: Outputs, test: Outputs, partition: Partition, request: Request, seed: int) -> list[float]:
+def figures(validation: Outputs, test: Outputs, partition: Partition, request: TuningRequest, seed: int) -> list[float]:
     """Gain in points, passes, NLL and ECE less those of the calibrated base; on test."""
     rule = tune(validation, partition, request, seed).rule
     routing = Routing.of(test, partition, rule)
@@ -70,7 +70,7 @@ def main(*paths: str) -> None:
             "|---|---|---|---|---|",
         ]
         for name, combiners, gates, tops in wishes:
-            request = Request(combiners, gates, tops, budget)
+            request = TuningRequest(combiners, gates, tops, budget)
             found = np.array([figures(*each, request, seed=0) for each in loaded])
             gain, passes, nll, ece = found.mean(axis=0)
             spread = f"{found[:, 0].min():+.2f} to {found[:, 0].max():+.2f}"

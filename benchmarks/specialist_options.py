@@ -36,7 +36,7 @@ from coterie.ensemble.panel import Panel
 from coterie.pipeline.fit import batches_of, prepare_base, trunk_record
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
@@ -224,7 +224,7 @@ class Bench:
         panel = Panel(fabric, self.base.network, cut_off, self.splits.preprocessing, self.base.part.cut)
         for name in ("validation", "test"):
             plain = read_outputs(self.run, name)
-            packed_NM = panel.hear_all(getattr(self.splits, name).samples, partition)[1]
+            packed_NM = panel.ask_all(getattr(self.splits, name).samples, partition)[1]
             found[name] = replace(plain, packed_NM=packed_NM, pass_cost=trunk.pass_cost)
         return found
 
@@ -250,7 +250,7 @@ def figures(bench: Bench, outputs: dict[str, Outputs]) -> list[float]:
     base_N = read_outputs(bench.run, "test").base_NC.argmax(axis=1)
     base = float((base_N == outputs["test"].label_N).mean())
     for budget in (Budget(), Budget(passes=1.25)):
-        rule = tune(outputs["validation"], partition, Request(budget=budget)).rule
+        rule = tune(outputs["validation"], partition, TuningRequest(budget=budget)).rule
         report = evaluate(outputs["test"], partition, rule)
         found.append(100 * (report.ensemble_top1 - base))
     return [*found, 100 * report.oracle_specialist, 100 * report.router_accuracy]
@@ -324,9 +324,7 @@ def train(path: str, out: Path) -> None:
 def _all_rows(panel: Panel, split: object) -> np.ndarray:
     """The only network's logits."""
     samples = split.samples  # type: ignore[attr-defined]
-    return np.concatenate(
-        [panel.consult(samples.take(rows))[1](0, np.arange(len(rows))) for rows in panel.chunks(samples)]
-    )
+    return np.concatenate([panel.ask(samples.take(rows))[1](0, np.arange(len(rows))) for rows in panel.chunks(samples)])
 
 
 def main(out: str, *paths: str) -> None:

@@ -22,17 +22,17 @@ from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
-from coterie.engine import Desk
-from coterie.pipeline.fit import materials_of, prepare_base, specialist_tasks
+from coterie.engine import TaskContext
+from coterie.pipeline.fit import prepare_base, specialist_inputs, specialist_tasks
 from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Budget
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.comparison.contenders import Price
+from coterie.studies.comparison.contenders import CostModel
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
 TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}
@@ -57,7 +57,7 @@ def figures(run: Run) -> list[float]:
     """
     partition, found = partition_of(run.manifest), []
     for budget in (Budget(), Budget(passes=WITHIN)):
-        rule = tune(read_outputs(run, "validation"), partition, Request(budget=budget)).rule
+        rule = tune(read_outputs(run, "validation"), partition, TuningRequest(budget=budget)).rule
         report = evaluate(read_outputs(run, "test"), partition, rule)
         found += [100 * report.gain, report.mean_passes]
     return found
@@ -80,9 +80,9 @@ def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
     prepared = prepare_base(settings, splits, base_run=run.path)
     run.read_weights(BASE_FILE, prepared.network)
     task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
-    materials = materials_of(settings, splits, prepared.network, prepared.head, prepared.part)
+    materials = specialist_inputs(settings, splits, prepared.network, prepared.head, prepared.part)
     started = time.process_time()
-    task.run(materials, Desk(Progress()))
+    task.run(materials, TaskContext(Progress()))
     return time.process_time() - started
 
 
@@ -99,7 +99,9 @@ def main(out: str, *paths: str) -> None:
             if values:
                 coterie.fit(changed(run, values), place, splits=splits[run.path], base_run=run.path)
             asked = Run.open_complete(place) if values else run
-            weight = Price.of(asked, splits[run.path]).storage if values else storage_of_whole(run, splits[run.path])
+            weight = (
+                CostModel.of(asked, splits[run.path]).storage if values else storage_of_whole(run, splits[run.path])
+            )
             rows.append([*figures(asked), weight])
         found[name] = np.array(rows)
     write(found, seconds, len(runs))

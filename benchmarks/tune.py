@@ -22,7 +22,7 @@ def measure(n: int, n_classes: int, n_clusters: int) -> dict[str, float]:
 
     from coterie.partition import Partition
     from coterie.routing.evaluation import Outputs
-    from coterie.routing.tune import Request, tune
+    from coterie.routing.tune import TuningRequest, tune
 
     rng = np.random.default_rng(0)
     partition = Partition.from_assignment(rng.integers(n_clusters, size=n_classes))
@@ -33,7 +33,7 @@ def measure(n: int, n_classes: int, n_clusters: int) -> dict[str, float]:
     packed_NM += rng.standard_normal(packed_NM.shape, dtype=np.float32)
     outputs = Outputs(base_NC, packed_NM, label_N)
     started, busy = time.perf_counter(), time.process_time()
-    tuning = tune(outputs, partition, Request())
+    tuning = tune(outputs, partition, TuningRequest())
     return {
         "seconds": time.perf_counter() - started,
         "busy": time.process_time() - busy,

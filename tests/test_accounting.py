@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Gate, entropy
-from coterie.routing.ladder import account
+from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
 
 
@@ -49,13 +49,13 @@ def by_hand(outputs: Outputs, partition: Partition, threshold: float) -> dict[st
 @given(st.integers(0, 10_000), st.floats(0, 2))
 def test_each_step_is_what_it_says(seed: int, threshold: float) -> None:
     outputs, partition = sample(seed)
-    found = account(outputs, partition, Rule(Gate(threshold)))
+    found = ladder_of(outputs, partition, Rule(Gate(threshold)))
     assert vars(found) == pytest.approx(by_hand(outputs, partition, threshold))
 
 
 def test_it_agrees_with_the_report_and_is_bounded_by_the_best_gate() -> None:
     outputs, partition = sample(3)
-    found = account(outputs, partition, Rule(Gate(0.9)))
+    found = ladder_of(outputs, partition, Rule(Gate(0.9)))
     report = evaluate(outputs, partition, Rule(Gate(0.9)))
     assert (found.base, found.gated) == (report.base_top1, report.ensemble_top1)
     assert (found.restricted, found.oracle_specialist) == pytest.approx(

@@ -8,7 +8,14 @@ from coterie.errors import InputError
 from coterie.logits_file import LabelledLogits
 from coterie.measures.significance import mcnemar
 from coterie.studies.comparison.page import render
-from coterie.studies.comparison.tables import Answer, Comparison, Cost, compare, compare_logits, compare_seeds
+from coterie.studies.comparison.tables import (
+    Comparison,
+    Contender,
+    ContenderCost,
+    compare,
+    compare_logits,
+    compare_seeds,
+)
 
 N, C = 4000, 6
 
@@ -25,19 +32,21 @@ def proba(label_N: np.ndarray, accuracy: float, seed: int) -> np.ndarray:
     return softmax(3 * np.eye(C)[top] + 0.1 * rng.normal(size=(N, C)), axis=1).astype(np.float32)
 
 
-def answer(name: str, kind: str, accuracy: float, seed: int, cost: Cost | None = None, flips: bool = False) -> Answer:
+def answer(
+    name: str, kind: str, accuracy: float, seed: int, cost: ContenderCost | None = None, flips: bool = False
+) -> Contender:
     validation, test = (proba(labels(k), accuracy, seed + k) for k in (0, 1))
-    return Answer(name, f"{name}, made up", kind, validation.argmax(axis=1), test, cost or Cost(), flips)
+    return Contender(name, f"{name}, made up", kind, validation.argmax(axis=1), test, cost or ContenderCost(), flips)
 
 
-def table(*answers: Answer) -> Comparison:
+def table(*answers: Contender) -> Comparison:
     return compare([answer("base", "base", 0.70, 10), *answers], labels(0), labels(1), ["left out: nothing"])
 
 
 def test_a_control_that_wins_is_said_to_win() -> None:
     found = table(
-        answer("specialists", "specialists", 0.72, 20, Cost(1.5, 1.4, 2.0)),
-        answer("copy", "control", 0.78, 30, Cost(1.5, 2.0, 2.0)),
+        answer("specialists", "specialists", 0.72, 20, ContenderCost(1.5, 1.4, 2.0)),
+        answer("copy", "control", 0.78, 30, ContenderCost(1.5, 2.0, 2.0)),
     )
     assert found.best_control == ("copy", None)
     assert found.verdict[0].startswith("At the same training budget, copy is ahead of specialists by")
@@ -46,24 +55,27 @@ def test_a_control_that_wins_is_said_to_win() -> None:
 
 def test_a_lead_that_may_be_chance_is_said_to_be() -> None:
     found = table(
-        answer("specialists", "specialists", 0.72, 20, Cost(1.5)), answer("copy", "control", 0.72, 30, Cost(1.5))
+        answer("specialists", "specialists", 0.72, 20, ContenderCost(1.5)),
+        answer("copy", "control", 0.72, 30, ContenderCost(1.5)),
     )
     assert "not told apart from chance" in found.verdict[0]
 
 
 def test_the_best_control_is_chosen_on_validation_and_within_the_budget() -> None:
-    dear = answer("longer", "control", 0.95, 40, Cost(3.0))
-    flipped = Answer("lucky", "", "control", proba(labels(0), 0.5, 50).argmax(1), proba(labels(1), 0.99, 51), Cost(1.5))
-    plain = answer("copy", "control", 0.73, 30, Cost(1.5))
-    found = table(answer("specialists", "specialists", 0.72, 20, Cost(1.5)), dear, flipped, plain)
+    dear = answer("longer", "control", 0.95, 40, ContenderCost(3.0))
+    flipped = Contender(
+        "lucky", "", "control", proba(labels(0), 0.5, 50).argmax(1), proba(labels(1), 0.99, 51), ContenderCost(1.5)
+    )
+    plain = answer("copy", "control", 0.73, 30, ContenderCost(1.5))
+    found = table(answer("specialists", "specialists", 0.72, 20, ContenderCost(1.5)), dear, flipped, plain)
     assert found.best_control[0] == "copy"
 
 
 def test_what_is_free_and_better_is_named_and_so_is_what_is_dearer() -> None:
     found = table(
-        answer("specialists", "specialists", 0.72, 20, Cost(1.5, 1.4)),
-        answer("base", "control", 0.80, 11, Cost(1.0, 2.0), flips=True),
-        answer("pair", "dearer", 0.85, 12, Cost(2.0, 2.0)),
+        answer("specialists", "specialists", 0.72, 20, ContenderCost(1.5, 1.4)),
+        answer("base", "control", 0.80, 11, ContenderCost(1.0, 2.0), flips=True),
+        answer("pair", "dearer", 0.85, 12, ContenderCost(2.0, 2.0)),
     )
     assert any(s.startswith("base with flips needs no training at all and is ahead") for s in found.verdict)
     assert any(s.startswith("pair costs 2.00 times") for s in found.verdict)
@@ -81,7 +93,7 @@ def test_gains_and_chances_are_those_of_the_right_answers() -> None:
 
 def test_a_comparison_survives_json_and_is_drawn() -> None:
     found = table(
-        answer("specialists", "specialists", 0.72, 20), answer("copy <&>", "control", 0.73, 30, Cost(1.5, 2.0))
+        answer("specialists", "specialists", 0.72, 20), answer("copy <&>", "control", 0.73, 30, ContenderCost(1.5, 2.0))
     )
     assert Comparison.from_values(json.loads(json.dumps(found.to_values()))) == found
     page = render(found, "Made up.")
@@ -93,8 +105,8 @@ def test_a_comparison_survives_json_and_is_drawn() -> None:
 def test_over_seeds_means_and_leads() -> None:
     tables = []
     for seed in (0, 1, 2):
-        ours = answer("specialists", "specialists", 0.74, 100 * seed + 20, Cost(1.5))
-        tables.append(table(ours, answer("copy", "control", 0.72, 100 * seed + 30, Cost(1.5))))
+        ours = answer("specialists", "specialists", 0.74, 100 * seed + 20, ContenderCost(1.5))
+        tables.append(table(ours, answer("copy", "control", 0.72, 100 * seed + 30, ContenderCost(1.5))))
     rows = {row.name: row for row in compare_seeds(tables)}
     leads = [t.row("specialists").scores.top1 - t.row("copy").scores.top1 for t in tables]
     assert rows["specialists"].lead.mean == pytest.approx(np.mean(leads))
@@ -108,7 +120,7 @@ def test_a_row_that_a_seed_lacks_is_left_out_of_the_mean() -> None:
 
 
 def test_answers_of_another_length_are_refused() -> None:
-    short = Answer("short", "", "control", labels(0)[:-1], proba(labels(1), 0.5, 1), Cost())
+    short = Contender("short", "", "control", labels(0)[:-1], proba(labels(1), 0.5, 1), ContenderCost())
     with pytest.raises(InputError, match="3999 validation"):
         table(short)
 

@@ -16,7 +16,7 @@ from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.comparison.contenders import answers_of
+from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import add_flipped, controls_folder, read_flipped
 from coterie.studies.comparison.study import compare_run
 from coterie.studies.comparison.tables import Comparison
@@ -135,7 +135,7 @@ def test_siblings_are_members_without_training(run: Run, splits: Splits, tmp_pat
     coterie.fit(other, tmp_path / "sibling", splits=splits)
     sibling = Run.open_complete(tmp_path / "sibling")
     add_flipped(sibling, splits)
-    found = answers_of(run, splits, [sibling])
+    found = contenders_of(run, splits, [sibling])
     pair = next(answer for answer in found.answers if answer.name == "deep ensemble of 2" and not answer.flips)
     first, second = (read_outputs(r, "test").base_NC for r in (run, sibling))
     proba = [np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (first, second)]

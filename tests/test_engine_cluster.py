@@ -13,7 +13,7 @@ import pytest
 import coterie
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
-from coterie.engine import Demand, Desk, cluster
+from coterie.engine import Resources, TaskContext, cluster
 from coterie.engine.cluster import RayCluster
 from coterie.errors import EngineError, LimitError, PartitionError
 from coterie.pipeline.runs import FitTask, fit_all
@@ -92,28 +92,30 @@ def three_nodes():
             nodes.shutdown()
 
 
-def outcomes(address: str, tasks, desks, demand: Demand = Demand()):  # noqa: B008 - frozen
+def outcomes(address: str, tasks, contexts, resources: Resources = Resources()):  # noqa: B008 - frozen
     engine = RayCluster(address)
-    with closing(engine.run(tasks, 1, demand, lambda number: Desk(desks[number], desks[number]))) as found:
+    with closing(
+        engine.run(tasks, 1, resources, lambda number: TaskContext(contexts[number], contexts[number]))
+    ) as found:
         return {outcome.number: outcome for outcome in found}
 
 
 def test_tasks_end_with_results_or_errors(three_nodes) -> None:
     tasks = [Square(1), Square(2, "error"), Square(3), Square(4, "fault")]
-    desks = [Recorder() for _ in tasks]
-    found = outcomes(three_nodes.address, tasks, desks)
+    contexts = [Recorder() for _ in tasks]
+    found = outcomes(three_nodes.address, tasks, contexts)
     assert [found[number].unwrap() for number in (0, 2)] == [2, 10]
     with pytest.raises(coterie.CoterieError, match="square: the loss became nan"):
         found[1].unwrap()
     with pytest.raises(EngineError, match="ZeroDivisionError: what a fault says"):
         found[3].unwrap()
-    assert desks[2].calls == [("square", 2), (2, 10)]
-    assert int(desks[2].state["found"]) == 3
+    assert contexts[2].calls == [("square", 2), (2, 10)]
+    assert int(contexts[2].state["found"]) == 3
 
 
 def test_a_lost_worker_costs_its_task_only_which_goes_on_from_its_last_state(three_nodes) -> None:
-    desks = [Recorder(), Recorder()]
-    found = outcomes(three_nodes.address, [Square(7, "death"), Square(1)], desks)
+    contexts = [Recorder(), Recorder()]
+    found = outcomes(three_nodes.address, [Square(7, "death"), Square(1)], contexts)
     assert found[0].unwrap() == 7  # what it finds in its state, instead of dying again
     assert found[1].unwrap() == 2
 
@@ -128,7 +130,7 @@ def test_other_versions_are_refused_with_both(three_nodes, monkeypatch) -> None:
 
 def test_a_demand_that_no_node_meets_is_refused(three_nodes) -> None:
     with pytest.raises(EngineError, match="no node of the cluster is large enough for a task of 1 CPU, 3 GPU"):
-        outcomes(three_nodes.address, [Square(1)], [Recorder()], Demand(gpus=3))
+        outcomes(three_nodes.address, [Square(1)], [Recorder()], Resources(gpus=3))
 
 
 def test_whole_runs_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings: FitSettings, splits: Splits) -> None:

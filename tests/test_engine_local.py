@@ -18,10 +18,11 @@ import coterie
 from coterie.backbones.parts import WHOLE
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
-from coterie.engine import Demand, Desk, Materials, Task, TrainingTask, make_engine
+from coterie.engine import Resources, Task, TaskContext, make_engine
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
 from coterie.pipeline.fit import augmentation_of, prepare_base
+from coterie.pipeline.specialists import SpecialistInputs, TrainingTask
 from coterie.progress import Progress
 from coterie.system.limits import Limits
 from coterie.training.checkpoint import Checkpoint, State
@@ -36,13 +37,13 @@ class Square(Task[int, int]):
     mischief: str = ""
     title: str = "square"
 
-    def run(self, shared: int, desk: Desk) -> int:
-        state = desk.checkpoint.load()
+    def run(self, shared: int, context: TaskContext) -> int:
+        state = context.checkpoint.load()
         if state is not None:
             return int(state["found"])
-        desk.progress.stage(self.title, 2)
-        desk.checkpoint.save({"found": torch.tensor(self.number)})
-        desk.progress.advance(2, 10)
+        context.progress.stage(self.title, 2)
+        context.checkpoint.save({"found": torch.tensor(self.number)})
+        context.progress.advance(2, 10)
         if self.mischief == "error":
             raise TrainingError("the loss became nan")
         if self.mischief == "fault":
@@ -70,32 +71,34 @@ class Recorder(Progress, Checkpoint):
         return self.state
 
 
-def outcomes(engine, tasks, desks):
-    with closing(engine.run(tasks, 1, Demand(), lambda number: Desk(desks[number], desks[number]))) as found:
+def outcomes(engine, tasks, contexts):
+    with closing(
+        engine.run(tasks, 1, Resources(), lambda number: TaskContext(contexts[number], contexts[number]))
+    ) as found:
         return {outcome.number: outcome for outcome in found}
 
 
 @pytest.mark.parametrize("engine", [InProcess(), LocalWorkers(2)], ids=["in process", "workers"])
 def test_each_task_ends_with_its_own_result_or_error_and_tells_its_own_desk(engine) -> None:
     tasks = [Square(1), Square(2, "error"), Square(3), Square(4)]
-    desks = [Recorder() for _ in tasks]
-    desks[3].state = {"found": torch.tensor(99)}
-    found = outcomes(engine, tasks, desks)
+    contexts = [Recorder() for _ in tasks]
+    contexts[3].state = {"found": torch.tensor(99)}
+    found = outcomes(engine, tasks, contexts)
     assert sorted(found) == [0, 1, 2, 3]
     assert [found[number].unwrap() for number in (0, 2, 3)] == [2, 10, 99]
     with pytest.raises(TrainingError, match="the loss became nan"):
         found[1].unwrap()
-    assert desks[2].calls == [("square", 2), (2, 10)]
-    assert int(desks[2].state["found"]) == 3
+    assert contexts[2].calls == [("square", 2), (2, 10)]
+    assert int(contexts[2].state["found"]) == 3
 
 
 def test_a_dead_worker_is_named_its_state_is_kept_and_the_other_tasks_go_on() -> None:
     tasks = [Square(1, "death", title="specialist 1"), Square(2, "fault", title="specialist 2"), Square(3), Square(4)]
-    desks = [Recorder() for _ in tasks]
-    found = outcomes(LocalWorkers(1), tasks, desks)
+    contexts = [Recorder() for _ in tasks]
+    found = outcomes(LocalWorkers(1), tasks, contexts)
     with pytest.raises(EngineError, match=r"specialist 1: its worker \(process \d+\) was ended by signal 9"):
         found[0].unwrap()
-    assert int(desks[0].state["found"]) == 1
+    assert int(contexts[0].state["found"]) == 1
     with pytest.raises(EngineError, match="specialist 2 failed: ZeroDivisionError: what a fault says") as fault:
         found[1].unwrap()
     assert "Traceback" in fault.value.__notes__[0]
@@ -108,7 +111,7 @@ def test_who_stops_early_leaves_no_worker_behind(monkeypatch) -> None:
     monkeypatch.setattr(
         subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
     )
-    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Demand(), lambda _: Desk(Progress()))
+    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Resources(), lambda _: TaskContext(Progress()))
     next(generator)
     generator.close()
     assert len(started) == 2
@@ -169,7 +172,7 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
 
     prepared = prepare_base(settings, splits)
     augmentation = augmentation_of(settings, splits)
-    materials = Materials(
+    materials = SpecialistInputs(
         {"base": prepared.network},
         prepared.head,
         WHOLE,
@@ -183,7 +186,7 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
     task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
     torch.set_num_threads(2)
     try:
-        (outcome,) = InProcess().run([task], materials, Demand(), lambda _: Desk(Counting()))
+        (outcome,) = InProcess().run([task], materials, Resources(), lambda _: TaskContext(Counting()))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
@@ -203,13 +206,13 @@ def test_settings_of_the_engine_are_checked() -> None:
 def test_workers_are_started_where_they_save_time(monkeypatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert auto_workers(5, Demand(threads=1, seconds=1000)) == 5
-    assert auto_workers(9, Demand(threads=2, seconds=1000)) == 4
-    assert auto_workers(9, Demand(threads=9, seconds=1000)) == 1
-    assert auto_workers(9, Demand(seconds=3)) == 1
-    assert isinstance(make_engine(EngineSettings(), 9, Demand(seconds=3)), InProcess)
-    assert isinstance(make_engine(EngineSettings(workers=3), 1, Demand()), InProcess)
-    assert isinstance(make_engine(EngineSettings(workers=3), 2, Demand()), LocalWorkers)
+    assert auto_workers(5, Resources(threads=1, seconds=1000)) == 5
+    assert auto_workers(9, Resources(threads=2, seconds=1000)) == 4
+    assert auto_workers(9, Resources(threads=9, seconds=1000)) == 1
+    assert auto_workers(9, Resources(seconds=3)) == 1
+    assert isinstance(make_engine(EngineSettings(), 9, Resources(seconds=3)), InProcess)
+    assert isinstance(make_engine(EngineSettings(workers=3), 1, Resources()), InProcess)
+    assert isinstance(make_engine(EngineSettings(workers=3), 2, Resources()), LocalWorkers)
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
@@ -221,7 +224,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
             from dataclasses import dataclass
             sys.path.insert(0, sys.argv[1])
             from test_engine_local import Endless
-            from coterie.engine import Demand, Desk
+            from coterie.engine import Resources, TaskContext
             from coterie.engine.local import LocalWorkers
             from coterie.progress import Progress
 
@@ -229,7 +232,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
                 def note(self, text):
                     print(text, flush=True)
 
-            list(LocalWorkers(2).run([Endless(), Endless()], 0, Demand(), lambda _: Desk(Telling())))
+            list(LocalWorkers(2).run([Endless(), Endless()], 0, Resources(), lambda _: TaskContext(Telling())))
             """
         )
     )
@@ -254,9 +257,9 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
 class Endless(Task[int, int]):
     title: str = "endless"
 
-    def run(self, shared: int, desk: Desk) -> int:
+    def run(self, shared: int, context: TaskContext) -> int:
         while True:
-            desk.progress.note(str(os.getpid()))
+            context.progress.note(str(os.getpid()))
             time.sleep(0.05)
 
 

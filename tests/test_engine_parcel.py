@@ -8,13 +8,13 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from conftest import make_splits
-from coterie.engine.parcel import Parcel
+from coterie.engine.payload import SharedPayload
 
 
 def through_a_file(value):
     with tempfile.TemporaryFile() as file:
-        Parcel.pack(value).write(file)
-        return Parcel.map_from(file.fileno()).unpack()
+        SharedPayload.pack(value).write(file)
+        return SharedPayload.map_from(file.fileno()).unpack()
 
 
 @given(st.lists(hnp.arrays(st.sampled_from([np.uint8, np.float32, np.int64]), hnp.array_shapes(min_side=0))))
@@ -26,11 +26,11 @@ def test_arrays_arrive_as_they_were(arrays) -> None:
 
 def test_the_memory_of_arrays_is_not_copied_into_the_pickle() -> None:
     splits = make_splits()
-    parcel = Parcel.pack(splits)
+    payload = SharedPayload.pack(splits)
     pixels = splits.train.samples.values_N
-    assert len(parcel.pickled) < 5_000
-    assert any(np.shares_memory(array, pixels.numpy()) for array in parcel.arrays)
-    assert torch.equal(parcel.unpack().train.samples.values_N, pixels)
+    assert len(payload.pickled) < 5_000
+    assert any(np.shares_memory(array, pixels.numpy()) for array in payload.arrays)
+    assert torch.equal(payload.unpack().train.samples.values_N, pixels)
 
 
 def test_a_network_keeps_its_bits_and_its_memory_order() -> None:

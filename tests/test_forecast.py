@@ -9,30 +9,30 @@ from scipy.special import softmax
 from coterie.errors import InputError
 from coterie.partition import Partition
 from coterie.routing.gate import entropy
-from coterie.studies.headroom.forecast import BaseAnswers, Outlook, Skill, best_gain, forecast
+from coterie.studies.headroom.forecast import BasePredictions, Outlook, Skill, best_gain, forecast
 
 SURE = Skill(0.1, 0.0)
 
 
-def answers_of(seed: int, n_samples: int = 60, n_classes: int = 6) -> BaseAnswers:
+def contenders_of(seed: int, n_samples: int = 60, n_classes: int = 6) -> BasePredictions:
     rng = np.random.default_rng(seed)
     label_N = rng.integers(n_classes, size=n_samples)
     logits_NC = rng.normal(size=(n_samples, n_classes)).astype(np.float32)
     logits_NC[np.arange(n_samples), label_N] += 1
-    return BaseAnswers(logits_NC, label_N)
+    return BasePredictions(logits_NC, label_N)
 
 
-def planted(n_samples: int = 4000, seed: int = 0) -> tuple[BaseAnswers, Partition]:
+def planted(n_samples: int = 4000, seed: int = 0) -> tuple[BasePredictions, Partition]:
     """Twelve classes in four groups of three; classes of a group are confused often, others seldom."""
     rng = np.random.default_rng(seed)
     label_N = rng.integers(12, size=n_samples)
     group_NC = (np.arange(12) // 3)[None, :] == (label_N // 3)[:, None]
     logits_NC = 1.5 * rng.normal(size=(n_samples, 12)) + 3 * group_NC
     logits_NC[np.arange(n_samples), label_N] += 1.5
-    return BaseAnswers(logits_NC, label_N), Partition.from_assignment(np.arange(12) // 3)
+    return BasePredictions(logits_NC, label_N), Partition.from_assignment(np.arange(12) // 3)
 
 
-def slow_outlook(answers: BaseAnswers, partition: Partition) -> list[tuple[bool, bool, bool, bool, float]]:
+def slow_outlook(answers: BasePredictions, partition: Partition) -> list[tuple[bool, bool, bool, bool, float]]:
     rows = []
     for logits, label in zip(answers.logits_NC, answers.label_N, strict=True):
         proba = softmax(logits)
@@ -52,7 +52,7 @@ def slow_outlook(answers: BaseAnswers, partition: Partition) -> list[tuple[bool,
 @settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_the_outlook_is_that_of_a_loop_over_samples(seed: int) -> None:
-    answers = answers_of(seed)
+    answers = contenders_of(seed)
     partition = Partition.from_assignment(np.random.default_rng(seed).integers(3, size=6))
     outlook = Outlook.of(answers, partition)
     slow = slow_outlook(answers, partition)
@@ -62,12 +62,12 @@ def test_the_outlook_is_that_of_a_loop_over_samples(seed: int) -> None:
 
 
 def test_the_order_is_that_of_the_gate() -> None:
-    answers = answers_of(3)
+    answers = contenders_of(3)
     np.testing.assert_array_equal(answers.order_N, np.argsort(-entropy(softmax(answers.logits_NC, axis=1))))
 
 
 def test_the_best_gain_is_that_of_the_best_threshold() -> None:
-    answers = answers_of(4)
+    answers = contenders_of(4)
     change_N = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=answers.n_samples)
     order = np.argsort(-entropy(softmax(answers.logits_NC, axis=1)))
     slow = max(change_N[order[:k]].sum() for k in range(answers.n_samples + 1))
@@ -115,7 +115,7 @@ def test_thresholds_are_not_judged_where_they_are_chosen() -> None:
     """Where routing brings harm and luck alone, the best threshold in hindsight gains, and the forecast does not."""
     rng = np.random.default_rng(0)
     logits_NC = rng.normal(size=(2000, 8)).astype(np.float32)
-    answers = BaseAnswers(logits_NC, rng.integers(8, size=2000))
+    answers = BasePredictions(logits_NC, rng.integers(8, size=2000))
     partition = Partition.from_assignment(np.arange(8) % 2)
     outlook = Outlook.of(answers, partition)
     certain_N, _ = outlook.change(answers, "hard")
@@ -125,7 +125,7 @@ def test_thresholds_are_not_judged_where_they_are_chosen() -> None:
 
 
 def test_one_cluster_and_one_per_class_gain_nothing() -> None:
-    answers = answers_of(5)
+    answers = contenders_of(5)
     for assignment in ([0] * 6, range(6)):
         for rule in ("hard", "compose", "blend"):
             found = forecast(answers, Outlook.of(answers, Partition.from_assignment(assignment)), rule, SURE)
@@ -162,4 +162,4 @@ def test_the_same_samples_give_the_same_forecast() -> None:
 )
 def test_what_are_no_logits_is_refused(logits_NC: np.ndarray, label_N: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        BaseAnswers(logits_NC, label_N)
+        BasePredictions(logits_NC, label_N)

@@ -8,28 +8,28 @@ import numpy as np
 import pytest
 
 from coterie.errors import PartitionError
-from coterie.partition import Partition, Wish, confusion_counts, make_partition
+from coterie.partition import Partition, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import router_accuracy
 from coterie.studies.headroom.advice import numbers_to_try, survey
-from coterie.studies.headroom.forecast import BaseAnswers, Skill
+from coterie.studies.headroom.forecast import BasePredictions, Skill
 
 Make = Callable[[str, int, Any], Partition]
 
 
-def planted(strength: float, n_samples: int = 3000) -> BaseAnswers:
+def planted(strength: float, n_samples: int = 3000) -> BasePredictions:
     """Twelve classes in four groups of three that are confused; the stronger, the fewer errors there are."""
     rng = np.random.default_rng(0)
     label_N = rng.integers(12, size=n_samples)
     group_NC = (np.arange(12) // 3)[None, :] == (label_N // 3)[:, None]
     logits_NC = 1.5 * rng.normal(size=(n_samples, 12)) + strength * group_NC
     logits_NC[np.arange(n_samples), label_N] += strength / 2
-    return BaseAnswers(logits_NC, label_N)
+    return BasePredictions(logits_NC, label_N)
 
 
-def maker(answers: BaseAnswers) -> Make:
+def maker(answers: BasePredictions) -> Make:
     vectors_CD = LabelEmbedding.from_logits(answers.logits_NC).vectors_CD
-    return lambda method, n_clusters, counts: make_partition(Wish(method, n_clusters), vectors_CD, counts)
+    return lambda method, n_clusters, counts: make_partition(PartitionRequest(method, n_clusters), vectors_CD, counts)
 
 
 def test_every_setting_is_tried_once_and_judged_by_its_own_partition() -> None:
@@ -71,7 +71,7 @@ def test_where_the_base_is_nearly_right_the_advice_is_dont() -> None:
 
 def test_a_base_without_errors_leaves_nothing_to_win() -> None:
     label_N = np.arange(60) % 6
-    answers = BaseAnswers(10.0 * np.eye(6)[label_N] + np.random.default_rng(0).normal(size=(60, 6)), label_N)
+    answers = BasePredictions(10.0 * np.eye(6)[label_N] + np.random.default_rng(0).normal(size=(60, 6)), label_N)
     headroom = survey(answers, maker(answers), ("average",), (2, 3))
     assert not headroom.advice.train
     assert headroom.advice.setting.gain == 0
@@ -92,7 +92,7 @@ def test_more_is_asked_less_is_likely() -> None:
 def test_confusion_is_not_judged_on_the_samples_it_groups_by() -> None:
     """On noise, clusters made of the judged samples' own errors would seem to hold more of them than they do."""
     rng = np.random.default_rng(0)
-    answers = BaseAnswers(rng.normal(size=(300, 20)), rng.integers(20, size=300))
+    answers = BasePredictions(rng.normal(size=(300, 20)), rng.integers(20, size=300))
     setting = survey(answers, maker(answers), ("confusion",), (5,)).settings[0]
     counts_CC = confusion_counts(answers.proba_NC, answers.label_N)
     seen = router_accuracy(answers.proba_NC, answers.label_N, maker(answers)("confusion", 5, counts_CC))

@@ -20,9 +20,9 @@ from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, base_logits_file
 from coterie.studies.headroom import study as headroom_study
-from coterie.studies.headroom.study import Question, read_source, study, write_study
+from coterie.studies.headroom.study import HeadroomRequest, read_source, study, write_study
 
-QUESTION = Question(("spectral", "average"), (2, 3))
+QUESTION = HeadroomRequest(("spectral", "average"), (2, 3))
 
 
 def arrays(n_samples: int = 400, n_classes: int = 6) -> dict[str, Any]:
@@ -132,9 +132,9 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
 def test_questions_that_the_classes_do_not_allow(tmp_path: Path) -> None:
     source = read_source(write(tmp_path / "some.npz", arrays()))
     with pytest.raises(PartitionError, match=r"cannot try \[7\] clusters of 6 classes; allowed: 1 to 6"):
-        study(source, Question(clusters=(7,)), Progress())
+        study(source, HeadroomRequest(clusters=(7,)), Progress())
     with pytest.raises(PartitionError, match="given needs --groups"):
-        study(source, Question(("given",), (2,)), Progress())
+        study(source, HeadroomRequest(("given",), (2,)), Progress())
     two = read_source(write(tmp_path / "two.npz", arrays(n_classes=2)))
     with pytest.raises(PartitionError, match="2 classes cannot be grouped"):
         study(two, QUESTION, Progress())
@@ -143,7 +143,7 @@ def test_questions_that_the_classes_do_not_allow(tmp_path: Path) -> None:
 def test_given_groups_are_a_method(tmp_path: Path) -> None:
     (tmp_path / "groups.txt").write_text("a\na\nb\nb\nc\nc")
     source = read_source(write(tmp_path / "some.npz", arrays()), groups=str(tmp_path / "groups.txt"))
-    result = study(source, Question(("average", "given"), (2,)), Progress())
+    result = study(source, HeadroomRequest(("average", "given"), (2,)), Progress())
     given = next(s for s in result.headroom.settings if s.method == "given")
     assert (given.n_clusters, given.largest) == (3, 2)
 
@@ -185,7 +185,7 @@ def test_the_next_command_trains_the_advised_setting_on_the_same_base(
     from coterie.cli import main
 
     coterie.fit(settings, tmp_path / "run", splits=splits)
-    question = Question(("average",), (2,), asked=1e-6)
+    question = HeadroomRequest(("average",), (2,), asked=1e-6)
     result = study(read_source(tmp_path / "run"), question, Progress())
     command = headroom_study.next_command(result.source, result.headroom.partition, "average")
     words = shlex.split(command)

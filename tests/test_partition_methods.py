@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from coterie.errors import PartitionError
 from coterie.partition import (
     METHODS,
-    Wish,
+    PartitionRequest,
     agglomerative_partition,
     balanced_partition,
     confusion_counts,
@@ -38,7 +38,7 @@ def test_every_method_gives_as_many_clusters_as_asked(method: str) -> None:
     for n_classes, n_clusters in ((2, 1), (2, 2), (5, 5), (7, 3), (40, 11), (40, 39)):
         vectors_CD = rng.normal(size=(n_classes, 6))
         confusion_CC = rng.integers(0, 3, size=(n_classes, n_classes))
-        partition = make_partition(Wish(method, n_clusters), vectors_CD, confusion_CC)
+        partition = make_partition(PartitionRequest(method, n_clusters), vectors_CD, confusion_CC)
         assert (partition.n_clusters, partition.n_classes) == (n_clusters, n_classes)
 
 
@@ -46,14 +46,14 @@ def test_every_method_gives_as_many_clusters_as_asked(method: str) -> None:
 def test_every_method_finds_clear_clusters(method: str) -> None:
     vectors_CD, truth = planted_vectors(120, 6, 0.5)
     limits = {"max_size": int(np.bincount(truth).max())} if method == "balanced" else {}
-    partition = make_partition(Wish(method, 6, **limits), vectors_CD)
+    partition = make_partition(PartitionRequest(method, 6, **limits), vectors_CD)
     assert adjusted_rand_score(partition.cluster_of_class_C, truth) == 1.0
 
 
 @pytest.mark.parametrize("method", BY_VECTORS)
 def test_the_same_seed_gives_the_same_partition(method: str) -> None:
     vectors_CD, _ = planted_vectors(80, 6, 2.0)
-    first, second = (make_partition(Wish(method, 6, seed=4), vectors_CD) for _ in range(2))
+    first, second = (make_partition(PartitionRequest(method, 6, seed=4), vectors_CD) for _ in range(2))
     np.testing.assert_array_equal(first.cluster_of_class_C, second.cluster_of_class_C)
 
 
@@ -70,7 +70,7 @@ def test_layout_type_and_length_of_the_vectors_do_not_matter(method: str, kind: 
         "int": (100 * vectors_CD).astype(np.int32),
         "scaled": vectors_CD * np.geomspace(1e-200, 1e200, 60)[:, None],
     }[kind]
-    assert adjusted_rand_score(make_partition(Wish(method, 4), given).cluster_of_class_C, truth) == 1.0
+    assert adjusted_rand_score(make_partition(PartitionRequest(method, 4), given).cluster_of_class_C, truth) == 1.0
 
 
 @pytest.mark.parametrize("method", BY_VECTORS)
@@ -80,38 +80,38 @@ def test_bad_vectors_and_numbers_are_named(method: str) -> None:
         bad = good.copy()
         bad[3, 1] = value
         with pytest.raises(PartitionError, match=r"classes \[3\] are not finite"):
-            make_partition(Wish(method, 2), bad)
+            make_partition(PartitionRequest(method, 2), bad)
     untrained = good.copy()
     untrained[5] = 0
     with pytest.raises(PartitionError, match=r"classes \[5\] are zero"):
-        make_partition(Wish(method, 2), untrained)
+        make_partition(PartitionRequest(method, 2), untrained)
     for n_clusters in (0, 9, -3):
         with pytest.raises(PartitionError, match=rf"{n_clusters} clusters of 8 classes; allowed: 1 to 8"):
-            make_partition(Wish(method, n_clusters), good)
+            make_partition(PartitionRequest(method, n_clusters), good)
     twins = np.repeat(good[:2], 4, axis=0) * np.arange(1, 9)[:, None]
     with pytest.raises(PartitionError, match="only 2 distinct directions among 8"):
-        make_partition(Wish(method, 3), twins)
-    assert make_partition(Wish(method, 2), twins).n_clusters == 2
+        make_partition(PartitionRequest(method, 3), twins)
+    assert make_partition(PartitionRequest(method, 2), twins).n_clusters == 2
     with pytest.raises(PartitionError, match=r"C x D matrix; got shape \(4,\)"):
-        make_partition(Wish(method, 1), np.ones(4))
+        make_partition(PartitionRequest(method, 1), np.ones(4))
     with pytest.raises(PartitionError, match="must be real numbers; got"):
-        make_partition(Wish(method, 1), np.array([["a", "b"]]))
+        make_partition(PartitionRequest(method, 1), np.array([["a", "b"]]))
 
 
 def test_one_class_is_one_cluster() -> None:
     for method in BY_VECTORS:
-        assert make_partition(Wish(method, 1), np.ones((1, 3))).n_clusters == 1
+        assert make_partition(PartitionRequest(method, 1), np.ones((1, 3))).n_clusters == 1
 
 
 def test_a_wish_checks_itself() -> None:
     with pytest.raises(PartitionError, match="unknown method 'magic'; allowed: spectral, kmeans"):
-        Wish("magic", 3)
+        PartitionRequest("magic", 3)
     with pytest.raises(PartitionError, match="takes no largest size"):
-        Wish("spectral", 3, 10)
+        PartitionRequest("spectral", 3, 10)
     with pytest.raises(PartitionError, match="needs a number of clusters"):
-        Wish("kmeans")
+        PartitionRequest("kmeans")
     with pytest.raises(PartitionError, match="needs a run with validation logits"):
-        make_partition(Wish("confusion", 3), np.eye(4))
+        make_partition(PartitionRequest("confusion", 3), np.eye(4))
 
 
 def test_k_means_is_as_good_as_scikit_learns() -> None:
@@ -308,17 +308,17 @@ def test_a_partition_does_not_depend_on_the_threads_of_the_blas(method: str, n_c
     found = []
     for n_threads in (1, 2, 3):
         with threadpool_limits(n_threads, user_api="blas"):
-            found.append(make_partition(Wish(method, 9), vectors_CD).cluster_of_class_C.tolist())
+            found.append(make_partition(PartitionRequest(method, 9), vectors_CD).cluster_of_class_C.tolist())
     assert found[0] == found[1] == found[2]
 
 
 def test_given_groups_are_the_clusters() -> None:
     partition = given_partition(["b", "a", "b", "c"], 4)
     assert [partition.classes(s).tolist() for s in range(3)] == [[0, 2], [1], [3]]
-    by_name = make_partition(Wish("given"), np.eye(4), groups=["b", "a", "b", "c"])
+    by_name = make_partition(PartitionRequest("given"), np.eye(4), groups=["b", "a", "b", "c"])
     np.testing.assert_array_equal(by_name.cluster_of_class_C, partition.cluster_of_class_C)
     with pytest.raises(PartitionError, match="method given needs groups"):
-        make_partition(Wish("given"), np.eye(4))
+        make_partition(PartitionRequest("given"), np.eye(4))
     with pytest.raises(PartitionError, match="3 groups given for 4 classes"):
         given_partition([0, 1, 2], 4)
 
@@ -333,6 +333,6 @@ def test_random_clusters_have_the_sizes_asked() -> None:
 
 def test_random_is_the_control_of_spectral() -> None:
     vectors_CD, _ = planted_vectors(50, 5, 0.5)
-    control = make_partition(Wish("random", 5), vectors_CD)
+    control = make_partition(PartitionRequest("random", 5), vectors_CD)
     spectral = scalable_spectral_partition(vectors_CD, 5)
     assert sorted(control.size_S.tolist()) == sorted(spectral.size_S.tolist())

@@ -8,7 +8,6 @@ import torch
 
 import coterie
 from conftest import make_split, make_splits
-from coterie.backbones import Head
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings, GateSettings
@@ -23,7 +22,7 @@ from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
-from coterie.routing.tune import Request
+from coterie.routing.tune import TuningRequest
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
 from coterie.run.names import BASE_FILE, specialist_files
@@ -253,7 +252,7 @@ def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings
 
 def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> None:
     gate = GateSettings(combiner="average", score="contested", top=2)
-    tuning = retune(run, Request.of(gate))
+    tuning = retune(run, TuningRequest.of(gate))
     ensemble = coterie.load(run.path)
     assert ensemble.rule == tuning.rule
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
@@ -264,7 +263,7 @@ def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> 
 
 
 def test_tuning_reads_no_test_image(run: Run) -> None:
-    request = Request.of(GateSettings(combiner="blend"))
+    request = TuningRequest.of(GateSettings(combiner="blend"))
     first = retune(run, request)
     test = read_outputs(run, "test")
     write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
@@ -383,7 +382,7 @@ def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path,
     assert sum(tensor.nbytes for tensor in kept.values()) < whole_bytes * (1.2 if bits == 32 else 0.3)
     # Against the whole networks, written out.
     outputs, partition = read_outputs(run, "test"), ensemble.partition
-    head = Head(**run.manifest.head.model_dump())
+    head = run.manifest.head
     for name in ensemble.specialists:
         cluster = int(name)
         whole = make_specialist(ensemble.base, head, partition.classes(cluster))

@@ -12,11 +12,11 @@ from coterie.labels import LabelSpace
 from coterie.measures.report import Curve
 from coterie.pages import figures
 from coterie.pages.format import count, milliseconds, points, seconds, size
-from coterie.pages.run_page import Costs, Example, ReportContent, render, verdict
+from coterie.pages.run_page import Example, ReportContent, RunCosts, render, verdict
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Gate, sweep_thresholds
-from coterie.routing.ladder import account
+from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
 from coterie.run.manifest import GateRecord, TriedRecord
 
@@ -93,11 +93,11 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         similarity_CC=vectors @ vectors.T,
         test=evaluate(test, partition, rule),
         validation=evaluate(validation, partition, rule),
-        accounting=account(test, partition, rule),
+        accounting=ladder_of(test, partition, rule),
         candidates=((n_clusters, 0.7),),
         gate=GateRecord(score="entropy", combiner="hard", threshold=rule.gate.threshold),
         examples=(make_example(partition, 0, 1, 0), make_example(partition, 1, 1, 0)),
-        costs=Costs(712.0, 725.0, 1.2, 1.71, 3_214_500, 28_930_500, 128_600_000),
+        costs=RunCosts(712.0, 725.0, 1.2, 1.71, 3_214_500, 28_930_500, 128_600_000),
         histories=(("base", (2.0, 1.0), (0.3, 0.6)), ("specialist 0", (0.9,), (0.8,))),
         settings_yaml="seed: 0\nbackbone: <convnet-64>\n",
         versions={"coterie": "0.1.0", "torch": "2.6"},

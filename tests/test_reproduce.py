@@ -14,7 +14,14 @@ from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.studies.comparison.tables import compare_seeds
 from coterie.studies.reproduction import study as module
-from coterie.studies.reproduction.study import NUMBERS_OF_CLUSTERS, Study, gather, paper_figures, recipe, reproduce
+from coterie.studies.reproduction.study import (
+    NUMBERS_OF_CLUSTERS,
+    ReproductionStudy,
+    gather,
+    paper_figures,
+    recipe,
+    reproduce,
+)
 from coterie.studies.reproduction.tables import Reproduction, summarise
 
 HERE = EngineSettings(workers=1)
@@ -25,23 +32,23 @@ def splits() -> Splits:
     return make_splits(n_classes=10, n_per_class=12)
 
 
-def make_study(out: Path, splits: Splits, seeds: tuple[int, ...]) -> Study:
+def make_study(out: Path, splits: Splits, seeds: tuple[int, ...]) -> ReproductionStudy:
     groups = out.parent / "groups.json"
     groups.write_text(json.dumps(["abc"[k % 3] for k in range(10)]))
-    return Study(make_settings(), out, seeds, str(groups))
+    return ReproductionStudy(make_settings(), out, seeds, str(groups))
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, splits: Splits) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory, splits: Splits) -> ReproductionStudy:
     return make_study(tmp_path_factory.mktemp("study") / "out", splits, (0, 1))
 
 
 @pytest.fixture(scope="module")
-def result(study: Study, splits: Splits) -> Reproduction:
+def result(study: ReproductionStudy, splits: Splits) -> Reproduction:
     return reproduce(study, splits, Progress(), HERE)
 
 
-def test_every_number_of_clusters_of_a_seed_has_the_same_base(study: Study, result: Reproduction) -> None:
+def test_every_number_of_clusters_of_a_seed_has_the_same_base(study: ReproductionStudy, result: Reproduction) -> None:
     for seed in study.seeds:
         bases = {Run.open_complete(study.run_of(seed, s)).read("base.safetensors") for s in NUMBERS_OF_CLUSTERS}
         assert len(bases) == 1
@@ -56,14 +63,14 @@ def test_the_table_has_all_controls_and_a_deep_ensemble_of_the_seeds(result: Rep
 
 
 def test_a_finished_study_trains_nothing_and_gives_the_same(
-    study: Study, splits: Splits, result: Reproduction, monkeypatch: pytest.MonkeyPatch
+    study: ReproductionStudy, splits: Splits, result: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("coterie.pipeline.fit.train", None)
     assert reproduce(study, splits, Progress()) == result
     assert gather(study, splits, result.notes[:0]).columns == result.columns
 
 
-def test_the_page_has_the_papers_figures_and_every_cluster(study: Study, result: Reproduction) -> None:
+def test_the_page_has_the_papers_figures_and_every_cluster(study: ReproductionStudy, result: Reproduction) -> None:
     page = (study.out / module.PAGE).read_text()
     assert "62.77" in page  # the paper's first specialist
     assert page.count("<tr><td>seed 0,") == page.count("<tr><td>seed 1,") == 3 + 8 + 9

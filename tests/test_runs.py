@@ -7,7 +7,7 @@ import coterie
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import EngineError, PartitionError
-from coterie.pipeline.runs import FitTask, as_task, demand_of, fit_all
+from coterie.pipeline.runs import FitTask, as_task, fit_all, resources_of
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from test_pipeline import changed, weights
@@ -55,7 +55,7 @@ def test_a_run_takes_the_same_threads_whoever_does_it(settings: FitSettings) -> 
     unset = changed(settings, hardware={**settings.hardware.model_dump(), "threads": None})
     assert as_task(unset).hardware.threads == 1
     assert as_task(changed(settings, hardware={"threads": 3})).hardware.threads == 3
-    assert demand_of([unset, changed(settings, hardware={"threads": 3})]).threads == 3
+    assert resources_of([unset, changed(settings, hardware={"threads": 3})]).threads == 3
 
 
 def test_a_folder_that_a_node_does_not_see_is_an_error(

@@ -9,7 +9,7 @@ from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import SettingsError, TrainingError
 from coterie.progress import Progress
 from coterie.training.fabric import make_fabric
-from coterie.training.hooks import Watch
+from coterie.training.hooks import TrainingHook
 from coterie.training.loop import make_optimizer, make_schedule, train
 from coterie.training.passes import compute_logits
 
@@ -142,7 +142,7 @@ def test_defaults_train_the_base_and_decay_gently_for_specialists() -> None:
     assert settings.specialist.learning_rate < settings.base.learning_rate
 
 
-class Cutting(Watch):
+class Cutting(TrainingHook):
     """Ends the training after so many steps, or epochs, and starts the next one from the state it kept."""
 
     def __init__(self, after: int, unit: str = "step") -> None:
@@ -186,7 +186,7 @@ def test_a_training_cut_at_any_step_ends_with_the_same_bits_dropout_included(aft
 
 
 def test_with_a_decay_the_running_average_of_all_steps_is_the_result() -> None:
-    class Following(Watch):
+    class Following(TrainingHook):
         mean: dict[str, torch.Tensor] | None = None
 
         def step(self, capture) -> None:

@@ -76,7 +76,7 @@ def panels(base: torch.nn.Module) -> tuple[Panel, Panel]:
 def test_tails_on_a_shared_trunk_say_what_whole_specialists_say(base, monkeypatch) -> None:
     whole, shared = panels(base)
     monkeypatch.setattr(trunk, "CHUNK", 50)
-    for (base_NC, packed_NM), panel in ((panel.hear_all(SPLIT.samples, PARTITION), panel) for panel in (whole, shared)):
+    for (base_NC, packed_NM), panel in ((panel.ask_all(SPLIT.samples, PARTITION), panel) for panel in (whole, shared)):
         np.testing.assert_allclose(base_NC, compute_logits(panel.fabric, base, SPLIT.samples, FORM), atol=1e-5)
         for cluster, network in whole.specialists.items():
             alone = compute_logits(panel.fabric, network, SPLIT.samples, FORM)
@@ -84,8 +84,8 @@ def test_tails_on_a_shared_trunk_say_what_whole_specialists_say(base, monkeypatc
         assert not packed_NM[:, PARTITION.columns(2)].any()
     row_R = np.array([40, 3, 17])
     inputs = FORM(SPLIT.samples.read(torch.arange(len(SPLIT))))
-    answers = [panel.consult(SPLIT.samples)[1](1, row_R) for panel in (whole, shared)]
-    answers += [panel.consult_inputs(inputs)[1](1, row_R) for panel in (whole, shared)]
+    answers = [panel.ask(SPLIT.samples)[1](1, row_R) for panel in (whole, shared)]
+    answers += [panel.ask_inputs(inputs)[1](1, row_R) for panel in (whole, shared)]
     for answer in answers:
         np.testing.assert_allclose(answer, packed_NM[row_R][:, PARTITION.columns(1)], atol=1e-5)
 
@@ -98,5 +98,5 @@ def test_the_trunk_runs_once_and_its_output_is_held_for_a_chunk_of_limited_size(
     calls.clear()
     chunks = [len(part) for part in shared.chunks(SPLIT.samples)]
     assert chunks == [30, 30, 12]
-    shared.hear_all(SPLIT.samples, PARTITION)
+    shared.ask_all(SPLIT.samples, PARTITION)
     assert sum(calls) == len(SPLIT) + 1  # and one sample for a look at the size

@@ -15,11 +15,11 @@ from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.gate import Budget, sweep_thresholds
 from coterie.routing.rule import Rule
-from coterie.routing.tune import GATES, PAPER, Request, tune
+from coterie.routing.tune import GATES, PAPER, TuningRequest, tune
 
 PARTITION = Partition.from_assignment([0, 0, 0, 1, 1, 1, 2, 2, 3])
-AUTO = Request()
-PAPERS = Request(combiners=("hard",), scores=("entropy",), tops=(1,))
+AUTO = TuningRequest()
+PAPERS = TuningRequest(combiners=("hard",), scores=("entropy",), tops=(1,))
 
 
 def make_outputs(n: int, seed: int = 0, skill: tuple[float, ...] = (1.5, 1.5, 1.5), noise: float = 1.0) -> Outputs:
@@ -79,30 +79,30 @@ def test_probabilities_are_as_good_as_the_calibrated_bases(outputs: Outputs) -> 
 @settings(max_examples=8)
 def test_a_budget_of_passes_is_kept_on_validation(passes: float) -> None:
     outputs = make_outputs(600)
-    tuning = tune(outputs, PARTITION, Request(combiners=("blend",), budget=Budget(passes=passes)))
+    tuning = tune(outputs, PARTITION, TuningRequest(combiners=("blend",), budget=Budget(passes=passes)))
     report = evaluate(outputs, PARTITION, tuning.rule)
     # Weights, temperatures and a learned gate are fitted anew on all samples, so a few change sides.
     assert report.mean_passes <= passes + 0.05
 
 
 def test_one_pass_is_the_base(outputs: Outputs) -> None:
-    tuning = tune(outputs, PARTITION, Request(budget=Budget(passes=1)))
+    tuning = tune(outputs, PARTITION, TuningRequest(budget=Budget(passes=1)))
     report = evaluate(outputs, PARTITION, tuning.rule)
     assert report.mean_passes == 1
     assert report.gain == 0
 
 
 def test_a_bounded_risk_is_the_cheapest_that_holds(outputs: Outputs) -> None:
-    tight = tune(outputs, PARTITION, Request(budget=Budget(risk=0.2)))
-    loose = tune(outputs, PARTITION, Request(budget=Budget(risk=0.9)))
+    tight = tune(outputs, PARTITION, TuningRequest(budget=Budget(risk=0.2)))
+    loose = tune(outputs, PARTITION, TuningRequest(budget=Budget(risk=0.9)))
     assert 1 - evaluate(make_outputs(20_000, seed=3), PARTITION, tight.rule).ensemble_top1 <= 0.2
     assert loose.chosen.passes == 1 < tight.chosen.passes
     with pytest.raises(InputError, match=r"risk = 0.001: no rule bounds the error rate by it.*lowest bound"):
-        tune(outputs, PARTITION, Request(budget=Budget(risk=0.001)))
+        tune(outputs, PARTITION, TuningRequest(budget=Budget(risk=0.001)))
 
 
 def test_a_given_threshold_stands(outputs: Outputs) -> None:
-    request = Request.of(GateSettings(score="margin", combiner="blend", threshold=0.4))
+    request = TuningRequest.of(GateSettings(score="margin", combiner="blend", threshold=0.4))
     gate = tune(outputs, PARTITION, request).rule.gate
     assert (gate.score, gate.threshold) == ("margin", 0.4)
 
@@ -110,7 +110,7 @@ def test_a_given_threshold_stands(outputs: Outputs) -> None:
 @pytest.mark.parametrize("score", GATES)
 @pytest.mark.parametrize("combiner", ["hard", "compose", "blend", "average", "product"])
 def test_every_combiner_and_gate_can_be_asked_for(outputs: Outputs, combiner, score) -> None:
-    tuning = tune(outputs.take(np.arange(400)), PARTITION, Request((combiner,), (score,), (2,)))
+    tuning = tune(outputs.take(np.arange(400)), PARTITION, TuningRequest((combiner,), (score,), (2,)))
     assert tuning.rule.gate.score == score
     assert tuning.rule.combiner.name in (combiner, "compose")  # a blend may find that the specialists deserve all
     assert tuning.rule.combiner.top == (1 if combiner == "hard" else 2)
@@ -119,7 +119,7 @@ def test_every_combiner_and_gate_can_be_asked_for(outputs: Outputs, combiner, sc
 def test_a_specialist_that_does_harm_gets_no_weight_and_is_named() -> None:
     outputs = make_outputs(3000, skill=(1.5, 0.0, 1.5))
     for combiner in ("compose", "blend"):
-        rule = tune(outputs, PARTITION, Request(combiners=(combiner,))).rule
+        rule = tune(outputs, PARTITION, TuningRequest(combiners=(combiner,))).rule
         assert rule.fallen_back(PARTITION) == (1,)
         in_cluster = outputs.take(PARTITION.cluster_of_class_C[outputs.label_N] == 1)
         report = evaluate(in_cluster, PARTITION, rule)
@@ -128,7 +128,7 @@ def test_a_specialist_that_does_harm_gets_no_weight_and_is_named() -> None:
 
 def test_weights_by_cluster_follow_the_clusters() -> None:
     outputs = make_outputs(6000, skill=(3.0, 0.2, 0.2))
-    tuning = tune(outputs, PARTITION, Request(combiners=("blend",), tops=(1,)))
+    tuning = tune(outputs, PARTITION, TuningRequest(combiners=("blend",), tops=(1,)))
     assert {candidate.combination.by_cluster for candidate in tuning.candidates} == {False, True}
     assert tuning.chosen.combination.by_cluster
     weight_S = tuning.rule.combiner.weight_S
@@ -148,7 +148,7 @@ def test_noise_is_not_taken_for_a_choice() -> None:
     fallen_back = 0
     for _ in range(10):
         random = Outputs(rng.normal(size=(400, 9)), rng.normal(size=(400, 9)), rng.integers(9, size=400))
-        fallen_back += tune(random, PARTITION, Request(scores=("entropy", "margin"))).chosen.combination == PAPER
+        fallen_back += tune(random, PARTITION, TuningRequest(scores=("entropy", "margin"))).chosen.combination == PAPER
     assert fallen_back >= 9  # chance alone beats the paper's rule by 1.28 standard errors once in ten times
 
 
@@ -168,7 +168,7 @@ def test_as_accurate_as_the_papers_rule_the_better_probabilities_stand_where_sam
 
 
 def test_the_temperature_of_the_mixture_makes_labels_likeliest_where_samples_are_routed(outputs: Outputs) -> None:
-    request = Request(("product",), ("margin",), (1,), Budget(passes=1.5))
+    request = TuningRequest(("product",), ("margin",), (1,), Budget(passes=1.5))
     rule = tune(outputs, PARTITION, request).rule
     assert abs(np.log(rule.combiner.temperature)) > 0.1
 
@@ -188,14 +188,14 @@ def test_all_certain_and_all_uncertain_give_a_rule(scale: float) -> None:
     same_NC = scale * np.eye(9)[rng.integers(9, size=200)]
     outputs = Outputs(np.float32(same_NC), np.float32(scale * rng.normal(size=(200, 9))), label_N)
     for combiners in (AUTO.combiners, ("blend",), ("average",), ("product",)):
-        report = evaluate(outputs, PARTITION, tune(outputs, PARTITION, Request(combiners=combiners)).rule)
+        report = evaluate(outputs, PARTITION, tune(outputs, PARTITION, TuningRequest(combiners=combiners)).rule)
         assert 0 <= report.ensemble_top1 <= 1
 
 
 def test_a_cluster_without_samples_is_treated_as_the_others() -> None:
     outputs = make_outputs(2000)
     some = outputs.take(PARTITION.cluster_of_class_C[outputs.label_N] != 1)
-    rule = tune(some, PARTITION, Request(combiners=("blend",))).rule
+    rule = tune(some, PARTITION, TuningRequest(combiners=("blend",))).rule
     assert rule.temperatures.specialist_S[1] == 1.0
     assert np.isfinite(rule.combiner.weight_S).all()
     assert evaluate(outputs, PARTITION, rule).gain > 0
@@ -214,7 +214,7 @@ def test_a_cover_of_two_partitions_can_be_tuned() -> None:
     rng = np.random.default_rng(5)
     more_NM = 3 * np.eye(9)[outputs.label_N][:, other.packed_class_M] + rng.normal(size=(1500, 9))
     both = Outputs(outputs.base_NC, np.concatenate([outputs.packed_NM, more_NM], axis=1), outputs.label_N)
-    tuning = tune(both, cover, Request(combiners=("blend",), tops=(1, 2)))
+    tuning = tune(both, cover, TuningRequest(combiners=("blend",), tops=(1, 2)))
     assert tuning.chosen.gain > 0
     assert evaluate(both, cover, tuning.rule).mean_passes <= 3
 
@@ -228,20 +228,20 @@ def test_the_same_seed_gives_the_same_choice_and_shuffled_samples_a_like_one(out
 
 
 def test_settings_become_a_request() -> None:
-    request = Request.of(GateSettings(score="auto", combiner="blend", top=3, passes=1.5))
-    assert request == Request(("blend",), GATES, (3,), Budget(passes=1.5))
-    assert Request.of(GateSettings()) == Request()
-    assert Request.of(GateSettings(combiner="hard", score="entropy")).combinations(PARTITION) == [PAPER]
+    request = TuningRequest.of(GateSettings(score="auto", combiner="blend", top=3, passes=1.5))
+    assert request == TuningRequest(("blend",), GATES, (3,), Budget(passes=1.5))
+    assert TuningRequest.of(GateSettings()) == TuningRequest()
+    assert TuningRequest.of(GateSettings(combiner="hard", score="entropy")).combinations(PARTITION) == [PAPER]
 
 
 def test_more_clusters_than_there_are_cannot_be_asked() -> None:
-    request = Request(combiners=("blend", "compose"), tops=(1, 2, 9))
+    request = TuningRequest(combiners=("blend", "compose"), tops=(1, 2, 9))
     assert {c.top for c in request.combinations(PARTITION)} == {1, 2, 4}
 
 
 def test_nothing_to_choose_from_is_refused() -> None:
     with pytest.raises(InputError, match="nothing to choose from"):
-        Request(combiners=())
+        TuningRequest(combiners=())
 
 
 def test_a_large_validation_split_is_worked_off_in_chunks(monkeypatch) -> None:
@@ -252,7 +252,7 @@ def test_a_large_validation_split_is_worked_off_in_chunks(monkeypatch) -> None:
 
 
 def test_a_combiners_title_names_what_differs() -> None:
-    titles = {c.title for c in Request(combiners=("hard", "blend"), tops=(1, 2)).combinations(PARTITION)}
+    titles = {c.title for c in TuningRequest(combiners=("hard", "blend"), tops=(1, 2)).combinations(PARTITION)}
     assert titles == {
         "hard",
         "blend",

@@ -31,10 +31,22 @@ from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
-from coterie.run.manifest import HeadRecord, NetworkRecord
 
 # A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
 CLEARLY = 0.05
+
+
+@dataclass(frozen=True)
+class NetworkForm:
+    """What it takes, besides its name and weights, to build a network again.
+
+    ``output``: the part of what it returns that are the logits; None where it returns nothing else. ``reordered``:
+    whether its head was put into the data's order. ``transformers``: the configuration of a model of transformers.
+    """
+
+    output: str | int | None = None
+    reordered: bool = False
+    transformers: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +59,7 @@ class Base:
     network: nn.Module
     head: Head
     trained: bool
-    record: NetworkRecord
+    record: NetworkForm
     part: TrainedPart = WHOLE
 
 
@@ -96,13 +108,13 @@ def make_base(
     if order is not None:
         replace_head(network, head, torch.tensor(order))
         head = find_head(network, len(labels), example, head.path)
-    return Base(network, head, trained, NetworkRecord(output=part, reordered=order is not None, transformers=config))
+    return Base(network, head, trained, NetworkForm(output=part, reordered=order is not None, transformers=config))
 
 
 def rebuild_base(
     settings: FitSettings,
-    record: NetworkRecord | None,
-    head_record: HeadRecord,
+    record: NetworkForm | None,
+    head: Head,
     n_classes: int,
     preprocessing: Preprocessing,
     given: nn.Module | None,
@@ -113,7 +125,7 @@ def rebuild_base(
     Args:
         settings: of the run.
         record: of the run; None in runs of the first versions, whose networks needed none.
-        head_record: of the run.
+        head: of the run.
         n_classes: C.
         preprocessing: what makes its inputs.
         given: a network of the same form, for runs whose base was passed from Python or built by a function.
@@ -137,7 +149,6 @@ def rebuild_base(
         network = build(name, n_classes, preprocessing, settings.seed)
     if record is not None and record.output is not None:
         network = LogitsOf(network, record.output)
-    head = Head(**head_record.model_dump())
     try:
         head.of(network)
     except AttributeError:

@@ -49,7 +49,7 @@ def reproduce(
     if source is not None:
         settings = settings.model_copy(update={"data": settings.data.with_source(source)})
     console = make_console()
-    plan = study.Study(settings, out, tuple(range(first_seed, first_seed + seeds)), superclasses or None)
+    plan = study.ReproductionStudy(settings, out, tuple(range(first_seed, first_seed + seeds)), superclasses or None)
     splits = load(settings.data, first_seed)
     if tables_only:
         result = study.gather(plan, splits)

@@ -58,7 +58,7 @@ class EncodedImages:
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageShape:
     """The common form of all images of a task: size in pixels, and channels (1 grey, 3 RGB)."""
 
     height: int
@@ -87,7 +87,7 @@ class FileImages(Samples):
 
     streamed = True
 
-    def __init__(self, encoded: EncodedImages, form: Form, rows: Tensor) -> None:
+    def __init__(self, encoded: EncodedImages, form: ImageShape, rows: Tensor) -> None:
         self.encoded = encoded
         self.form = form
         self.rows = rows
@@ -132,7 +132,7 @@ class Decoded:
 
 def decode_splits(
     splits: dict[str, EncodedImages], image_size: int | None, memory_bytes: float
-) -> tuple[Form, dict[str, Decoded]]:
+) -> tuple[ImageShape, dict[str, Decoded]]:
     """Decode every image once; keep the pixels where those of all splits fit into ``memory_bytes``.
 
     Raises:
@@ -155,7 +155,7 @@ def read_images(
     Raises:
         DataError: a file is missing or not an image (named), unless ``skip_broken``; or no image is left.
     """
-    form = Form(preprocessing.height, preprocessing.width, preprocessing.channels)
+    form = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
 
     def work(rows: range) -> list[np.ndarray | str]:
         return [_decode({"bytes": None, "path": str(files[row])}, form) for row in rows]
@@ -185,7 +185,7 @@ def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
     return torch.cat(resized).permute(0, 2, 3, 1).contiguous()
 
 
-def _decode_split(encoded: EncodedImages, form: Form, in_memory: bool) -> Decoded:
+def _decode_split(encoded: EncodedImages, form: ImageShape, in_memory: bool) -> Decoded:
     pixels = np.empty((len(encoded) if in_memory else 0, form.height, form.width, form.channels), np.uint8)
 
     def work(rows: range) -> list[tuple[int, Broken]]:
@@ -205,7 +205,7 @@ def _decode_split(encoded: EncodedImages, form: Form, in_memory: bool) -> Decode
     return Decoded(images, good, tuple(item for _, item in broken))
 
 
-def _common_form(splits: dict[str, EncodedImages], image_size: int | None) -> Form:
+def _common_form(splits: dict[str, EncodedImages], image_size: int | None) -> ImageShape:
     """Read all headers: the size that all images have (or are to have), and grey only if all of them are."""
     examples: dict[tuple[int, int], str] = {}  # of each (width, height), the first image seen
     grey = True
@@ -234,7 +234,7 @@ def _common_form(splits: dict[str, EncodedImages], image_size: int | None) -> Fo
             f"{other[0]} x {other[1]} ({other_name}); pass --data.image-size N to make all N x N"
         )
     width, height = next(iter(examples)) if image_size is None else (image_size, image_size)
-    return Form(height, width, 1 if grey else 3)
+    return ImageShape(height, width, 1 if grey else 3)
 
 
 def _in_threads(work: Callable[[range], T], n_images: int) -> Iterable[T]:
@@ -254,7 +254,7 @@ def _header(record: Any) -> tuple[tuple[int, int], bool] | str:
         return _reason(error)
 
 
-def _decode(record: Any, form: Form) -> np.ndarray | str:
+def _decode(record: Any, form: ImageShape) -> np.ndarray | str:
     """Pixels, uint8 (height, width, channels); or what is wrong."""
     try:
         with _open(record) as image:

@@ -33,7 +33,7 @@ from coterie.data.columns import (
     vector_column,
 )
 from coterie.data.cut import cut_missing
-from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, Form, decode_splits
+from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
@@ -158,7 +158,7 @@ def read_named(
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)
-        form = Form(preprocessing.height, preprocessing.width, preprocessing.channels)
+        form = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
         return FileImages(encoded, form, torch.arange(len(table))), names
     if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
@@ -393,7 +393,7 @@ def _about(
     source: str,
     splits: Mapping[str, Split],
     n_classes: int,
-    form: Form,
+    form: ImageShape,
     found: set[str],
     unused: tuple[str, ...],
 ) -> str:

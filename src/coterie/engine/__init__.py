@@ -6,18 +6,14 @@ process that asked, and only that one writes to the run folder.
 """
 
 from coterie.engine.choose import check_engine, make_engine
-from coterie.engine.task import Demand, Desk, Engine, Outcome, Task
-from coterie.pipeline.specialists import Materials, Trained, TrainingTask
+from coterie.engine.task import Engine, Outcome, Resources, Task, TaskContext
 
 __all__ = [
-    "Demand",
-    "Desk",
     "Engine",
-    "Materials",
     "Outcome",
+    "Resources",
     "Task",
-    "Trained",
-    "TrainingTask",
+    "TaskContext",
     "check_engine",
     "make_engine",
 ]

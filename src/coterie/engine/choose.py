@@ -5,7 +5,7 @@ from __future__ import annotations
 from coterie.config import EngineSettings
 from coterie.engine.cluster import RayCluster
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
-from coterie.engine.task import Demand, Engine
+from coterie.engine.task import Engine, Resources
 
 
 def check_engine(settings: EngineSettings) -> None:
@@ -18,7 +18,7 @@ def check_engine(settings: EngineSettings) -> None:
         RayCluster(settings.address).check()
 
 
-def make_engine(settings: EngineSettings, n_tasks: int, demand: Demand) -> Engine:
+def make_engine(settings: EngineSettings, n_tasks: int, resources: Resources) -> Engine:
     """The engine for a list of so many tasks.
 
     Raises:
@@ -26,5 +26,5 @@ def make_engine(settings: EngineSettings, n_tasks: int, demand: Demand) -> Engin
     """
     if settings.engine == "ray" and n_tasks:
         return RayCluster(settings.address)
-    workers = settings.workers or auto_workers(n_tasks, demand)
+    workers = settings.workers or auto_workers(n_tasks, resources)
     return InProcess() if min(workers, n_tasks) < 2 else LocalWorkers(workers)

@@ -22,9 +22,9 @@ from typing import Any
 from typing_extensions import override
 
 import coterie
-from coterie.engine.messages import Message, Result, failure_of, run_afar, state_of
-from coterie.engine.parcel import Parcel
-from coterie.engine.task import Demand, Desk, Engine, Outcome, ResultT, SharedT, Task
+from coterie.engine.messages import Message, Result, failure_of, run_remotely, state_of
+from coterie.engine.payload import SharedPayload
+from coterie.engine.task import Engine, Outcome, Resources, ResultT, SharedT, Task, TaskContext
 from coterie.errors import EngineError
 
 # A task is lost with its worker or node; one that is lost this often takes them down itself.
@@ -71,27 +71,29 @@ class RayCluster(Engine):
         self,
         tasks: Sequence[Task[SharedT, ResultT]],
         shared: SharedT,
-        demand: Demand,
-        desk_of: Callable[[int], Desk],
+        resources: Resources,
+        context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
         ray = self.ray
         with _connected(ray, self.address):
-            _check_nodes(ray, demand)
+            _check_nodes(ray, resources)
             here = _on_node(ray, ray.get_runtime_context().get_node_id())
             mailbox = ray.remote(num_cpus=0)(_mailbox_class()).options(scheduling_strategy=here).remote()
-            work = ray.remote(num_cpus=demand.threads, num_gpus=demand.gpus, memory=demand.memory_bytes, max_retries=0)(
-                _work
-            )
-            parcel = ray.put(Parcel.pack(shared))
-            desks: dict[int, Desk] = {}
+            work = ray.remote(
+                num_cpus=resources.threads, num_gpus=resources.gpus, memory=resources.memory_bytes, max_retries=0
+            )(_work)
+            payload = ray.put(SharedPayload.pack(shared))
+            contexts: dict[int, TaskContext] = {}
             tries = [0] * len(tasks)
             pending: dict[Any, int] = {}
 
             def submit(number: int) -> None:
-                desk = desks[number] = desks.get(number) or desk_of(number)
+                context = contexts[number] = contexts.get(number) or context_of(number)
                 tries[number] += 1
                 sender = (number, tries[number])
-                pending[work.remote(tasks[number], parcel, state_of(desk), mailbox, sender, str(Path.cwd()))] = number
+                pending[work.remote(tasks[number], payload, state_of(context), mailbox, sender, str(Path.cwd()))] = (
+                    number
+                )
 
             try:
                 for number in range(len(tasks)):
@@ -100,7 +102,7 @@ class RayCluster(Engine):
                     ready, _ = ray.wait(list(pending), timeout=SECONDS_PER_LOOK)
                     for number, attempt, message in ray.get(mailbox.take.remote()):
                         if attempt == tries[number]:  # one that was taken for lost may still be talking
-                            pickle.loads(message).deliver(desks[number])
+                            pickle.loads(message).deliver(contexts[number])
                     for reference in ready:
                         number = pending.pop(reference)
                         title = tasks[number].title
@@ -111,7 +113,7 @@ class RayCluster(Engine):
                         except ray.exceptions.RayError as error:
                             loss = f"{title}: its worker was lost ({type(error).__name__})"
                             if tries[number] < TRIES:
-                                desks[number].progress.note(f"{loss}; it goes on elsewhere from its last state")
+                                contexts[number].progress.note(f"{loss}; it goes on elsewhere from its last state")
                                 submit(number)
                                 continue
                             said = EngineError(f"{loss}, as in {TRIES - 1} tries before")
@@ -144,7 +146,12 @@ def _mailbox_class() -> type:
 
 
 def _work(
-    task: Task[Any, Any], parcel: Parcel, state: bytes | None, mailbox: Any, sender: tuple[int, int], folder: str
+    task: Task[Any, Any],
+    payload: SharedPayload,
+    state: bytes | None,
+    mailbox: Any,
+    sender: tuple[int, int],
+    folder: str,
 ) -> Any:
     """What a worker of the cluster does: a task, to a result or an error as a value. Relative paths mean the same as
     where the driver is, where that ``folder`` is seen.
@@ -164,7 +171,7 @@ def _work(
             wait_for_sent()
 
     try:
-        answer: object = Result(run_afar(task, parcel.unpack(), state, send))
+        answer: object = Result(run_remotely(task, payload.unpack(), state, send))
     except Exception as error:
         answer = failure_of(task.title, error)
     wait_for_sent()  # messages arrive in order: the last one is there, so all are
@@ -227,19 +234,19 @@ def _check_address(address: str) -> None:
         raise EngineError(f"no Ray cluster answers at {address}: what listens there is something else")
 
 
-def _check_nodes(ray: Any, demand: Demand) -> None:
+def _check_nodes(ray: Any, resources: Resources) -> None:
     """Every node has the driver's versions, and one at least is large enough for a task.
 
     Raises:
         EngineError: they are not; each node is named, with both versions.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    needs = {"CPU": demand.threads, "GPU": demand.gpus, "memory": demand.memory_bytes}
+    needs = {"CPU": resources.threads, "GPU": resources.gpus, "memory": resources.memory_bytes}
     if not any(all(node["Resources"].get(kind, 0) >= need for kind, need in needs.items()) for node in nodes):
         have = "; ".join(", ".join(f"{node['Resources'].get(kind, 0):.0f} {kind}" for kind in needs) for node in nodes)
         raise EngineError(
-            f"no node of the cluster is large enough for a task of {demand.threads} CPU, {demand.gpus} GPU, "
-            f"{demand.memory_bytes} bytes of memory; they have {have}"
+            f"no node of the cluster is large enough for a task of {resources.threads} CPU, {resources.gpus} GPU, "
+            f"{resources.memory_bytes} bytes of memory; they have {have}"
         )
 
     def versions() -> dict[str, str]:  # a function in a function travels as code: coterie may not be there

@@ -19,8 +19,8 @@ import torch
 from typing_extensions import override
 
 from coterie.engine.messages import Message, Ready, Result, state_of
-from coterie.engine.parcel import Parcel
-from coterie.engine.task import Demand, Desk, Engine, Outcome, ResultT, SharedT, Task
+from coterie.engine.payload import SharedPayload
+from coterie.engine.task import Engine, Outcome, Resources, ResultT, SharedT, Task, TaskContext
 from coterie.errors import CoterieError, EngineError
 
 # A worker imports torch and warms up before its first step; where all work is done in less, none are started.
@@ -38,13 +38,13 @@ class InProcess(Engine):
         self,
         tasks: Sequence[Task[SharedT, ResultT]],
         shared: SharedT,
-        demand: Demand,
-        desk_of: Callable[[int], Desk],
+        resources: Resources,
+        context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
         for number, task in enumerate(tasks):
             threads = torch.get_num_threads()
             try:
-                outcome = Outcome(number, task.run(shared, desk_of(number)))
+                outcome = Outcome(number, task.run(shared, context_of(number)))
             except CoterieError as error:
                 outcome = Outcome(number, error=error)
             finally:
@@ -60,18 +60,18 @@ class _Worker:
     connection: Connection
     ready: bool = False
     number: int | None = None
-    desk: Desk | None = None
+    context: TaskContext | None = None
 
-    def take_up(self, number: int, task: Task[Any, Any], desk: Desk) -> None:
+    def assign(self, number: int, task: Task[Any, Any], context: TaskContext) -> None:
         """Begin a task."""
-        self.number, self.desk = number, desk
+        self.number, self.context = number, context
         with contextlib.suppress(BrokenPipeError):  # it died idle; the line's end says so
-            self.connection.send_bytes(pickle.dumps((task, state_of(desk)), protocol=5))
+            self.connection.send_bytes(pickle.dumps((task, state_of(context)), protocol=5))
 
-    def lay_down(self) -> int:
+    def release(self) -> int:
         """The task's number; it has ended."""
         assert self.number is not None
-        number, self.number, self.desk = self.number, None, None
+        number, self.number, self.context = self.number, None, None
         return number
 
     def receive(self) -> Any:
@@ -81,7 +81,7 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             return None
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended."""
         code = self.process.wait()
         return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -102,32 +102,32 @@ class LocalWorkers(Engine):
         self,
         tasks: Sequence[Task[SharedT, ResultT]],
         shared: SharedT,
-        demand: Demand,
-        desk_of: Callable[[int], Desk],
+        resources: Resources,
+        context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
         waiting = list(range(len(tasks)))
-        with tempfile.TemporaryFile(prefix="coterie-") as file, _Crew(file.fileno(), demand) as crew:
-            Parcel.pack(shared).write(file)
+        with tempfile.TemporaryFile(prefix="coterie-") as file, _Crew(file.fileno(), resources) as crew:
+            SharedPayload.pack(shared).write(file)
             for _ in range(min(self.n_workers, len(tasks))):
                 crew.start()
             while waiting or crew.busy:
                 for worker, said in crew.listen():
                     if isinstance(said, Message):
-                        assert worker.desk is not None
-                        said.deliver(worker.desk)
+                        assert worker.context is not None
+                        said.deliver(worker.context)
                         continue
                     if isinstance(said, Ready):
                         worker.ready = True
                     elif not worker.ready:  # it said why, or died before it could
-                        raise said or EngineError(f"a worker {worker.last_words()} before its first task")
+                        raise said or EngineError(f"a worker {worker.exit_reason()} before its first task")
                     elif worker.number is not None:
-                        number = worker.lay_down()
+                        number = worker.release()
                         yield _outcome(number, tasks[number].title, said, worker)
                     if said is None and waiting:
                         crew.start()
                     elif said is not None and waiting:
                         number = waiting.pop(0)
-                        worker.take_up(number, tasks[number], desk_of(number))
+                        worker.assign(number, tasks[number], context_of(number))
 
 
 def _outcome(number: int, title: str, said: Result | CoterieError | None, worker: _Worker) -> Outcome[Any]:
@@ -135,7 +135,7 @@ def _outcome(number: int, title: str, said: Result | CoterieError | None, worker
         return Outcome(number, said.value)
     if said is None:
         said = EngineError(
-            f"{title}: its worker (process {worker.process.pid}) {worker.last_words()}. Its last state is kept: "
+            f"{title}: its worker (process {worker.process.pid}) {worker.exit_reason()}. Its last state is kept: "
             "the same command goes on with it"
         )
     return Outcome(number, error=said)
@@ -144,11 +144,11 @@ def _outcome(number: int, title: str, said: Result | CoterieError | None, worker
 class _Crew:
     """The worker processes of one list of tasks; none outlives it."""
 
-    def __init__(self, parcel: int, demand: Demand) -> None:
-        self.parcel = parcel
-        self.demand = demand
+    def __init__(self, payload: int, resources: Resources) -> None:
+        self.payload = payload
+        self.resources = resources
         self.workers: list[_Worker] = []
-        self.devices = itertools.cycle(_visible_gpus() if demand.gpus else [""])
+        self.devices = itertools.cycle(_visible_gpus() if resources.gpus else [""])
 
     def __enter__(self) -> _Crew:
         return self
@@ -173,14 +173,14 @@ class _Crew:
         """Start one more worker."""
         ours, theirs = Pipe()
         environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-        environment["OMP_NUM_THREADS"] = str(self.demand.threads)
+        environment["OMP_NUM_THREADS"] = str(self.resources.threads)
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        if self.demand.gpus:
+        if self.resources.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = next(self.devices)
         process = subprocess.Popen(
-            [sys.executable, "-m", "coterie.engine.worker", str(theirs.fileno()), str(self.parcel)],
+            [sys.executable, "-m", "coterie.engine.worker", str(theirs.fileno()), str(self.payload)],
             env=environment,
-            pass_fds=(theirs.fileno(), self.parcel),
+            pass_fds=(theirs.fileno(), self.payload),
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
@@ -203,15 +203,15 @@ def _visible_gpus() -> list[str]:
     return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def auto_workers(n_tasks: int, demand: Demand) -> int:
+def auto_workers(n_tasks: int, resources: Resources) -> int:
     """How many tasks at once make a list on this machine fast: one a GPU, or as many as the CPU threads of this process
     suffice for; one, in this process, where workers would take longer to start than they save.
     """
-    if demand.gpus:
-        places = torch.cuda.device_count() // demand.gpus
+    if resources.gpus:
+        places = torch.cuda.device_count() // resources.gpus
     else:
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # which end with the base, and leave their threads
-        places = torch.get_num_threads() * ranks_here // demand.threads
-    if os.name == "nt" or demand.seconds < SECONDS_WORTH_WORKERS:
+        places = torch.get_num_threads() * ranks_here // resources.threads
+    if os.name == "nt" or resources.seconds < SECONDS_WORTH_WORKERS:
         return 1
     return max(1, min(places, n_tasks))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import safetensors.torch
 from typing_extensions import override
 
-from coterie.engine.task import Desk, ResultT, SharedT, Task
+from coterie.engine.task import ResultT, SharedT, Task, TaskContext
 from coterie.errors import CoterieError, EngineError
 from coterie.progress import Progress
 from coterie.training.checkpoint import Checkpoint, State, state_bytes
@@ -21,17 +21,17 @@ SECONDS_PER_MESSAGE = 0.5
 
 @dataclass(frozen=True)
 class Message:
-    """A call of a method of the desk, to be made where the desk is."""
+    """A call of a method of the context, to be made where the context is."""
 
     method: Literal["stage", "advance", "note", "save"]
     values: tuple[Any, ...]
 
-    def deliver(self, desk: Desk) -> None:
+    def deliver(self, context: TaskContext) -> None:
         """Make the call."""
         if self.method == "save":
-            desk.checkpoint.save(safetensors.torch.load(self.values[0]))
+            context.checkpoint.save(safetensors.torch.load(self.values[0]))
         else:
-            getattr(desk.progress, self.method)(*self.values)
+            getattr(context.progress, self.method)(*self.values)
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,26 @@ class Result:
     value: Any
 
 
-def run_afar(
+def run_remotely(
     task: Task[SharedT, ResultT], shared: SharedT, state: bytes | None, send: Callable[[Message], None]
 ) -> ResultT:
-    """Run a task whose desk is elsewhere.
+    """Run a task whose context is elsewhere.
 
     Args:
         task: what to do.
         shared: what its list shares.
         state: from which it goes on, as ``state_of`` gives it.
-        send: takes messages to the desk.
+        send: takes messages to the context.
     """
     progress = _SendingProgress(send)
-    result = task.run(shared, Desk(progress, _SendingCheckpoint(send, progress, state)))
+    result = task.run(shared, TaskContext(progress, _SendingCheckpoint(send, progress, state)))
     progress.flush()
     return result
 
 
-def state_of(desk: Desk) -> bytes | None:
+def state_of(context: TaskContext) -> bytes | None:
     """The state from which a task can go on, to be sent with it."""
-    state = desk.checkpoint.load()
+    state = context.checkpoint.load()
     return None if state is None else state_bytes(state)
 
 

@@ -16,7 +16,7 @@ ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
-class Desk:
+class TaskContext:
     """Whom a task reports to while it runs: how far it is, and the state from which it can go on."""
 
     progress: Progress
@@ -32,8 +32,8 @@ class Task(ABC, Generic[SharedT, ResultT]):
     title: str
 
     @abstractmethod
-    def run(self, shared: SharedT, desk: Desk) -> ResultT:
-        """Do it, from ``desk.checkpoint`` where that holds a state.
+    def run(self, shared: SharedT, context: TaskContext) -> ResultT:
+        """Do it, from ``context.checkpoint`` where that holds a state.
 
         Raises:
             CoterieError: it cannot be done; trying again would not help.
@@ -41,7 +41,7 @@ class Task(ABC, Generic[SharedT, ResultT]):
 
 
 @dataclass(frozen=True)
-class Demand:
+class Resources:
     """What each task of a list needs: CPU threads, GPUs, bytes of memory; and about how many seconds all take."""
 
     threads: int = 1
@@ -78,16 +78,16 @@ class Engine(ABC):
         self,
         tasks: Sequence[Task[SharedT, ResultT]],
         shared: SharedT,
-        demand: Demand,
-        desk_of: Callable[[int], Desk],
+        resources: Resources,
+        context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
         """The outcomes, as tasks end. Whoever stops early closes the generator, which ends the tasks under way.
 
         Args:
             tasks: in the order in which they are begun.
             shared: what all of them need.
-            demand: of each of them.
-            desk_of: called in this process with a task's number, when it is begun.
+            resources: of each of them.
+            context_of: called in this process with a task's number, when it is begun.
 
         Raises:
             EngineError: there is nobody to do the work.

@@ -1,4 +1,4 @@
-"""A worker process of the local engine: ``python -m coterie.engine.worker CONNECTION PARCEL``, two file descriptors.
+"""A worker process of the local engine: ``python -m coterie.engine.worker CONNECTION PAYLOAD``, two file descriptors.
 
 It says that it is ready, then runs the tasks that it is sent, until the connection closes.
 """
@@ -11,11 +11,11 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from coterie.engine.messages import Ready, Result, failure_of, run_afar
-from coterie.engine.parcel import Parcel
+from coterie.engine.messages import Ready, Result, failure_of, run_remotely
+from coterie.engine.payload import SharedPayload
 
 
-def main(connection: Connection, parcel: int) -> None:
+def main(connection: Connection, payload: int) -> None:
     """Work until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes; the driver ends us
 
@@ -24,7 +24,7 @@ def main(connection: Connection, parcel: int) -> None:
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            shared = Parcel.map_from(parcel).unpack()
+            shared = SharedPayload.map_from(payload).unpack()
         except Exception as error:
             send(failure_of("a worker cannot read what the tasks share", error))
             return
@@ -32,7 +32,7 @@ def main(connection: Connection, parcel: int) -> None:
         while True:
             task, state = pickle.loads(connection.recv_bytes())
             try:
-                answer: object = Result(run_afar(task, shared, state, send))
+                answer: object = Result(run_remotely(task, shared, state, send))
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise
             except Exception as error:

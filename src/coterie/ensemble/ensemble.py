@@ -127,7 +127,7 @@ class SpecialistEnsemble(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs as the base takes them, such as (B, channels, H, W), to values (B, C)."""
         inputs = inputs.to(self.fabric.device)
-        decision = self._decide(*self.panel.consult_inputs(inputs))
+        decision = self._decide(*self.panel.ask_inputs(inputs))
         base_NC = self.rule.base_logits(decision.base_logits_NC)
         values = np.where(decision.routed_N[:, None], safe_log(decision.proba_NC), base_NC)
         return torch.from_numpy(values).to(inputs.device)
@@ -139,7 +139,7 @@ class SpecialistEnsemble(nn.Module):
             InputError: the samples have another form than the networks take.
         """
         samples, panel = self.preprocessing.check(raw), self.panel
-        chunks = [self._decide(*panel.consult(samples.take(rows))) for rows in panel.chunks(samples)]
+        chunks = [self._decide(*panel.ask(samples.take(rows))) for rows in panel.chunks(samples)]
         return Decision(*(np.concatenate(parts) for parts in zip(*(vars(c).values() for c in chunks), strict=True)))
 
     def predict_proba(self, raw: Any) -> FloatArray:
@@ -157,7 +157,7 @@ class SpecialistEnsemble(nn.Module):
 
     def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
         """What base and *all* specialists say of labelled samples, asked or not: S + 1 passes."""
-        base_NC, packed_NM = self.panel.hear_all(self.preprocessing.check(samples), self.partition)
+        base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition)
         return Outputs(base_NC, packed_NM, label_N)
 
     def _decide(self, base_logits_NC: FloatArray, ask: Ask) -> Decision:

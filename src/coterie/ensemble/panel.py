@@ -52,7 +52,7 @@ class Panel:
         self.preprocessing = preprocessing
         self.cut = cut
 
-    def consult(self, samples: Samples) -> tuple[FloatArray, Ask]:
+    def ask(self, samples: Samples) -> tuple[FloatArray, Ask]:
         """The base's logits (N, C), and how to ask: the logits of a cluster's specialist for some rows."""
         if self.cut is None:
 
@@ -69,7 +69,7 @@ class Panel:
         return torch.cat(logits).numpy(), self._asking(torch.cat(features))
 
     @torch.inference_mode()
-    def consult_inputs(self, inputs: Tensor) -> tuple[FloatArray, Ask]:
+    def ask_inputs(self, inputs: Tensor) -> tuple[FloatArray, Ask]:
         """The same for inputs (B, ...), as the base takes them."""
         if self.cut is None:
             with self.fabric.autocast():
@@ -77,13 +77,13 @@ class Panel:
         with trunk_output(self.base, self.cut) as output, self.fabric.autocast():
             return self.base(inputs).float().cpu().numpy(), self._asking(output())
 
-    def hear_all(self, samples: Samples, partition: Partition) -> tuple[FloatArray, FloatArray]:
+    def ask_all(self, samples: Samples, partition: Partition) -> tuple[FloatArray, FloatArray]:
         """What the base (N, C) and all specialists, asked or not, say: these packed (N, M), see Partition; zeros for a
         cluster without one.
         """
         base_NC, packed_NM = [], []
         for rows in self.chunks(samples):
-            logits_RC, ask = self.consult(samples.take(rows))
+            logits_RC, ask = self.ask(samples.take(rows))
             packed_RM = np.zeros((len(rows), len(partition.packed_class_M)), dtype=np.float32)
             for cluster in self.specialists:
                 packed_RM[:, partition.columns(cluster)] = ask(cluster, np.arange(len(rows)))

@@ -21,7 +21,7 @@ from coterie.pages import figures
 from coterie.pages.format import count, milliseconds, percent, points, seconds, size
 from coterie.pages.page import render_page
 from coterie.partition import Partition
-from coterie.routing.ladder import Accounting
+from coterie.routing.ladder import Ladder
 from coterie.run.manifest import GateRecord
 
 SCORE_TITLES = {
@@ -66,7 +66,7 @@ class Example:
 
 
 @dataclass(frozen=True, eq=False)
-class Costs:
+class RunCosts:
     """What base and specialists cost: seconds of training, ms per image (None: not timed), weights, bytes on disk.
 
     ``specialist_*`` are sums over all specialists; ``storage_bytes`` is of the whole ensemble, base too.
@@ -97,11 +97,11 @@ class ReportContent:
     similarity_CC: FloatArray
     test: Report
     validation: Report
-    accounting: Accounting
+    accounting: Ladder
     candidates: tuple[tuple[int, float], ...]
     gate: GateRecord
     examples: tuple[Example, ...]
-    costs: Costs
+    costs: RunCosts
     histories: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
     settings_yaml: str
     versions: Mapping[str, str]
@@ -205,7 +205,7 @@ def _share(row: ClusterRow) -> float:
     return row.specialist_top1 - row.restricted_top1
 
 
-def _ladder(steps: Accounting) -> list[tuple[str, str, float, str]]:
+def _ladder(steps: Ladder) -> list[tuple[str, str, float, str]]:
     """Name, explanation, share and tone of each step from the base to the ensemble, and of what bounds it."""
     return [
         ("Base", "over all classes", steps.base, "second"),

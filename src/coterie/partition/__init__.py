@@ -10,14 +10,14 @@ from coterie.partition.cover import check_overlap, join_confused
 from coterie.partition.given import given_partition, random_partition
 from coterie.partition.kmeans import kmeans_partition
 from coterie.partition.leiden import leiden_partition
-from coterie.partition.methods import METHODS, Wish, make_partition
+from coterie.partition.methods import METHODS, PartitionRequest, make_partition
 from coterie.partition.spectral import scalable_spectral_partition, spectral_embedding, spectral_partition
 from coterie.partition.value import Partition, check_n_clusters
 
 __all__ = [
     "METHODS",
     "Partition",
-    "Wish",
+    "PartitionRequest",
     "agglomerative_partition",
     "balanced_partition",
     "check_n_clusters",

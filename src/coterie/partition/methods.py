@@ -27,7 +27,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
-class Wish:
+class PartitionRequest:
     """What partition is asked for: ``n_clusters`` is S, ``max_size`` the most classes in a cluster.
 
     Leiden may do without S, balanced and confusion without either of the two; the other methods know no limit of
@@ -58,7 +58,7 @@ class Wish:
 
 
 def make_partition(
-    wish: Wish,
+    wish: PartitionRequest,
     vectors_CD: ArrayLike,
     confusion_CC: Any = None,
     groups: Sequence[str] | None = None,
@@ -89,7 +89,7 @@ def make_partition(
     if wish.method == "leiden":
         return leiden_partition(vectors_CD, wish.n_clusters, wish.seed, progress=progress)
     n_clusters = wish.n_clusters
-    assert n_clusters is not None  # Wish checked
+    assert n_clusters is not None  # PartitionRequest checked
     if wish.method == "kmeans":
         return kmeans_partition(vectors_CD, n_clusters, wish.seed, progress)
     if wish.method in ("average", "ward"):

@@ -23,7 +23,15 @@ from torch import Tensor, nn
 from coterie.arrays import FloatArray
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
-from coterie.backbones.base import Base, form_of_base, make_base, name_of_module, rebuild_base, refuse_other_order
+from coterie.backbones.base import (
+    Base,
+    NetworkForm,
+    form_of_base,
+    make_base,
+    name_of_module,
+    rebuild_base,
+    refuse_other_order,
+)
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.deltas import decode, encode
 from coterie.backbones.flops import inference_flops
@@ -34,7 +42,7 @@ from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
 from coterie.data.splits import Split, Splits
-from coterie.engine import Demand, Desk, Materials, Trained, TrainingTask, check_engine, make_engine
+from coterie.engine import Resources, TaskContext, check_engine, make_engine
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.ensemble.panel import Panel
 from coterie.errors import ArtifactError, SettingsError
@@ -43,7 +51,7 @@ from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import (
     Partition,
-    Wish,
+    PartitionRequest,
     check_n_clusters,
     check_overlap,
     confusion_counts,
@@ -51,21 +59,13 @@ from coterie.partition import (
     make_partition,
 )
 from coterie.pipeline.embedding import LabelSources, check_embedding, label_sources
+from coterie.pipeline.specialists import SpecialistInputs, Trained, TrainingTask
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
-from coterie.routing.tune import Request, Tuning, tune
+from coterie.routing.tune import Tuning, TuningRequest, tune
 from coterie.run.folder import CHECKPOINT_FOLDER, Run, changed_settings
 from coterie.run.load import load_ensemble
-from coterie.run.manifest import (
-    MANIFEST,
-    Candidate,
-    CostRecord,
-    DataRecord,
-    HeadRecord,
-    NetworkRecord,
-    PartitionRecord,
-    TrunkRecord,
-)
+from coterie.run.manifest import MANIFEST, Candidate, CostRecord, DataRecord, PartitionRecord, TrunkRecord
 from coterie.run.names import BASE_FILE, STAGE_LOGITS, specialist_files, specialist_titles, stage_logits_folder
 from coterie.run.reporting import tracked_figures, write_examples, write_outputs, write_report, write_rule
 from coterie.run.values import cut_of, labels_of, preprocessing_of, specialist_seconds, write_head, write_preprocessing
@@ -74,11 +74,11 @@ from coterie.system.lock import hold, refuse_if_held
 from coterie.system.ranks import Ranks
 from coterie.training.checkpoint import CheckpointFile
 from coterie.training.fabric import make_fabric
-from coterie.training.hooks import StageWatch, Watch
+from coterie.training.hooks import StageHook, TrainingHook
 from coterie.training.loop import train
 from coterie.training.passes import compute_logits
 from coterie.training.stopping import Stopping
-from coterie.training.together import RankWatch, leave
+from coterie.training.together import RankHook, leave
 from coterie.training.tracking import Trackers, make_trackers
 from coterie.vocabulary import GROUPS_COLUMN, SplitName
 
@@ -154,7 +154,7 @@ class Job:
         batches = self.batches(split, training, seed)
         batches.share_out(Ranks(fabric.global_rank, fabric.world_size))
         every = self.settings.checkpoint_every
-        watch = StageWatch(self._checkpoint(file), every, title, self.limits, self.trackers)
+        watch = StageHook(self._checkpoint(file), every, title, self.limits, self.trackers)
         self.progress.stage(title, training.epochs * len(batches))
         start = weights_of(network) if further else None
         history = train(
@@ -164,7 +164,7 @@ class Job:
             training,
             self.progress,
             part=part,
-            watch=RankWatch(fabric, watch),
+            watch=RankHook(fabric, watch),
             stopping=stopping,
             compile_network=self.settings.hardware.compile,
         )
@@ -197,7 +197,7 @@ class Job:
         trunk = self.run.manifest.trunk
         if trunk is not None:
             panel = Panel(self.fabric, base, trained, self.splits.preprocessing, trunk.cut)
-            return Outputs(base_NC, panel.hear_all(data.samples, partition)[1], label_N, trunk.pass_cost)
+            return Outputs(base_NC, panel.ask_all(data.samples, partition)[1], label_N, trunk.pass_cost)
         packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
         files = specialist_files(partition)
         for cluster, specialist in trained.items():
@@ -206,19 +206,19 @@ class Job:
 
     def train_specialists(self, tasks: Sequence[TrainingTask], base: nn.Module, head: Head, part: TrainedPart) -> None:
         """Train those that an earlier start did not finish, and keep their weights in their files."""
-        materials = materials_of(self.settings, self.splits, base, head, part)
+        materials = specialist_inputs(self.settings, self.splits, base, head, part)
         todo = [task for task in tasks if not self.run.has(task.file)]
         self.limits.check()
         count_C = torch.bincount(self.splits.train.labels_N)
         most = max((int(count_C[list(task.classes)].sum()) for task in todo), default=0)
         kept_bytes = views_bytes(self.settings, self.splits, self.fabric, base, part, most)
 
-        def desk_of(number: int) -> Desk:
-            return Desk(LimitedProgress(self.progress.lane(), self.limits), self._checkpoint(todo[number].file))
+        def context_of(number: int) -> TaskContext:
+            return TaskContext(LimitedProgress(self.progress.lane(), self.limits), self._checkpoint(todo[number].file))
 
-        demand = self._demand(base, kept_bytes)
-        engine = make_engine(self.engine, len(todo), demand)
-        with closing(engine.run(todo, materials, demand, desk_of)) as outcomes:
+        resources = self._demand(base, kept_bytes)
+        engine = make_engine(self.engine, len(todo), resources)
+        with closing(engine.run(todo, materials, resources, context_of)) as outcomes:
             for outcome in outcomes:
                 task = todo[outcome.number]
                 trained = outcome.unwrap()
@@ -229,13 +229,13 @@ class Job:
             others = [title for title in history if title not in titles]
             self.run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
 
-    def _demand(self, base: nn.Module, kept_bytes: int) -> Demand:
+    def _demand(self, base: nn.Module, kept_bytes: int) -> Resources:
         """What a specialist needs, and how long all should take, by what the base took."""
         settings, on_gpu = self.settings, self.fabric.device.type == "cuda"
         partitions = len(settings.partition.clusters)
         share = partitions * (1 + settings.partition.overlap) * settings.specialist.epochs / settings.base.epochs
         parameter_bytes = sum(parameter.nbytes for parameter in base.parameters())
-        return Demand(
+        return Resources(
             settings.hardware.specialist_threads,
             int(on_gpu),
             MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes + kept_bytes,
@@ -429,7 +429,7 @@ def _make_base(job: Job, prepared: Base, base_run: Path | str | None) -> tuple[n
         settings=settings.to_values(),
         data=data,
         train_counts=splits.train_counts,
-        head=HeadRecord(**vars(head)),
+        head=head,
         network=prepared.record,
         disk_bytes=disk_bound(settings, splits, prepared.network),
         trunk=trunk_record(prepared, splits.preprocessing.example()),
@@ -503,7 +503,7 @@ def help_train_base(
             batches,
             settings.base,
             Progress(),
-            watch=RankWatch(fabric, Watch()),
+            watch=RankHook(fabric, TrainingHook()),
             compile_network=settings.hardware.compile,
         )
     leave(fabric)
@@ -600,7 +600,7 @@ def prepare_base(
         network, head = rebuild_base(
             settings, manifest.network, manifest.head, len(splits.labels), form, given, settings.backbone
         )
-        base = Base(network, head, False, manifest.network or NetworkRecord())
+        base = Base(network, head, False, manifest.network or NetworkForm())
     check_embedding(settings.partition.embedding, base, splits)
     part = trained_part(base.network, base.head, form.example(), settings.specialist.trainable)
     return replace(base, part=part)
@@ -681,9 +681,11 @@ def _make_partitions(settings: FitSettings, splits: Splits, sources: LabelSource
     return list(by_number.values())
 
 
-def materials_of(settings: FitSettings, splits: Splits, base: nn.Module, head: Head, part: TrainedPart) -> Materials:
+def specialist_inputs(
+    settings: FitSettings, splits: Splits, base: nn.Module, head: Head, part: TrainedPart
+) -> SpecialistInputs:
     """What the trainings of all specialists share."""
-    return Materials(
+    return SpecialistInputs(
         {BASE_FILE: base},
         head,
         part,
@@ -729,7 +731,7 @@ def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) 
         job.run.read_weights(file, specialist, base)
         specialists.append(as_asked(specialist, cut_of(job.run.manifest), job.splits.preprocessing.example()))
     validation = job.outputs("validation", base, partition, specialists)
-    tuning = tune(validation, partition, Request.of(job.settings.gate), job.settings.seed)
+    tuning = tune(validation, partition, TuningRequest.of(job.settings.gate), job.settings.seed)
     return Grouping(partition, specialists, validation, tuning)
 
 
@@ -753,8 +755,8 @@ def _groups(settings: FitSettings, labels: LabelSpace) -> tuple[str, ...] | None
     return read_column(place, len(labels), "groups")
 
 
-def _wish(settings: FitSettings, n_clusters: int) -> Wish:
-    return Wish(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
+def _wish(settings: FitSettings, n_clusters: int) -> PartitionRequest:
+    return PartitionRequest(settings.partition.method, n_clusters, settings.partition.max_size, settings.seed)
 
 
 def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings: list[Grouping]) -> None:

@@ -6,6 +6,7 @@ What is not trained is copied, bit for bit; the run that was there is left as it
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from coterie.backbones import Head
+from coterie.backbones.base import NetworkForm
 from coterie.backbones.libraries import is_function, with_classes
 from coterie.backbones.parts import TrainedPart, trained_part
 from coterie.backbones.specialist import make_specialist
@@ -31,7 +33,7 @@ from coterie.pipeline.fit import Job, complete
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
-from coterie.run.manifest import ChangeRecord, DataRecord, HeadRecord, NetworkRecord
+from coterie.run.manifest import ChangeRecord, DataRecord
 from coterie.run.names import BASE_FILE, HEAD_FILE, SPECIALISTS, specialist_files, specialist_titles
 from coterie.run.values import labels_of, partition_of, preprocessing_of, write_head, write_preprocessing
 from coterie.system.lock import hold, refuse_if_held
@@ -230,18 +232,18 @@ def _wider_base(job: Job, old: Run) -> tuple[nn.Module, Head]:
         run.write_weights(BASE_FILE, base, seconds={BASE_FILE: old.manifest.seconds[BASE_FILE]})
     job.progress.advance(1)
     wider = Head(head.path, head.in_features, head.out_features + 1)
-    run.update(head=HeadRecord(**vars(wider)), network=_wider_record(old, job.splits.labels))
+    run.update(head=wider, network=_wider_record(old, job.splits.labels))
     return base, wider
 
 
-def _wider_record(old: Run, labels: LabelSpace) -> NetworkRecord | None:
+def _wider_record(old: Run, labels: LabelSpace) -> NetworkForm | None:
     """A model of transformers is built by its configuration, which has to know of the new class."""
     record = old.manifest.network
     if record is None or record.transformers is None:
         return record
     # Its classes are in the data's order by now, whatever order they came in.
     config = with_classes(record.transformers, labels.names)
-    return record.model_copy(update={"transformers": config, "reordered": False})
+    return replace(record, transformers=config, reordered=False)
 
 
 def _add_row(fabric: Fabric, base: nn.Module, head: Head, splits: Splits) -> None:
@@ -307,7 +309,7 @@ def _with_additions(
 
 def _head(run: Run) -> Head:
     assert run.manifest.head is not None  # it is complete
-    return Head(**run.manifest.head.model_dump())
+    return run.manifest.head
 
 
 def _network_files(run: Run) -> list[str]:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
-from coterie.engine import Demand, Desk, Outcome, Task, make_engine
+from coterie.engine import Outcome, Resources, Task, TaskContext, make_engine
 from coterie.engine.task import ResultT, SharedT
 from coterie.errors import EngineError, LimitError
 from coterie.pipeline.fit import MEMORY_BYTES, fit
@@ -45,9 +45,9 @@ class FitTask(Task[Splits | None, Path]):
     engine: EngineSettings | None = None
 
     @override
-    def run(self, shared: Splits | None, desk: Desk) -> Path:
+    def run(self, shared: Splits | None, context: TaskContext) -> Path:
         check_folder(self.out)
-        progress = TitledProgress(desk.progress, self.title)
+        progress = TitledProgress(context.progress, self.title)
         settings, engine = self.settings, self.engine
         if engine is None:
             settings, engine = as_task(settings), EngineSettings(workers=1)
@@ -110,7 +110,7 @@ def check_folder(out: Path) -> None:
 def do_all(
     tasks: Sequence[Task[SharedT, ResultT]],
     shared: SharedT,
-    demand: Demand,
+    resources: Resources,
     engine: EngineSettings,
     progress: Progress,
     limits: Limits,
@@ -124,10 +124,10 @@ def do_all(
         EngineError: there is nobody to do the work.
         LimitError: a limit is reached, of all tasks together or of one; the same call goes on with what is left.
     """
-    maker = make_engine(engine, len(tasks), demand)
+    maker = make_engine(engine, len(tasks), resources)
     limited = LimitedProgress(progress, limits)
     found = []
-    with closing(maker.run(tasks, shared, demand, lambda _: Desk(limited.lane()))) as outcomes:
+    with closing(maker.run(tasks, shared, resources, lambda _: TaskContext(limited.lane()))) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome.error, LimitError):
                 raise outcome.error
@@ -159,13 +159,13 @@ def fit_all(
     """
     for task in tasks:
         task.out.parent.mkdir(parents=True, exist_ok=True)
-    return do_all(tasks, splits, demand_of([task.settings for task in tasks]), engine, progress, limits)
+    return do_all(tasks, splits, resources_of([task.settings for task in tasks]), engine, progress, limits)
 
 
-def demand_of(settings: Sequence[FitSettings], seconds: float = math.inf) -> Demand:
+def resources_of(settings: Sequence[FitSettings], seconds: float = math.inf) -> Resources:
     """What each of a list of tasks needs that train with these settings; ``seconds`` for all of them."""
     hardware = [each.hardware for each in settings]
     gpus = int(
         any(each.accelerator == "cuda" or (each.accelerator == "auto" and cuda.is_available()) for each in hardware)
     )
-    return Demand(max((each.threads or 1 for each in hardware), default=1), gpus, MEMORY_BYTES, seconds)
+    return Resources(max((each.threads or 1 for each in hardware), default=1), gpus, MEMORY_BYTES, seconds)

@@ -17,16 +17,16 @@ from coterie.backbones.specialist import make_specialist
 from coterie.config import HardwareSettings, SpecialistSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
-from coterie.engine.task import Desk, Task
+from coterie.engine.task import Task, TaskContext
 from coterie.inputs import Preprocessing
 from coterie.training.fabric import make_fabric
-from coterie.training.hooks import StageWatch
+from coterie.training.hooks import StageHook
 from coterie.training.loop import EpochRecord, early_stopping, train
 from coterie.training.trunk import TrunkBatches
 
 
 @dataclass(frozen=True, eq=False)
-class Materials:
+class SpecialistInputs:
     """What the trainings of a run share: networks to start from by name, where their head is, what is trained of
     them, and the samples with the way to draw batches of them; of validation, where a training may stop by them.
     """
@@ -53,7 +53,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class TrainingTask(Task[Materials, Trained]):
+class TrainingTask(Task[SpecialistInputs, Trained]):
     """All that decides how a specialist is trained, but for the materials.
 
     Args:
@@ -77,7 +77,7 @@ class TrainingTask(Task[Materials, Trained]):
     threads: int
 
     @override
-    def run(self, shared: Materials, desk: Desk) -> Trained:
+    def run(self, shared: SpecialistInputs, context: TaskContext) -> Trained:
         classes = np.array(self.classes)
         network = make_specialist(shared.networks[self.start], shared.head, classes)
         batches = training_batches(
@@ -90,8 +90,8 @@ class TrainingTask(Task[Materials, Trained]):
             balanced=shared.balanced,
         )
         fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
-        desk.progress.stage(self.title, self.training.epochs * len(batches))
-        watch = StageWatch(desk.checkpoint, self.checkpoint_every)
+        context.progress.stage(self.title, self.training.epochs * len(batches))
+        watch = StageHook(context.checkpoint, self.checkpoint_every)
         trained, cut = network, shared.part.cut
         if cut is not None and self.training.views:
             batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
@@ -102,7 +102,7 @@ class TrainingTask(Task[Materials, Trained]):
             trained,
             batches,
             self.training,
-            desk.progress,
+            context.progress,
             part=shared.part,
             watch=watch,
             stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),

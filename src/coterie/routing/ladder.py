@@ -13,7 +13,7 @@ from coterie.routing.rule import Rule
 
 
 @dataclass(frozen=True)
-class Accounting:
+class Ladder:
     """Accuracies as shares of 1, each of all samples.
 
     ``base``: over all classes. ``routing``: the base's best class of the chosen cluster. ``restricted``: its best class
@@ -31,13 +31,13 @@ class Accounting:
     best_gate: float
 
 
-def account(outputs: Outputs, partition: Partition, rule: Rule) -> Accounting:
+def ladder_of(outputs: Outputs, partition: Partition, rule: Rule) -> Ladder:
     """The ladder of an ensemble on labelled samples."""
     routing, label_N = Routing.of(outputs, partition, rule), outputs.label_N
     base_N, routed_N = routing.right(label_N)
     true_N = partition.cluster_of_class_C[label_N]
     class_M = partition.packed_class_M
-    return Accounting(
+    return Ladder(
         base=float(base_N.mean()),
         routing=_right_within(outputs.base_NC[:, class_M], partition, routing.cluster_N, label_N),
         restricted=_right_within(outputs.base_NC[:, class_M], partition, true_N, label_N),

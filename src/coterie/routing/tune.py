@@ -81,7 +81,7 @@ PAPER = Combination("hard")
 
 
 @dataclass(frozen=True)
-class Request:
+class TuningRequest:
     """What may be chosen, and for what: the candidates, and the budget that the threshold is chosen for.
 
     Raises:
@@ -98,7 +98,7 @@ class Request:
             raise InputError("nothing to choose from: name a combiner, a gate's score and a number of clusters")
 
     @classmethod
-    def of(cls, settings: GateSettings) -> Request:
+    def of(cls, settings: GateSettings) -> TuningRequest:
         """What the settings leave open."""
         return cls(
             COMBINERS if settings.combiner == "auto" else (settings.combiner,),
@@ -145,7 +145,7 @@ class Tuning:
     budget: Budget
 
 
-def tune(outputs: Outputs, partition: Partition, request: Request, seed: int = 0) -> Tuning:
+def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: int = 0) -> Tuning:
     """Choose combiner, weights, temperatures, gate and threshold from logits on validation samples.
 
     The most accurate candidate within the budget is taken, by cross-fitting; without a limit to the cost, the cheapest

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import coterie
+from coterie.backbones import Head
+from coterie.backbones.base import NetworkForm
 from coterie.inputs import AnyPreprocessing
 from coterie.vocabulary import CombinerName, ScoreName
 
@@ -37,16 +39,6 @@ class DataRecord(_Frozen):
     input: AnyPreprocessing
 
 
-class HeadRecord(_Frozen):
-    """Where the base's linear head is."""
-
-    path: str
-    in_features: int
-    out_features: int
-    more: tuple[str, ...] = ()
-    unit: bool = False
-
-
 class TrunkRecord(_Frozen):
     """Of specialists that are tails on the base's trunk: the module whose output they take, and the operations of a
     tail's pass in those of the base's.
@@ -54,17 +46,6 @@ class TrunkRecord(_Frozen):
 
     cut: str
     pass_cost: float
-
-
-class NetworkRecord(_Frozen):
-    """What it takes, besides its name and weights, to build the base again: the part of its output that are the logits
-    (null: it returns nothing else), whether its head was put into the data's order, and the configuration of a model
-    of transformers.
-    """
-
-    output: str | int | None = None
-    reordered: bool = False
-    transformers: dict[str, Any] | None = None
 
 
 class Candidate(_Frozen):
@@ -155,9 +136,9 @@ class Manifest(_Frozen):
     settings: dict[str, Any]
     data: DataRecord | None = None
     train_counts: tuple[int, ...] = ()
-    head: HeadRecord | None = None
+    head: Head | None = None
     trunk: TrunkRecord | None = None
-    network: NetworkRecord | None = None
+    network: NetworkForm | None = None
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None

@@ -13,13 +13,13 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.inputs import ImagePreprocessing
 from coterie.measures.report import Report
-from coterie.pages.run_page import Costs, Example, ReportContent, render
+from coterie.pages.run_page import Example, ReportContent, RunCosts, render
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.routing.evaluation import Outputs, Routing, evaluate
-from coterie.routing.ladder import account
+from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
-from coterie.routing.tune import Request, Tuning, tune
+from coterie.routing.tune import Tuning, TuningRequest, tune
 from coterie.run.folder import REPORT, Run
 from coterie.run.names import (
     EXAMPLE_TEXTS_FILE,
@@ -43,7 +43,7 @@ from coterie.system.lock import hold
 N_EXAMPLES = 12
 
 
-def retune(run: Run, request: Request) -> Tuning:
+def retune(run: Run, request: TuningRequest) -> Tuning:
     """Choose the rule of a finished run anew from its validation logits, and write it with all that follows from it:
     figures, report. Nothing is trained, and no test image has a say. How long an image takes is no longer known.
 
@@ -163,11 +163,11 @@ def _report_content(run: Run, created: str) -> ReportContent:
         similarity_CC=LabelEmbedding(run.read_arrays(head_file)[rows].astype(np.float64)).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
-        accounting=account(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
+        accounting=ladder_of(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
         gate=gate_record(manifest),
         examples=_read_examples(run),
-        costs=Costs(**costs, storage_bytes=weight_bytes(manifest)),
+        costs=RunCosts(**costs, storage_bytes=weight_bytes(manifest)),
         histories=tuple(
             (title, tuple(r["loss"] for r in records), tuple(r["accuracy"] for r in records))
             for title, records in history.items()

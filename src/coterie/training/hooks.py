@@ -16,7 +16,7 @@ from coterie.training.checkpoint import Checkpoint, State
 from coterie.training.tracking import Trackers
 
 
-class Watch:
+class TrainingHook:
     """Sees nothing, keeps nothing."""
 
     def load(self) -> State | None:
@@ -30,7 +30,7 @@ class Watch:
         """An epoch is done; ``history`` holds mean loss and accuracy of each so far."""
 
 
-class StageWatch(Watch):
+class StageHook(TrainingHook):
     """Keeps the state of a stage in a file, at the end of each epoch or every ``every`` steps; stops it where a limit
     is reached; and tells the trackers.
     """

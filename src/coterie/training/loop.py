@@ -26,7 +26,7 @@ from coterie.inputs import Preprocessing
 from coterie.progress import Progress
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
-from coterie.training.hooks import Watch
+from coterie.training.hooks import TrainingHook
 from coterie.training.passes import plain_passes
 from coterie.training.stopping import EarlyStopping, Stopping
 from coterie.training.together import together
@@ -84,7 +84,7 @@ def train(
     progress: Progress,
     *,
     part: TrainedPart = WHOLE,
-    watch: Watch = Watch(),  # noqa: B008 - this one has no state
+    watch: TrainingHook = TrainingHook(),  # noqa: B008 - this one has no state
     stopping: Stopping = Stopping(),  # noqa: B008 - nor has this one
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:

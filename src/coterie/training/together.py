@@ -17,18 +17,18 @@ from typing_extensions import override
 
 from coterie.errors import LimitError, TrainingError
 from coterie.training.checkpoint import State
-from coterie.training.hooks import Watch
+from coterie.training.hooks import TrainingHook
 
 # Ranks wait for one another at each, so not at every step.
 STEPS_PER_AGREEMENT = 10
 
 
-class RankWatch(Watch):
+class RankHook(TrainingHook):
     """Rank 0's watch, whose state all ranks start from, and whose limits end the training on all ranks together: one
     that stopped by itself would leave the others waiting in the middle of a step.
     """
 
-    def __init__(self, fabric: Fabric, inner: Watch) -> None:
+    def __init__(self, fabric: Fabric, inner: TrainingHook) -> None:
         self.fabric = fabric
         self.inner = inner
         self.steps = 0

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from coterie.measures.metrics import Scores
 from coterie.measures.significance import Interval, show_chance
-from coterie.studies.comparison.tables import Comparison, Cost, SeedsRow
+from coterie.studies.comparison.tables import Comparison, ContenderCost, SeedsRow
 
 # Narrower terminals get the columns that decide; the page and --json have all.
 WIDE = 140
@@ -79,11 +79,11 @@ def _name(name: str, flips: bool, ours: bool, star: str) -> Text:
     return Text(name + (" + flips" if flips else "") + star, style="bold" if ours else "")
 
 
-def _costs(cost: Cost) -> tuple[str, ...]:
+def _costs(cost: ContenderCost) -> tuple[str, ...]:
     return f"{cost.training:.2f}", f"{cost.inference:.2f}"
 
 
-def _more(scores: Scores, cost: Cost) -> tuple[str, ...]:
+def _more(scores: Scores, cost: ContenderCost) -> tuple[str, ...]:
     return (
         f"{100 * scores.top3:.2f}",
         f"{scores.nll:.3f}",

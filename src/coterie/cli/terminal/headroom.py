@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.studies.headroom.study import Study
+from coterie.studies.headroom.study import HeadroomStudy
 
 
-def print_headroom(console: Console, study: Study) -> None:
+def print_headroom(console: Console, study: HeadroomStudy) -> None:
     """The table of settings, the advice with its reasons, and the command that follows from it."""
     headroom, advice = study.headroom, study.headroom.advice
     asked = f"{100 * headroom.asked:+.2g}"

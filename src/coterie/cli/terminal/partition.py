@@ -7,12 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from coterie.studies.partition.page import quality_rows
-from coterie.studies.partition.study import Study
+from coterie.studies.partition.study import PartitionStudy
 
 CLUSTERS_SHOWN = 12
 
 
-def print_partition(console: Console, study: Study) -> None:
+def print_partition(console: Console, study: PartitionStudy) -> None:
     """Sizes and figures of a partition, and its largest clusters."""
     partition, quality = study.partition, study.quality
     console.print(

@@ -11,11 +11,11 @@ from coterie.cli.terminal.progress import show_duration
 from coterie.data.splits import Splits
 from coterie.pipeline.plan import make_plan
 from coterie.studies.reproduction.page import show_gain, show_share
-from coterie.studies.reproduction.study import Study, trainings_of_seed
+from coterie.studies.reproduction.study import ReproductionStudy, trainings_of_seed
 from coterie.studies.reproduction.tables import Reproduction
 
 
-def print_cost(console: Console, study: Study, splits: Splits) -> None:
+def print_cost(console: Console, study: ReproductionStudy, splits: Splits) -> None:
     """What the whole study trains, and about how long that takes here. Nothing is refused."""
     plan = make_plan(study.settings, splits)
     base, specialists = plan.stages[0].seconds, plan.stages[1].seconds

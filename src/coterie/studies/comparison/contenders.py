@@ -18,7 +18,7 @@ from coterie.data.splits import Splits
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
-from coterie.routing.tune import Request, tune
+from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.manifest import MANIFEST
 from coterie.run.names import BASE_FILE, specialist_titles
@@ -46,7 +46,7 @@ from coterie.studies.comparison.controls import (
     read_flipped,
     trusted_ensemble,
 )
-from coterie.studies.comparison.tables import Answer, Cost
+from coterie.studies.comparison.tables import Contender, ContenderCost
 from coterie.vocabulary import ContenderKind
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
@@ -55,16 +55,16 @@ Pair = tuple[FloatArray, FloatArray]  # probabilities on validation and on test
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Contenders:
     """Rows of a comparison, the base first; labels of both splits; what was left out, and why."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[Contender, ...]
     validation_N: np.ndarray
     test_N: np.ndarray
     notes: tuple[str, ...]
 
 
-def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answers:
+def contenders_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Contenders:
     """All that a finished run and its controls answer.
 
     Args:
@@ -78,7 +78,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
     flips = (False, True) if run.has(flipped_file("test")) else (False,)
     base = {flip: _base(run, flip) for flip in flips}
     copies = settings.specialist.epochs / settings.base.epochs
-    rows: list[Answer] = []
+    rows: list[Contender] = []
     notes: list[str] = [] if splits.flip else ["Flips are left out: a mirrored image of this data is another class."]
 
     if base_came_trained(run):
@@ -87,20 +87,20 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
             "--base.epochs says, and bases of other seeds cannot be made."
         )
 
-    def add(name: str, about: str, kind: ContenderKind, pair: Pair, cost: Cost, flip: bool) -> None:
+    def add(name: str, about: str, kind: ContenderKind, pair: Pair, cost: ContenderCost, flip: bool) -> None:
         passes = cost.inference * (2 if flip else 1)
         validation_NC, test_NC = pair
-        paid = Cost(cost.training, passes, cost.storage)
-        rows.append(Answer(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip))
+        paid = ContenderCost(cost.training, passes, cost.storage)
+        rows.append(Contender(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip))
 
     for flip in flips:
         kind: ContenderKind = "control" if flip else "base"
-        add("base", "the base as it stands", kind, base[flip], Cost(), flip)
+        add("base", "the base as it stands", kind, base[flip], ContenderCost(), flip)
         scale = temperature(_log(base[flip][0]), validation.label_N)
         scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in base[flip]])
-        add("base, calibrated", f"the base at temperature {scale:.2f}", "control", scaled, Cost(), flip)
+        add("base, calibrated", f"the base at temperature {scale:.2f}", "control", scaled, ContenderCost(), flip)
 
-    own = Price.of(run, splits)
+    own = CostModel.of(run, splits)
     for name, title, kind in (
         ("", "specialists", "specialists"),
         (CONFUSION, "confusion clusters", "partition"),
@@ -112,14 +112,14 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
             partition = partition_of(found.manifest)
             sizes = ", ".join(str(size) for size in partition.size_S.tolist())
             about = f"{partition.n_clusters} specialists for clusters of {sizes} classes"
-            price = own if found is run else Price.of(found, splits)
+            price = own if found is run else CostModel.of(found, splits)
             for flip in flips:
                 pair, cost, rule = _routed(found, price, flip)
                 add(title, f"{about}: {rule}", kind, pair, cost, flip)
 
     for passes in TUNED_PASSES:
         for flip in flips:
-            pair, cost, rule = _routed(run, own, flip, Request(budget=Budget(passes=passes)))
+            pair, cost, rule = _routed(run, own, flip, TuningRequest(budget=Budget(passes=passes)))
             about = f"the run's specialists, by the best rule for at most {passes:g} passes: {rule}"
             add(f"tuned to {passes:g} passes", about, "tuned", pair, cost, flip)
 
@@ -127,7 +127,7 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
     if copy is not None:
         for flip in flips:
             alone = _copy(copy, flip)
-            cost = Cost(1 + copies, 1.0, 1.0)
+            cost = ContenderCost(1 + copies, 1.0, 1.0)
             add(
                 "base, trained on",
                 "the base after the specialists' epochs over all classes",
@@ -137,16 +137,23 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
                 flip,
             )
             about = "the mean of the base and of one copy of it, trained on for the specialists' epochs (S = 1)"
-            add("all-class copy", about, "control", _average([base[flip], alone]), Cost(1 + copies, 2.0, 2.0), flip)
+            add(
+                "all-class copy",
+                about,
+                "control",
+                _average([base[flip], alone]),
+                ContenderCost(1 + copies, 2.0, 2.0),
+                flip,
+            )
 
     average = _finished(folder / WEIGHT_AVERAGE, "weight average", notes)
     if average is not None:
         for flip in flips:
             n_cycles = settings.specialist.epochs
             about = f"the mean of the weights at the end of {n_cycles} cycles of one epoch"
-            add("weight average", about, "control", _stored(average, "logits", flip), Cost(1 + copies), flip)
+            add("weight average", about, "control", _stored(average, "logits", flip), ContenderCost(1 + copies), flip)
             about = f"the mean of the probabilities at the end of the same {n_cycles} cycles"
-            cost = Cost(1 + copies, n_cycles, n_cycles)
+            cost = ContenderCost(1 + copies, n_cycles, n_cycles)
             add("snapshots", about, "control", _stored(average, "cycles", flip), cost, flip)
 
     members = [{flip: _base(sibling, flip) for flip in flips} for sibling in siblings]
@@ -163,8 +170,8 @@ def answers_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Answer
         for flip in flips:
             pair = _average([base[flip], *(member[flip] for member in members[: size - 1])])
             about = f"the mean of {size} bases from different seeds"
-            add(f"deep ensemble of {size}", about, "dearer", pair, Cost(size, size, size), flip)
-    return Answers(tuple(rows), validation.label_N, test.label_N, tuple(notes))
+            add(f"deep ensemble of {size}", about, "dearer", pair, ContenderCost(size, size, size), flip)
+    return Contenders(tuple(rows), validation.label_N, test.label_N, tuple(notes))
 
 
 def _base(run: Run, flip: bool) -> Pair:
@@ -176,7 +183,9 @@ def _copy(run: Run, flip: bool) -> Pair:
     return _pair([softmax(outputs_of(run, split, flip).packed_NM, axis=1) for split in SPLITS])
 
 
-def _routed(run: Run, price: Price, flip: bool, request: Request | None = None) -> tuple[Pair, Cost, str]:
+def _routed(
+    run: Run, price: CostModel, flip: bool, request: TuningRequest | None = None
+) -> tuple[Pair, ContenderCost, str]:
     """The ensemble of a run by its own rule, or by the best that a request allows, and that rule in words. With flips,
     what a rule leaves open is chosen anew on validation.
     """
@@ -184,7 +193,7 @@ def _routed(run: Run, price: Price, flip: bool, request: Request | None = None) 
     outputs = [outputs_of(run, split, flip) for split in SPLITS]
     if request is None and flip:
         limits = Budget(**gate_record(run.manifest).limits)
-        request = Request((rule.combiner.name,), (rule.gate.score,), (rule.combiner.top,), limits)
+        request = TuningRequest((rule.combiner.name,), (rule.gate.score,), (rule.combiner.top,), limits)
     if request is not None:
         rule = tune(outputs[0], partition, request, FitSettings.from_values(run.manifest.settings).seed).rule
     questions = [rule.ask(each.base_NC, partition) for each in outputs]
@@ -199,7 +208,7 @@ def _routed(run: Run, price: Price, flip: bool, request: Request | None = None) 
 
 
 @dataclass(frozen=True, eq=False)
-class Price:
+class CostModel:
     """Of an ensemble, in the base's: all training, one pass of each cluster's specialist (S,), size on disk."""
 
     training: float
@@ -207,7 +216,7 @@ class Price:
     storage: float
 
     @classmethod
-    def of(cls, run: Run, splits: Splits) -> Price:
+    def of(cls, run: Run, splits: Splits) -> CostModel:
         """Count the operations of a finished run's networks."""
         settings, partition = FitSettings.from_values(run.manifest.settings), partition_of(run.manifest)
         ensemble = trusted_ensemble(run)
@@ -230,9 +239,9 @@ class Price:
         training = base_training + n_tried(run.manifest) * own_training
         return cls(training / base_training, pass_S, weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes)
 
-    def cost(self, runs_S: FloatArray) -> Cost:
+    def cost(self, runs_S: FloatArray) -> ContenderCost:
         """Where the specialists are run for a share ``runs_S`` of the samples each."""
-        return Cost(self.training, 1 + float(self.pass_S @ runs_S), self.storage)
+        return ContenderCost(self.training, 1 + float(self.pass_S @ runs_S), self.storage)
 
 
 def outputs_of(run: Run, split: str, flip: bool) -> Outputs:

@@ -25,7 +25,7 @@ from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
-from coterie.engine import Desk, Task
+from coterie.engine import Task, TaskContext
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.partition import random_partition
@@ -147,9 +147,9 @@ class FlippedFitTask(FitTask):
     """A run, and what its networks say of the mirrored images."""
 
     @override
-    def run(self, shared: Splits | None, desk: Desk) -> Path:
+    def run(self, shared: Splits | None, context: TaskContext) -> Path:
         assert shared is not None
-        super().run(shared, desk)
+        super().run(shared, context)
         with hold(self.out):
             add_flipped(Run.open_complete(self.out), shared)
         return self.out
@@ -164,11 +164,11 @@ class _FromRunTask(Task[Splits | None, Path]):
     out: Path
 
     @override
-    def run(self, shared: Splits | None, desk: Desk) -> Path:
+    def run(self, shared: Splits | None, context: TaskContext) -> Path:
         assert shared is not None
         check_folder(self.out)
         with hold(self.out):
-            self.train(Run.open_complete(self.base), shared, TitledProgress(desk.progress, self.title))
+            self.train(Run.open_complete(self.base), shared, TitledProgress(context.progress, self.title))
         return self.out
 
     @abstractmethod

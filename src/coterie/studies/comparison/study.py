@@ -10,11 +10,11 @@ from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError
-from coterie.pipeline.runs import demand_of, do_all
+from coterie.pipeline.runs import do_all, resources_of
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.values import specialist_seconds
-from coterie.studies.comparison.contenders import answers_of
+from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import ControlTask, add_flipped, control_tasks
 from coterie.studies.comparison.page import render
 from coterie.studies.comparison.tables import Comparison, compare
@@ -72,7 +72,7 @@ def compare_run(
         add_flipped(run, splits)
         if train:
             _train_controls(run, splits, control_tasks(run, splits, superclasses, members), engine, progress)
-        found = answers_of(run, splits, siblings)
+        found = contenders_of(run, splits, siblings)
         comparison = compare(found.answers, found.validation_N, found.test_N, (*notes, *found.notes))
         run.write_json(COMPARISON_FILE, comparison.to_values())
         run.write(COMPARISON_PAGE, render(comparison, splits.about.rstrip(".") + ".").encode())
@@ -84,6 +84,6 @@ def _train_controls(
 ) -> None:
     """Do what is left of the controls; the first that failed is raised after the others are done."""
     seconds = len(tasks) * specialist_seconds(run.manifest)
-    demand = demand_of([FitSettings.from_values(run.manifest.settings)], seconds)
-    for outcome in do_all(tasks, splits, demand, engine, progress, Limits()):
+    resources = resources_of([FitSettings.from_values(run.manifest.settings)], seconds)
+    for outcome in do_all(tasks, splits, resources, engine, progress, Limits()):
         outcome.unwrap()

@@ -21,7 +21,7 @@ TEMPERATURE_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
-class Cost:
+class ContenderCost:
     """Multiples of the base: of its training and of one forward pass, both in operations, and of its size on disk."""
 
     training: float = 1.0
@@ -30,7 +30,7 @@ class Cost:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Contender:
     """What a classifier says of the samples, and its cost.
 
     ``about``: what it is, in a sentence; ``flips``: each image was seen in a mirror too; ``validation_N``: its answers
@@ -42,7 +42,7 @@ class Answer:
     kind: ContenderKind
     validation_N: IntArray
     test_NC: FloatArray
-    cost: Cost
+    cost: ContenderCost
     flips: bool = False
 
 
@@ -57,7 +57,7 @@ class Row:
     about: str
     kind: ContenderKind
     flips: bool
-    cost: Cost
+    cost: ContenderCost
     scores: Scores
     validation_top1: float
     gain: Interval
@@ -88,7 +88,7 @@ class Comparison:
             Row(
                 **{
                     **row,
-                    "cost": Cost(**row["cost"]),
+                    "cost": ContenderCost(**row["cost"]),
                     "scores": Scores(**row["scores"]),
                     "gain": Interval(**row["gain"]),
                 }
@@ -109,7 +109,7 @@ class Comparison:
 
 
 def compare(
-    answers: Sequence[Answer], validation_N: IntArray, test_N: IntArray, notes: Sequence[str] = ()
+    answers: Sequence[Contender], validation_N: IntArray, test_N: IntArray, notes: Sequence[str] = ()
 ) -> Comparison:
     """The table of several classifiers; the first is the base.
 
@@ -179,11 +179,11 @@ def compare_logits(validation: LabelledLogits, test: LabelledLogits) -> Comparis
             (f"{name}, calibrated", f"at temperature {scale:.2f}", scale, kinds[1]),
         ):
             proba_NC = softmax(test_NC / divisor if divisor != 1 else test_NC, axis=1)
-            answers.append(Answer(title, about, kind, validation_N, proba_NC, Cost()))
+            answers.append(Contender(title, about, kind, validation_N, proba_NC, ContenderCost()))
     return compare(answers, validation.label_N, test.label_N)
 
 
-def _best_control(answers: Sequence[Answer], validation: Sequence[float], flips: bool) -> int | None:
+def _best_control(answers: Sequence[Contender], validation: Sequence[float], flips: bool) -> int | None:
     """Place of the best control of the specialists' training budget, chosen on validation."""
     budget = max((answer.cost.training for answer in answers if answer.kind == "specialists"), default=np.inf)
     places = [
@@ -246,7 +246,7 @@ class SeedsRow:
     kind: ContenderKind
     flips: bool
     n_seeds: int
-    cost: Cost
+    cost: ContenderCost
     scores: Scores
     top1: Interval
     gain: Interval
@@ -277,7 +277,7 @@ def compare_seeds(comparisons: Sequence[Comparison]) -> tuple[SeedsRow, ...]:
                 first.kind,
                 first.flips,
                 len(found),
-                Cost(*_means([row.cost for row in found])),
+                ContenderCost(*_means([row.cost for row in found])),
                 Scores(*_means([row.scores for row in found])),
                 over_seeds([row.scores.top1 for row in found]),
                 over_seeds([row.gain.mean for row in found]),
@@ -287,6 +287,6 @@ def compare_seeds(comparisons: Sequence[Comparison]) -> tuple[SeedsRow, ...]:
     return tuple(rows)
 
 
-def _means(records: Sequence[Cost] | Sequence[Scores]) -> list[float]:
+def _means(records: Sequence[ContenderCost] | Sequence[Scores]) -> list[float]:
     """The mean of each field."""
     return [float(mean) for mean in np.mean([list(asdict(record).values()) for record in records], axis=0)]

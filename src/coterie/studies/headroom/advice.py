@@ -14,7 +14,7 @@ import numpy as np
 from coterie.errors import PartitionError
 from coterie.partition import Partition, confusion_counts
 from coterie.progress import Progress
-from coterie.studies.headroom.forecast import SKILLS, BaseAnswers, Forecast, Outlook, Skill, best_gain, forecast
+from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, best_gain, forecast
 from coterie.vocabulary import ForecastRule, PartitionMethod
 
 SILENT = Progress()
@@ -100,7 +100,7 @@ def numbers_to_try(n_classes: int) -> tuple[int, ...]:
 
 
 def survey(
-    answers: BaseAnswers,
+    answers: BasePredictions,
     make: Callable[[PartitionMethod, int, Any], Partition],
     methods: Sequence[PartitionMethod],
     n_clusters: Sequence[int],
@@ -159,7 +159,12 @@ def survey(
 
 
 def judge_partition(
-    answers: BaseAnswers, partition: Partition, method: PartitionMethod, rule: ForecastRule, asked: float, skill: Skill
+    answers: BasePredictions,
+    partition: Partition,
+    method: PartitionMethod,
+    rule: ForecastRule,
+    asked: float,
+    skill: Skill,
 ) -> tuple[Setting, Forecast]:
     """All figures of one partition."""
     outlook = Outlook.of(answers, partition)
@@ -204,7 +209,7 @@ def _choose(tried: Sequence[tuple[Setting, Forecast]]) -> Setting:
     return min(good, key=lambda setting: (setting.n_specialists, -setting.gain))
 
 
-def _advise(answers: BaseAnswers, setting: Setting, rule: ForecastRule, asked: float, skill: Skill) -> Advice:
+def _advise(answers: BasePredictions, setting: Setting, rule: ForecastRule, asked: float, skill: Skill) -> Advice:
     train = setting.chance >= LIKELY
     errors = 1 - answers.accuracy
     ceiling = (setting.ceiling_hard if rule == "hard" else setting.ceiling_compose) - answers.accuracy

@@ -44,7 +44,7 @@ SKILLS: dict[ForecastRule, Skill] = {
 
 
 @dataclass(frozen=True, eq=False)
-class BaseAnswers:
+class BasePredictions:
     """The base's logits of shape (N, C) on N labelled samples, and all that does not depend on a partition, made once.
 
     Raises:
@@ -59,7 +59,7 @@ class BaseAnswers:
         object.__setattr__(self, "logits_NC", self.logits_NC.astype(np.float32, copy=False))
 
     @classmethod
-    def of(cls, logits: LabelledLogits) -> BaseAnswers:
+    def of(cls, logits: LabelledLogits) -> BasePredictions:
         """Of the base alone."""
         return cls(logits.logits_NC, logits.label_N)
 
@@ -73,9 +73,9 @@ class BaseAnswers:
         """C."""
         return int(self.logits_NC.shape[1])
 
-    def take(self, rows: IntArray) -> BaseAnswers:
+    def take(self, rows: IntArray) -> BasePredictions:
         """Some samples only."""
-        return BaseAnswers(self.logits_NC[rows], self.label_N[rows])
+        return BasePredictions(self.logits_NC[rows], self.label_N[rows])
 
     @cached_property
     def proba_NC(self) -> FloatArray:
@@ -148,7 +148,7 @@ class Outlook:
     share_N: FloatArray
 
     @classmethod
-    def of(cls, answers: BaseAnswers, partition: Partition) -> Outlook:
+    def of(cls, answers: BasePredictions, partition: Partition) -> Outlook:
         """Of the clusters of a partition."""
         label_N = answers.label_N
         cluster_N = likeliest_cluster(answers, partition)
@@ -166,7 +166,7 @@ class Outlook:
         share_N = np.where(size_N > 1, 1 - size_N / answers.n_classes, 0).astype(np.float32)
         return cls(held_N, restricted_N, oracle_N, reachable_N | held_N, share_N)
 
-    def change(self, answers: BaseAnswers, rule: ForecastRule) -> tuple[FloatArray, FloatArray]:
+    def change(self, answers: BasePredictions, rule: ForecastRule) -> tuple[FloatArray, FloatArray]:
         """By how much routing a sample changes its chance to be right: what is certain, and what a skill multiplies.
 
         ``hard``: the cluster's classes alone are answered, so restriction corrects some samples and spoils others, and
@@ -183,7 +183,7 @@ class Outlook:
         return certain_N, open_N * self.share_N
 
 
-def likeliest_cluster(answers: BaseAnswers, partition: Partition) -> IntArray:
+def likeliest_cluster(answers: BasePredictions, partition: Partition) -> IntArray:
     """The cluster with the largest mass under the base, of shape (N,)."""
     cluster_N = np.empty(answers.n_samples, dtype=np.int64)
     for rows in blocks(*answers.proba_NC.shape):
@@ -191,7 +191,7 @@ def likeliest_cluster(answers: BaseAnswers, partition: Partition) -> IntArray:
     return cluster_N
 
 
-def _right_among(answers: BaseAnswers, rows: IntArray, classes: IntArray) -> BoolArray:
+def _right_among(answers: BasePredictions, rows: IntArray, classes: IntArray) -> BoolArray:
     right = np.zeros(len(rows), dtype=bool)
     for part in blocks(len(rows), len(classes)):
         said = classes[answers.logits_NC[np.ix_(rows[part], classes)].argmax(axis=1)]
@@ -199,7 +199,7 @@ def _right_among(answers: BaseAnswers, rows: IntArray, classes: IntArray) -> Boo
     return right
 
 
-def _right_outside(answers: BaseAnswers, rows: IntArray, classes: IntArray) -> BoolArray:
+def _right_outside(answers: BasePredictions, rows: IntArray, classes: IntArray) -> BoolArray:
     """Whether the true class would be composition's answer, were the specialist of ``classes`` as undecided as can be:
     the cluster's mass, shared out evenly, is less than the base gives to the true class, the best of all others.
     """
@@ -213,7 +213,7 @@ def _right_outside(answers: BaseAnswers, rows: IntArray, classes: IntArray) -> B
     return right
 
 
-def best_gain(answers: BaseAnswers, change_N: FloatArray) -> float:
+def best_gain(answers: BasePredictions, change_N: FloatArray) -> float:
     """Gain in accuracy with the threshold that these samples themselves would choose; 0 where routing none is best."""
     return max(0.0, float(np.cumsum(change_N[answers.order_N], dtype=np.float64).max())) / answers.n_samples
 
@@ -247,7 +247,7 @@ class Forecast:
 
 
 def forecast(
-    answers: BaseAnswers, outlook: Outlook, rule: ForecastRule = "hard", skill: Skill | None = None
+    answers: BasePredictions, outlook: Outlook, rule: ForecastRule = "hard", skill: Skill | None = None
 ) -> Forecast:
     """The gain that trained specialists would bring, by a rule; with the skill known of it, if none is given.
 

@@ -19,7 +19,7 @@ HEIGHT = 300
 
 
 @dataclass(frozen=True)
-class Cost:
+class SettingCost:
     """What a setting's specialists take: epochs over the data, seconds and bytes; None where not known."""
 
     epochs: float
@@ -49,7 +49,7 @@ class PageContent:
 
     about: str
     headroom: Headroom
-    costs: tuple[Cost, ...]
+    costs: tuple[SettingCost, ...]
     test: Setting | None
     caution: str | None
     next_command: str | None

@@ -20,12 +20,12 @@ from coterie.config import FitSettings
 from coterie.errors import PartitionError
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
-from coterie.partition import Partition, Wish, make_partition
+from coterie.partition import Partition, PartitionRequest, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.progress import Progress
 from coterie.studies.headroom.advice import Headroom, Setting, judge_partition, numbers_to_try, survey
-from coterie.studies.headroom.forecast import SKILLS, BaseAnswers
-from coterie.studies.headroom.page import Cost, PageContent, render
+from coterie.studies.headroom.forecast import SKILLS, BasePredictions
+from coterie.studies.headroom.page import PageContent, SettingCost, render
 from coterie.system.files import write_whole
 from coterie.vocabulary import ForecastRule, PartitionMethod
 
@@ -36,7 +36,7 @@ DEFAULT_METHODS: tuple[PartitionMethod, ...] = ("spectral", "average")
 
 
 @dataclass(frozen=True)
-class Price:
+class SpecialistPrice:
     """What specialists for all classes take: epochs over the training data, the seconds of these as the base's own
     training took them, and the bytes of one network; None where nothing is known but logits.
     """
@@ -45,9 +45,9 @@ class Price:
     seconds: float | None = None
     network_bytes: int | None = None
 
-    def of(self, setting: Setting) -> Cost:
+    def of(self, setting: Setting) -> SettingCost:
         """A cluster of one class needs no specialist, so its samples are not trained on."""
-        return Cost(
+        return SettingCost(
             self.epochs * setting.trained_share,
             None if self.seconds is None else self.seconds * setting.trained_share,
             None if self.network_bytes is None else self.network_bytes * setting.n_specialists,
@@ -66,9 +66,9 @@ class Source:
     vectors_CD: NDArray[Any]
     names: tuple[str, ...]
     groups: tuple[str, ...] | None
-    validation: BaseAnswers
-    test: BaseAnswers | None
-    price: Price
+    validation: BasePredictions
+    test: BasePredictions | None
+    price: SpecialistPrice
     rule: ForecastRule
     seed: int
     run: Path | None
@@ -77,7 +77,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Question:
+class HeadroomRequest:
     """What is asked for; ``clusters`` of None: a grid; ``asked``: the gain in points that would be worth it; ``rule``
     of None: the run's, or the default of `coterie fit`.
     """
@@ -89,7 +89,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class HeadroomStudy:
     """The headroom of a source. ``test``: the advised setting on test samples, which took no part in choosing it."""
 
     source: Source
@@ -98,7 +98,7 @@ class Study:
     next_command: str | None
 
     @property
-    def costs(self) -> tuple[Cost, ...]:
+    def costs(self) -> tuple[SettingCost, ...]:
         """Of each setting."""
         return tuple(self.source.price.of(setting) for setting in self.headroom.settings)
 
@@ -144,7 +144,7 @@ def read_source(place: Path, *, names: str | None = None, groups: str | None = N
     return source
 
 
-def study(source: Source, question: Question, progress: Progress) -> Study:
+def study(source: Source, question: HeadroomRequest, progress: Progress) -> HeadroomStudy:
     """Try every setting and choose one.
 
     Raises:
@@ -160,7 +160,7 @@ def study(source: Source, question: Question, progress: Progress) -> Study:
         raise PartitionError("method given needs --groups, and no other method takes any")
 
     def make(method: PartitionMethod, n_clusters: int, confusion_CC: Any) -> Partition:
-        wish = Wish(method, n_clusters, None, source.seed)
+        wish = PartitionRequest(method, n_clusters, None, source.seed)
         return make_partition(wish, source.vectors_CD, confusion_CC, source.groups)
 
     rule = question.rule or source.rule
@@ -173,10 +173,10 @@ def study(source: Source, question: Question, progress: Progress) -> Study:
         else None
     )
     command = next_command(source, headroom.partition, method) if headroom.advice.train else None
-    return Study(source, headroom, test, command)
+    return HeadroomStudy(source, headroom, test, command)
 
 
-def write_study(result: Study, out: Path) -> None:
+def write_study(result: HeadroomStudy, out: Path) -> None:
     """Leave headroom.json and headroom.html in a folder.
 
     Raises:
@@ -210,7 +210,7 @@ def next_command(source: Source, partition: Partition, method: PartitionMethod) 
 
 def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
     found = read_logits(file, read_column(names, None, "names") if names else None)
-    validation, test = (None if part is None else BaseAnswers.of(part) for part in found)
+    validation, test = (None if part is None else BasePredictions.of(part) for part in found)
     assert validation is not None  # read_logits sees to it
     n, n_classes = validation.logits_NC.shape
     return Source(
@@ -220,7 +220,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
         groups=read_column(groups, n_classes, "groups") if groups else None,
         validation=validation,
         test=test,
-        price=Price(FitSettings().specialist.epochs),
+        price=SpecialistPrice(FitSettings().specialist.epochs),
         rule=rule_of(FitSettings()),
         seed=0,
         run=None,
@@ -249,7 +249,9 @@ def _read_run(folder: Path, groups: str | None) -> Source:
         groups=labels.groups,
         validation=validation,
         test=_stored(run, "test"),
-        price=Price(epochs, None if per_epoch is None else per_epoch * epochs, manifest.files[BASE_FILE].bytes),
+        price=SpecialistPrice(
+            epochs, None if per_epoch is None else per_epoch * epochs, manifest.files[BASE_FILE].bytes
+        ),
         rule=rule_of(settings),
         seed=settings.seed,
         run=folder,
@@ -264,15 +266,15 @@ def _training_accuracy(run: Any) -> float | None:
     return float(epochs[-1]["accuracy"]) if epochs else None
 
 
-def _stored(run: Any, split: str) -> BaseAnswers | None:
+def _stored(run: Any, split: str) -> BasePredictions | None:
     """The base's answers that the run has kept."""
     from coterie.run.reporting import read_base_logits
 
     kept = read_base_logits(run, split)
-    return None if kept is None else BaseAnswers(*kept)
+    return None if kept is None else BasePredictions(*kept)
 
 
-def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
+def _computed(run: Any, settings: FitSettings) -> BasePredictions:
     """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
     as it is: a `coterie fit` may be at work in it.
     """
@@ -283,4 +285,4 @@ def _computed(run: Any, settings: FitSettings) -> BaseAnswers:
     splits, base = base_of_run(run)
     fabric = make_fabric(settings.hardware)
     logits_NC = compute_logits(fabric, base.network, splits.validation.samples, splits.preprocessing)
-    return BaseAnswers(logits_NC, splits.validation.labels_N.numpy())
+    return BasePredictions(logits_NC, splits.validation.labels_N.numpy())

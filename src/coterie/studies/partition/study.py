@@ -25,7 +25,7 @@ from coterie.config import FitSettings
 from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
 from coterie.label_file import read_column, read_vectors
 from coterie.logits_file import has_logits, read_logits
-from coterie.partition import Partition, Wish, confusion_counts, make_partition
+from coterie.partition import Partition, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.choose import Choice, choose_n_clusters, most_to_try
 from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import (
@@ -41,7 +41,7 @@ from coterie.partition.spectral import spectral_family
 from coterie.partition.vectors import unit_rows
 from coterie.pipeline.embedding import LabelSources
 from coterie.progress import Progress
-from coterie.studies.headroom.forecast import BaseAnswers, Outlook, forecast
+from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 from coterie.studies.partition.map import choose_map, map_labels
 from coterie.studies.partition.page import PageContent, render
 from coterie.system.files import write_whole
@@ -79,7 +79,7 @@ class LabelData:
             return None
         # The logarithms of probabilities are logits, up to a number for each sample.
         log_NC = np.log(np.maximum(self.proba_NC, np.finfo(np.float32).tiny)).astype(np.float32)
-        answers = BaseAnswers(log_NC, self.label_N)
+        answers = BasePredictions(log_NC, self.label_N)
         return lambda partition: forecast(answers, Outlook.of(answers, partition), "hard").gain
 
 
@@ -97,7 +97,7 @@ class StudySettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class PartitionStudy:
     """A partition and what was found of it."""
 
     data: LabelData
@@ -202,7 +202,7 @@ def _check_embedding(embedding: str) -> None:
         raise SettingsError(f"--embedding {embedding}: {error}") from None
 
 
-def study(data: LabelData, settings: StudySettings, progress: Progress) -> Study:
+def study(data: LabelData, settings: StudySettings, progress: Progress) -> PartitionStudy:
     """Make the partition that was asked for, choosing S if need be, and judge it.
 
     Raises:
@@ -211,13 +211,13 @@ def study(data: LabelData, settings: StudySettings, progress: Progress) -> Study
     notes = _Notes(progress)
     choice = _choose(data, settings, notes)
     n_clusters = settings.clusters if choice is None else choice.chosen
-    wish = Wish(settings.method, n_clusters, settings.max_size, settings.seed, settings.route)
+    wish = PartitionRequest(settings.method, n_clusters, settings.max_size, settings.seed, settings.route)
     partition = make_partition(wish, data.vectors_CD, data.confusion_CC, data.groups, notes)
     quality = _judge(data, settings, partition)
-    return Study(data, settings, partition, quality, choice, tuple(notes.notes))
+    return PartitionStudy(data, settings, partition, quality, choice, tuple(notes.notes))
 
 
-def write_study(study: Study, out: Path, progress: Progress) -> None:
+def write_study(study: PartitionStudy, out: Path, progress: Progress) -> None:
     """Leave partition.json and partition.html in a folder.
 
     Raises:
@@ -246,7 +246,7 @@ def write_study(study: Study, out: Path, progress: Progress) -> None:
     write_whole(out / "partition.html", page.encode("utf-8", "replace"))
 
 
-def _in_words(study: Study) -> str:
+def _in_words(study: PartitionStudy) -> str:
     words = {
         "spectral": "spectral clustering",
         "kmeans": "spherical k-means",
@@ -266,7 +266,7 @@ def _choose(data: LabelData, settings: StudySettings, progress: Progress) -> Cho
     method = settings.method
     if settings.clusters is not None or settings.max_size is not None or method == "leiden" or method == "given":
         return None
-    wish = Wish(method, 1, None, settings.seed, settings.route)
+    wish = PartitionRequest(method, 1, None, settings.seed, settings.route)
 
     def anew(n_clusters: int) -> Partition:
         return make_partition(replace(wish, n_clusters=n_clusters), data.vectors_CD, data.confusion_CC)
@@ -298,7 +298,7 @@ def _judge(data: LabelData, settings: StudySettings, partition: Partition) -> Qu
 def _stability(data: LabelData, settings: StudySettings, partition: Partition) -> dict[str, float | None]:
     method, max_size, seed = settings.method, settings.max_size, settings.seed
     n_clusters = None if settings.clusters is None and method == "leiden" else partition.n_clusters
-    wish = Wish(method, n_clusters, max_size, seed, settings.route)
+    wish = PartitionRequest(method, n_clusters, max_size, seed, settings.route)
     figures: dict[str, float | None] = {}
     if method in SEEDED:
         figures["seed_stability"] = seed_stability(

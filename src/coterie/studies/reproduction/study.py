@@ -18,7 +18,7 @@ from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError, SettingsError, TrainingError
-from coterie.pipeline.runs import demand_of, do_all
+from coterie.pipeline.runs import do_all, resources_of
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.manifest import MANIFEST
@@ -51,7 +51,7 @@ def recipe(name: str, base_epochs: int | None = None) -> FitSettings:
 
 
 @dataclass(frozen=True)
-class Study:
+class ReproductionStudy:
     """What is to be run: ``settings`` are a recipe's, ``seeds`` which runs, ``superclasses`` as
     ``partition.groups``, None for no such control.
     """
@@ -67,7 +67,7 @@ class Study:
 
 
 def reproduce(
-    study: Study,
+    study: ReproductionStudy,
     splits: Splits,
     progress: Progress,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
@@ -103,7 +103,7 @@ def reproduce(
 
 
 def _do(
-    study: Study,
+    study: ReproductionStudy,
     tasks: Mapping[int, Sequence[ControlTask]],
     splits: Splits,
     progress: Progress,
@@ -113,7 +113,7 @@ def _do(
     failed: dict[int, str] = {}
     seed_of = [seed for seed, some in tasks.items() for _ in some]
     listed = [task for some in tasks.values() for task in some]
-    outcomes = do_all(listed, splits, demand_of([study.settings]), engine, progress, Limits())
+    outcomes = do_all(listed, splits, resources_of([study.settings]), engine, progress, Limits())
     for seed, outcome in zip(seed_of, outcomes, strict=True):
         if outcome.error is not None:
             failed[seed] = f"seed {seed} failed and is left out: {outcome.error}"
@@ -122,7 +122,11 @@ def _do(
 
 
 def _runs_of_seed(
-    study: Study, seed: int, splits: Splits, numbers_of_clusters: Sequence[int], engine: EngineSettings | None = None
+    study: ReproductionStudy,
+    seed: int,
+    splits: Splits,
+    numbers_of_clusters: Sequence[int],
+    engine: EngineSettings | None = None,
 ) -> list[ControlTask]:
     """The runs that a seed lacks; the one with most clusters trains the base."""
     settings = study.settings.model_copy(update={"seed": seed})
@@ -139,18 +143,18 @@ def _runs_of_seed(
     return tasks
 
 
-def _controls_of_seed(study: Study, seed: int, splits: Splits) -> list[ControlTask]:
+def _controls_of_seed(study: ReproductionStudy, seed: int, splits: Splits) -> list[ControlTask]:
     """The controls that a seed lacks."""
     run = Run.open_complete(study.run_of(seed, NUMBERS_OF_CLUSTERS[0]))
     return control_tasks(run, splits, study.superclasses, 0, prefix=f"seed {seed}, ")
 
 
-def trainings_of_seed(study: Study) -> int:
+def trainings_of_seed(study: ReproductionStudy) -> int:
     """How often a seed trains for the specialists' epochs: each number of clusters, and each control."""
     return len(NUMBERS_OF_CLUSTERS) + (5 if study.superclasses else 4)
 
 
-def gather(study: Study, splits: Splits, notes: Sequence[str] = ()) -> Reproduction:
+def gather(study: ReproductionStudy, splits: Splits, notes: Sequence[str] = ()) -> Reproduction:
     """The tables of what is finished.
 
     Raises:

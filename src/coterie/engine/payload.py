@@ -22,21 +22,21 @@ ALIGNMENT = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Parcel:
+class SharedPayload:
     """A pickle, and the arrays (uint8, one dimension) that it refers to by their order."""
 
     pickled: bytes
     arrays: list[NDArray[np.uint8]]
 
     @classmethod
-    def pack(cls, value: Any) -> Parcel:
+    def pack(cls, value: Any) -> SharedPayload:
         """Pickle a value; the memory of its arrays and plain CPU tensors is referred to, not copied."""
         stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
         _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
         return cls(stream.getvalue(), [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers])
 
     def unpack(self) -> Any:
-        """The value again. Its arrays are those of the parcel: whoever gets it does not write to them."""
+        """The value again. Its arrays are those of the payload: whoever gets it does not write to them."""
         return pickle.loads(self.pickled, buffers=self.arrays)
 
     def write(self, file: IO[bytes]) -> None:
@@ -56,8 +56,8 @@ class Parcel:
         file.flush()
 
     @classmethod
-    def map_from(cls, descriptor: int) -> Parcel:
-        """The parcel in an open file. Its pages are shared by all processes that map it; one that is written to is
+    def map_from(cls, descriptor: int) -> SharedPayload:
+        """The payload in an open file. Its pages are shared by all processes that map it; one that is written to is
         copied first.
         """
         pages = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
