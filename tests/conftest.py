@@ -1,55 +1,15 @@
 from __future__ import annotations
 
-import signal
-
 import hypothesis
-import numpy as np
 import pytest
-import torch
 
 from coterie.config import FitSettings
-from coterie.data.splits import Split, Splits
-from coterie.inputs import ImagePreprocessing, MemorySamples
-from coterie.labels import LabelSpace
+from coterie.data.splits import Splits
+from helpers import make_settings, make_splits
 
 # Machines that run tests are often busy with something else: no example fails for being slow.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
-
-
-def image_form(channels: int, side: int = 32) -> ImagePreprocessing:
-    """Of square images whose values are spread around 100."""
-    return ImagePreprocessing(side, side, channels, (100.0,) * channels, (50.0,) * channels)
-
-
-def hears_ctrl_c() -> None:
-    """For ``preexec_fn``: a shell starts what runs in the background deaf to SIGINT, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def make_split(n_per_class: int, n_classes: int, seed: int) -> Split:
-    """Noisy 12 x 12 grey patterns; classes come in pairs that differ in one corner only."""
-    patterns = np.random.default_rng(7).integers(40, 200, size=((n_classes + 1) // 2, 12, 12))
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(n_classes), n_per_class)
-    rng.shuffle(labels)
-    pixels = patterns[labels // 2] + rng.normal(0, 30, size=(len(labels), 12, 12))
-    pixels[labels % 2 == 1, :4, :4] += 45
-    pixels_NHWC = torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)).unsqueeze(3)
-    return Split(MemorySamples(pixels_NHWC), torch.from_numpy(labels))
-
-
-def make_splits(n_classes: int = 8, n_per_class: int = 24) -> Splits:
-    train = make_split(n_per_class, n_classes, seed=0)
-    return Splits(
-        train,
-        make_split(8, n_classes, seed=1),
-        make_split(8, n_classes, seed=2),
-        LabelSpace(tuple(f"class {k}" for k in range(n_classes))),
-        ImagePreprocessing.measure(train.samples),
-        "Patterns made for the tests.",
-        flip=False,
-    )
 
 
 @pytest.fixture
@@ -60,18 +20,3 @@ def splits() -> Splits:
 @pytest.fixture
 def settings() -> FitSettings:
     return make_settings()
-
-
-def make_settings() -> FitSettings:
-    """A run of seconds."""
-    training = {"epochs": 2, "batch_size": 32, "learning_rate": 0.05}
-    return FitSettings.from_values(
-        {
-            "backbone": "convnet-8",
-            "base": {**training, "epochs": 4},
-            "specialist": training,
-            "partition": {"clusters": [3]},
-            "data": {"crop_padding": 1},
-            "hardware": {"accelerator": "cpu", "precision": "fp32", "threads": 1},
-        }
-    )

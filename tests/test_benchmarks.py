@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = {script.stem: script for script in (Path(__file__).parents[1] / "benchmarks").glob("*.py")}
+from helpers import ROOT
+
+SCRIPTS = {script.stem: script for script in (ROOT / "benchmarks").glob("*.py")}
 OF_THE_EXTRA = {"faiss", "pytorch_lightning"}
 
 

@@ -1,0 +1,360 @@
+"""A base that the user brings: built by a function, from a library, passed in, or taken from a run."""
+
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import coterie
+from coterie.backbones.base import make_base, refuse_other_order
+from coterie.config import FitSettings
+from coterie.data.splits import Splits
+from coterie.errors import ArtifactError, BackboneError
+from coterie.labels import LabelSpace
+from coterie.pipeline.plan import make_plan
+from coterie.run.folder import Run
+from coterie.run.reporting import read_reports
+from coterie.run.values import where_rows_are
+from helpers import image_form
+from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
+
+FORM = image_form(1, side=12)
+EXAMPLE = FORM.example()
+LABELS = LabelSpace(tuple(f"class {k}" for k in range(8)))
+
+
+def changed(settings: FitSettings, **values: object) -> FitSettings:
+    return FitSettings.from_values({**settings.to_values(), **values})
+
+
+def base_of(settings: FitSettings, given: nn.Module | None = None, labels: LabelSpace = LABELS, **values: object):
+    return make_base(changed(settings, **values), labels, FORM, given)
+
+
+def trained(network: nn.Module, splits: Splits) -> nn.Module:
+    """A little, so that it is better than chance."""
+    torch.manual_seed(1)
+    inputs = splits.preprocessing(splits.train.samples.read(torch.arange(len(splits.train))))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    network.eval()
+    for _ in range(60):
+        output = network(inputs)
+        logits = output if isinstance(output, torch.Tensor) else output["logits"]
+        loss = torch.nn.functional.cross_entropy(logits, splits.train.labels_N)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Net(nn.Linear(6, 8)),
+        lambda: Net(CosineLinear(6, 8, bias=False)),
+        lambda: TwoHeads(8),
+        lambda: Tied(8),
+        lambda: AuxInTraining(8),
+        lambda: Structured(8, lambda main, side, _: {"logits": main, "side": side}),
+    ],
+    ids=["linear", "cosine", "two heads", "tied", "auxiliary", "dictionary"],
+)
+def test_any_module_passes_in_is_not_trained_and_is_loaded_with_one_of_its_form(
+    make, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    torch.manual_seed(0)
+    network = make()
+    if not isinstance(network, AuxInTraining):
+        trained(network, splits)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    fitted = coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    run = Run.open_complete(tmp_path / "run")
+    assert run.manifest.settings["backbone"] == f"python:networks.{type(network).__name__}"
+    assert run.manifest.seconds["base.safetensors"] == 0
+    assert "base" not in run.read_json("history.json")
+    assert "the base came trained" in (run.path / "report.html").read_text()
+    stored = {name.removeprefix("network."): t for name, t in run.read_tensors("base.safetensors").items()}
+    assert stored.keys() == before.keys()
+    assert all(torch.equal(before[name], tensor) for name, tensor in stored.items())
+    loaded = coterie.load(tmp_path / "run", base=make())
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
+    with pytest.raises(ArtifactError, match=r"was passed from Python.*coterie.load\(RUN, base=network\)"):
+        coterie.load(tmp_path / "run")
+    with pytest.raises(ArtifactError, match=r"holds another network's weights|its head at"):
+        coterie.load(tmp_path / "run", base=Net(nn.Linear(6, 8), nn.Linear(8, 8)))
+
+
+def test_a_base_that_was_passed_in_must_stay_the_same_when_a_run_goes_on(
+    tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch
+) -> None:
+    network = trained(make_8(), splits)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("coterie.pipeline.fit._make_grouping", stop)
+        with pytest.raises(KeyboardInterrupt):
+            coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
+    with pytest.raises(ArtifactError, match="the base has other weights than when"):
+        coterie.fit(settings, tmp_path / "run", base=make_8(), splits=splits)
+    coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
+    coterie.fit(settings, tmp_path / "run", base=network, splits=splits)  # finished: loaded
+    with pytest.raises(ArtifactError, match="settings differ in backbone"):
+        coterie.fit(settings, tmp_path / "run", base=TwoHeads(8), splits=splits)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_function_builds_the_base_and_a_file_holds_its_weights(
+    suffix: str, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    network = trained(make_8(), splits)
+    file = tmp_path / f"weights{suffix}"
+    if suffix == ".pt":
+        state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+        torch.save({"epoch": 3, "state_dict": state}, file)
+    else:
+        safetensors.torch.save_file(network.state_dict(), file)
+    ours = changed(settings, backbone="networks:make_8", weights=str(file))
+    assert [stage.title for stage in make_plan(ours, splits).stages] == ["3 specialists", "validation and test"]
+    fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
+    inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
+    torch.testing.assert_close(fitted.base(inputs), network(inputs))
+    proba = fitted.predict_proba(splits.test.samples)
+    with pytest.raises(ArtifactError, match=r"built by the function networks:make_8, and loading runs no code unasked"):
+        coterie.load(tmp_path / "run")
+    with pytest.raises(ArtifactError, match="runs no code unasked"):
+        coterie.load(tmp_path / "run", trust="networks:make_nothing")
+    for loaded in (
+        coterie.load(tmp_path / "run", trust="networks:make_8"),
+        coterie.load(tmp_path / "run", base=make_8()),
+    ):
+        np.testing.assert_array_equal(proba, loaded.predict_proba(splits.test.samples))
+
+
+def test_a_manifest_that_names_a_function_does_not_get_it_called(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    coterie.fit(settings, tmp_path / "run", splits=splits)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    manifest["settings"]["backbone"] = "os:getcwd"
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="os:getcwd, and loading runs no code unasked"):
+        coterie.load(tmp_path / "run")
+
+
+def test_a_function_without_weights_is_trained_and_own_weights_are_not(settings: FitSettings) -> None:
+    assert not base_of(settings, backbone="networks:make_8").trained
+    assert base_of(settings, backbone="networks:make_8", weights="own").trained
+    with pytest.raises(BackboneError, match="convnet-8 comes without weights"):
+        base_of(settings, weights="own")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("networks:missing", "networks:missing builds no network: AttributeError"),
+        ("no_such_module:f", "ModuleNotFoundError"),
+        ("networks:make_nothing", "returns a str; a torch.nn.Module is needed"),
+        ("torchvision:resnet", "torchvision has no classification model 'resnet'; did you mean resnet"),
+        ("torchvision:resnet18", "takes RGB images; these have 1 channel"),
+        ("python:networks.Net", "was passed from Python, and is needed again"),
+        ("convnet", "unknown backbone 'convnet'; allowed for images: .*module:function"),
+    ],
+)
+def test_a_base_that_cannot_be_built_is_named(backbone: str, message: str, settings: FitSettings) -> None:
+    with pytest.raises(BackboneError, match=message):
+        base_of(settings, backbone=backbone)
+
+
+def test_a_function_is_found_in_the_current_folder(tmp_path: Path, settings: FitSettings, monkeypatch) -> None:
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(144, 8))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    assert base_of(settings, backbone="my_networks:make").head.path == "1"
+    assert sys.path == path
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("was_here",)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(
+    tmp_path: Path, settings: FitSettings, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"head.weight": torch.zeros(8, 6)}, "extra": Payload()}, "code.pt")
+    torch.save(make_8(), "whole.pt")
+    Path("plain.pkl").write_bytes(pickle.dumps(Payload()))
+    for name in ("code.pt", "whole.pt", "plain.pkl"):
+        with pytest.raises(
+            BackboneError, match=r"holds more than tensors, and reading it would run code, so it is ref"
+        ):
+            base_of(settings, backbone="networks:make_8", weights=name)
+    assert not Path("was_here").exists()
+
+
+def test_weights_that_do_not_fit_are_named_with_both_shapes(tmp_path: Path, settings: FitSettings) -> None:
+    file = tmp_path / "weights.pt"
+    state = make_8().state_dict()
+    cases = {
+        r"head.weight has shape \(3, 6\) in the file and \(8, 6\)": {**state, "head.weight": torch.zeros(3, 6)},
+        "the file lacks head.bias": {name: tensor for name, tensor in state.items() if name != "head.bias"},
+        "the network has no more": {**state, "more": torch.zeros(1)},
+        "holds a list and no state_dict": [1, 2],
+        "holds a dict and no state_dict": {"epoch": 3},
+    }
+    for message, content in cases.items():
+        torch.save(content, file)
+        with pytest.raises(BackboneError, match=message):
+            base_of(settings, backbone="networks:make_8", weights=str(file))
+    file.write_bytes(b"nonsense")
+    with pytest.raises(BackboneError, match=r"cannot read the weights|holds more than tensors"):
+        base_of(settings, backbone="networks:make_8", weights=str(file))
+    with pytest.raises(BackboneError, match=r"cannot read the weights in .*missing.safetensors"):
+        base_of(settings, backbone="networks:make_8", weights=str(tmp_path / "missing.safetensors"))
+
+
+def test_a_head_of_another_width_than_the_data_is_refused_with_both_numbers(settings: FitSettings) -> None:
+    with pytest.raises(BackboneError, match=r"gives 5 classes.*the data has 8 classes"):
+        base_of(settings, Net(nn.Linear(6, 5)))
+
+
+def test_probabilities_are_refused(settings: FitSettings) -> None:
+    with pytest.raises(BackboneError, match=r"gives probabilities, not logits.*after.0 \(Softmax"):
+        base_of(settings, Net(nn.Linear(6, 8), nn.Softmax(1)))
+
+
+def test_of_two_heads_one_is_picked_by_name(settings: FitSettings) -> None:
+    network = Structured(8, lambda main, side, _: (main, side))
+    with pytest.raises(BackboneError, match=r"2 parts that could be its logits: 0 \(head head\), 1 \(head side\)"):
+        base_of(settings, network)
+    base = base_of(settings, network, head="side")
+    torch.testing.assert_close(base.network(EXAMPLE), network(EXAMPLE)[1])
+    with pytest.raises(BackboneError, match=r"has no layer '(network\.)?other'"):
+        base_of(settings, network, head="other")
+
+
+def test_classes_in_another_order_are_matched_by_name(tmp_path: Path, settings: FitSettings) -> None:
+    network = make_8()
+    order = np.random.default_rng(0).permutation(8)
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(LABELS.names[k] for k in order))  # what the network's outputs stand for
+    base = base_of(settings, network, names=str(names))
+    assert base.record.reordered
+    torch.testing.assert_close(base.network(EXAMPLE)[:, order], network(EXAMPLE))
+    names.write_text("\n".join(LABELS.names))
+    assert not base_of(settings, network, names=str(names)).record.reordered
+    names.write_text("\n".join([*LABELS.names[:7], "zebra"]))
+    with pytest.raises(BackboneError, match="only the network has zebra; only the data has class 7"):
+        base_of(settings, network, names=str(names))
+
+
+def test_data_whose_classes_are_numbers_counts_them_as_the_network_does(settings: FitSettings) -> None:
+    numbers = LabelSpace(("0", "3", "1", "2", "4", "5", "6", "7"))
+    network = make_8()
+    base = base_of(settings, network, labels=numbers)
+    torch.testing.assert_close(base.network(EXAMPLE), network(EXAMPLE)[:, [0, 3, 1, 2, 4, 5, 6, 7]])
+
+
+@pytest.mark.parametrize("make", [lambda: Net(nn.Linear(6, 8)), lambda: Tied(8)])
+def test_a_reordered_base_is_saved_and_loaded_in_the_datas_order(
+    make, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    torch.manual_seed(0)
+    network = trained(make(), splits)
+    order = [3, 1, 2, 0, 7, 4, 5, 6]
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(splits.labels.names[k] for k in order))
+    shuffled = make()
+    shuffled.load_state_dict(network.state_dict())
+    rows = network.head.weight.detach()[order]
+    if isinstance(shuffled, Tied):
+        shuffled.head.weight = nn.Parameter(rows)
+    else:
+        shuffled.head.weight.data, shuffled.head.bias.data = rows, network.head.bias.detach()[order]
+    fitted = coterie.fit(changed(settings, names=str(names)), tmp_path / "run", base=shuffled, splits=splits)
+    inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
+    torch.testing.assert_close(fitted.base(inputs), network(inputs))
+    loaded = coterie.load(tmp_path / "run", base=shuffled)
+    np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
+
+
+def test_an_order_that_nobody_named_is_found_out(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
+    network = trained(make_8(), splits)
+    network.head.weight.data = network.head.weight.data.roll(1, 0)
+    network.head.bias.data = network.head.bias.data.roll(1, 0)
+    with pytest.raises(BackboneError, match=r"if its classes are renamed: they are in another order.*--names FILE"):
+        coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
+
+
+def test_a_bad_base_is_not_taken_for_one_in_another_order() -> None:
+    rng = np.random.default_rng(0)
+    label_N = rng.integers(0, 50, 1000)
+    refuse_other_order(rng.normal(size=(1000, 50)), label_N)
+    right = np.where(rng.random(1000) < 0.3, label_N, rng.integers(0, 50, 1000))
+    refuse_other_order(np.eye(50)[right], label_N)
+    with pytest.raises(BackboneError, match="another order"):
+        refuse_other_order(np.eye(50)[(right + 1) % 50], label_N)
+
+
+@pytest.mark.parametrize("trainable", ["head", "last-2", "stage3"])
+def test_specialists_share_what_is_not_trained(
+    trainable: str, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    specialist = {**settings.specialist.model_dump(), "trainable": trainable}
+    coterie.fit(changed(settings, specialist=specialist), tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    base = run.read_tensors("base.safetensors")
+    for name in (name for name in run.manifest.files if name.startswith("specialists/")):
+        moved = set(run.read_tensors(name))  # what is the base's is not kept a second time
+        allowed = ("head.",) if trainable == "head" else ("head.", "stage3.")
+        assert {"head.weight"} < moved
+        assert all(key.startswith(allowed) for key in moved)
+    ensemble = coterie.load(tmp_path / "run")
+    for specialist in ensemble.specialists.values():
+        assert all(key.startswith(("head.", "stage3.")) for key in specialist.state_dict())  # the trunk is the base's
+    assert torch.equal(ensemble.base.state_dict()["stem.0.weight"], base["stem.0.weight"])
+    right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
+    assert read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+
+
+def test_a_part_that_is_none_stops_before_training(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
+    specialist = {**settings.specialist.model_dump(), "trainable": "layer9"}
+    with pytest.raises(BackboneError, match="ConvNet has no part 'layer9' that runs; allowed: all, head, last-N"):
+        coterie.fit(changed(settings, specialist=specialist), tmp_path / "run", splits=splits)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_label_embeddings_of_a_run_are_its_heads_rows_and_older_runs_have_them_too(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    coterie.fit(settings, tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    file, rows, biases = where_rows_are(run)
+    kept = run.read_arrays(file)
+    run.forget([file])
+    file, old_rows, old_biases = where_rows_are(run)
+    old = run.read_arrays(file)
+    np.testing.assert_array_equal(kept[rows], old[old_rows])
+    np.testing.assert_array_equal(kept[biases], old[old_biases])
+
+
+def test_a_base_in_half_precision_is_taken_in_single(settings: FitSettings) -> None:
+    assert base_of(settings, make_8().half()).network.head.weight.dtype == torch.float32
+
+
+def test_outputs_of_a_named_tuple_are_known_by_name(settings: FitSettings) -> None:
+    base = base_of(settings, Structured(8, lambda main, side, _: Outputs(main, side)))
+    assert base.record.output == "logits"

@@ -1,0 +1,113 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from coterie.config import FitSettings, PartitionSettings, TrainingSettings
+from coterie.errors import SettingsError
+from helpers import ROOT
+
+
+def test_settings_survive_yaml(tmp_path: Path) -> None:
+    settings = FitSettings.from_values({"specialist": {"epochs": 3}, "partition": {"clusters": [3, 8, 9]}, "seed": 4})
+    file = tmp_path / "settings.yaml"
+    file.write_text(settings.to_yaml())
+    assert FitSettings.from_yaml(file) == settings
+
+
+def test_a_file_keeps_the_defaults_of_what_it_leaves_out(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("specialist:\n  epochs: 3\n")
+    settings = FitSettings.from_yaml(file)
+    assert settings.specialist.epochs == 3
+    assert settings.specialist.learning_rate == FitSettings().specialist.learning_rate
+    assert settings.specialist.learning_rate != settings.base.learning_rate
+    assert settings.base == TrainingSettings()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda f: f.stem)
+def test_the_examples_are_settings(file: Path) -> None:
+    assert FitSettings.from_yaml(file) != FitSettings()
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("")
+    assert FitSettings.from_yaml(file) == FitSettings()
+
+
+def test_one_number_of_clusters_may_be_given_plainly() -> None:
+    assert FitSettings.from_values({"partition": {"clusters": 4}}).partition.clusters == (4,)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"base": {"epochs": 0}}, r"in base: epochs = 0: .*greater than or equal to 1"),
+        ({"base": {"optimizer": "adam"}}, r"in base: optimizer = 'adam': .*'sgd' or 'adamw'"),
+        ({"base": {"learning_rate": float("nan")}}, "in base: learning_rate = nan: .*finite"),
+        ({"base": {"momentum": 1.0}}, "in base: momentum = 1.0: .*less than 1"),
+        ({"speed": 9}, "unknown setting 'speed'; allowed here: data, backbone, weights"),
+        ({"base": {"epoch": 9}}, r"in base: unknown setting 'epoch'; allowed here: epochs, batch_size"),
+        ({"partition": {"clusters": [0]}}, "at least 1"),
+        ({"base": {"average_decay": 1}}, "in base: average_decay = 1: Input should be less than 1"),
+        ({"specialist": {"average_decay": 0.9, "patience": 2}}, "in specialist: patience = 2: .*one or the other"),
+        ({"specialist": {"bits": 1}}, "in specialist: bits = 1: must be from 1.5 to 8, or 32"),
+        *(
+            (
+                {"partition": {"embedding": wish}},
+                rf"in partition: embedding = '{re.escape(wish)}': .*allowed: head, head",
+            )
+            for wish in (
+                "rows",
+                "",
+                "bias",
+                "head+head",
+                "head+bias+head",
+                "head+means+confusion",
+                "confusion+",
+                "a.txt",
+            )
+        ),
+        ({"partition": {"clusters": [3, 3]}}, "given once"),
+        ({"partition": {"clusters": []}}, "in partition: clusters"),
+        ({"data": {"source": "imagenet"}}, "must be glyphs, cifar100, parquet:DIR, .* hub:NAME or features:FILE"),
+        ({"data": {"source": "parquet:"}}, "must be glyphs"),
+        ({"data": {"validation_share": 1.5}}, "validation_share = 1.5"),
+        ({"gate": {"threshold": 1}}, "in gate: threshold = 1.*needs a score by name"),
+        ({"gate": {"score": "entropy", "threshold": 1, "risk": 0.1}}, "in gate: risk = 0.1.*nothing to choose"),
+        ({"gate": {"passes": 0.5}}, "in gate: passes = 0.5: .*greater than or equal to 1"),
+        ({"gate": {"routed": 1.5}}, "in gate: routed = 1.5: .*less than or equal to 1"),
+        ({"gate": {"combiner": "vote"}}, "in gate: combiner = 'vote': .*'hard'.*'blend'"),
+        ({"hardware": {"accelerator": "tpu"}}, "'auto', 'cpu', 'cuda' or 'mps'"),
+        ({"base": 3}, "base = 3"),
+        ({"base": {"epochs": 0, "batch_size": 1}}, "epochs = 0.*\n.*batch_size = 1"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(values: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        FitSettings.from_values(values)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        FitSettings().seed = 1  # type: ignore[misc]
+
+
+def test_files_that_are_no_settings(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read the settings file"):
+        FitSettings.from_yaml(tmp_path / "missing.yaml")
+    file = tmp_path / "settings.yaml"
+    file.write_text("a: [")
+    with pytest.raises(SettingsError, match="is not YAML"):
+        FitSettings.from_yaml(file)
+    file.write_text("- a")
+    with pytest.raises(SettingsError, match="it holds a list"):
+        FitSettings.from_yaml(file)
+
+
+def test_given_groups_and_their_method_need_each_other() -> None:
+    assert PartitionSettings(method="given", groups="g.txt").groups == "g.txt"
+    for values in ({"method": "given"}, {"groups": "g.txt"}):
+        with pytest.raises(SettingsError, match=r"groups = .*: method given needs groups"):
+            PartitionSettings(**values)

@@ -1,0 +1,202 @@
+"""The engines of one machine. Workers are processes that import torch: few tests start any."""
+
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+import coterie
+from coterie.backbones.parts import WHOLE
+from coterie.config import EngineSettings, FitSettings
+from coterie.data.splits import Splits
+from coterie.engine import Resources, TaskContext, make_engine
+from coterie.engine.local import InProcess, LocalWorkers, auto_workers
+from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
+from coterie.pipeline.fit import augmentation_of, prepare_base
+from coterie.pipeline.specialists import SpecialistInputs, TrainingTask
+from coterie.progress import Progress
+from engine_tasks import InSpecialists, Recorder, Square
+from helpers import ROOT, changed, weights
+
+
+def outcomes(engine, tasks, contexts):
+    with closing(
+        engine.run(tasks, 1, Resources(), lambda number: TaskContext(contexts[number], contexts[number]))
+    ) as found:
+        return {outcome.number: outcome for outcome in found}
+
+
+@pytest.mark.parametrize("engine", [InProcess(), LocalWorkers(2)], ids=["in process", "workers"])
+def test_each_task_ends_with_its_own_result_or_error_and_tells_its_own_desk(engine) -> None:
+    tasks = [Square(1), Square(2, "error"), Square(3), Square(4)]
+    contexts = [Recorder() for _ in tasks]
+    contexts[3].state = {"found": torch.tensor(99)}
+    found = outcomes(engine, tasks, contexts)
+    assert sorted(found) == [0, 1, 2, 3]
+    assert [found[number].unwrap() for number in (0, 2, 3)] == [2, 10, 99]
+    with pytest.raises(TrainingError, match="the loss became nan"):
+        found[1].unwrap()
+    assert contexts[2].calls == [("square", 2), (2, 10)]
+    assert int(contexts[2].state["found"]) == 3
+
+
+def test_a_dead_worker_is_named_its_state_is_kept_and_the_other_tasks_go_on() -> None:
+    tasks = [Square(1, "death", title="specialist 1"), Square(2, "fault", title="specialist 2"), Square(3), Square(4)]
+    contexts = [Recorder() for _ in tasks]
+    found = outcomes(LocalWorkers(1), tasks, contexts)
+    with pytest.raises(EngineError, match=r"specialist 1: its worker \(process \d+\) was ended by signal 9"):
+        found[0].unwrap()
+    assert int(contexts[0].state["found"]) == 1
+    with pytest.raises(EngineError, match="specialist 2 failed: ZeroDivisionError: what a fault says") as fault:
+        found[1].unwrap()
+    assert "Traceback" in fault.value.__notes__[0]
+    assert [found[number].unwrap() for number in (2, 3)] == [10, 17]
+
+
+def test_who_stops_early_leaves_no_worker_behind(monkeypatch) -> None:
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
+    )
+    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Resources(), lambda _: TaskContext(Progress()))
+    next(generator)
+    generator.close()
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)
+
+
+def test_workers_give_the_specialists_that_one_process_gives(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    several = changed(settings, partition={"clusters": [3, 4]})
+    coterie.fit(several, tmp_path / "one", splits=splits)
+    coterie.fit(several, tmp_path / "two", splits=splits, engine=EngineSettings(workers=2))
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    for name in ("metrics.json", "history.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_limit_ends_workers_with_their_states_kept_and_the_next_start_ends_with_the_same_bits(
+    tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch
+) -> None:
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
+    )
+    engine, cut = EngineSettings(workers=2), tmp_path / "cut"
+    coterie.fit(settings, tmp_path / "whole", splits=splits)
+    with pytest.raises(LimitError):
+        coterie.fit(settings, cut, splits=splits, engine=engine, limits=InSpecialists(cut))
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)
+    assert any((cut / "checkpoint" / "specialists").rglob("*.safetensors"))
+    coterie.fit(settings, cut, splits=splits, engine=engine)
+    assert weights(cut) == weights(tmp_path / "whole")
+    assert (cut / "history.json").read_bytes() == (tmp_path / "whole" / "history.json").read_bytes()
+
+
+def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_keeps_its_own(
+    settings: FitSettings, splits: Splits
+) -> None:
+    class Counting(Progress):
+        threads: ClassVar[set[int]] = set()
+
+        def advance(self, *_: object) -> None:
+            self.threads.add(torch.get_num_threads())
+
+    prepared = prepare_base(settings, splits)
+    augmentation = augmentation_of(settings, splits)
+    materials = SpecialistInputs(
+        {"base": prepared.network},
+        prepared.head,
+        WHOLE,
+        splits.train,
+        splits.preprocessing,
+        augmentation,
+        settings.hardware,
+        0,
+        False,
+    )
+    task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
+    torch.set_num_threads(2)
+    try:
+        (outcome,) = InProcess().run([task], materials, Resources(), lambda _: TaskContext(Counting()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert len(outcome.unwrap().history) == settings.specialist.epochs
+    assert Counting.threads == {1}
+
+
+def test_settings_of_the_engine_are_checked() -> None:
+    with pytest.raises(SettingsError, match="workers = 0"):
+        EngineSettings(workers=0)
+    with pytest.raises(SettingsError, match="address = 'a:1' needs engine = 'ray'"):
+        EngineSettings(address="a:1")
+    with pytest.raises(SettingsError, match="workers = 2 needs engine = 'local'"):
+        EngineSettings(engine="ray", workers=2)
+
+
+def test_workers_are_started_where_they_save_time(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert auto_workers(5, Resources(threads=1, seconds=1000)) == 5
+    assert auto_workers(9, Resources(threads=2, seconds=1000)) == 4
+    assert auto_workers(9, Resources(threads=9, seconds=1000)) == 1
+    assert auto_workers(9, Resources(seconds=3)) == 1
+    assert isinstance(make_engine(EngineSettings(), 9, Resources(seconds=3)), InProcess)
+    assert isinstance(make_engine(EngineSettings(workers=3), 1, Resources()), InProcess)
+    assert isinstance(make_engine(EngineSettings(workers=3), 2, Resources()), LocalWorkers)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys, time
+            from dataclasses import dataclass
+            sys.path.insert(0, sys.argv[1])
+            from engine_tasks import Endless
+            from coterie.engine import Resources, TaskContext
+            from coterie.engine.local import LocalWorkers
+            from coterie.progress import Progress
+
+            class Telling(Progress):
+                def note(self, text):
+                    print(text, flush=True)
+
+            list(LocalWorkers(2).run([Endless(), Endless()], 0, Resources(), lambda _: TaskContext(Telling())))
+            """
+        )
+    )
+    driver = subprocess.Popen(
+        [sys.executable, script, ROOT / "tests"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        pids: set[int] = set()
+        while len(pids) < 2:
+            pids.add(int(driver.stdout.readline()))
+    finally:
+        driver.kill()
+        driver.wait()
+        driver.stdout.close()
+    deadline = time.monotonic() + 240
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, pids))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

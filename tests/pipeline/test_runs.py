@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import coterie
+from coterie.config import EngineSettings, FitSettings
+from coterie.data.splits import Splits
+from coterie.errors import EngineError, PartitionError
+from coterie.pipeline.runs import FitTask, as_task, fit_all, resources_of
+from coterie.progress import Progress
+from coterie.run.folder import Run
+from helpers import changed, weights
+
+
+class Lanes(Progress):
+    """Remembers what each lane was told."""
+
+    def __init__(self, lanes: list[list[str]]) -> None:
+        self.lanes, self.titles = lanes, []
+
+    def lane(self) -> Progress:
+        lane = Lanes(self.lanes)
+        self.lanes.append(lane.titles)
+        return lane
+
+    def stage(self, title: str, steps: int) -> None:
+        self.titles.append(title)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_in_one_run_loses_none_of_the_others(
+    workers: int, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    coterie.fit(settings, tmp_path / "first", splits=splits)
+    two, nine = (changed(settings, partition={"clusters": [clusters]}) for clusters in (2, 9))
+    tasks = [
+        FitTask("nine", nine, tmp_path / "study/nine", tmp_path / "first"),
+        FitTask("two", two, tmp_path / "study/two", tmp_path / "first"),
+        FitTask("again", settings, tmp_path / "study/again", tmp_path / "first"),
+    ]
+    progress = Lanes([])
+    outcomes = fit_all(tasks, splits, EngineSettings(workers=workers), progress)
+    with pytest.raises(PartitionError, match="9 clusters of 8 classes"):
+        outcomes[0].unwrap()
+    assert [outcome.unwrap() for outcome in outcomes[1:]] == [tmp_path / "study/two", tmp_path / "study/again"]
+    assert weights(tmp_path / "study/again") == weights(tmp_path / "first")
+    assert Run.open_complete(tmp_path / "study/two").read("base.safetensors")
+    told = {title for lane in progress.lanes for title in lane}
+    assert told >= {"two: specialist 0 of 2", "two: specialist 1 of 2", "two: evaluation"}
+    assert torch.get_num_threads() == 1
+
+
+def test_a_run_takes_the_same_threads_whoever_does_it(settings: FitSettings) -> None:
+    unset = changed(settings, hardware={**settings.hardware.model_dump(), "threads": None})
+    assert as_task(unset).hardware.threads == 1
+    assert as_task(changed(settings, hardware={"threads": 3})).hardware.threads == 3
+    assert resources_of([unset, changed(settings, hardware={"threads": 3})]).threads == 3
+
+
+def test_a_folder_that_a_node_does_not_see_is_an_error(
+    settings: FitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (outcome,) = fit_all([FitTask("lost", settings, Path("relative/run"))], engine=EngineSettings(workers=1))
+    with pytest.raises(EngineError, match="need a file system that all nodes see"):
+        outcome.unwrap()

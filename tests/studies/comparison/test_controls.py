@@ -1,0 +1,227 @@
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import coterie
+from coterie.config import EngineSettings
+from coterie.data.flipped import FlippedImages
+from coterie.data.splits import Split, Splits
+from coterie.errors import ArtifactError, CoterieError, DataError
+from coterie.progress import Progress
+from coterie.run.folder import Run
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
+from coterie.studies.comparison.contenders import contenders_of
+from coterie.studies.comparison.controls import add_flipped, controls_folder, read_flipped
+from coterie.studies.comparison.study import compare_run
+from coterie.studies.comparison.tables import Comparison
+from helpers import make_settings, make_splits, weights
+
+
+class Stages(Progress):
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def stage(self, title: str, steps: int) -> None:
+        self.titles.append(title)
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return dataclasses.replace(make_splits(), flip=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, splits: Splits) -> Run:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    coterie.fit(make_settings(), path, splits=splits)
+    groups = path.parent / "groups.json"
+    groups.write_text('["a", "b", "a", "b", "a", "b", "a", "b"]')
+    compare_run(Run.open_complete(path), splits, superclasses=str(groups), members=1)
+    return Run.open_complete(path)
+
+
+@pytest.fixture(scope="module")
+def comparison(run: Run) -> Comparison:
+    return Comparison.from_values(run.read_json("comparison.json"))
+
+
+def test_each_control_is_there_and_every_row_with_and_without_flips(run: Run, comparison: Comparison) -> None:
+    there = {path.name for path in controls_folder(run.path).iterdir() if path.is_dir()}
+    assert there == {"all-classes", "weight-average", "random", "confusion", "superclasses", "member-1"}
+    names = {
+        "base",
+        "base, calibrated",
+        "base, trained on",
+        "all-class copy",
+        "weight average",
+        "snapshots",
+        "random clusters",
+        "confusion clusters",
+        "superclasses",
+        "specialists",
+        "tuned to 1.5 passes",
+        "tuned to 2 passes",
+        "deep ensemble of 2",
+    }
+    assert {(row.name, row.flips) for row in comparison.rows} == {(n, flips) for n in names for flips in (False, True)}
+    assert any("deep ensemble of 4 is left out" in note for note in comparison.notes)
+
+
+def test_the_controls_start_from_the_runs_base_and_cost_what_they_should(run: Run, comparison: Comparison) -> None:
+    for name in ("all-classes", "random", "confusion", "superclasses"):
+        control = Run.open_complete(controls_folder(run.path) / name)
+        assert control.read("base.safetensors") == run.read("base.safetensors")
+    member = Run.open_complete(controls_folder(run.path) / "member-1")
+    assert member.read("base.safetensors") != run.read("base.safetensors")
+    # Half the base's epochs on all images: four for the base, two for the specialists.
+    for name, training, passes in (
+        ("base", 1, 1),
+        ("all-class copy", 1.5, 2),
+        ("base, trained on", 1.5, 1),
+        ("deep ensemble of 2", 2, 2),
+    ):
+        cost = comparison.row(name).cost
+        assert (cost.training, cost.inference) == (training, passes)
+        assert comparison.row(name, flips=True).cost.inference == 2 * passes
+    # Their heads are smaller, and this network is all head.
+    assert 1.4 < comparison.row("specialists").cost.training < 1.5
+
+
+def test_random_clusters_have_the_runs_sizes(run: Run) -> None:
+    random = partition_of(Run.open_complete(controls_folder(run.path) / "random").manifest)
+    assert sorted(random.size_S) == sorted(partition_of(run.manifest).size_S)
+
+
+def test_the_runs_own_row_is_the_runs_own_report(run: Run, comparison: Comparison) -> None:
+    test = run.read_json("metrics.json")["test"]
+    assert comparison.row("specialists").scores.top1 == pytest.approx(test["ensemble_top1"])
+    assert comparison.row("base").scores.top1 == pytest.approx(test["base_top1"])
+    assert comparison.row("specialists").cost.inference == pytest.approx(test["mean_passes"], abs=0.05)
+
+
+def test_the_weight_average_is_not_its_last_cycle(run: Run) -> None:
+    stored = Run.open_complete(controls_folder(run.path) / "weight-average")
+    arrays = stored.read_arrays("logits/test.safetensors")
+    np.testing.assert_allclose(np.exp(arrays["cycles"]).sum(axis=1), 1, rtol=1e-5)
+    assert np.isfinite(arrays["logits"]).all()
+    assert not any(name.startswith("cycles/") for name in stored.manifest.files)
+
+
+def test_nothing_is_trained_twice(run: Run, splits: Splits, comparison: Comparison) -> None:
+    stages = Stages()
+    groups = str(run.path.parent / "groups.json")
+    again = compare_run(run, splits, superclasses=groups, members=1, progress=stages)
+    assert stages.titles == []
+    assert again.rows == comparison.rows
+
+
+def test_flipped_logits_are_those_of_mirrored_images(run: Run, splits: Splits) -> None:
+    ensemble = coterie.load(run.path)
+    pixels = splits.test.samples.read(torch.arange(len(splits.test)))
+    mirrored = Split(type(splits.test.samples)(pixels.flip(2)), splits.test.labels_N)
+    expected = ensemble.outputs(mirrored.samples, mirrored.labels_N.numpy())
+    np.testing.assert_allclose(read_flipped(run, "test").base_NC, expected.base_NC, rtol=1e-5, atol=1e-5)
+    assert FlippedImages(splits.test.samples).shape == splits.test.samples.shape
+
+
+def test_siblings_are_members_without_training(run: Run, splits: Splits, tmp_path: Path) -> None:
+    other = make_settings().model_copy(update={"seed": 1})
+    coterie.fit(other, tmp_path / "sibling", splits=splits)
+    sibling = Run.open_complete(tmp_path / "sibling")
+    add_flipped(sibling, splits)
+    found = contenders_of(run, splits, [sibling])
+    pair = next(answer for answer in found.answers if answer.name == "deep ensemble of 2" and not answer.flips)
+    first, second = (read_outputs(r, "test").base_NC for r in (run, sibling))
+    proba = [np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (first, second)]
+    np.testing.assert_allclose(pair.test_NC, (proba[0] + proba[1]) / 2, rtol=1e-5)
+
+
+def test_what_is_missing_is_left_out_and_named(tmp_path: Path) -> None:
+    splits = make_splits()  # digits and letters: no mirror
+    coterie.fit(make_settings(), tmp_path / "run", splits=splits)
+    comparison = compare_run(Run.open_complete(tmp_path / "run"), splits, train=False)
+    assert [row.name for row in comparison.rows] == [
+        "base",
+        "base, calibrated",
+        "specialists",
+        "tuned to 1.5 passes",
+        "tuned to 2 passes",
+    ]
+    text = " ".join(comparison.notes)
+    assert "Flips are left out" in text
+    assert "random clusters: left out, it was not trained" in text
+    with pytest.raises(ArtifactError, match="mirrored"):
+        read_flipped(Run.open_complete(tmp_path / "run"), "test")
+
+
+def test_a_control_cut_short_goes_on(tmp_path: Path, splits: Splits) -> None:
+    class Interrupting(Stages):
+        def stage(self, title: str, steps: int) -> None:
+            super().stage(title, steps)
+            if title.endswith("cycle 2 of 2"):
+                raise KeyboardInterrupt
+
+    coterie.fit(make_settings(), tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        compare_run(run, splits, engine=EngineSettings(workers=1), progress=Interrupting())
+    stages = Stages()
+    compare_run(run, splits, engine=EngineSettings(workers=1), progress=stages)
+    assert [title for title in stages.titles if "cycle" in title] == ["control weight-average: cycle 2 of 2"]
+
+
+def test_workers_give_the_controls_that_one_process_gives(run: Run, splits: Splits, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("controls"))
+    copied = Run.open_complete(tmp_path / "run")
+    groups = str(run.path.parent / "groups.json")
+    again = compare_run(copied, splits, superclasses=groups, members=1, engine=EngineSettings(workers=2))
+    assert weights(controls_folder(copied.path)) == weights(controls_folder(run.path))
+    assert again.rows == Comparison.from_values(run.read_json("comparison.json")).rows
+
+
+def test_a_control_that_fails_is_named_and_loses_none_of_the_others(tmp_path: Path, splits: Splits) -> None:
+    coterie.fit(make_settings(), tmp_path / "run", splits=splits)
+    run = Run.open_complete(tmp_path / "run")
+    with pytest.raises(CoterieError, match="nowhere"):
+        compare_run(run, splits, superclasses="nowhere.json", engine=EngineSettings(workers=1))
+    done = {path.name for path in controls_folder(run.path).iterdir() if (path / "metrics.json").exists()}
+    assert done == {"all-classes", "random", "confusion"}
+
+
+def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:
+    pixels = splits.test.samples.read(torch.arange(len(splits.test))).clone()
+    pixels[3] = splits.validation.samples.read(torch.tensor([5]))[0]
+    pixels[7] = splits.train.samples.read(torch.tensor([2]))[0]
+    test = Split(type(splits.test.samples)(pixels), splits.test.labels_N)
+    sharing = dataclasses.replace(splits, test=test)
+    with pytest.raises(DataError, match=r"validation 5 = test 3.*--allow-shared"):
+        compare_run(run, sharing, train=False)
+    notes = compare_run(run, sharing, train=False, allow_shared=True).notes
+    assert any("train 2 = test 7" in note for note in notes)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_controls_of_several_partitions_have_the_training_of_all(
+    tmp_path: Path, splits: Splits, together: bool
+) -> None:
+    values = make_settings().to_values()
+    both = coterie.FitSettings.from_values({**values, "partition": {"clusters": [3, 2], "together": together}})
+    coterie.fit(both, tmp_path / "run", splits=splits)
+    compared = compare_run(Run.open_complete(tmp_path / "run"), splits)
+    rows = {row.name: row for row in compared.rows if not row.flips}
+    assert rows["specialists"].cost.training == pytest.approx(
+        1 + 2 * both.specialist.epochs / both.base.epochs, abs=0.1
+    )
+    for name in ("all-class copy", "weight average", "random clusters"):
+        assert rows[name].cost.training == pytest.approx(rows["specialists"].cost.training, abs=0.1)
+    copy = Run.open_complete(controls_folder(tmp_path / "run") / "all-classes")
+    assert copy.manifest.settings["specialist"]["epochs"] == 2 * both.specialist.epochs
+    drawn = partition_of(Run.open_complete(controls_folder(tmp_path / "run") / "random").manifest)
+    kept = partition_of(Run.open(tmp_path / "run").manifest)
+    first = [len(kept.classes(cluster)) for cluster in kept.layers[0]]
+    assert sorted(drawn.size_S.tolist()) == sorted(first)

@@ -1,0 +1,214 @@
+"""Several ranks train one network as one process would. Some tests start two processes by torchrun or `fabric run`."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import coterie
+from coterie.data.batches import Augmentation, training_batches
+from coterie.errors import DataError, SettingsError
+from coterie.run.folder import Run
+from coterie.system.ranks import Ranks
+from helpers import ROOT, TINY, make_settings, make_splits
+
+SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import coterie
+from helpers import make_settings, make_splits
+from coterie.config import FitSettings
+from coterie.errors import LimitError
+from coterie.system.limits import Limits
+from coterie.progress import Progress
+
+class Telling(Progress):
+    def note(self, text):
+        print(text, flush=True)
+
+class AtStep(Limits):
+    left = 9
+    def check(self):
+        self.left -= 1
+        if self.left <= 0:
+            raise LimitError("enough")
+
+values, out, mode, rank = make_settings().to_values(), sys.argv[2], sys.argv[3], os.environ["RANK"]
+if mode == "dies":
+    values["base"]["epochs"] = 100_000
+    if rank == "1":
+        from coterie.training import loop as training
+        step, done = training.training_step, []
+        def dying(*arguments):
+            done.append(1)
+            if len(done) == 20:
+                open(out + ".died", "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*arguments)
+        training.training_step = dying
+limits = AtStep() if mode == "stops" else None
+try:
+    coterie.fit(FitSettings.from_values(values), out, splits=make_splits(), progress=Telling(), limits=limits)
+except LimitError as error:
+    print("rank", rank, "stops:", error, flush=True)
+    sys.exit(75)
+print("rank", rank, "goes on", flush=True)
+"""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+SECONDS_TO_START = 900  # of processes that import torch, on a machine that is busy with something else
+
+
+def torchrun(script: Path, out: Path, mode: str = "") -> list[str]:
+    script.write_text(SCRIPT)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return [*launcher, str(script), str(ROOT / "tests"), str(out), mode]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=SECONDS_TO_START)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory) -> tuple[Run, str]:
+    """What two ranks leave, and what they print."""
+    place = tmp_path_factory.mktemp("two")
+    done = run(torchrun(place / "script.py", place / "two"))
+    assert done.returncode == 0, done.stderr
+    return Run.open_complete(place / "two"), done.stdout
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory) -> Run:
+    place = tmp_path_factory.mktemp("one") / "run"
+    coterie.fit(make_settings(), place, splits=make_splits())
+    return Run.open_complete(place)
+
+
+def test_two_ranks_give_the_loss_curve_and_the_weights_of_one_process(
+    one_process: Run, two_ranks: tuple[Run, str], tmp_path: Path
+) -> None:
+    two, said = two_ranks
+    assert "base: 2 ranks take 16 of each batch of 32; the learning rate is 0.05, as set" in said
+    assert "rank 0 goes on" in said
+    assert "rank 1 goes on" not in said
+    for ours, theirs in zip(
+        two.read_json("history.json")["base"], one_process.read_json("history.json")["base"], strict=True
+    ):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.006)  # one image of 192
+    base = one_process.read_tensors("base.safetensors")
+    for name, tensor in two.read_tensors("base.safetensors").items():  # running means and variances among them
+        torch.testing.assert_close(tensor, base[name], rtol=2e-3, atol=1e-3)
+    assert not list(two.path.rglob("*.tmp"))
+    # Asked again, the finished run trains nothing, and rank 1 is not left waiting.
+    again = run(torchrun(tmp_path / "script.py", two.path))
+    assert again.returncode == 0, again.stderr
+    assert "base:" not in again.stdout
+
+
+def test_a_limit_stops_all_ranks_and_the_next_start_ends_with_the_same_bits(
+    two_ranks: tuple[Run, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "cut"
+    stopped = run(torchrun(tmp_path / "script.py", out, "stops"))
+    assert "rank 0 stops: enough" in stopped.stdout, stopped.stderr
+    assert "rank 1 stops: enough" in stopped.stdout
+    assert re.search(r"exitcode\s*: 75", stopped.stderr)
+    assert stopped.returncode != 0  # torchrun's own, which knows no other
+    assert [file.name for file in (out / "checkpoint").iterdir()] == ["base.safetensors"]
+    assert not (out / "base.safetensors").exists()
+    resumed = run(torchrun(tmp_path / "script.py", out))
+    assert resumed.returncode == 0, resumed.stderr
+    whole = two_ranks[0]
+    for name in whole.manifest.files:
+        if name.endswith(".safetensors") or name in ("metrics.json", "history.json"):
+            assert (out / name).read_bytes() == (whole.path / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_others_and_is_named(tmp_path: Path) -> None:
+    command = torchrun(tmp_path / "script.py", tmp_path / "two", "dies")
+    launcher = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not (tmp_path / "two.died").exists():
+        assert launcher.poll() is None, launcher.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    # Left alone, the others would wait for half an hour. How soon they end: benchmarks/ddp.py.
+    _, error = launcher.communicate(timeout=SECONDS_TO_START)
+    assert launcher.returncode != 0
+    assert "rank      : 1 (local_rank: 1)" in error
+    assert "Signal 9" in error
+    assert not Run.open(tmp_path / "two").manifest.complete
+
+
+def test_fabric_run_trains_the_base_of_the_command_by_two_ranks(tmp_path: Path) -> None:
+    pytest.importorskip("click", reason="fabric run needs click")
+    # What pip makes of the entry point, wherever it put it.
+    (tmp_path / "coterie").write_text("import sys\nfrom coterie.cli import main\nsys.exit(main())\n")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # What `fabric run` calls.
+    launcher = [sys.executable, "-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2"]
+    fit = ["fit", "--config", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run")]
+    done = run([*launcher, "--main-port", str(port), str(tmp_path / "coterie"), *fit])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"base: 2 ranks take \d+ of each batch of \d+", done.stdout)
+    assert done.stdout.count("report: ") == 1
+    assert Run.open_complete(tmp_path / "run").manifest.seconds["base.safetensors"] > 0
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 5), st.integers(5, 40), st.integers(0, 3), st.booleans())
+def test_the_parts_of_all_ranks_are_disjoint_and_make_up_each_batch(
+    world: int, batch_size: int, epoch: int, flip: bool
+) -> None:
+    splits = make_splits(n_per_class=7)
+
+    def batches():
+        return training_batches(
+            splits.train, splits.preprocessing, Augmentation(2, flip, 3), batch_size=batch_size, seed=1, workers=0
+        )
+
+    whole, parts = batches(), []
+    whole.share_out(Ranks())
+    whole.batch_size -= whole.batch_size % world
+    for rank in range(world):
+        part = batches()
+        part.share_out(Ranks(rank, world))
+        parts.append(part.epoch(epoch, torch.device("cpu")))
+    for (inputs, labels), *shares in zip(whole.epoch(epoch, torch.device("cpu")), *parts, strict=True):
+        assert {len(share[1]) for share in shares} == {len(labels) // world}
+        for rank, (some_inputs, some_labels) in enumerate(shares):
+            assert torch.equal(some_inputs, inputs[rank::world])
+            assert torch.equal(some_labels, labels[rank::world])
+
+
+def test_batches_that_cannot_be_shared_out_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"base\.batch_size = 128 cannot be shared out evenly over 3 ranks"):
+        Ranks(0, 3).check_batch_size(128)
+    splits = make_splits(n_classes=2, n_per_class=1)
+    batches = training_batches(
+        splits.train, splits.preprocessing, Augmentation(0, False), batch_size=2, seed=0, workers=0
+    )
+    with pytest.raises(DataError, match="2 training samples cannot be shared out over 3 ranks"):
+        batches.share_out(Ranks(0, 3))
+
+
+def test_ranks_are_those_of_the_launcher(monkeypatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert Ranks.of_environment() == Ranks(0, 1, 1)
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LT_DEVICES", "4")
+    assert Ranks.of_environment() == Ranks(3, 8, 4)
+    assert "LT_DEVICES" not in os.environ
