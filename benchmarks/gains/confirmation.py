@@ -1,0 +1,211 @@
+"""Do the leads of moonshot.md hold on bases that took no part in any choice?
+
+Question: on fresh seeds, what do whole specialists gain within 1.5 and 2 forward passes, over the paper's rule and over
+the same budget spent on an all-class copy that is averaged with the base; and what tails of 9 and 3 clusters, over a
+second base? Trained in OUT, which resumes: for each of the seeds from FIRST to LAST, by the recipe `cpu`, a base, its
+nine specialists and the copy; and for the first TAILS of them the tails. How many was settled before the first was
+trained. The leads over the copy are pooled with those of the seeds in moonshot.md.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from scipy.special import softmax
+
+import record
+from coterie.cli.terminal.progress import LineProgress
+from coterie.config import EngineSettings
+from coterie.data import load
+from coterie.measures.metrics import score
+from coterie.measures.significance import Interval, over_seeds
+from coterie.pipeline.runs import do_all, resources_of
+from coterie.routing.gate import Budget
+from coterie.routing.tune import TuningRequest
+from coterie.run.folder import Run
+from coterie.run.reporting import read_outputs
+from coterie.run.values import partition_of
+from coterie.studies.comparison.contenders import CostModel, outputs_of
+from coterie.studies.comparison.controls import (
+    ALL_CLASSES,
+    ControlTask,
+    FlippedFitTask,
+    control_tasks,
+    controls_folder,
+    is_done,
+)
+from coterie.studies.reproduction.study import recipe
+from coterie.system.limits import Limits
+from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within
+from moonshot import TWO_TAILS_OF as TAILS
+from rules import figures
+
+N_WORKERS = 2
+LIMITS = (1.5, 2.0, None)
+PAPER = TuningRequest(("hard",), ("entropy",), (1,))
+BASE, COPY, PAPER_RULE = "base", "base and all-class copy", "the paper's rule"
+WHOLE = "whole specialists of 9 clusters"
+ENSEMBLE = "deep ensemble of"
+
+
+def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Seed], list[Run], list[float]]:
+    """What is not there yet: first the bases with their specialists, then what starts from them.
+
+    Returns:
+        The seeds; runs of tails, and their training, the base's being 1.
+    """
+    settings = recipe("cpu")
+    settings = settings.model_copy(update={"data": settings.data.with_source(source)})
+    splits = load(settings.data, 0)
+
+    def do(tasks: list[ControlTask]) -> None:
+        engine = EngineSettings(workers=N_WORKERS)
+        for outcome in do_all(tasks, splits, resources_of([settings]), engine, LineProgress(Console()), Limits()):
+            if outcome.error is not None:
+                raise outcome.error
+
+    places = {number: out / f"seed-{number}" / "9-clusters" for number in numbers}
+    for place in places.values():
+        place.parent.mkdir(parents=True, exist_ok=True)
+    do(
+        [
+            FlippedFitTask(f"seed {number}", settings.model_copy(update={"seed": number}), place)
+            for number, place in places.items()
+            if not is_done(place, splits)
+        ]
+    )
+    seeds = [Seed(out, number) for number in numbers]
+    copies = [
+        task
+        for seed in seeds
+        for task in control_tasks(seed.whole, splits, None, 0, prefix=f"seed {seed.seed}, ")
+        if task.title.endswith(ALL_CLASSES)
+    ]
+    tails = {seed.whole.path.with_name("tails"): seed for seed in seeds[:n_tails]}
+    do(
+        copies
+        + [
+            FlippedFitTask(f"seed {seed.seed}, tails", seed.settings(TWO, epochs=TWO_EPOCHS), place, seed.whole.path)
+            for place, seed in tails.items()
+            if not is_done(place, splits)
+        ]
+    )
+    runs = [Run.open_complete(place) for place in tails]
+    return seeds, runs, [CostModel.of(run, splits).training for run in runs]
+
+
+def base_of(seed: Seed, flip: bool) -> np.ndarray:
+    """Probabilities on test."""
+    return softmax(outputs_of(seed.whole, "test", flip).base_NC, axis=1)
+
+
+def rows_of(seeds: list[Seed], own: Seed, tails: list[Run], training: float) -> dict[str, list[float]]:
+    """Of one seed: accuracy, training, passes. The next seeds' bases are the others of a deep ensemble.
+
+    Args:
+        seeds: all of them, whose first have the tails.
+        own: the seed.
+        tails: runs of tails.
+        training: what they took.
+    """
+    found: dict[str, list[float]] = {}
+    label_N = read_outputs(own.whole, "test").label_N
+    place = seeds.index(own)
+
+    def add(name: str, proba_NC: np.ndarray, training: float, passes: float) -> None:
+        found[name] = [100 * score(proba_NC, label_N).top1, training, passes]
+
+    for flip, more, views in ((False, "", 1), (True, FLIPS, 2)):
+        bases = [base_of(seed, flip) for seed in seeds[place:] + seeds[:place]]
+        add(BASE + more, bases[0], 1, views)
+        copied = Run.open_complete(controls_folder(own.whole.path) / ALL_CLASSES)
+        copy = softmax(outputs_of(copied, "test", flip).packed_NM, axis=1)
+        add(COPY + more, (bases[0] + copy) / 2, COPY_EPOCHS, 2 * views)
+        for size in (2, 4):
+            add(f"{ENSEMBLE} {size}{more}", np.mean(bases[:size], axis=0), size, size * views)
+        for limit in LIMITS:
+            for name, wishes in ((PAPER_RULE, PAPER), (WHOLE, TuningRequest())):
+                proba_NC, passes = routed(own.whole.path, limit, flip, wishes)
+                add(f"{name}{within(limit)}{more}", proba_NC, COPY_EPOCHS, passes * views)
+            if place < len(tails):
+                both = [routed(tails[(place + step) % len(tails)].path, limit, flip) for step in (0, 1)]
+                add(f"{TAILS}{within(limit)}{more}", both[0][0], training, both[0][1] * views)
+                mean_NC = (both[0][0] + both[1][0]) / 2
+                add(
+                    f"{TWO_BASES} {TAILS}{within(limit)}{more}",
+                    mean_NC,
+                    2 * training,
+                    (both[0][1] + both[1][1]) * views,
+                )
+    return found
+
+
+def recorded(name: str) -> np.ndarray:
+    """The gains of each seed in a row of moonshot.md."""
+    lines = Path(__file__).with_name("moonshot.md").read_text(encoding="utf-8").splitlines()
+    [cells] = [line.split(" | ") for line in lines if line.startswith(f"| {name} | ")]
+    return np.array([float(gain) for gain in cells[4].split(", ")])
+
+
+def show(lead: Interval) -> str:
+    """Mean, with the ends."""
+    return f"{lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f})"
+
+
+def main(out: str, source: str, first: int, last: int, n_tails: int) -> None:
+    """Train, and the table."""
+    seeds, tails, training = train(Path(out).absolute(), source, range(first, last + 1), n_tails)
+    found = [rows_of(seeds, seed, tails, training[0]) for seed in seeds]
+    gains = {name: np.array([rows[name][0] - rows[BASE][0] for rows in found if name in rows]) for name in found[0]}
+    means = {name: np.mean([rows[name] for rows in found if name in rows], axis=0) for name in found[0]}
+    lines = [
+        (
+            f"Seeds {first} to {last}, tails for the first {n_tails}; means on test, gains with Student's 95 % "
+            "intervals over seeds. Training and passes in the base's, by operations. Rules are chosen on validation."
+        ),
+        "",
+        "| | training | passes | gain, points | each seed |",
+        "|---|---|---|---|---|",
+    ]
+    for name in sorted(gains, key=lambda name: gains[name].mean()):
+        each = ", ".join(f"{gain:+.2f}" for gain in gains[name])
+        _, trained, passes = means[name]
+        lines.append(f"| {name} | {trained:.2f} | {passes:.2f} | {show(over_seeds(gains[name]))} | {each} |")
+    lines += ["", "Leads, in points, with Student's 95 % intervals over the seeds that have both:", ""]
+    for ahead, behind in LEADS:
+        n = min(len(gains[ahead]), len(gains[behind]))
+        lead_R = gains[ahead][:n] - gains[behind][:n]
+        lines.append(f"- {ahead} over {behind}: {show(over_seeds(lead_R))}, {n} seeds")
+        if behind == COPY and not ahead.startswith(TAILS):
+            pooled = np.concatenate([recorded(ahead) - recorded(behind), lead_R])
+            lines.append(f"  - with the seeds of moonshot.md: {show(over_seeds(pooled))}, {len(pooled)} seeds")
+    lines += ["", "Whole specialists against the temperature-scaled base, means over seeds:", ""]
+    for limit in LIMITS:
+        *_, nll, ece = np.mean([_calibrated(seed, limit) for seed in seeds], axis=0)
+        lines.append(f"- {WHOLE}{within(limit)}: NLL {nll:+.4f}, ECE {ece:+.4f}")
+    record.write(__file__, "\n".join(lines))
+
+
+def _calibrated(seed: Seed, limit: float | None) -> list[float]:
+    validation, test = (read_outputs(seed.whole, split) for split in ("validation", "test"))
+    partition = partition_of(seed.whole.manifest)
+    return figures(validation, test, partition, TuningRequest(budget=Budget(passes=limit)), seed=0)
+
+
+LEADS = (
+    *((f"{WHOLE}{within(limit)}", COPY) for limit in LIMITS),
+    *((f"{WHOLE}{within(limit)}{FLIPS}", COPY + FLIPS) for limit in LIMITS),
+    *((f"{WHOLE}{within(limit)}{FLIPS}", BASE + FLIPS) for limit in LIMITS),
+    *((f"{WHOLE}{within(limit)}", f"{PAPER_RULE}{within(limit)}") for limit in LIMITS),
+    (f"{TAILS}{within(1.5)}", COPY),
+    *((f"{TAILS}{within(limit)}", f"{ENSEMBLE} 2") for limit in LIMITS),
+    *((f"{TAILS}{within(limit)}{FLIPS}", f"{ENSEMBLE} 2{FLIPS}") for limit in LIMITS),
+    *((f"{TWO_BASES} {TAILS}{within(limit)}", f"{ENSEMBLE} 4") for limit in LIMITS),
+)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 6:
+        sys.exit("usage: python benchmarks/gains/confirmation.py OUT SOURCE FIRST LAST TAILS")
+    main(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:]))

@@ -1,0 +1,51 @@
+"""Time per image of the ensemble against the base's.
+
+Question: does routing cost more than the passes that it makes? Asked: at most 1.1 x (1 + routed fraction) times the
+base's time per image, at the threshold that the run chose. Base and ensemble take turns over the same test images.
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import record
+from coterie.config import FitSettings
+from coterie.data import load
+from coterie.run.folder import Run
+from coterie.run.load import load_ensemble
+from coterie.training.passes import compute_logits
+
+ROUNDS = 5
+
+
+def main(path: str) -> None:
+    """Time a finished run on its test split."""
+    ensemble = load_ensemble(path)
+    settings = FitSettings.from_values(Run.open(Path(path)).manifest.settings)
+    images = load(settings.data, settings.seed).test.samples
+    routed = float(ensemble.decide(images).routed_N.mean())
+    base_ms, ensemble_ms = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        compute_logits(ensemble.fabric, ensemble.base, images, ensemble.preprocessing)
+        middle = time.perf_counter()
+        ensemble.decide(images)
+        base_ms.append(1000 * (middle - started) / len(images))
+        ensemble_ms.append(1000 * (time.perf_counter() - middle) / len(images))
+    ratio = statistics.median(b / a for a, b in zip(base_ms, ensemble_ms, strict=True))
+    record.write(
+        __file__,
+        f"{len(images):,} images, {routed:.1%} routed, median of {ROUNDS} rounds.\n\n"
+        "| | measured |\n|---|---|\n"
+        f"| base, ms per image | {statistics.median(base_ms):.4f} |\n"
+        f"| ensemble, ms per image | {statistics.median(ensemble_ms):.4f} |\n"
+        f"| ensemble / base | {ratio:.3f} |\n"
+        f"| asked: at most 1.1 x (1 + {routed:.3f}) | {1.1 * (1 + routed):.3f} |",
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python benchmarks/speed/routed_inference.py RUN")
+    main(sys.argv[1])
