@@ -426,7 +426,7 @@ def _make_base(job: Job, prepared: Base, base_run: Path | str | None) -> tuple[n
     run.sweep()
     write_preprocessing(run, splits.preprocessing)
     run.update(
-        settings=settings.to_values(),
+        settings=settings,
         data=data,
         train_counts=splits.train_counts,
         head=head,
@@ -526,7 +526,7 @@ def _take_base(run: Run, other: Run) -> None:
     """
     if not other.has(BASE_FILE):
         raise ArtifactError(f"{other.path} has no trained base yet")
-    ours, theirs = (FitSettings.from_values(manifest.settings) for manifest in (run.manifest, other.manifest))
+    ours, theirs = (manifest.settings for manifest in (run.manifest, other.manifest))
     changed = changed_settings(theirs, ours, BASE_SETTINGS)
     if changed:
         raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
@@ -614,7 +614,7 @@ def base_of_run(run: Run) -> tuple[Splits, Base]:
         ArtifactError: its data has changed.
         CoterieError: as ``fit``, of its data and base.
     """
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = run.settings
     splits = load_data(settings.data, settings.seed, preprocessing_of(run))
     if splits.labels != labels_of(run.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {run.path} was begun")

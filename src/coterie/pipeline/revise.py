@@ -20,7 +20,6 @@ from coterie.backbones.base import NetworkForm
 from coterie.backbones.libraries import is_function, with_classes
 from coterie.backbones.parts import TrainedPart, trained_part
 from coterie.backbones.specialist import make_specialist
-from coterie.config import FitSettings
 from coterie.data import load as load_data
 from coterie.data.additions import extended, read_additions
 from coterie.data.splits import Splits
@@ -210,7 +209,7 @@ def fit_row(
 
 def _refuse_narrow(old: Run) -> None:
     """Raises BackboneError unless the base can be built with one class more, and ends in one linear layer."""
-    settings, head = FitSettings.from_values(old.manifest.settings), _head(old)
+    settings, head = old.settings, _head(old)
     name = settings.backbone
     if name.startswith("python:") or is_function(name):
         raise BackboneError(
@@ -281,7 +280,7 @@ def _begin(old: Run, out: Path, change: ChangeRecord) -> Run:
         raise ArtifactError(
             f"{old.path} has a class that its data source lacks; give the source all classes and train anew"
         )
-    run = Run.create_or_resume(out, FitSettings.from_values(old.manifest.settings))
+    run = Run.create_or_resume(out, old.settings)
     if run.manifest.files and run.manifest.changes != changes:
         raise ArtifactError(f"{out} holds another run; choose another --out")
     return run
@@ -291,7 +290,7 @@ def _with_additions(
     old: Run, source: str, labels: LabelSpace, *, allowed: tuple[str, ...], where: str, leave_others: bool = False
 ) -> Splits:
     """The run's own data, with a source's samples of the classes that are allowed."""
-    settings = FitSettings.from_values(old.manifest.settings)
+    settings = old.settings
     splits = load_data(settings.data, settings.seed, preprocessing_of(old))
     if splits.labels != labels_of(old.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {old.path} was trained")
@@ -335,7 +334,7 @@ def _complete(job: Job, base: nn.Module, head: Head, part: TrainedPart, partitio
 
 def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
     """What the stages need, after the new run has been told what it holds."""
-    settings = FitSettings.from_values(old.manifest.settings)
+    settings = old.settings
     data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
     run.sweep()
     write_preprocessing(run, splits.preprocessing)

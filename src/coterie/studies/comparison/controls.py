@@ -115,7 +115,7 @@ def control_settings(run: Run) -> FitSettings:
     """A run's settings for one partition with all the training of its specialists: where several partitions were
     tried, or each class is in several clusters, of partitions side by side or of a cover, so many times the epochs.
     """
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = run.settings
     partition = partition_of(run.manifest)
     times = n_tried(run.manifest) * len(partition.packed_class_M) / partition.n_classes
     epochs = round(settings.specialist.epochs * times)
@@ -131,7 +131,7 @@ def trusted_ensemble(run: Run) -> SpecialistEnsemble:
     """The ensemble of a run for which somebody made sure, by ``refuse_untrusted``, that code which builds its base may
     run.
     """
-    return load_ensemble(run.path, trust=FitSettings.from_values(run.manifest.settings).backbone)
+    return load_ensemble(run.path, trust=run.settings.backbone)
 
 
 def is_done(place: Path, splits: Splits) -> bool:
@@ -198,7 +198,7 @@ class WeightAverageTask(_FromRunTask):
 
 def train_member(run: Run, place: Path, number: int, splits: Splits, progress: Progress) -> None:
     """Another base on the same splits, from another seed; its logits are kept."""
-    settings = as_task(FitSettings.from_values(run.manifest.settings))
+    settings = as_task(run.settings)
     changed = settings.with_seed(settings.seed + number * MEMBER_SEED_STEP)
     job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
     if job.run.manifest.complete:
@@ -218,7 +218,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
     if job.run.manifest.complete:
         return
-    network, _ = load_base(run, splits.preprocessing, trust=FitSettings.from_values(run.manifest.settings).backbone)
+    network, _ = load_base(run, splits.preprocessing, trust=run.settings.backbone)
     cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
     n_cycles = settings.specialist.epochs
     files = [f"cycles/{cycle}.safetensors" for cycle in range(n_cycles)]

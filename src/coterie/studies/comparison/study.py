@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coterie.backbones.base import refuse_untrusted
-from coterie.config import EngineSettings, FitSettings
+from coterie.config import EngineSettings
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
@@ -64,7 +64,7 @@ def compare_run(
             f"{run.path} was made of {run.manifest.changes[-1].run} and further samples, which its data source lacks; "
             "compare that run, or give the source all samples and train anew"
         )
-    refuse_untrusted(FitSettings.from_values(run.manifest.settings).backbone, trust)
+    refuse_untrusted(run.settings.backbone, trust)
     notes = refuse_shared(splits, allow_shared)
     if train:
         check_engine(engine)
@@ -84,6 +84,6 @@ def _train_controls(
 ) -> None:
     """Do what is left of the controls; the first that failed is raised after the others are done."""
     seconds = len(tasks) * specialist_seconds(run.manifest)
-    resources = resources_of([FitSettings.from_values(run.manifest.settings)], seconds)
+    resources = resources_of([run.settings], seconds)
     for outcome in do_all(tasks, splits, resources, engine, progress, Limits()):
         outcome.unwrap()

@@ -236,7 +236,7 @@ def _read_run(folder: Path, groups: str | None) -> Source:
     run = Run.open(folder)
     labels = read_labels(folder, groups=groups)
     manifest = run.manifest
-    settings = FitSettings.from_values(manifest.settings)
+    settings = manifest.settings
     validation = _stored(run, "validation") or _computed(run, settings)
     # A base that came trained took no seconds here, and nothing is known of its epochs.
     seconds = manifest.seconds.get(BASE_FILE) or None
