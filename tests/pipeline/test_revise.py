@@ -17,7 +17,7 @@ from coterie.errors import ArtifactError, BackboneError, DataError, PartitionErr
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline import revise
+from coterie.pipeline import prepare, revise
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, EXAMPLES_FILE
@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, known: Splits) -> Run:
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch, known: Splits) -> Splits:
     """The run's own data source gives the splits that it was trained on."""
-    monkeypatch.setattr(revise, "load_data", lambda settings, seed, preprocessing: known)
+    monkeypatch.setattr(prepare, "load_data", lambda settings, seed, preprocessing: known)
     return known
 
 
@@ -119,7 +119,7 @@ def test_refit_further_starts_from_the_specialist(run: Run, data: Splits, tmp_pa
 def test_adapters_are_refitted_beside_the_base_and_further_ones_beside_the_specialist(
     run: Run, data: Splits, tmp_path: Path
 ) -> None:
-    values = run.manifest.settings
+    values = run.settings.to_values()
     settings = FitSettings.from_values({**values, "specialist": {**values["specialist"], "trainable": "lora-2"}})
     coterie.fit(settings, tmp_path / "lora", splits=data, base_run=run.path)
     cluster = a_cluster(run)

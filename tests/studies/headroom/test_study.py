@@ -16,6 +16,7 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import CoterieError, DataError, InputError, PartitionError
+from coterie.pipeline import prepare as prepare_module
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, base_logits_file
@@ -174,7 +175,7 @@ def test_a_run_whose_base_is_trained_is_enough(
     assert {file: file.read_bytes() for file in before} == before
     # Without the stored logits the network is run on the run's data.
     run.forget([base_logits_file("validation")])
-    monkeypatch.setattr("coterie.pipeline.fit.load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     again = read_source(tmp_path / "run")
     np.testing.assert_allclose(again.validation.logits_NC, result.source.validation.logits_NC, atol=1e-5)
 
@@ -190,7 +191,7 @@ def test_the_next_command_trains_the_advised_setting_on_the_same_base(
     command = headroom_study.next_command(result.source, result.headroom.partition, "average")
     words = shlex.split(command)
     assert words[:2] == ["coterie", "fit"]
-    monkeypatch.setattr("coterie.pipeline.fit.load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     assert main(words[1:]) == 0
     new = Run.open_complete(tmp_path / "run-average-2")
     assert len(new.manifest.partition.members) == 2

@@ -8,7 +8,7 @@ from coterie.config import EngineSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.measures.report import ClusterRow, Curve, Report
-from coterie.pipeline import runs
+from coterie.pipeline import job, runs, training_task
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.studies.comparison.tables import compare_seeds
@@ -65,7 +65,8 @@ def test_the_table_has_all_controls_and_a_deep_ensemble_of_the_seeds(result: Rep
 def test_a_finished_study_trains_nothing_and_gives_the_same(
     study: ReproductionStudy, splits: Splits, result: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coterie.pipeline.fit.train", None)
+    monkeypatch.setattr(job, "train", None)
+    monkeypatch.setattr(training_task, "train", None)
     assert reproduce(study, splits, Progress()) == result
     assert gather(study, splits, result.notes[:0]).columns == result.columns
 
