@@ -74,7 +74,7 @@ def _load_images(
     source: Source, image: str, space: LabelSpace, labels: Mapping[str, np.ndarray], settings: DataSettings, seed: int
 ) -> Splits:
     encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
-    form, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30)
+    shape, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30)
     broken = [*source.broken, *(item for part in decoded.values() for item in part.broken)]
     _refuse_broken(broken, settings.skip_broken)
     found = {split: _labelled(part, labels[split]) for split, part in decoded.items()}
@@ -85,7 +85,7 @@ def _load_images(
         test=splits["test"],
         labels=space,
         preprocessing=ImagePreprocessing.measure(splits["train"].samples),
-        about=_about(settings.source, splits, len(space), form, set(found), source.unused),
+        about=_about(settings.source, splits, len(space), shape, set(found), source.unused),
         skipped=tuple(str(item) for item in broken),
     )
 
@@ -115,8 +115,8 @@ def read_named(
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)
-        form = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
-        return FileImages(encoded, form, torch.arange(len(table))), names
+        shape = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
+        return FileImages(encoded, shape, torch.arange(len(table))), names
     if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
 
@@ -155,7 +155,7 @@ def _about(
     source: str,
     splits: Mapping[str, Split],
     n_classes: int,
-    form: ImageShape,
+    shape: ImageShape,
     found: set[str],
     unused: tuple[str, ...],
 ) -> str:
@@ -163,7 +163,7 @@ def _about(
         f"{len(splits[name]):,} {name}" + ("" if name in found else " (cut from train)")
         for name in ("train", "validation", "test")
     )
-    kind = "grey" if form.channels == 1 else "RGB"
+    kind = "grey" if shape.channels == 1 else "RGB"
     left_out = f"; left out as of no split: {', '.join(unused[:10])}" if unused else ""
-    form_text = f"{form.width} x {form.height} pixels, {kind}"
-    return f"{source}: {n_classes} classes, {sizes} images of {form_text}{left_out}"
+    pixels = f"{shape.width} x {shape.height} pixels, {kind}"
+    return f"{source}: {n_classes} classes, {sizes} images of {pixels}{left_out}"

@@ -26,9 +26,9 @@ from coterie.backbones.adapters import weights_of
 from coterie.backbones.base import (
     Base,
     NetworkForm,
-    form_of_base,
     make_base,
     name_of_module,
+    preprocessing_of_base,
     rebuild_base,
     refuse_other_order,
 )
@@ -430,7 +430,7 @@ def _make_base(job: Job, prepared: Base, base_run: Path | str | None) -> tuple[n
         data=data,
         train_counts=splits.train_counts,
         head=head,
-        network=prepared.record,
+        network=prepared.form,
         disk_bytes=disk_bound(settings, splits, prepared.network),
         trunk=trunk_record(prepared, splits.preprocessing.example()),
     )
@@ -453,10 +453,10 @@ def load_splits(settings: FitSettings, base_run: Path | str | None = None) -> Sp
 
     Raises:
         DataError: as ``coterie.data.load``.
-        BackboneError: as ``form_of_base``.
+        BackboneError: as ``preprocessing_of_base``.
         ArtifactError: the run whose base is taken does not say yet what that takes.
     """
-    form = form_of_base(settings) if base_run is None else preprocessing_of(Run.open(Path(base_run)))
+    form = preprocessing_of_base(settings) if base_run is None else preprocessing_of(Run.open(Path(base_run)))
     return load_data(settings.data, settings.seed, form)
 
 
