@@ -27,8 +27,8 @@ from coterie.run.values import where_rows_are
 from helpers import image_form
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
-FORM = image_form(1, side=12)
-EXAMPLE = FORM.example()
+PREPROCESSING = image_form(1, side=12)
+EXAMPLE = PREPROCESSING.example()
 LABELS = LabelSpace(tuple(f"class {k}" for k in range(8)))
 
 
@@ -37,7 +37,7 @@ def changed(settings: FitSettings, **values: object) -> FitSettings:
 
 
 def base_of(settings: FitSettings, given: nn.Module | None = None, labels: LabelSpace = LABELS, **values: object):
-    return make_base(changed(settings, **values), labels, FORM, given)
+    return make_base(changed(settings, **values), labels, PREPROCESSING, given)
 
 
 def trained(network: nn.Module, splits: Splits) -> nn.Module:
@@ -257,10 +257,10 @@ def test_classes_in_another_order_are_matched_by_name(tmp_path: Path, settings: 
     names = tmp_path / "names.txt"
     names.write_text("\n".join(LABELS.names[k] for k in order))  # what the network's outputs stand for
     base = base_of(settings, network, names=str(names))
-    assert base.record.reordered
+    assert base.form.reordered
     torch.testing.assert_close(base.network(EXAMPLE)[:, order], network(EXAMPLE))
     names.write_text("\n".join(LABELS.names))
-    assert not base_of(settings, network, names=str(names)).record.reordered
+    assert not base_of(settings, network, names=str(names)).form.reordered
     names.write_text("\n".join([*LABELS.names[:7], "zebra"]))
     with pytest.raises(BackboneError, match="only the network has zebra; only the data has class 7"):
         base_of(settings, network, names=str(names))
@@ -362,4 +362,4 @@ def test_a_base_in_half_precision_is_taken_in_single(settings: FitSettings) -> N
 
 def test_outputs_of_a_named_tuple_are_known_by_name(settings: FitSettings) -> None:
     base = base_of(settings, Structured(8, lambda main, side, _: Outputs(main, side)))
-    assert base.record.output == "logits"
+    assert base.form.output == "logits"

@@ -17,7 +17,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra `tran
 
 import coterie  # noqa: E402 - language.py needs transformers
 from coterie.backbones import trained_part  # noqa: E402
-from coterie.backbones.base import form_of_base, make_base  # noqa: E402
+from coterie.backbones.base import make_base, preprocessing_of_base  # noqa: E402
 from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
 from coterie.cli import main  # noqa: E402
 from coterie.config import FitSettings  # noqa: E402
@@ -76,7 +76,7 @@ def settings_of(place: Path, **values: object) -> FitSettings:
 
 
 def form_of(place: Path, **values: object) -> TokenPreprocessing:
-    form = form_of_base(settings_of(place, data=values))
+    form = preprocessing_of_base(settings_of(place, data=values))
     assert isinstance(form, TokenPreprocessing)
     return form
 
@@ -285,7 +285,7 @@ def test_a_trunk_is_shared_only_where_it_gives_the_same_for_texts_of_any_length(
 
 def test_the_classes_of_model_and_data_are_matched_by_name_or_refused(model: Path) -> None:
     form = form_of(model)
-    assert make_base(settings_of(model), LabelSpace(tuple(sorted(WORDS))), form).record.reordered
+    assert make_base(settings_of(model), LabelSpace(tuple(sorted(WORDS))), form).form.reordered
     with pytest.raises(BackboneError, match="only the network has oak; only the data has ash"):
         make_base(settings_of(model), LabelSpace(("apple", "ash", "elm", "pear")), form)
     with pytest.raises(BackboneError, match=r"gives 4 classes.*the data has 5 classes"):
@@ -341,7 +341,7 @@ def test_tokenizers_that_do_not_do_are_named(model: Path, tmp_path: Path) -> Non
 
 
 def test_other_backbones_do_not_take_tokens_and_have_no_form_of_their_own(model: Path) -> None:
-    assert form_of_base(FitSettings()) is None
+    assert preprocessing_of_base(FitSettings()) is None
     values = {"backbone": "ngram-8"}
     with pytest.raises(BackboneError, match=r"'ngram-8' is not one for tokens of texts; allowed: transformers:DIR"):
         make_base(FitSettings.from_values(values), LabelSpace(WORDS), form_of(model))
