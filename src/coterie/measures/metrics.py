@@ -81,10 +81,3 @@ def risk_coverage_area(confidence_N: FloatArray, right_N: BoolArray) -> float:
     wrong_U = np.bincount(tie_N, weights=~right_N) / count_U
     wrong_N = np.repeat(wrong_U, count_U)  # most confident first
     return float((np.cumsum(wrong_N) / np.arange(1, len(wrong_N) + 1)).mean())
-
-
-def gain_interval(before_N: BoolArray, after_N: BoolArray) -> tuple[float, float]:
-    """95 % interval of the difference of two accuracies on the same samples (normal, on the discordant pairs)."""
-    difference_N = after_N.astype(np.float64) - before_N
-    half = 1.96 * float(difference_N.std()) / np.sqrt(len(difference_N))
-    return float(difference_N.mean() - half), float(difference_N.mean() + half)

@@ -102,7 +102,7 @@ def confusion_kept(confusion_CC: csr_array, partition: Partition) -> tuple[float
 
 def router_accuracy(proba_NC: FloatArray, label_N: IntArray, partition: Partition) -> float:
     """Share of samples whose likeliest cluster, by summed probability, holds the true class."""
-    return float(partition.holds(partition.mass_NS(proba_NC).argmax(axis=1), label_N).mean())
+    return float(partition.holds(partition.likeliest_N(partition.mass_NS(proba_NC)), label_N).mean())
 
 
 def agreement(partition: Partition, group_of_class: Sequence[str] | ArrayLike) -> tuple[float, float]:

@@ -162,6 +162,12 @@ class Partition:
         """Probability of each cluster, the sum over its classes, of shape (N, S)."""
         return np.ascontiguousarray((self.membership_SC.astype(proba_NC.dtype) @ proba_NC.T).T)
 
+    def likeliest_N(self, mass_NS: FloatArray) -> IntArray:
+        """The cluster with the largest mass in each row of ``mass_NS``, of shape (N,); of equals, the first."""
+        first_L = self.layers[0]
+        cluster_N: IntArray = first_L[mass_NS[:, first_L].argmax(axis=1)]
+        return cluster_N
+
 
 def check_n_clusters(n_clusters: int, n_classes: int) -> None:
     """Raises PartitionError unless 1 <= S <= C."""

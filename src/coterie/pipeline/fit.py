@@ -60,9 +60,10 @@ from coterie.partition import (
 )
 from coterie.pipeline.embedding import LabelSources, check_embedding, label_sources
 from coterie.pipeline.specialists import SpecialistInputs, Trained, TrainingTask
+from coterie.pipeline.tuning import tuning_request
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
-from coterie.routing.tune import Tuning, TuningRequest, tune
+from coterie.routing.tune import Tuning, tune
 from coterie.run.folder import CHECKPOINT_FOLDER, Run, changed_settings
 from coterie.run.load import load_ensemble
 from coterie.run.manifest import MANIFEST, Candidate, CostRecord, DataRecord, PartitionRecord, TrunkRecord
@@ -731,7 +732,7 @@ def _make_grouping(job: Job, base: nn.Module, head: Head, partition: Partition) 
         job.run.read_weights(file, specialist, base)
         specialists.append(as_asked(specialist, cut_of(job.run.manifest), job.splits.preprocessing.example()))
     validation = job.outputs("validation", base, partition, specialists)
-    tuning = tune(validation, partition, TuningRequest.of(job.settings.gate), job.settings.seed)
+    tuning = tune(validation, partition, tuning_request(job.settings.gate), job.settings.seed)
     return Grouping(partition, specialists, validation, tuning)
 
 

@@ -100,11 +100,6 @@ def safe_log(proba_NC: FloatArray) -> FloatArray:
     return np.log(np.maximum(proba_NC, np.finfo(proba_NC.dtype).tiny))
 
 
-def route(base_proba_NC: FloatArray, partition: Partition) -> IntArray:
-    """The cluster with the largest mass under the base, of shape (N,)."""
-    return partition.mass_NS(base_proba_NC).argmax(axis=1)
-
-
 @dataclass(frozen=True, eq=False)
 class BaseAnswer:
     """What the base says of N samples: its logits, and what follows from them and a partition.
@@ -139,10 +134,8 @@ class BaseAnswer:
 
     @cached_property
     def cluster_N(self) -> IntArray:
-        """The cluster with the largest mass; of several partitions side by side, among those of the first."""
-        first_L = self.partition.layers[0]
-        cluster_N: IntArray = first_L[self.mass_NS[:, first_L].argmax(axis=1)]
-        return cluster_N
+        """The likeliest cluster, see ``Partition.likeliest_N``."""
+        return self.partition.likeliest_N(self.mass_NS)
 
     @cached_property
     def cluster_mass_N(self) -> FloatArray:

@@ -43,7 +43,7 @@ def ladder_of(outputs: Outputs, partition: Partition, rule: Rule) -> Ladder:
         restricted=_right_within(outputs.base_NC[:, class_M], partition, true_N, label_N),
         oracle_specialist=_right_within(outputs.packed_NM, partition, true_N, label_N),
         routed=float(routed_N.mean()),
-        gated=float(np.where(routing.score_N >= rule.gate.threshold, routed_N, base_N).mean()),
+        gated=float(np.where(routing.routed_N, routed_N, base_N).mean()),
         best_gate=float((base_N | routed_N).mean()),
     )
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
-from coterie.config import GateSettings
 from coterie.errors import InputError
 from coterie.measures.metrics import log_loss, probability_of
 from coterie.partition import Partition
@@ -96,16 +95,6 @@ class TuningRequest:
     def __post_init__(self) -> None:
         if not (self.combiners and self.scores and self.tops):
             raise InputError("nothing to choose from: name a combiner, a gate's score and a number of clusters")
-
-    @classmethod
-    def of(cls, settings: GateSettings) -> TuningRequest:
-        """What the settings leave open."""
-        return cls(
-            COMBINERS if settings.combiner == "auto" else (settings.combiner,),
-            GATES if settings.score == "auto" else (settings.score,),
-            TOPS if settings.top is None else (settings.top,),
-            Budget(settings.passes, settings.routed, settings.risk, settings.threshold),
-        )
 
     def combinations(self, partition: Partition) -> list[Combination]:
         """The candidates, simple ones first. The paper's rule asks one cluster and knows no weights."""
