@@ -9,12 +9,14 @@ from scipy.special import softmax
 from coterie.errors import InputError
 from coterie.measures.metrics import score
 from coterie.partition import Partition
+from coterie.routing import fitting
 from coterie.routing.calibration import temperature
 from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.fitting import PAPER
 from coterie.routing.gate import Budget, sweep_thresholds
 from coterie.routing.rule import Rule
-from coterie.routing.tune import GATES, PAPER, TuningRequest, tune
+from coterie.routing.tune import GATES, TuningRequest, tune
 
 PARTITION = Partition.from_assignment([0, 0, 0, 1, 1, 1, 2, 2, 3])
 AUTO = TuningRequest()
@@ -240,10 +242,10 @@ def test_nothing_to_choose_from_is_refused() -> None:
         TuningRequest(combiners=())
 
 
-def test_a_large_validation_split_is_worked_off_in_chunks(monkeypatch) -> None:
+def test_a_large_validation_split_is_worked_off_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = make_outputs(700)
     whole = tune(outputs, PARTITION, AUTO)
-    monkeypatch.setattr("coterie.routing.tune.CHUNK", 64)
+    monkeypatch.setattr(fitting, "CHUNK", 64)
     assert tune(outputs, PARTITION, AUTO).candidates == whole.candidates
 
 
