@@ -1,4 +1,4 @@
-"""Is a difference more than chance? Between two classifiers on the same samples, and over seeds. Arrays only."""
+"""Intervals and tests of differences: between two classifiers on the same samples, and over seeds. Arrays only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import binomtest, t
 from coterie.arrays import BoolArray
 from coterie.errors import InputError
 
-# Two digits, as tables print it: the reports of all versions have intervals of this width.
+# Rounded as tables print it; with more digits, the intervals of stored reports would not be found again.
 QUANTILE_95 = 1.96
 
 
@@ -49,8 +49,9 @@ def gain_interval(before_N: BoolArray, after_N: BoolArray) -> Interval:
 
 
 def mcnemar(first_N: BoolArray, second_N: BoolArray) -> float:
-    """Two-sided exact p-value that two classifiers have the same accuracy (McNemar 1947; binomial on the samples on
-    which exactly one of them is right). 1 where they never differ.
+    """Two-sided exact p-value for two classifiers of the same accuracy (McNemar 1947); 1 where they never differ.
+
+    Binomial on the samples on which exactly one of them is right.
 
     Args:
         first_N: whether the first is right, of shape (N,).
@@ -74,7 +75,7 @@ def _check_same_samples(first_N: BoolArray, second_N: BoolArray) -> None:
 
 
 def over_seeds(value_R: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean over R independent runs with Student's interval. One run has no interval: its ends are infinite.
+    """Mean over R independent runs with Student's interval; of one run, the ends are infinite.
 
     Raises:
         InputError: no run.

@@ -1,4 +1,4 @@
-"""Logits of base and specialists on labelled samples -> Report. Arrays only."""
+"""Judging an ensemble by the logits of base and specialists on labelled samples. Arrays only."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from coterie.partition import Partition
 from coterie.routing.gate import GateCurve, sweep_thresholds
 from coterie.routing.rule import Rule
 
+# More points would make reports larger, and no drawn curve smoother.
 CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What base and specialists say of N labelled samples.
+    """Logits of base and specialists on N labelled samples.
 
     ``base_NC``: the base's logits; ``packed_NM``: every specialist's logits for every sample (see Partition);
-    ``label_N``: true classes; ``pass_cost``: operations of a specialist's pass in those of the base's, less than 1
-    where it goes on from the base's trunk.
+    ``label_N``: true classes; ``pass_cost``: operations of a specialist's pass as a multiple of the base's, less than 1
+    where it continues from the base's trunk.
 
     Raises:
         InputError: lengths differ, or a logit is not finite.
@@ -106,7 +107,14 @@ class Routing:
 
 
 def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: IntArray | None = None) -> Report:
-    """Everything that the report tells of a data split; ``train_count_C``: training samples of each class, if known."""
+    """The report of a data split.
+
+    Args:
+        outputs: of base and specialists on the split.
+        partition: the clusters.
+        rule: whom each sample asks, and how answers are combined.
+        train_count_C: training samples of each class; default: not known.
+    """
     routing = Routing.of(outputs, partition, rule)
     label_N = outputs.label_N
     proba_NC = routing.proba_NC()
@@ -115,6 +123,7 @@ def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: 
     interval = gain_interval(base_N, ensemble_N)
     rows = tuple(_cluster_row(outputs, partition, cluster) for cluster in range(partition.n_clusters))
     n = len(label_N)
+    # Of several partitions side by side, each class is in one cluster of the first: its figures are the ensemble's.
     first = [rows[cluster] for cluster in partition.layers[0]]
     n_held = sum(row.n_samples for row in first)  # more than n where clusters overlap
     return Report(
