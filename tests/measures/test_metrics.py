@@ -1,5 +1,4 @@
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -10,11 +9,6 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from coterie.measures.metrics import calibration_error, in_top_k, risk_coverage_area, score
-from coterie.measures.report import Report
-from coterie.partition import Partition
-from coterie.routing.evaluation import Outputs, evaluate
-from coterie.routing.gate import Gate
-from coterie.routing.rule import Rule
 
 
 @given(st.integers(3, 9), st.integers(1, 3), st.integers(0, 1000))
@@ -80,10 +74,3 @@ def test_a_class_that_was_given_no_chance_costs_a_finite_loss() -> None:
 
 def test_perfect_confidence_has_no_calibration_error() -> None:
     assert calibration_error(np.ones(5), np.ones(5, bool)) == 0
-
-
-def test_a_report_survives_json() -> None:
-    rng = np.random.default_rng(0)
-    outputs = Outputs(rng.normal(size=(30, 4)), rng.normal(size=(30, 4)), rng.integers(4, size=30))
-    report = evaluate(outputs, Partition.from_assignment([0, 1, 0, 1]), Rule(Gate(0.9)))
-    assert Report.from_values(json.loads(json.dumps(report.to_values(), allow_nan=False))) == report
