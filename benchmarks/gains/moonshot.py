@@ -161,9 +161,7 @@ def routed(place: Path, limit: float | None, flip: bool, wishes: TuningRequest =
 def by_rule(test: Outputs, partition: Any, rule: Any) -> tuple[np.ndarray, float]:
     """Probabilities and passes."""
     routing = Routing.of(test, partition, rule)
-    routed_N = routing.score_N >= rule.gate.threshold
-    passes = 1 + float((routing.extra_N * routed_N).mean())
-    return routing.proba_NC(rule), passes
+    return routing.proba_NC(), routing.mean_passes()
 
 
 def within(limit: float | None) -> str:

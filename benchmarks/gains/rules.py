@@ -42,12 +42,10 @@ def figures(validation: Outputs, test: Outputs, partition: Partition, request: T
     """Gain in points, passes, NLL and ECE less those of the calibrated base; on test."""
     rule = tune(validation, partition, request, seed).rule
     routing = Routing.of(test, partition, rule)
-    routed_N = routing.score_N >= rule.gate.threshold
-    ours = score(routing.proba_NC(rule), test.label_N)
+    ours = score(routing.proba_NC(), test.label_N)
     heat = temperature(validation.base_NC, validation.label_N)
     base = score(softmax(test.base_NC / heat, axis=1), test.label_N)
-    passes = 1 + float((routing.extra_N * routed_N).mean())
-    return [100 * (ours.top1 - base.top1), passes, ours.nll - base.nll, ours.ece - base.ece]
+    return [100 * (ours.top1 - base.top1), routing.mean_passes(), ours.nll - base.nll, ours.ece - base.ece]
 
 
 def main(*paths: str) -> None:

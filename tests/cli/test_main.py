@@ -292,7 +292,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["fit", "--out", "x", "--data.mean", "0.5"], "mean and std are given together"),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--specialist.trainable", "layer9"], "no part 'layer9'"),
         (["headroom", "nowhere.npz", "--out", "x"], "cannot read nowhere.npz"),
-        (["headroom", "nowhere", "--out", "x"], "nowhere is no file of logits; allowed: .npz"),
+        (["headroom", "nowhere", "--out", "x"], "nowhere is not a file of logits; allowed: .npz"),
         (["headroom", "nowhere.npz", "--out", "x", "--gain", "0"], "--gain 0.0: must be above 0"),
         (["refit", "nowhere", "--cluster", "0", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
         (["add-class", "nowhere", "zebra", "--source", "folder:y", "--out", "x"], "is not a coterie run"),

@@ -17,11 +17,11 @@ from coterie.pipeline import fit as pipeline
 from coterie.pipeline import plan
 from coterie.pipeline.plan import make_plan
 from coterie.pipeline.prepare import prepare
+from coterie.pipeline.tuning import tuning_request
 from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
-from coterie.routing.tune import TuningRequest
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
 from coterie.run.names import BASE_FILE, specialist_files
@@ -244,7 +244,7 @@ def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings
 
 def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> None:
     gate = GateSettings(combiner="average", score="contested", top=2)
-    tuning = retune(run, TuningRequest.of(gate))
+    tuning = retune(run, tuning_request(gate))
     ensemble = coterie.load(run.path)
     assert ensemble.rule == tuning.rule
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
@@ -255,7 +255,7 @@ def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> 
 
 
 def test_tuning_reads_no_test_image(run: Run) -> None:
-    request = TuningRequest.of(GateSettings(combiner="blend"))
+    request = tuning_request(GateSettings(combiner="blend"))
     first = retune(run, request)
     test = read_outputs(run, "test")
     write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
