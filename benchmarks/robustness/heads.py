@@ -6,16 +6,16 @@ library itself declares, and if zeroing its row k changes logit k and no other, 
 """
 
 import json
-import subprocess
-import sys
 import warnings
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.shared import alone, command, write_result
 from torch import nn
 
-import record
 from coterie.backbones import Head, LogitsOf, find_head, logit_parts
 from coterie.errors import BackboneError
 
@@ -73,7 +73,11 @@ COMMON = {"hidden_size": 16, "num_attention_heads": 2, "vocab_size": 64, "bos_to
 
 
 def main(results: Path) -> None:
-    """Judge all models, in slices; those that ``results`` names already are not judged again."""
+    """Judge all models, in slices.
+
+    Args:
+        results: file of JSON lines; models that it names already are not judged again.
+    """
     import timm
     import torchvision
 
@@ -93,7 +97,7 @@ def main(results: Path) -> None:
         lines.append(f"| {library} | {len(names)} | {right} | {right / len(names):.1%} |")
     failures = [f"- {r['title']}: {r['fault']}" for r in known.values() if r["fault"] is not None]
     kinds = [f"- {r['title']}: {r['head']}" for r in known.values() if r["special"]]
-    record.write(
+    write_result(
         __file__,
         f"{__doc__}\n" + "\n".join(lines) + "\n\nNot found or not right:\n\n" + ("\n".join(failures) or "none")
         + "\n\nHeads that are no single linear layer:\n\n" + ("\n".join(kinds) or "none"),
@@ -107,7 +111,8 @@ def _read(results: Path) -> dict[str, dict[str, Any]]:
 
 def _judge_slice(names: list[str], results: Path) -> None:
     """In a process of its own, whose memory goes back with it; what kills the process is the next model's fault."""
-    subprocess.run([sys.executable, __file__, str(results), *names], check=False)
+    with suppress(BrokenProcessPool):
+        alone(judge, names, results)
     left = [name for name in names if name not in _read(results)]
     if left:
         _append(results, {"name": left[0], "title": left[0], "fault": "its process died", "head": "", "special": False})
@@ -278,9 +283,4 @@ def _describe(network: nn.Module, path: str) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/robustness/heads.py RESULTS.jsonl")
-    if len(sys.argv) > 2:
-        judge(sys.argv[2:], Path(sys.argv[1]))
-    else:
-        main(Path(sys.argv[1]))
+    command(main)

@@ -7,8 +7,6 @@ process of its own and after a warm-up, several rounds; the median of the rounds
 """
 
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from benchmarks.shared import alone, command, write_result
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -23,7 +22,6 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-import record
 from coterie.backbones import build
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
@@ -167,15 +165,15 @@ CONTENDERS: dict[str, Callable[[Split, ImagePreprocessing, int], float]] = {
 }
 
 
-def run_one(name: str, n_classes: int) -> None:
-    """One contender's turn: a warm-up, then the timed steps; prints images per second."""
+def run_one(name: str, n_classes: int) -> float:
+    """Images per second of one contender's turn: a warm-up, then the timed steps."""
     warnings.filterwarnings("ignore")
     rng = np.random.default_rng(0)
     for steps in (WARM_UP, STEPS):
         pixels = torch.from_numpy(rng.integers(0, 256, size=(steps * BATCH, 32, 32, 3), dtype=np.uint8))
         split = Split(MemorySamples(pixels), torch.from_numpy(rng.integers(n_classes, size=len(pixels))))
         rate = CONTENDERS[name](split, ImagePreprocessing.measure(split.samples), n_classes)
-    print(rate)
+    return rate
 
 
 def main() -> None:
@@ -186,9 +184,7 @@ def main() -> None:
         rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
         for _ in range(ROUNDS):
             for name in CONTENDERS:
-                command = [sys.executable, __file__, name, str(n_classes)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                rates[name].append(float(done.stdout.split()[-1]))
+                rates[name].append(alone(run_one, name, n_classes))
                 print(title, name, round(rates[name][-1]), flush=True)
         for name, values in rates.items():
             # Contenders of one round ran within a minute of each other: the ratio is taken round by round.
@@ -205,11 +201,8 @@ def main() -> None:
             f"{rate / peak:.0%} of that."
         ),
     ]
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        run_one(sys.argv[1], int(sys.argv[2]))
-    else:
-        main()
+    command(main)
