@@ -17,6 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import coterie
 from benchmarks.shared import (
     changed,
     command,
@@ -26,10 +30,6 @@ from benchmarks.shared import (
     training_seconds,
     write_result,
 )
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-import coterie
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run.folder import Run

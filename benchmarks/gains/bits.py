@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.torch
-from benchmarks.shared import command, first_of, markdown_table, splits_of, write_result
 
+from benchmarks.shared import command, first_of, markdown_table, splits_of, write_result
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.deltas import decode, encode
 from coterie.backbones.specialist import as_asked, make_specialist

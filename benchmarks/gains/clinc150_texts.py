@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from benchmarks.shared import EXAMPLES, both_outputs, command, write_result
 from sklearn.metrics import roc_auc_score
 
 import coterie
+from benchmarks.shared import EXAMPLES, both_outputs, command, write_result
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.routing.evaluation import evaluate

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from benchmarks.shared import command, write_result
 
 N, C = 50_000, 1_000
@@ -16,7 +17,7 @@ N, C = 50_000, 1_000
 def write_logits(file: Path) -> None:
     """Validation and test of a classifier that is right for about 60 % of the samples."""
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split in ("validation", "test"):
         label_N = rng.integers(C, size=N)
         logits_NC = rng.normal(scale=2, size=(N, C)).astype(np.float32)

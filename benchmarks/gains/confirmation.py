@@ -3,13 +3,16 @@
 Question: on fresh seeds, what do whole specialists gain within 1.5 and 2 forward passes, over the paper's rule and over
 the same budget spent on an all-class copy that is averaged with the base; and what tails of 9 and 3 clusters, over a
 second base? Trained in OUT, which resumes: for each of the seeds from FIRST to LAST, by the recipe `cpu`, a base, its
-nine specialists and the copy; and for the first TAILS of them the tails. How many was settled before the first was
+nine specialists and the copy; and for the first N_TAILS of them the tails. How many was settled before the first was
 trained. The leads over the copy are pooled with those of the seeds in moonshot.md.
 """
 
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from scipy.special import softmax
+
 from benchmarks.shared import (
     COPY_EPOCHS,
     FLIPS,
@@ -26,9 +29,6 @@ from benchmarks.shared import (
     write_result,
 )
 from benchmarks.shared import PAIR_TAILS as TAILS
-from rich.console import Console
-from scipy.special import softmax
-
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import EngineSettings
 from coterie.data import load

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from benchmarks.shared import command, first_of, splits_of, write_result
 
 import coterie
+from benchmarks.shared import command, first_of, splits_of, write_result
 from coterie.config import FitSettings
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate

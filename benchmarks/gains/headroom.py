@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmarks.shared import both_outputs, command, settings_of, write_result
 from scipy.stats import spearmanr
 
+from benchmarks.shared import both_outputs, command, settings_of, write_result
 from coterie.config import GateSettings
 from coterie.errors import CoterieError
 from coterie.measures.report import Report
@@ -149,7 +149,7 @@ def main(folders: tuple[Path, ...]) -> None:
     Args:
         folders: they hold finished runs, at any depth.
     """
-    runs = []
+    runs: list[Trained] = []
     for root in folders:
         for manifest in sorted(root.rglob("manifest.json")):
             try:

@@ -8,9 +8,8 @@ and ensemble reach on the balanced test images, over all classes, and for those 
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.shared import command, write_result
-
 import coterie
+from benchmarks.shared import command, write_result
 from coterie.config import FitSettings
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports

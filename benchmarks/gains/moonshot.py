@@ -1,15 +1,15 @@
 """Accuracy against training and against forward passes: cheap specialists of several partitions, deep ensembles, and
 what else there is.
 
-Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
-Several partitions lie side by side; each specialist is the last stage alone, on the base's trunk. The bases, their
-whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS. Trained in OUT, which
-resumes, are, for the first TAILS of them, tails of 9, 3 and 1 clusters, of which the last weights are taken, and again
-with a running average of the weights, and tails of 9 and 3 clusters for as many epochs as half of the base's training
-pays for; for the first SNAPSHOTS, snapshots; and for the first LONG a base of twice as many epochs, with tails of as
-many epochs as before and of twice as many. Rules are chosen on validation. A second table tells which of the three
-partitions bring the gain, from the same tails. The study's seeds count from FIRST; where that is not 0, those of this
-file's first result, the tables lie in moonshot_fresh.md.
+Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra
+training? Several partitions lie side by side; each specialist is the last stage alone, on the base's trunk. The
+bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many seeds. Trained
+in OUT, which resumes, are, for the first N_TAILS of them, tails of 9, 3 and 1 clusters, of which the last weights are
+taken, and again with a running average of the weights, and tails of 9 and 3 clusters for as many epochs as half of
+the base's training pays for; for the first N_SNAPSHOTS, snapshots; and for the first N_LONG a base of twice as many
+epochs, with tails of as many epochs as before and of twice as many. Rules are chosen on validation. A second table
+tells which of the three partitions bring the gain, from the same tails. The study's seeds count from FIRST; where
+that is not 0, those of this file's first result, the tables lie in moonshot_fresh.md.
 """
 
 from dataclasses import replace
@@ -19,6 +19,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.special import softmax
+
+import coterie
 from benchmarks.shared import (
     COPY_EPOCHS,
     FLIPS,
@@ -26,6 +29,7 @@ from benchmarks.shared import (
     PAIR_EPOCHS,
     PAIR_TAILS,
     TWO_BASES,
+    both_outputs,
     by_rule,
     command,
     routed,
@@ -35,9 +39,6 @@ from benchmarks.shared import (
     within,
     write_result,
 )
-from scipy.special import softmax
-
-import coterie
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
@@ -213,13 +214,10 @@ def gain_of(run: Run, layers: tuple[int, ...]) -> float:
     """Points over the base on test, where only some of a run's partitions have specialists."""
     partition = partition_of(run.manifest)
     clusters = [(layer, cluster) for layer in layers for cluster in partition.layers[layer]]
-    members = [partition.classes(cluster) for _, cluster in clusters]
+    members = [partition.classes(cluster).tolist() for _, cluster in clusters]
     fewer = Partition.from_members(members, partition.n_classes, tuple(layer for layer, _ in clusters))
     column_M = np.concatenate([np.r_[partition.columns(cluster)] for _, cluster in clusters])
-    validation, test = (
-        replace(outputs, packed_NM=outputs.packed_NM[:, column_M])
-        for outputs in (read_outputs(run, split) for split in ("validation", "test"))
-    )
+    validation, test = (replace(outputs, packed_NM=outputs.packed_NM[:, column_M]) for outputs in both_outputs(run))
     report = evaluate(test, fewer, tune(validation, fewer, TuningRequest()).rule)
     return 100 * (report.ensemble_top1 - report.base_top1)
 

@@ -7,7 +7,6 @@ writes the tables of what is finished.
 from pathlib import Path
 
 from benchmarks.shared import command, write_result
-
 from coterie.data import load
 from coterie.studies.comparison.tables import SeedsRow
 from coterie.studies.reproduction.page import show_gain, show_share

@@ -6,8 +6,8 @@ Question: chosen on validation and judged on test, what does each rule gain over
 from pathlib import Path
 
 import numpy as np
-from benchmarks.shared import against_calibrated, both_outputs, command, write_result
 
+from benchmarks.shared import against_calibrated, both_outputs, command, write_result
 from coterie.routing.gate import Budget
 from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest
 from coterie.run.folder import Run

@@ -15,16 +15,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.shared import command, write_result
 from scipy.optimize import brentq
 from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 import coterie
+from benchmarks.shared import command, write_result
 from coterie.backbones.base import Base
 from coterie.backbones.cut import tail_of
 from coterie.backbones.specialist import make_specialist
@@ -115,7 +116,7 @@ class Bench:
         """One tail for some classes; with ``others``, its last output is none of them."""
         specialist = make_specialist(self.base.network, self.base.head, classes)
         if option.others:
-            head = specialist.get_submodule(self.base.head.path)
+            head: Any = specialist.get_submodule(self.base.head.path)
             wide = nn.Linear(head.in_features, head.out_features + 1).to(head.weight)
             with torch.no_grad():
                 wide.weight.copy_(torch.cat([head.weight, head.weight.mean(0, keepdim=True)]))

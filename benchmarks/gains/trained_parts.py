@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
+
+import coterie
 from benchmarks.shared import (
     changed,
     command,
@@ -22,8 +24,6 @@ from benchmarks.shared import (
     training_seconds,
     write_result,
 )
-
-import coterie
 from coterie.backbones.specialist import make_specialist
 from coterie.data.splits import Splits
 from coterie.pipeline.fit import prepare_base
@@ -88,14 +88,14 @@ def write(found: dict[str, np.ndarray], seconds: dict[str, float], n_runs: int) 
         f"on validation. Tails: {TAIL['epochs']} epochs at a learning rate of {TAIL['learning_rate']}, on "
         f"{TAIL['views']} augmented views. Training: processor time of one specialist."
     )
-    titles = ("trained", "gain", "of the whole's", "passes", f"gain within {WITHIN} passes", "passes")
     cells = []
     for name, rows_RF in found.items():
         gain, passes, cheap, cheap_passes, storage = rows_RF.mean(axis=0)
         each, each_cheap = (", ".join(f"{value:+.2f}" for value in rows_RF[:, column]) for column in (0, 2))
         row = (name, f"{gain:+.2f} ({each})", f"{gain / whole[0]:.0%}", f"{passes:.2f}", f"{cheap:+.2f} ({each_cheap})")
         cells.append((*row, f"{cheap_passes:.2f}", f"{seconds[name] / whole_seconds:.0%}", f"{storage:.2f}"))
-    titles = (*titles, "training, of the whole's", "storage, of the base's")
+    titles = ("trained", "gain", "of the whole's", "passes", f"gain within {WITHIN} passes", "passes")
+    titles += ("training, of the whole's", "storage, of the base's")
     write_result(__file__, f"{about}\n\n{markdown_table(titles, cells)}")
 
 

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.partition import clinc150 as clinc
-from benchmarks.shared import both_outputs, command, markdown_table, write_result
 from scipy.special import softmax
 from scipy.stats import rankdata, spearmanr
 from torch import nn
 
+from benchmarks.partition import clinc150 as clinc
+from benchmarks.shared import both_outputs, command, markdown_table, write_result
 from coterie.config import FitSettings
 from coterie.errors import CoterieError
 from coterie.partition import METHODS, Partition, PartitionRequest, confusion_counts, make_partition
@@ -39,7 +39,7 @@ from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
-from coterie.vocabulary import CombinerName
+from coterie.vocabulary import CombinerName, PartitionMethod
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")
 CLINC_SIZES = (3, 8, 15, 30)
@@ -87,10 +87,10 @@ def clinc_rows(work: Path, folder: Path) -> list[Row]:
         return clinc.load_intents(folder)
 
     @cache
-    def base(seed: int) -> nn.Module:
+    def base(seed: int) -> nn.Sequential:
         return clinc.train_base(intents(), seed)
 
-    def judge(seed: int, method: str, n_clusters: int) -> Row:
+    def judge(seed: int, method: PartitionMethod, n_clusters: int) -> Row:
         proba_NC = softmax(clinc.logits(base(seed), intents().validation).astype(np.float64), axis=1)
         seen_CC = confusion_counts(proba_NC, intents().validation.label_N.numpy(), soft=True)
         partition = make_partition(
@@ -106,7 +106,7 @@ def glyph_rows(work: Path) -> list[Row]:
     """All pairs on glyphs, with runs of the pipeline that share their base."""
     first: list[Path] = []
 
-    def judge(method: str, n_clusters: int) -> Row:
+    def judge(method: PartitionMethod, n_clusters: int) -> Row:
         settings = FitSettings.from_values({**GLYPHS, "partition": {"method": method, "clusters": [n_clusters]}})
         out = work / "glyphs" / f"{method}-{n_clusters}"
         fit(settings, out, base_run=first[0] if first else None)
@@ -125,7 +125,7 @@ def run_row(folder: Path) -> Row:
     return figures(*both_outputs(run), partition_of(run.manifest))
 
 
-def _each(kept: Path, sizes: Iterable[int], judge: Callable[[str, int], Row]) -> list[Row]:
+def _each(kept: Path, sizes: Iterable[int], judge: Callable[[PartitionMethod, int], Row]) -> list[Row]:
     """The rows of all pairs; those in the file are not made again."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = json.loads(kept.read_text()) if kept.exists() else []

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.shared import NOISE, USUAL_NOISE, alone, command, planted, write_result
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks.shared import NOISE, USUAL_NOISE, alone, command, planted, write_result
 from coterie.partition import scalable_spectral_partition
 from coterie.progress import Progress
 
@@ -185,7 +185,7 @@ def main(sizes: tuple[str, ...] = ("100", "1000", "10000", "100000")) -> None:
 def write(lines: list[str], others: list[str], notes: list[str], times: list[tuple[int, float]]) -> None:
     """The tables so far: a long run that is cut short leaves what it measured."""
     large = [(np.log(c), np.log(seconds)) for c, seconds in times if c >= 1000]
-    exponent = f"{np.polyfit(*zip(*large, strict=True), 1)[0]:.2f}" if len(large) > 1 else "not fitted"
+    exponent = f"{np.polyfit(*np.transpose(large), 1)[0]:.2f}" if len(large) > 1 else "not fitted"
     write_result(
         __file__,
         f"{__doc__}\nNoise in standard deviations of the centres: {USUAL_NOISE}; at C of {NOISE}.\n\n"

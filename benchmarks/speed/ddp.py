@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import psutil
-from benchmarks.shared import command, write_result
 
+from benchmarks.shared import command, write_result
 from coterie.run.folder import Run
 
 EPOCHS = 3
@@ -79,6 +79,7 @@ def main(rounds: int = 2) -> None:
                 run = Run.open_complete(out)
                 losses[name] = [record["loss"] for record in run.read_json("history.json")["base"]]
                 seconds[name].append(run.manifest.seconds["base.safetensors"])
+                assert run.manifest.data is not None
                 n_images = EPOCHS * (PER_CLASS * len(run.manifest.data.classes) // 128) * 128
                 print(name, f"{n_images / seconds[name][-1]:.0f} images/s", losses[name], flush=True)
         ended = seconds_to_end(Path(folder))

@@ -13,11 +13,12 @@ import os
 import statistics
 import time
 from contextlib import closing
+from functools import partial
 
 import psutil
 import torch
-from benchmarks.shared import command, write_result
 
+from benchmarks.shared import command, write_result
 from coterie.backbones.parts import WHOLE
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
@@ -58,6 +59,10 @@ def cpu_seconds() -> dict[int, float]:
             continue
         seconds[process.pid] = times.user + times.system
     return seconds
+
+
+def _same(context: TaskContext, _: object) -> TaskContext:
+    return context
 
 
 def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool = False) -> None:
@@ -103,14 +108,15 @@ def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool =
     weights: list[dict[str, torch.Tensor]] = []
     for _ in range(rounds):
         for name in engines:
-            before, seen = cpu_seconds(), {}
+            before = cpu_seconds()
+            seen: dict[int, float] = {}
             first = FirstStep()
             context = TaskContext(first)
             started = time.perf_counter()
             resources = Resources()
             engine = make_engine(ENGINES[name], len(tasks), resources)
             trained = {}
-            with closing(engine.run(tasks, materials, resources, lambda _, context=context: context)) as outcomes:
+            with closing(engine.run(tasks, materials, resources, partial(_same, context))) as outcomes:
                 for outcome in outcomes:
                     trained[outcome.number] = outcome.unwrap()
                     seen |= cpu_seconds()

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from benchmarks.shared import command, write_result
 
 N_SAMPLES, N_CLASSES, PER_GROUP = 50_000, 1000, 20

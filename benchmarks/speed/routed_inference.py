@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from benchmarks.shared import command, splits_of, write_result
-
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
 from coterie.training.passes import compute_logits

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from benchmarks.shared import alone, command, write_result
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
+from benchmarks.shared import alone, command, write_result
 from coterie.backbones import build
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
@@ -39,6 +39,11 @@ SHAPE = ImagePreprocessing(32, 32, 3, mean=(0.0,) * 3, std=(1.0,) * 3)
 def network(n_classes: int) -> nn.Module:
     """The base, or a specialist with fewer classes."""
     return build("convnet-64", n_classes, SHAPE, seed=0)
+
+
+def everything(split: Split) -> torch.Tensor:
+    """The images, in one array."""
+    return split.samples.read(torch.arange(len(split)))
 
 
 def ours(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
@@ -59,7 +64,7 @@ def bare(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
         [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}], lr=0.2, momentum=0.9, nesterov=True, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS + 1)
-    pixels, labels, generator = split.samples.values_N, split.labels_N, torch.Generator().manual_seed(0)
+    pixels, labels, generator = everything(split), split.labels_N, torch.Generator().manual_seed(0)
     started = time.perf_counter()
     for rows in torch.randperm(len(labels), generator=generator).split(BATCH):
         inputs = form(augment(pixels[rows], Augmentation(4, True), generator))
@@ -77,7 +82,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """As torchvision's CIFAR100: an array, and a transform of PIL images."""
 
     def __init__(self, split: Split, form: ImagePreprocessing) -> None:
-        self.pixels, self.labels = split.samples.values_N.numpy(), split.labels_N.tolist()
+        self.pixels, self.labels = everything(split).numpy(), split.labels_N.tolist()
         mean, std = (np.array(values) / 255 for values in (form.mean, form.std))
         self.transform = transforms.Compose(
             [

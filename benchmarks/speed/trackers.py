@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 from benchmarks.shared import command, write_result
-
 from coterie import fit
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
