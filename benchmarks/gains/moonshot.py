@@ -17,7 +17,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import softmax
 
@@ -224,6 +223,8 @@ def gain_of(run: Run, layers: tuple[int, ...]) -> float:
 
 def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path) -> None:
     """Two curves: gain over the base against training, and against passes."""
+    import matplotlib.pyplot as plt
+
     plt.rcParams["svg.hashsalt"] = "coterie"
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
     kinds = {
