@@ -1,4 +1,4 @@
-"""Benchmarks run for minutes to hours, and nobody runs them all: here, that they start, and that their index is true."""
+"""Benchmarks run for minutes to hours: here, that they start, and that their index is true."""
 
 import ast
 import importlib
