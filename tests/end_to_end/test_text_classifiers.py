@@ -21,6 +21,7 @@ from coterie.backbones.base import make_base, preprocessing_of_base  # noqa: E40
 from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
 from coterie.cli import main  # noqa: E402
 from coterie.config import FitSettings  # noqa: E402
+from coterie.engine import choose  # noqa: E402
 from coterie.errors import ArtifactError, BackboneError, InputError, SettingsError  # noqa: E402
 from coterie.inputs import TokenPreprocessing  # noqa: E402
 from coterie.labels import LabelSpace  # noqa: E402
@@ -39,7 +40,7 @@ LONG = "this is some apple" + " number" * 20
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("coterie.engine.choose.auto_workers", lambda *_: 1)  # workers take seconds to start
+        patch.setattr(choose, "auto_workers", lambda *_: 1)  # workers take seconds to start
         yield
 
 

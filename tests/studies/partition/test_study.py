@@ -29,6 +29,7 @@ from coterie.pipeline.fit import fit
 from coterie.pipeline.plan import make_plan
 from coterie.run.load import load_ensemble
 from coterie.studies.headroom.study import read_source
+from coterie.studies.partition import figures
 from coterie.studies.partition.figures import dendrogram, label_map, ordered_matrix
 from coterie.studies.partition.study import read_labels
 from helpers import hears_ctrl_c
@@ -300,11 +301,9 @@ def test_the_matrix_of_means_is_that_of_all_pairs(monkeypatch: pytest.MonkeyPatc
     vectors_CD, truth = planted_vectors(60, 3, 0.5)
     unit_CD, grouping = unit_rows(vectors_CD), Partition.from_assignment(truth)
     seen = {}
-    monkeypatch.setattr("coterie.studies.partition.figures.MOST_MATRIX_ROWS", 10)
-    monkeypatch.setattr("coterie.studies.partition.figures.MATRIX_BINS", 6)
-    monkeypatch.setattr(
-        "coterie.studies.partition.figures.similarity_matrix", lambda cosines, *_: seen.update(c=cosines)
-    )
+    monkeypatch.setattr(figures, "MOST_MATRIX_ROWS", 10)
+    monkeypatch.setattr(figures, "MATRIX_BINS", 6)
+    monkeypatch.setattr(figures, "similarity_matrix", lambda cosines, *_: seen.update(c=cosines))
     ordered_matrix(unit_CD, grouping, np.arange(3), [""] * 60)
     ordered = unit_CD[grouping.packed_class_M]
     slow = (ordered @ ordered.T).reshape(6, 10, 6, 10).mean(axis=(1, 3))
