@@ -32,7 +32,9 @@ def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
     if not file.is_file():
         raise DataError(f"{file} does not exist, or is not a file")
     if file.suffix not in VECTOR_FILES:
-        raise DataError(f"{file} is not a file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder")
+        raise DataError(
+            f"{file} is not a file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder"
+        )
     try:
         if file.suffix == ".npy":
             vectors: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -168,7 +168,9 @@ def _check(logits_NC: FloatArray, name: str, label_N: IntArray) -> None:
             f"got {logits_NC.dtype} of shape {logits_NC.shape}"
         )
     if len(logits_NC) != len(label_N) or len(label_N) == 0:
-        raise InputError(f"{name} has {len(logits_NC)} rows and there are {len(label_N)} labels; the numbers must be equal")
+        raise InputError(
+            f"{name} has {len(logits_NC)} rows and there are {len(label_N)} labels; the numbers must be equal"
+        )
     if not np.isfinite(logits_NC).all():
         row = int(np.flatnonzero(~np.isfinite(logits_NC).all(axis=1))[0])
         raise InputError(f"{name} must be finite; row {row} has a NaN or an infinite value")
