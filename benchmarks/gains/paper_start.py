@@ -12,7 +12,7 @@ from coterie.backbones import build
 from coterie.data import load
 from coterie.pipeline.fit import batches_of
 from coterie.studies.reproduction.study import NUMBERS_OF_CLUSTERS, recipe
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import make_optimizer, training_step
 
 STEPS = 20
@@ -23,6 +23,7 @@ def main(source: str) -> None:
     settings = recipe("paper")
     settings = settings.model_copy(update={"data": settings.data.with_source(source)})
     splits = load(settings.data, 0)
+    configure_process(settings.hardware)
     fabric = make_fabric(settings.hardware)
     network = build(settings.backbone, len(splits.labels), splits.preprocessing, 0)
     model, optimizer = fabric.setup(network.train(), make_optimizer(network, settings.base))

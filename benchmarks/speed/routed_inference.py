@@ -14,6 +14,7 @@ from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
+from coterie.training.fabric import configure_process
 from coterie.training.passes import compute_logits
 
 ROUNDS = 5
@@ -22,6 +23,7 @@ ROUNDS = 5
 def main(path: str) -> None:
     """Time a finished run on its test split."""
     ensemble = load_ensemble(path)
+    configure_process(ensemble.hardware)
     settings = FitSettings.from_values(Run.open(Path(path)).manifest.settings)
     images = load(settings.data, settings.seed).test.samples
     routed = float(ensemble.decide(images).routed_N.mean())

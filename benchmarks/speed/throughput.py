@@ -30,7 +30,7 @@ from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.progress import Progress
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import train
 
 BATCH, WARM_UP, STEPS, ROUNDS = 128, 10, 50, 4
@@ -46,6 +46,7 @@ def network(n_classes: int) -> nn.Module:
 def ours(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     """coterie's loop."""
     batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
+    configure_process(HardwareSettings())
     net, fabric = network(n_classes), make_fabric(HardwareSettings())
     started = time.perf_counter()
     train(fabric, net, batches, TRAINING, Progress())

@@ -5,7 +5,7 @@ from torch import nn
 
 from coterie.config import FitSettings, HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, training_batches
-from coterie.errors import SettingsError, TrainingError
+from coterie.errors import TrainingError
 from coterie.progress import Progress
 from coterie.training.fabric import make_fabric
 from coterie.training.hooks import TrainingHook
@@ -127,13 +127,6 @@ def test_bf16_gives_about_the_logits_of_fp32() -> None:
     rough = compute_logits(make_fabric(HardwareSettings(accelerator="cpu", precision="bf16")), network, images, form)
     assert exact.dtype == rough.dtype == np.float32
     assert 0 < np.abs(exact - rough).max() < 0.05 * np.abs(exact).max()
-
-
-def test_an_accelerator_that_is_not_there_is_named_with_those_that_are() -> None:
-    if torch.backends.mps.is_available():
-        pytest.skip("this machine has MPS")
-    with pytest.raises(SettingsError, match="'mps': not on this machine; here: cpu"):
-        make_fabric(HardwareSettings(accelerator="mps"))
 
 
 def test_defaults_train_the_base_and_decay_gently_for_specialists() -> None:

@@ -88,8 +88,9 @@ def _fit(
     from coterie.run.values import labels_of
     from coterie.system.limits import Limits
     from coterie.system.lock import refuse_if_held
-    from coterie.system.ranks import Ranks
+    from coterie.system.ranks import Ranks, forget_launcher_variables
 
+    forget_launcher_variables()
     if Ranks.of_environment().rank > 0:
         if not dry_run:
             pipeline.help_train_base(settings, base_run=base_run)

@@ -38,12 +38,14 @@ def predict(
     from coterie.data import read_new
     from coterie.run.folder import Run
     from coterie.run.load import load_ensemble
+    from coterie.training.fabric import configure_process
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
+    settings = FitSettings.from_values(Run.open(run).manifest.settings)
+    configure_process(settings.hardware)
     ensemble = load_ensemble(run, trust=trust)
-    text = FitSettings.from_values(Run.open(run).manifest.settings).data.text
-    new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=text)
+    new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=settings.data.text)
     for name in new.skipped:
         print(f"skipped: {name}", file=sys.stderr)  # noqa: T201
     for row in new.samples.shortened():

@@ -12,10 +12,12 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +51,8 @@ class RayCluster(Engine):
 
     def __init__(self, address: str | None) -> None:
         self.address = address
-        # A cluster of this machine alone is for this machine alone: by this, Ray binds to the loopback address.
-        if address is None or address.startswith(("127.", "localhost")):
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        try:
-            self.ray: Any = import_module("ray")
-        except ImportError:
-            raise EngineError("engine ray needs Ray, which is not installed: pip install 'coterie[ray]'") from None
+        if find_spec("ray") is None:
+            raise EngineError("engine ray needs Ray, which is not installed: pip install 'coterie[ray]'")
 
     def check(self) -> None:
         """Whether somebody answers at the address, where there is one that the program is not yet connected to.
@@ -63,7 +60,9 @@ class RayCluster(Engine):
         Raises:
             EngineError: nobody does.
         """
-        if self.address is not None and not self.ray.is_initialized():
+        # Ray is not imported for this: it reads its environment variables when it is, and they are not set yet.
+        loaded = sys.modules.get("ray")
+        if self.address is not None and not (loaded and loaded.is_initialized()):
             _check_address(self.address)
 
     @override
@@ -74,7 +73,8 @@ class RayCluster(Engine):
         resources: Resources,
         context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
-        ray = self.ray
+        set_ray_environment(self.address)
+        ray: Any = import_module("ray")
         with _connected(ray, self.address):
             _check_nodes(ray, resources)
             here = _on_node(ray, ray.get_runtime_context().get_node_id())
@@ -178,6 +178,18 @@ def _work(
     return answer
 
 
+def set_ray_environment(address: str | None) -> None:
+    """Set the environment variables that Ray reads when it is imported and when it starts a cluster; those that are
+    set already stay.
+    """
+    # A cluster of this machine alone is for this machine alone: by this, Ray binds to the loopback address.
+    if address is None or address.startswith(("127.", "localhost")):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # its workers would yield to all else
+
+
 @contextlib.contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
     """A connection to the cluster; one that the program has already is used and left open.
@@ -192,9 +204,6 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         _check_address(address)
     on_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_worker_niceness", "0")  # its workers would yield to all else
     try:
         ray.init(
             address=address or "local",

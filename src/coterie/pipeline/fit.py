@@ -71,9 +71,9 @@ from coterie.run.reporting import tracked_figures, write_examples, write_outputs
 from coterie.run.values import cut_of, labels_of, preprocessing_of, specialist_seconds, write_head, write_preprocessing
 from coterie.system.limits import LimitedProgress, Limits
 from coterie.system.lock import hold, refuse_if_held
-from coterie.system.ranks import Ranks
+from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.checkpoint import CheckpointFile
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import StageHook, TrainingHook
 from coterie.training.loop import train
 from coterie.training.passes import compute_logits
@@ -314,6 +314,7 @@ def fit(
                 engine=engine,
                 limits=limits,
             )
+    forget_launcher_variables()
     if Ranks.of_environment().rank > 0:
         help_train_base(settings, splits, base, base_run)
         raise SystemExit(0)
@@ -335,6 +336,7 @@ def fit(
             return load_ensemble(run.path, base=base, trust=settings.backbone)
         trackers = make_trackers(settings, run.path, progress)
         with closing(trackers):
+            configure_process(settings.hardware)
             job = Job(settings, splits, make_fabric(settings.hardware), run, progress, engine, limits, trackers)
             return _fit(job, prepared, base_run)
 
@@ -367,6 +369,7 @@ def fit_base(
     with hold(Path(out)):
         run = Run.create_or_resume(Path(out), settings)
         with closing(make_trackers(settings, run.path, progress)) as trackers:
+            configure_process(settings.hardware)
             job = Job(settings, splits, make_fabric(settings.hardware), run, progress, limits=limits, trackers=trackers)
             _make_base(job, prepared, base_run)
 
@@ -492,6 +495,7 @@ def help_train_base(
     """What a rank other than 0 does: its part of the training of the base, if rank 0 wants it trained."""
     ranks = Ranks.of_environment()
     ranks.check_batch_size(settings.base.batch_size)
+    configure_process(settings.hardware)
     fabric = make_fabric(settings.hardware, ranks)
     if fabric.broadcast(True):  # what comes back is what rank 0 says
         splits = load_splits(settings, base_run) if splits is None else splits

@@ -23,7 +23,7 @@ from coterie.pipeline.fit import (
     refuse_views,
     trunk_record,
 )
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import make_optimizer, training_step
 from coterie.training.passes import compute_logits
 
@@ -73,6 +73,7 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
     Raises:
         CoterieError: whatever would stop the run as soon as it starts.
     """
+    configure_process(settings.hardware)
     fabric = make_fabric(settings.hardware)
     base = prepare_base(settings, splits, base_run=base_run)
     refuse_views(settings, splits, fabric, base)

@@ -37,7 +37,7 @@ from coterie.run.manifest import ChangeRecord, DataRecord
 from coterie.run.names import BASE_FILE, HEAD_FILE, SPECIALISTS, specialist_files, specialist_titles
 from coterie.run.values import labels_of, partition_of, preprocessing_of, write_head, write_preprocessing
 from coterie.system.lock import hold, refuse_if_held
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import early_stopping
 from coterie.training.passes import compute_logits
 
@@ -347,4 +347,5 @@ def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Pro
         network=old.manifest.network,
         trunk=old.manifest.trunk,
     )
+    configure_process(settings.hardware)
     return Job(settings, splits, make_fabric(settings.hardware), run, progress)

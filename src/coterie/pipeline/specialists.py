@@ -19,7 +19,7 @@ from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Task, TaskContext
 from coterie.inputs import Preprocessing
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import StageHook
 from coterie.training.loop import EpochRecord, early_stopping, train
 from coterie.training.trunk import TrunkBatches
@@ -89,7 +89,8 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
             workers=shared.data_workers,
             balanced=shared.balanced,
         )
-        fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
+        configure_process(shared.hardware.model_copy(update={"threads": self.threads}))
+        fabric = make_fabric(shared.hardware)
         context.progress.stage(self.title, self.training.epochs * len(batches))
         watch = StageHook(context.checkpoint, self.checkpoint_every)
         trained, cut = network, shared.part.cut

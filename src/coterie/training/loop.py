@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -30,9 +29,6 @@ from coterie.training.hooks import TrainingHook
 from coterie.training.passes import plain_passes
 from coterie.training.stopping import EarlyStopping, Stopping
 from coterie.training.together import together
-
-# Fabric announces its precision each time; the plan says it once.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 # Losses are read back from the device in blocks: reading each one would stall a GPU.
 STEPS_PER_READ = 10

@@ -143,8 +143,7 @@ class MlflowTracker(Tracker):
 
     def _open(self) -> Any:
         if self._client is None:
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            _set_mlflow_environment()
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self.store.as_uri())
@@ -217,6 +216,11 @@ def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -
             )
         trackers.append(MlflowTracker(Path(track.mlflow), run_folder, settings))
     return Trackers(trackers, progress)
+
+
+def _set_mlflow_environment() -> None:
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def _installed(module: str) -> bool:

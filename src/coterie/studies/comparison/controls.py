@@ -41,7 +41,7 @@ from coterie.run.reporting import read_outputs
 from coterie.run.values import base_came_trained, n_tried, partition_of
 from coterie.system.files import write_whole
 from coterie.system.lock import hold
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.passes import compute_logits
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
@@ -200,6 +200,7 @@ def train_member(run: Run, place: Path, number: int, splits: Splits, progress: P
     """Another base on the same splits, from another seed; its logits are kept."""
     settings = as_task(FitSettings.from_values(run.manifest.settings))
     changed = settings.with_seed(settings.seed + number * MEMBER_SEED_STEP)
+    configure_process(changed.hardware)
     job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
     if job.run.manifest.complete:
         return
@@ -215,6 +216,7 @@ def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progre
     the log of the mean of their probabilities (Huang 2017, arXiv 1704.00109).
     """
     settings = as_task(control_settings(run))
+    configure_process(settings.hardware)
     job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
     if job.run.manifest.complete:
         return
@@ -249,6 +251,7 @@ def add_flipped(run: Run, splits: Splits) -> None:
     """What base and specialists of a finished run say of the mirrored images, where a mirror keeps the class."""
     if not splits.flip or run.has(flipped_file("test")):
         return
+    configure_process(FitSettings.from_values(run.manifest.settings).hardware)
     ensemble = trusted_ensemble(run)
     for split in SPLITS:
         data: Split = getattr(splits, split)

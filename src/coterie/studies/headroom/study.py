@@ -279,10 +279,11 @@ def _computed(run: Any, settings: FitSettings) -> BasePredictions:
     as it is: a `coterie fit` may be at work in it.
     """
     from coterie.pipeline.fit import base_of_run
-    from coterie.training.fabric import make_fabric
+    from coterie.training.fabric import configure_process, make_fabric
     from coterie.training.passes import compute_logits
 
     splits, base = base_of_run(run)
+    configure_process(settings.hardware)
     fabric = make_fabric(settings.hardware)
     logits_NC = compute_logits(fabric, base.network, splits.validation.samples, splits.preprocessing)
     return BasePredictions(logits_NC, splits.validation.labels_N.numpy())

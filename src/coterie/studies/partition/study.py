@@ -376,9 +376,11 @@ def _read_run(folder: Path, embedding: str | None) -> LabelData:
 def _features(run: Any) -> FloatArray:
     """What enters the head of a run's base for each of its validation samples."""
     from coterie.pipeline.fit import base_of_run
-    from coterie.training.fabric import make_fabric
+    from coterie.training.fabric import configure_process, make_fabric
     from coterie.training.passes import compute_features
 
     splits, base = base_of_run(run)
-    fabric = make_fabric(FitSettings.from_values(run.manifest.settings).hardware)
+    hardware = FitSettings.from_values(run.manifest.settings).hardware
+    configure_process(hardware)
+    fabric = make_fabric(hardware)
     return compute_features(fabric, base.network, base.head, splits.validation.samples, splits.preprocessing)
