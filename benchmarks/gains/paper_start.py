@@ -13,7 +13,7 @@ from coterie.data import load
 from coterie.pipeline.fit import batches_of
 from coterie.studies.reproduction.study import NUMBERS_OF_CLUSTERS, recipe
 from coterie.training.fabric import configure_process, make_fabric
-from coterie.training.loop import make_optimizer, training_step
+from coterie.training.loop import make_optimizer, smoothed_cross_entropy, training_step
 
 STEPS = 20
 
@@ -28,9 +28,9 @@ def main(source: str) -> None:
     network = build(settings.backbone, len(splits.labels), splits.preprocessing, 0)
     model, optimizer = fabric.setup(network.train(), make_optimizer(network, settings.base))
     batches = batches_of(settings, splits, splits.train, settings.base, 0)
-    losses, started = [], time.perf_counter()
+    loss_of, losses, started = smoothed_cross_entropy(settings.base), [], time.perf_counter()
     for (inputs, labels), _ in zip(batches.epoch(0, fabric.device), range(STEPS), strict=False):
-        loss, _accuracy = training_step(fabric, model, optimizer, settings.base, inputs, labels)
+        loss, _accuracy = training_step(fabric, model, optimizer, settings.base, loss_of, inputs, labels)
         losses.append(loss.item())
         print(f"step {len(losses)}: loss {losses[-1]:.3f}", flush=True)
     rate = STEPS * settings.base.batch_size / (time.perf_counter() - started)

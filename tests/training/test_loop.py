@@ -81,6 +81,30 @@ def test_the_loop_takes_the_steps_that_plain_torch_takes(optimizer: str) -> None
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
+def test_the_loss_is_an_argument() -> None:
+    """Distillation: towards the answers of a teacher, at a temperature; label smoothing is the default loss's own."""
+    teacher_CC, seen = torch.randn(8, 8, generator=torch.Generator().manual_seed(0)), []
+
+    def loss(logits_BC: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
+        target_BC = (teacher_CC[label_B] / 3).softmax(1)
+        seen.append(nn.functional.kl_div((logits_BC / 3).log_softmax(1), target_BC, reduction="batchmean"))
+        return seen[-1]
+
+    settings = TrainingSettings(epochs=3, learning_rate=0.05, label_smoothing=0.1)
+    history = train(make_fabric(CPU), small_network(), batches(), settings, Progress(), loss=loss)
+    means = torch.stack(seen).detach().view(3, 6).mean(1)
+    torch.testing.assert_close(torch.tensor([record.loss for record in history]), means)
+    assert means[-1] < means[0]
+
+
+def test_the_default_loss_is_smoothed_cross_entropy_bit_for_bit() -> None:
+    settings, networks = TrainingSettings(epochs=1, label_smoothing=0.2), [small_network(), small_network()]
+    train(make_fabric(CPU), networks[0], batches(), settings, Progress())
+    train(make_fabric(CPU), networks[1], batches(), settings, Progress(), loss=nn.CrossEntropyLoss(label_smoothing=0.2))
+    for first, second in zip(*(n.parameters() for n in networks), strict=True):
+        assert torch.equal(first, second)
+
+
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
     networks = [small_network(), small_network()]
     for network in networks:
@@ -165,12 +189,12 @@ def test_a_training_cut_at_any_step_ends_with_the_same_bits_dropout_included(aft
     networks = [small_network().append(nn.Dropout(0.3)) for _ in range(2)]
     settings, histories = TrainingSettings(epochs=3, average_decay=decay), []
     histories.append(train(make_fabric(CPU), networks[0], batches(), settings, Progress()))
-    watch, recorder = Cutting(after, unit), Progress()
+    hook, recorder = Cutting(after, unit), Progress()
     with pytest.raises(KeyboardInterrupt):
-        train(make_fabric(CPU), small_network().append(nn.Dropout(0.3)), batches(), settings, Progress(), watch=watch)
+        train(make_fabric(CPU), small_network().append(nn.Dropout(0.3)), batches(), settings, Progress(), hook=hook)
     steps = []
     recorder.advance = lambda n, *_: steps.append(n)
-    histories.append(train(make_fabric(CPU), networks[1], batches(), settings, recorder, watch=watch))
+    histories.append(train(make_fabric(CPU), networks[1], batches(), settings, recorder, hook=hook))
     assert sum(steps) == 3 * 6
     assert steps[0] == (after if unit == "step" else 6)
     assert histories[0] == histories[1]
@@ -187,8 +211,8 @@ def test_with_a_decay_the_running_average_of_all_steps_is_the_result() -> None:
             before = self.mean or last
             self.mean = {name: 0.8 * before[name] + 0.2 * tensor for name, tensor in last.items()}
 
-    network, watch = small_network(), Following()
-    train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=2, average_decay=0.8), Progress(), watch=watch)
+    network, hook = small_network(), Following()
+    train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=2, average_decay=0.8), Progress(), hook=hook)
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
-            torch.testing.assert_close(tensor, watch.mean[name], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(tensor, hook.mean[name], rtol=1e-4, atol=1e-5)

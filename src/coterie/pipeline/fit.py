@@ -164,7 +164,7 @@ class Job:
             training,
             self.progress,
             part=part,
-            watch=RankHook(fabric, watch),
+            hook=RankHook(fabric, watch),
             stopping=stopping,
             compile_network=self.settings.hardware.compile,
         )
@@ -507,7 +507,7 @@ def help_train_base(
             batches,
             settings.base,
             Progress(),
-            watch=RankHook(fabric, TrainingHook()),
+            hook=RankHook(fabric, TrainingHook()),
             compile_network=settings.hardware.compile,
         )
     leave(fabric)

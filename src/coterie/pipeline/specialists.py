@@ -105,7 +105,7 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
             self.training,
             context.progress,
             part=shared.part,
-            watch=watch,
+            hook=watch,
             stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),
             compile_network=shared.hardware.compile,
         )
