@@ -24,7 +24,7 @@ from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.engine import TaskContext
 from coterie.pipeline.fit import prepare_base, specialist_inputs, specialist_tasks
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
@@ -82,7 +82,7 @@ def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
     task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
     materials = specialist_inputs(settings, splits, prepared.network, prepared.head, prepared.part)
     started = time.process_time()
-    task.run(materials, TaskContext(Progress()))
+    task.run(materials, TaskContext(SILENT))
     return time.process_time() - started
 
 

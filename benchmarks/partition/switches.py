@@ -24,7 +24,7 @@ from coterie.partition import scalable_spectral_partition
 from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.spectral import graph_partition
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from partition_scale import planted
 
 ROUTE_SIZES = (100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000)
@@ -93,10 +93,10 @@ def searches() -> list[str]:
         recall = 1.0
         for done in range(SEARCH_ROUNDS):
             for name, exact_up_to in (("exact", n_classes), ("cells", 0)):
-                spent, graph = timed(lambda: label_graph(unit_CD, N_NEIGHBOURS, 0, Progress(), exact_up_to))  # noqa: B023
+                spent, graph = timed(lambda: label_graph(unit_CD, N_NEIGHBOURS, 0, SILENT, exact_up_to))  # noqa: B023
                 seconds[name].append(spent)
                 if not done:
-                    partition = graph_partition(graph, n_clusters, 0, Progress())
+                    partition = graph_partition(graph, n_clusters, 0, SILENT)
                     agreement[name] = adjusted_rand_score(truth_C, partition.cluster_of_class_C)
                     recall = graph.recall
         lines.append(

@@ -22,7 +22,7 @@ from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import train
 
@@ -45,7 +45,7 @@ def coterie_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None
     batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
     settings = TrainingSettings(epochs=1, batch_size=BATCH)
     configure_process(HardwareSettings())
-    train(make_fabric(HardwareSettings()), build(backbone, N_CLASSES, form, seed=0), batches, settings, Progress())
+    train(make_fabric(HardwareSettings()), build(backbone, N_CLASSES, form, seed=0), batches, settings, SILENT)
 
 
 def bare_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None:

@@ -29,7 +29,7 @@ from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import train
 
@@ -49,7 +49,7 @@ def ours(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     configure_process(HardwareSettings())
     net, fabric = network(n_classes), make_fabric(HardwareSettings())
     started = time.perf_counter()
-    train(fabric, net, batches, TRAINING, Progress())
+    train(fabric, net, batches, TRAINING, SILENT)
     return len(split) / (time.perf_counter() - started)
 
 

@@ -1,10 +1,14 @@
-"""What a long run says of itself while it runs. The command line draws it; the library is silent by default."""
+"""What a long run reports while it runs. The command line draws it; the library is silent by default."""
 
 from __future__ import annotations
 
+from typing import Protocol
 
-class Progress:
-    """Silent. A display overrides what it wants to show."""
+from typing_extensions import override
+
+
+class Progress(Protocol):
+    """Progress callback of a long run. A subclass overrides what it shows."""
 
     def stage(self, title: str, steps: int) -> None:
         """A stage of so many steps begins; the one before it has ended."""
@@ -18,3 +22,19 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line worth keeping."""
+
+
+class _Silent(Progress):
+    @override
+    def stage(self, title: str, steps: int) -> None: ...
+
+    @override
+    def advance(
+        self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None
+    ) -> None: ...
+
+    @override
+    def note(self, text: str) -> None: ...
+
+
+SILENT: Progress = _Silent()

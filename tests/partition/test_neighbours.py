@@ -7,10 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 from coterie.partition.graph import label_graph
 from coterie.partition.neighbours import cell_neighbours, exact_neighbours, make_cells, top_k
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from planted import Listener, planted_vectors
-
-SILENT = Progress()
 
 
 @settings(deadline=None)

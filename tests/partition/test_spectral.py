@@ -14,10 +14,8 @@ from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.graph import label_graph, link_components, normalised
 from coterie.partition.spectral import pivot_rows
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from planted import Listener, planted_vectors
-
-SILENT = Progress()
 
 
 def planted_similarity(n_clusters: int, size: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from torch import nn
 from coterie.config import FitSettings, HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import TrainingError
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.training.fabric import make_fabric
 from coterie.training.hooks import TrainingHook
 from coterie.training.loop import make_optimizer, make_schedule, train
@@ -56,7 +56,7 @@ def test_the_loop_takes_the_steps_that_plain_torch_takes(optimizer: str) -> None
         epochs=2, optimizer=optimizer, learning_rate=0.02, schedule="cosine", label_smoothing=0.1, clip_norm=0.5
     )
     ours, plain = small_network(), small_network()
-    train(make_fabric(CPU), ours, batches(), settings, Progress())
+    train(make_fabric(CPU), ours, batches(), settings, SILENT)
     decayed = [p for p in plain.parameters() if p.ndim > 1]
     rest = [p for p in plain.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": rest, "weight_decay": 0.0}]
@@ -91,7 +91,7 @@ def test_the_loss_is_an_argument() -> None:
         return seen[-1]
 
     settings = TrainingSettings(epochs=3, learning_rate=0.05, label_smoothing=0.1)
-    history = train(make_fabric(CPU), small_network(), batches(), settings, Progress(), loss=loss)
+    history = train(make_fabric(CPU), small_network(), batches(), settings, SILENT, loss=loss)
     means = torch.stack(seen).detach().view(3, 6).mean(1)
     torch.testing.assert_close(torch.tensor([record.loss for record in history]), means)
     assert means[-1] < means[0]
@@ -99,8 +99,8 @@ def test_the_loss_is_an_argument() -> None:
 
 def test_the_default_loss_is_smoothed_cross_entropy_bit_for_bit() -> None:
     settings, networks = TrainingSettings(epochs=1, label_smoothing=0.2), [small_network(), small_network()]
-    train(make_fabric(CPU), networks[0], batches(), settings, Progress())
-    train(make_fabric(CPU), networks[1], batches(), settings, Progress(), loss=nn.CrossEntropyLoss(label_smoothing=0.2))
+    train(make_fabric(CPU), networks[0], batches(), settings, SILENT)
+    train(make_fabric(CPU), networks[1], batches(), settings, SILENT, loss=nn.CrossEntropyLoss(label_smoothing=0.2))
     for first, second in zip(*(n.parameters() for n in networks), strict=True):
         assert torch.equal(first, second)
 
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
     networks = [small_network(), small_network()]
     for network in networks:
         torch.manual_seed(np.random.default_rng().integers(1000))  # the global generator must not matter
-        train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=2), Progress())
+        train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=2), SILENT)
     for first, second in zip(*(n.parameters() for n in networks), strict=True):
         assert torch.equal(first, second)
 
@@ -141,7 +141,7 @@ def test_one_cycle_rises_to_its_peak_and_falls() -> None:
 def test_a_loss_that_is_not_finite_stops_and_names_the_step() -> None:
     network = small_network()
     with pytest.raises(TrainingError, match=r"became (nan|inf) at step \d+. Try a lower learning_rate"):
-        train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=20, learning_rate=1e30), Progress())
+        train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=20, learning_rate=1e30), SILENT)
 
 
 def test_bf16_gives_about_the_logits_of_fp32() -> None:
@@ -157,6 +157,14 @@ def test_defaults_train_the_base_and_decay_gently_for_specialists() -> None:
     settings = FitSettings()
     assert settings.specialist.epochs == 15
     assert settings.specialist.learning_rate < settings.base.learning_rate
+
+
+class Counting(Progress):
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
+        self.steps.append(steps)
 
 
 class Cutting(TrainingHook):
@@ -188,15 +196,13 @@ class Cutting(TrainingHook):
 def test_a_training_cut_at_any_step_ends_with_the_same_bits_dropout_included(after: int, unit: str, decay) -> None:
     networks = [small_network().append(nn.Dropout(0.3)) for _ in range(2)]
     settings, histories = TrainingSettings(epochs=3, average_decay=decay), []
-    histories.append(train(make_fabric(CPU), networks[0], batches(), settings, Progress()))
-    hook, recorder = Cutting(after, unit), Progress()
+    histories.append(train(make_fabric(CPU), networks[0], batches(), settings, SILENT))
+    hook, recorder = Cutting(after, unit), Counting()
     with pytest.raises(KeyboardInterrupt):
-        train(make_fabric(CPU), small_network().append(nn.Dropout(0.3)), batches(), settings, Progress(), hook=hook)
-    steps = []
-    recorder.advance = lambda n, *_: steps.append(n)
+        train(make_fabric(CPU), small_network().append(nn.Dropout(0.3)), batches(), settings, SILENT, hook=hook)
     histories.append(train(make_fabric(CPU), networks[1], batches(), settings, recorder, hook=hook))
-    assert sum(steps) == 3 * 6
-    assert steps[0] == (after if unit == "step" else 6)
+    assert sum(recorder.steps) == 3 * 6
+    assert recorder.steps[0] == (after if unit == "step" else 6)
     assert histories[0] == histories[1]
     for first, second in zip(*(n.state_dict().values() for n in networks), strict=True):
         assert torch.equal(first, second)
@@ -212,7 +218,7 @@ def test_with_a_decay_the_running_average_of_all_steps_is_the_result() -> None:
             self.mean = {name: 0.8 * before[name] + 0.2 * tensor for name, tensor in last.items()}
 
     network, hook = small_network(), Following()
-    train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=2, average_decay=0.8), Progress(), hook=hook)
+    train(make_fabric(CPU), network, batches(), TrainingSettings(epochs=2, average_decay=0.8), SILENT, hook=hook)
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, hook.mean[name], rtol=1e-4, atol=1e-5)

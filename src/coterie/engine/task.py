@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from coterie.errors import CoterieError
 from coterie.progress import Progress
-from coterie.training.checkpoint import Checkpoint
+from coterie.training.checkpoint import NO_CHECKPOINT, Checkpoint
 
 SharedT = TypeVar("SharedT")
 ResultT = TypeVar("ResultT")
@@ -20,7 +20,7 @@ class TaskContext:
     """Whom a task reports to while it runs: how far it is, and the state from which it can go on."""
 
     progress: Progress
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    checkpoint: Checkpoint = NO_CHECKPOINT
 
 
 class Task(ABC, Generic[SharedT, ResultT]):

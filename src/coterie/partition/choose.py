@@ -19,9 +19,8 @@ from coterie.partition.quality import cosine_silhouette
 from coterie.partition.spectral import DENSE_UP_TO
 from coterie.partition.value import Partition
 from coterie.partition.vectors import count_distinct, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
 MOST_CLUSTERS = 100
 GRID = 16
 PROPOSALS = 6

@@ -17,10 +17,9 @@ from coterie.partition.kmeans import assign, fill_empty, fit_centres
 from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, clusterable_rows, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.vocabulary import Route
 
-SILENT = Progress()
 # The sparse route is the faster from a hundred classes on, and finds planted clusters as well (benchmarks/
 # partition_switches.md). The dense one is exact, and takes a twentieth of a second at this size on free cores.
 DENSE_UP_TO = 200

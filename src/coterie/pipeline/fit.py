@@ -60,7 +60,7 @@ from coterie.partition import (
 )
 from coterie.pipeline.embedding import LabelSources, check_embedding, label_sources
 from coterie.pipeline.specialists import SpecialistInputs, Trained, TrainingTask
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.routing.evaluation import Outputs
 from coterie.routing.tune import Tuning, TuningRequest, tune
 from coterie.run.folder import CHECKPOINT_FOLDER, Run, changed_settings
@@ -74,10 +74,10 @@ from coterie.system.lock import hold, refuse_if_held
 from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.checkpoint import CheckpointFile
 from coterie.training.fabric import configure_process, make_fabric
-from coterie.training.hooks import StageHook, TrainingHook
+from coterie.training.hooks import NO_HOOK, StageHook
 from coterie.training.loop import train
 from coterie.training.passes import compute_logits
-from coterie.training.stopping import Stopping
+from coterie.training.stopping import NEVER_STOP, Stopping
 from coterie.training.together import RankHook, leave
 from coterie.training.tracking import Trackers, make_trackers
 from coterie.vocabulary import GROUPS_COLUMN, SplitName
@@ -140,7 +140,7 @@ class Job:
         fabric: Fabric | None = None,
         beyond: nn.Module | None = None,
         further: bool = False,
-        stopping: Stopping = Stopping(),  # noqa: B008 - it has no state
+        stopping: Stopping = NEVER_STOP,
     ) -> nn.Module:
         """Train a network or a part of it and keep its weights in ``file``; or, if an earlier start did, read them.
         With a ``fabric`` of several ranks, these take part. Of a specialist, only what is ``beyond`` its base is kept;
@@ -278,7 +278,7 @@ def fit(
     splits: Splits | None = None,
     base: nn.Module | None = None,
     base_run: Path | str | None = None,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     limits: Limits | None = None,
 ) -> SpecialistEnsemble:
@@ -347,7 +347,7 @@ def fit_base(
     *,
     splits: Splits,
     base_run: Path | str | None = None,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
     limits: Limits | None = None,
 ) -> None:
     """The first stage alone: base and validation logits, of which ``coterie headroom`` tells what specialists could
@@ -506,8 +506,8 @@ def help_train_base(
             prepare_base(settings, splits, base, base_run).network,
             batches,
             settings.base,
-            Progress(),
-            hook=RankHook(fabric, TrainingHook()),
+            SILENT,
+            hook=RankHook(fabric, NO_HOOK),
             compile_network=settings.hardware.compile,
         )
     leave(fabric)

@@ -30,7 +30,7 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline.fit import Job, complete
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
 from coterie.run.manifest import ChangeRecord, DataRecord
@@ -54,7 +54,7 @@ def refit(
     *,
     further: bool = False,
     trust: str | None = None,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
 ) -> SpecialistEnsemble:
     """Train one specialist again, on the run's samples of its classes and further ones; choose the gate again.
 
@@ -126,7 +126,7 @@ def add_class(
     source: str,
     out: Path | str,
     *,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
 ) -> SpecialistEnsemble:
     """Give a run one class more: a row of the base's head, and a place in the nearest cluster (of each partition, where
     several lie side by side), whose specialist alone is trained again.

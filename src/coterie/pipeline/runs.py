@@ -21,8 +21,8 @@ from coterie.engine import Outcome, Resources, Task, TaskContext, make_engine
 from coterie.engine.task import ResultT, SharedT
 from coterie.errors import EngineError, LimitError
 from coterie.pipeline.fit import MEMORY_BYTES, fit
-from coterie.progress import Progress
-from coterie.system.limits import LimitedProgress, Limits
+from coterie.progress import SILENT, Progress
+from coterie.system.limits import NO_LIMITS, LimitedProgress, Limits
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def fit_all(
     tasks: Sequence[FitTask],
     splits: Splits | None = None,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
-    limits: Limits = Limits(),  # noqa: B008 - it has no limit
+    progress: Progress = SILENT,
+    limits: Limits = NO_LIMITS,
 ) -> list[Outcome[Path]]:
     """Do runs; those whose base is another's come in a later list than that one.
 

@@ -27,9 +27,9 @@ from coterie.inputs import Preprocessing
 from coterie.progress import Progress
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
-from coterie.training.hooks import TrainingHook
+from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.passes import plain_passes
-from coterie.training.stopping import EarlyStopping, Stopping
+from coterie.training.stopping import NEVER_STOP, EarlyStopping, Stopping
 from coterie.training.together import together
 
 # Logits (B, C) and labels (B,) to a scalar.
@@ -85,8 +85,8 @@ def train(
     progress: Progress,
     *,
     part: TrainedPart = WHOLE,
-    hook: TrainingHook = TrainingHook(),  # noqa: B008 - this one has no state
-    stopping: Stopping = Stopping(),  # noqa: B008 - nor has this one
+    hook: TrainingHook = NO_HOOK,
+    stopping: Stopping = NEVER_STOP,
     loss: Loss | None = None,
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:
@@ -193,7 +193,7 @@ def early_stopping(
     none. What is trained may be the specialist's end alone.
     """
     if settings.patience is None or validation is None or not np.isin(validation.labels_N, classes).any():
-        return Stopping()
+        return NEVER_STOP
     own = validation.of_classes(classes)
 
     def loss_of(_: nn.Module) -> float:

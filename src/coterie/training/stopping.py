@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -14,8 +15,8 @@ from coterie.training.checkpoint import State
 BEST, LOSSES = "best.", "validation losses"
 
 
-class Stopping:
-    """Never: all epochs are trained, and the last weights are the result."""
+class Stopping(Protocol):
+    """Ends a training before its last epoch, and chooses the weights that are its result."""
 
     @property
     def done(self) -> bool:
@@ -34,6 +35,21 @@ class Stopping:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from what ``state`` gave."""
+
+
+class _NeverStop(Stopping):
+    @override
+    def epoch(self, network: nn.Module) -> None: ...
+
+    @override
+    def finish(self, network: nn.Module) -> None: ...
+
+    @override
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None: ...
+
+
+# All epochs are trained, and the last weights are the result.
+NEVER_STOP: Stopping = _NeverStop()
 
 
 class EarlyStopping(Stopping):

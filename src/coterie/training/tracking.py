@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from coterie.config import FitSettings, TrackSettings
 from coterie.errors import SettingsError
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.system.files import write_whole
 
 LOGS = "logs"
@@ -171,7 +171,7 @@ class MlflowTracker(Tracker):
 class Trackers:
     """All trackers of a run; one that fails is left out, and the run says so once."""
 
-    def __init__(self, trackers: Sequence[Tracker] = (), progress: Progress = Progress()) -> None:  # noqa: B008
+    def __init__(self, trackers: Sequence[Tracker] = (), progress: Progress = SILENT) -> None:
         self.trackers = list(trackers)
         self.progress = progress
 
@@ -194,6 +194,9 @@ class Trackers:
             except Exception as error:  # whatever its library raises: training is worth more
                 self.trackers.remove(tracker)
                 self.progress.note(f"the log for {tracker.name} ends here: {error}")
+
+
+NO_TRACKERS = Trackers()
 
 
 def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -> Trackers:
