@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from trained_parts import changed, figures, training_seconds
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import coterie
@@ -27,7 +28,6 @@ from coterie.data import load
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 from coterie.run.values import preprocessing_of
-from trained_parts import changed, figures, training_seconds
 
 PER_CLASS, CLUSTERS = 10, 5
 # Of the fine-tuning; few texts want many epochs.
@@ -110,7 +110,7 @@ def main(out: str, folder: str, n_seeds: int) -> None:
             fine_tune(data, model, seed)
         coterie.fit(settings_of(data, model, seed), first)
         run = Run.open_complete(first)
-        settings = FitSettings.from_values(run.manifest.settings)
+        settings = run.settings
         splits = load(settings.data, seed, preprocessing_of(run))
         bases.append(read_reports(run)["test"].base_top1)
         for name, values in VARIANTS.items():

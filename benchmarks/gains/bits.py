@@ -16,7 +16,7 @@ import record
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.deltas import decode, encode
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.config import EXACT_BITS, FitSettings
+from coterie.config import EXACT_BITS
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.ensemble.panel import Panel
@@ -71,7 +71,7 @@ def main(*paths: str) -> None:
         run = Run.open_complete(Path(path))
         partition = partition_of(run.manifest)
         first = first_of(partition)
-        settings = FitSettings.from_values(run.manifest.settings)
+        settings = run.settings
         splits = load(settings.data, settings.seed)
         for bits in TRIED:
             outputs, size_S = in_bits(run, splits, bits)

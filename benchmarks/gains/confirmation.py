@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within
+from moonshot import TWO_TAILS_OF as TAILS
 from rich.console import Console
+from rules import figures
 from scipy.special import softmax
 
 import record
@@ -37,9 +40,6 @@ from coterie.studies.comparison.controls import (
 )
 from coterie.studies.reproduction.study import recipe
 from coterie.system.limits import Limits
-from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within
-from moonshot import TWO_TAILS_OF as TAILS
-from rules import figures
 
 N_WORKERS = 2
 LIMITS = (1.5, 2.0, None)

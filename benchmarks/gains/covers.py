@@ -1,8 +1,8 @@
 """Clusters that overlap: what guests bring, and what they cost.
 
 Question: classes join a further cluster, one that the base takes their samples for. Does that raise the likeliest
-cluster's share of true classes, and the gain? Each run in TAILS (of benchmarks/gains/moonshot.py, whose first partition is
-the one without guests) gets one more run in OUT, from the same base and with the same training of each specialist;
+cluster's share of true classes, and the gain? Each run in TAILS (of benchmarks/gains/moonshot.py, whose first partition
+is the one without guests) gets one more run in OUT, from the same base and with the same training of each specialist;
 only the clusters differ. Rules are chosen on validation.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from bits import first_of
 
 import coterie
 import record
-from bits import first_of
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.partition import Partition

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import record
-from coterie.config import FitSettings, GateSettings
+from coterie.config import GateSettings
 from coterie.errors import CoterieError
 from coterie.measures.report import Report
 from coterie.partition import Partition
@@ -56,7 +56,7 @@ class Trained:
 def read(folder: Path, root: Path) -> Iterator[Trained]:
     """A run under the paper's rule, and under what tuning chooses."""
     run = Run.open_complete(folder)
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = run.settings
     partition = partition_of(run.manifest)
     if partition.n_clusters == 1:
         raise CoterieError(f"{folder} has one cluster of all classes, a control: there is no partition to forecast")

@@ -303,7 +303,7 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
 def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_long: int, first: int = 0) -> None:
     """The table, and the figure beside it."""
     seeds = [Seed(Path(study), seed) for seed in range(first, first + n_seeds)]
-    splits = load(FitSettings.from_values(seeds[0].whole.manifest.settings).data, 0)
+    splits = load(seeds[0].whole.settings.data, 0)
     for seed in seeds[:n_tails]:
         seed.train_tails(Path(out), splits)
     for seed in seeds[:n_snapshots]:

@@ -103,7 +103,7 @@ class Bench:
     def of(cls, path: str) -> "Bench":
         """The trunk's output is computed here."""
         run = Run.open_complete(Path(path))
-        settings = FitSettings.from_values({**run.manifest.settings, "specialist": PLAIN.model_dump()})
+        settings = FitSettings.from_values({**run.settings.to_values(), "specialist": PLAIN.model_dump()})
         splits = load(settings.data, settings.seed)
         base = prepare_base(settings, splits, base_run=run.path)
         run.read_weights(BASE_FILE, base.network)

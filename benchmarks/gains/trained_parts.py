@@ -89,7 +89,7 @@ def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
 def main(out: str, *paths: str) -> None:
     """All variants from the bases of all runs; means over the runs."""
     runs = [Run.open_complete(Path(path)) for path in paths]
-    splits = {run.path: load((s := FitSettings.from_values(run.manifest.settings)).data, s.seed) for run in runs}
+    splits = {run.path: load((s := run.settings).data, s.seed) for run in runs}
     seconds = {name: training_seconds(runs[0], values, splits[runs[0].path]) for name, values in VARIANTS.items()}
     found: dict[str, np.ndarray] = {}
     for name, values in VARIANTS.items():

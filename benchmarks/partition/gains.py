@@ -23,12 +23,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import clinc150
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import rankdata, spearmanr
 from torch import nn
 
-import clinc150
 import record
 from coterie.config import FitSettings
 from coterie.partition import METHODS, Partition, PartitionRequest, confusion_counts, make_partition

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from partition_gains import Row, averaged, correlations, run_row, table
 
 import record
 from coterie.errors import CoterieError
 from coterie.run.folder import Run
 from coterie.run.values import partition_of
-from partition_gains import Row, averaged, correlations, run_row, table
 
 
 def rows_of(study: Path) -> list[Row]:

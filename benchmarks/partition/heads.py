@@ -2,8 +2,8 @@
 
 Question: of a trained base's errors, what share falls inside clusters, for each method and S, how well is the cluster
 chosen by the base's mass, and what gain is forecast? Of a finished run, half of the validation samples make the
-partitions that look at confusion, the other half judges all; of CLINC150 with the base of benchmarks/gains/clinc150.py, the
-validation samples make them and the test samples judge.
+partitions that look at confusion, the other half judges all; of CLINC150 with the base of benchmarks/gains/clinc150.py,
+the validation samples make them and the test samples judge.
 
     python benchmarks/partition/heads.py RUN|clinc150:FOLDER ...
 """
@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import clinc150
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-import clinc150
 import record
 from coterie.partition import METHODS, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.quality import agreement, confusion_kept, router_accuracy

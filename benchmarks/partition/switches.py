@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from partition_scale import planted
 from sklearn.metrics import adjusted_rand_score
 
 import record
@@ -25,7 +26,6 @@ from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.spectral import graph_partition
 from coterie.partition.vectors import unit_rows
 from coterie.progress import SILENT
-from partition_scale import planted
 
 ROUTE_SIZES = (100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000)
 ROUTE_ROUNDS = 6

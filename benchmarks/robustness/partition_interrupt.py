@@ -17,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import record
 from partition_scale import planted
+
+import record
 
 # After the end of which stage (none: the start of the command), and after how many processor seconds more: the next
 # stage is then under way. The longest are asked most often.

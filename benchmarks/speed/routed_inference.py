@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import record
-from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
@@ -24,7 +23,7 @@ def main(path: str) -> None:
     """Time a finished run on its test split."""
     ensemble = load_ensemble(path)
     configure_process(ensemble.hardware)
-    settings = FitSettings.from_values(Run.open(Path(path)).manifest.settings)
+    settings = Run.open(Path(path)).settings
     images = load(settings.data, settings.seed).test.samples
     routed = float(ensemble.decide(images).routed_N.mean())
     base_ms, ensemble_ms = [], []

@@ -77,7 +77,7 @@ def test_any_module_passes_in_is_not_trained_and_is_loaded_with_one_of_its_form(
     fitted = coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     run = Run.open_complete(tmp_path / "run")
-    assert run.manifest.settings["backbone"] == f"python:networks.{type(network).__name__}"
+    assert run.settings.backbone == f"python:networks.{type(network).__name__}"
     assert run.manifest.seconds["base.safetensors"] == 0
     assert "base" not in run.read_json("history.json")
     assert "the base came trained" in (run.path / "report.html").read_text()

@@ -361,7 +361,7 @@ def test_settings_that_do_not_matter_may_change(tmp_path: Path, settings: FitSet
         "hardware": {**values["hardware"], "threads": None},
     }
     coterie.fit(FitSettings.from_values(free), tmp_path / "run", splits=splits)
-    assert Run.open_complete(tmp_path / "run").manifest.settings["checkpoint_every"] == 3
+    assert Run.open_complete(tmp_path / "run").settings.checkpoint_every == 3
     with pytest.raises(ArtifactError, match=r"hardware.precision: 'fp32' -> 'bf16'\. Choose another"):
         Run.create_or_resume(
             tmp_path / "run", FitSettings.from_values({**free, "hardware": {**free["hardware"], "precision": "bf16"}})

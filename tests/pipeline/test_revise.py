@@ -270,6 +270,6 @@ def test_too_few_images_of_a_new_class(run: Run, data: Splits, tmp_path: Path) -
 def test_a_base_that_cannot_be_built_wider_is_refused(run: Run, data: Splits, tmp_path: Path) -> None:
     shutil.copytree(run.path, tmp_path / "brought")
     brought = Run.open(tmp_path / "brought")
-    brought.update(settings={**brought.manifest.settings, "backbone": "python:some.Network"})
+    brought.update(settings=brought.settings.model_copy(update={"backbone": "python:some.Network"}))
     with pytest.raises(BackboneError, match=r"cannot build python:some\.Network with one class more"):
         revise.add_class(brought.path, NEW, "folder:anything", tmp_path / "new")

@@ -26,7 +26,6 @@ def evaluate(
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
     from coterie.cli.terminal.report import print_report
-    from coterie.config import FitSettings
     from coterie.routing.evaluation import evaluate as judge
     from coterie.run.folder import Run
     from coterie.run.judge import outputs_on
@@ -37,7 +36,7 @@ def evaluate(
     if split == "all" and source is None:
         raise SettingsError("--split all: needs --source; of the run's own data, validation and test are kept")
     folder = Run.open_complete(run)
-    configure_process(FitSettings.from_values(folder.manifest.settings).hardware)
+    configure_process(folder.settings.hardware)
     outputs = read_outputs(folder, split) if source is None else outputs_on(folder, source, split, trust)
     manifest = folder.manifest
     train_count_C = train_counts_of(manifest)

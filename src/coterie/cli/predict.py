@@ -34,7 +34,6 @@ def predict(
     ] = False,
 ) -> None:
     """Classify new samples: class, probability, whether routed and where, and what the base had said."""
-    from coterie.config import FitSettings
     from coterie.data import read_new
     from coterie.run.folder import Run
     from coterie.run.load import load_ensemble
@@ -42,7 +41,7 @@ def predict(
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
-    settings = FitSettings.from_values(Run.open(run).manifest.settings)
+    settings = Run.open(run).settings
     configure_process(settings.hardware)
     ensemble = load_ensemble(run, trust=trust)
     new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=settings.data.text)

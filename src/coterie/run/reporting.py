@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.inputs import ImagePreprocessing
 from coterie.measures.report import Report
@@ -52,7 +51,7 @@ def retune(run: Run, request: TuningRequest) -> Tuning:
         ArtifactError: another process writes to the run.
     """
     manifest, partition = run.manifest, partition_of(run.manifest)
-    seed = FitSettings.from_values(manifest.settings).seed
+    seed = manifest.settings.seed
     tuning = tune(read_outputs(run, "validation"), partition, request, seed)
     costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
     with hold(run.path):
@@ -151,7 +150,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
     assert manifest.head is not None
     assert manifest.partition is not None  # partition_of checks
     assert manifest.costs is not None
-    settings = FitSettings.from_values(manifest.settings)
+    settings = manifest.settings
     head_file, rows, _ = where_rows_are(run)
     history = run.read_json("history.json")
     costs = manifest.costs.model_dump()

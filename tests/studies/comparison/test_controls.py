@@ -220,7 +220,7 @@ def test_controls_of_several_partitions_have_the_training_of_all(
     for name in ("all-class copy", "weight average", "random clusters"):
         assert rows[name].cost.training == pytest.approx(rows["specialists"].cost.training, abs=0.1)
     copy = Run.open_complete(controls_folder(tmp_path / "run") / "all-classes")
-    assert copy.manifest.settings["specialist"]["epochs"] == 2 * both.specialist.epochs
+    assert copy.settings.specialist.epochs == 2 * both.specialist.epochs
     drawn = partition_of(Run.open_complete(controls_folder(tmp_path / "run") / "random").manifest)
     kept = partition_of(Run.open(tmp_path / "run").manifest)
     first = [len(kept.classes(cluster)) for cluster in kept.layers[0]]

@@ -34,8 +34,8 @@ class Skill:
     spread: float
 
 
-# Over the trained runs of benchmarks/gains/headroom.md, which says these figures anew; with so few runs a spread below 0.03
-# is not believed. Blend is also what `auto` mostly comes to.
+# Over the trained runs of benchmarks/gains/headroom.md, which says these figures anew; with so few runs a spread below
+# 0.03 is not believed. Blend is also what `auto` mostly comes to.
 SKILLS: dict[ForecastRule, Skill] = {
     "hard": Skill(0.075, 0.03),
     "compose": Skill(0.075, 0.03),
