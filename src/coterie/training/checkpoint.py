@@ -31,15 +31,14 @@ class Checkpoint(Protocol):
 
     def save(self, state: State) -> None:
         """Keep a state instead of the one before."""
+        return
 
     def load(self) -> State | None:
         """The state that was saved last; None where there is none."""
         return None
 
 
-class _NoCheckpoint(Checkpoint):
-    @override
-    def save(self, state: State) -> None: ...
+class _NoCheckpoint(Checkpoint): ...
 
 
 NO_CHECKPOINT: Checkpoint = _NoCheckpoint()

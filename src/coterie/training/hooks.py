@@ -26,17 +26,14 @@ class TrainingHook(Protocol):
 
     def step(self, capture: Callable[[], State]) -> None:
         """A step is done; ``capture`` makes the state it leaves."""
+        return
 
     def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None:
         """An epoch is done; ``history`` holds mean loss and accuracy of each so far."""
+        return
 
 
-class _NoHook(TrainingHook):
-    @override
-    def step(self, capture: Callable[[], State]) -> None: ...
-
-    @override
-    def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None: ...
+class _NoHook(TrainingHook): ...
 
 
 NO_HOOK: TrainingHook = _NoHook()

@@ -25,9 +25,11 @@ class Stopping(Protocol):
 
     def epoch(self, network: nn.Module) -> None:
         """An epoch has ended."""
+        return
 
     def finish(self, network: nn.Module) -> None:
         """The training has ended: put the weights that are its result into the network."""
+        return
 
     def state(self) -> State:
         """What it takes to go on."""
@@ -35,17 +37,10 @@ class Stopping(Protocol):
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from what ``state`` gave."""
+        return
 
 
-class _NeverStop(Stopping):
-    @override
-    def epoch(self, network: nn.Module) -> None: ...
-
-    @override
-    def finish(self, network: nn.Module) -> None: ...
-
-    @override
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None: ...
+class _NeverStop(Stopping): ...
 
 
 # All epochs are trained, and the last weights are the result.
