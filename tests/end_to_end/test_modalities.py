@@ -12,7 +12,6 @@ import torch
 import coterie
 from coterie.backbones import build, find_head
 from coterie.cli import main
-from coterie.config import FitSettings
 from coterie.data import load
 from coterie.errors import BackboneError, InputError
 from coterie.inputs import (
@@ -79,7 +78,7 @@ def test_from_a_file_to_predictions(tmp_path: Path, modality: str, capsys: pytes
     run = Run.open_complete(out)
     assert read_reports(run)["test"].base_top1 > 0.6
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = run.settings
     splits, ensemble = load(settings.data, settings.seed), coterie.load(out)
     assert ensemble.preprocessing == splits.preprocessing
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()

@@ -1,20 +1,24 @@
 import copy
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from coterie.backbones import Head
 from coterie.backbones.deltas import encode
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.errors import ArtifactError
 from coterie.inputs import ImagePreprocessing
 from coterie.run.folder import Run
-from coterie.run.manifest import FORMAT
+from coterie.run.manifest import FORMAT, CostRecord, DataRecord, GateRecord, Manifest, PartitionRecord, Records
 from coterie.system.files import write_whole
 
 
@@ -22,8 +26,27 @@ from coterie.system.files import write_whole
 def run(tmp_path: Path) -> Run:
     run = Run.create_or_resume(tmp_path / "run", FitSettings())
     run.write_arrays("logits/test.safetensors", {"a_NC": np.arange(6, dtype=np.float32).reshape(2, 3)})
-    run.update(complete=True)
+    finish(run)
     return run
+
+
+def finish(run: Run) -> None:
+    """Every record that a finished run has."""
+    run.update(
+        complete=True,
+        data=DataRecord(about="Two.", classes=("a", "b"), input=ImagePreprocessing(6, 5, 1, (9.0,), (2.0,))),
+        head=Head("head", 4, 2),
+        partition=PartitionRecord(members=((0, 1),), candidates=()),
+        gate=GateRecord(score="entropy", combiner="hard", threshold=None),
+        costs=CostRecord(
+            base_seconds=1,
+            specialist_seconds=1,
+            base_image_ms=1,
+            ensemble_image_ms=None,
+            base_parameters=1,
+            specialist_parameters=1,
+        ),
+    )
 
 
 def test_arrays_weights_and_json_come_back_bit_for_bit(run: Run) -> None:
@@ -53,8 +76,51 @@ def test_a_flipped_byte_is_found_and_named(run: Run) -> None:
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"logits/test\.safetensors: its bytes have changed \(sha256 differs\)"):
-        Run.open_complete(run.path)
+        Run.open_complete(run.path).read("logits/test.safetensors")
     assert not run.has("logits/test.safetensors")
+
+
+def test_a_file_is_read_and_hashed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Run.open_complete(run.path)
+    reads, hashes = [], []
+    read, sha256 = Path.read_bytes, hashlib.sha256
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path.name) or read(path))
+    monkeypatch.setattr(hashlib, "sha256", lambda content: hashes.append(len(content)) or sha256(content))
+    assert opened.read_arrays("logits/test.safetensors")["a_NC"].shape == (2, 3)
+    assert reads == ["test.safetensors"]
+    assert len(hashes) == 1
+    assert opened.has("logits/test.safetensors")
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("records", [{"compleet": True}, {"seconds": "long"}, {"gate": {"score": "entropie"}}])
+def test_a_misspelt_record_or_one_of_a_wrong_type_is_an_error_at_once(run: Run, records: Any) -> None:
+    before = (run.path / "manifest.json").read_bytes()
+    with pytest.raises(ValidationError, match=next(iter(records))):
+        run.update(**records)
+    assert (run.path / "manifest.json").read_bytes() == before
+
+
+def test_records_are_the_manifests_own() -> None:
+    assert set(Records.__annotations__) == set(Manifest.model_fields) - {"format", "versions"}
+
+
+@pytest.mark.parametrize("record", ["data", "head", "partition", "gate", "costs"])
+def test_a_finished_run_lacks_no_record(run: Run, record: str) -> None:
+    file = run.path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), record: None}))
+    with pytest.raises(ArtifactError, match=f"is damaged: {record}"):
+        Run.open_complete(run.path)
+
+
+def test_who_writes_reads_the_manifest_again(run: Run) -> None:
+    late = Run.open(run.path)
+    run.update(disk_bytes=7)
+    with late.writing() as held:
+        assert held.manifest.disk_bytes == 7
+        with pytest.raises(ArtifactError, match="is being written by process"):
+            run.refuse_if_held()
+    run.refuse_if_held()
 
 
 def test_a_missing_and_a_cut_file_are_named(run: Run) -> None:

@@ -5,9 +5,11 @@ import pytest
 
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
+from coterie.routing.fitting import Combination
 from coterie.routing.gate import N_FEATURES, Budget, GainModel, Gate
 from coterie.routing.rule import Rule
-from coterie.routing.tune import Candidate, Combination, Tuning
+from coterie.routing.trials import Candidate
+from coterie.routing.tune import Tuning
 from coterie.run.manifest import GateRecord, Manifest
 from coterie.run.values import record_of, rule_of
 

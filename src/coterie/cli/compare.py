@@ -69,14 +69,13 @@ def _compare_run(
     engine: EngineSettings,
 ) -> Comparison:
     from coterie.cli.terminal.progress import make_progress
-    from coterie.config import FitSettings
     from coterie.data import load
     from coterie.run.folder import Run
     from coterie.run.values import preprocessing_of
     from coterie.studies.comparison.study import compare_run
 
     folder = Run.open_complete(run)
-    settings = FitSettings.from_values(folder.manifest.settings)
+    settings = folder.settings
     splits = load(settings.data, settings.seed, preprocessing_of(folder))
     with make_progress(make_console()) as progress:
         return compare_run(

@@ -34,7 +34,6 @@ def predict(
     ] = False,
 ) -> None:
     """Classify new samples: class, probability, whether routed and where, and what the base had said."""
-    from coterie.config import FitSettings
     from coterie.data import read_new
     from coterie.run.folder import Run
     from coterie.run.load import load_ensemble
@@ -42,7 +41,7 @@ def predict(
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
     ensemble = load_ensemble(run, trust=trust)
-    text = FitSettings.from_values(Run.open(run).manifest.settings).data.text
+    text = Run.open(run).settings.data.text
     new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=text)
     for name in new.skipped:
         print(f"skipped: {name}", file=sys.stderr)  # noqa: T201

@@ -26,10 +26,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import safetensors.torch
 import torch
@@ -37,14 +39,24 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-import coterie
 from coterie.backbones.deltas import decode
 from coterie.config import FREE_SETTINGS, FitSettings
-from coterie.errors import ArtifactError
-from coterie.run.manifest import FORMAT, MANIFEST, FileRecord, Manifest, installed_versions
+from coterie.errors import ArtifactError, SettingsError
+from coterie.run.manifest import (
+    FORMAT,
+    MANIFEST,
+    FileRecord,
+    FinishedManifest,
+    Manifest,
+    Records,
+    installed_versions,
+)
 from coterie.system.files import write_whole
-from coterie.system.lock import HOLDER, LOCK
+from coterie.system.lock import HOLDER, LOCK, hold, refuse_if_held
+
+ManifestT = TypeVar("ManifestT", bound=Manifest)
 
 REPORT = "report.html"
 CHECKPOINT_FOLDER = "checkpoint"
@@ -60,11 +72,14 @@ class Run:
 
     path: Path
     manifest: Manifest
+    # Size, time and inode of files whose checksum was right: they are not hashed again while these stay.
+    _checked: dict[str, tuple[int, int, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def create_or_resume(cls, path: Path, settings: FitSettings) -> Run:
-        """A new run at ``path``, or the one with these settings that it holds. Nothing is written yet. Settings that
-        change how a run goes, and not what comes out, may differ.
+        """A new run at ``path``, or the one with these settings that it holds. Nothing is written yet.
+
+        Settings that change how a run goes, and not what comes out, may differ.
 
         Raises:
             ArtifactError: the folder holds something else, or a run with other settings.
@@ -72,10 +87,9 @@ class Run:
         if not (path / MANIFEST).exists():
             if path.exists() and (not path.is_dir() or any(file.name not in NO_RUN_YET for file in path.iterdir())):
                 raise ArtifactError(f"{path} exists and is not a coterie run; choose another --out")
-            return cls(path, Manifest(settings=settings.to_values()))
+            return cls(path, Manifest(settings=settings))
         run = cls.open(path)
-        # A run of an earlier version lacks the settings that came later: it had what are now their defaults.
-        changed = changed_settings(FitSettings.from_values(run.manifest.settings), settings)
+        changed = changed_settings(run.settings, settings)
         if changed:
             raise ArtifactError(
                 f"{path} holds another run; its settings differ in " + "; ".join(changed[:8]) + ". Choose another --out"
@@ -89,64 +103,68 @@ class Run:
         Raises:
             ArtifactError: there is none, it is damaged, or its format is newer than this version of coterie reads.
         """
-        file = path / MANIFEST
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ArtifactError(f"{path} is not a coterie run: it has no {MANIFEST}") from None
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"cannot read {file}: {error}") from None
-        found = values.get("format") if isinstance(values, dict) else None
-        if isinstance(found, int) and found > FORMAT:
-            raise ArtifactError(
-                f"{file} has format {found}; coterie {coterie.__version__} reads up to {FORMAT}. Upgrade coterie"
-            )
-        try:
-            run = cls(path, Manifest.model_validate(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "top level"
-            raise ArtifactError(f"{file} is damaged: {where}: {first['msg']}") from None
-        # A process that died while it replaced a file left the old one or the new one.
-        replaced = {name: record for name, record in run.manifest.replacing.items() if run._fault(name, record) is None}
-        run.manifest = run.manifest.model_copy(update={"files": {**run.manifest.files, **replaced}, "replacing": {}})
-        return run
+        return cls(path, _read_manifest(path, Manifest))._settled()
 
     @classmethod
-    def open_complete(cls, path: Path) -> Run:
-        """Read a finished run and check every file but the report against its checksum.
+    def open_complete(cls, path: Path) -> FinishedRun:
+        """Read a finished run. A file's checksum is verified when the file is read.
 
         Raises:
-            ArtifactError: as ``open``; or the run is unfinished, or files are missing or damaged, which are named.
+            ArtifactError: as ``open``; or the run is unfinished, or files are missing or cut short, which are named.
         """
-        run = cls.open(path)
-        if not run.manifest.complete:
+        if not cls.open(path).complete:
             raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
+        run = FinishedRun(path, _read_manifest(path, FinishedManifest))._settled()
         # The report is drawn from the rest, and can be drawn again.
         names = [name for name in run.manifest.files if name != REPORT]
-        broken = [f"{name}: {fault}" for name in names if (fault := run._fault(name, run.manifest.files[name]))]
+        broken = [f"{name}: {fault}" for name in names if (fault := run._size_fault(name))]
         if broken:
             raise ArtifactError(f"{path} is damaged: " + "; ".join(broken[:10]))
         return run
+
+    @property
+    def settings(self) -> FitSettings:
+        """The settings of the run."""
+        return self.manifest.settings
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run is finished."""
+        return self.manifest.complete
+
+    @contextmanager
+    def writing(self) -> Iterator[Run]:
+        """Be the only writer to the folder. The manifest is read again: another process may have written since.
+
+        Raises:
+            ArtifactError: another process writes to it, or it holds another run by now.
+        """
+        with hold(self.path):
+            self.manifest = Run.create_or_resume(self.path, self.settings).manifest
+            yield self
+
+    def refuse_if_held(self) -> None:
+        """Raise early what ``writing`` would raise where another process writes, or nobody can."""
+        refuse_if_held(self.path)
 
     def has(self, name: str) -> bool:
         """Whether a finished stage left this file, whole."""
         return name in self.manifest.files and self._fault(name, self.manifest.files[name]) is None
 
     def read(self, name: str) -> bytes:
-        """A file's bytes, checked.
+        """A file's bytes, checked: read once, and hashed once in the life of this object.
 
         Raises:
             ArtifactError: it is missing or damaged.
         """
         if name not in self.manifest.files:
             raise ArtifactError(f"{self.path} has no {name}")
-        fault = self._fault(name, self.manifest.files[name])
-        if fault:
+        content, fault = self._content(name, self.manifest.files[name])
+        if fault is not None:
             raise ArtifactError(f"{self.path} is damaged: {name}: {fault}")
-        return (self.path / name).read_bytes()
+        return content
 
-    def write(self, name: str, content: bytes, **records: Any) -> None:
+    def write(self, name: str, content: bytes, **records: Unpack[Records]) -> None:
         """Write a file, then the manifest that names it, with new values for some of the manifest's records.
 
         Raises:
@@ -156,11 +174,18 @@ class Run:
         if name in self.manifest.files:
             self.update(replacing={name: record})
         write_whole(self.path / name, content)
-        self.update(files={**self.manifest.files, name: record}, replacing={}, **records)
+        named: Records = {**records, "files": {**self.manifest.files, name: record}, "replacing": {}}
+        self.update(**named)
 
-    def update(self, **records: Any) -> None:
-        """Write the manifest with new values for some records; it stays as it was where that fails."""
-        manifest = self.manifest.model_copy(update=records)
+    def update(self, **records: Unpack[Records]) -> None:
+        """Write the manifest with new values for some records; it stays as it was where that fails.
+
+        Raises:
+            pydantic.ValidationError: there is no such record, or its value is of another type.
+            ArtifactError: as ``write``.
+        """
+        # Not model_copy, which takes any name and any value.
+        manifest = type(self.manifest)(**{**dict(self.manifest), **records})
         write_whole(self.path / MANIFEST, _to_json(manifest.model_dump(mode="json")))
         self.manifest = manifest
 
@@ -191,7 +216,7 @@ class Run:
         changed = "; ".join(differences(known[-1], versions))
         return f"{self.path} was begun with other versions ({changed}); its bits will not be those of one version alone"
 
-    def write_weights(self, name: str, network: nn.Module, **records: Any) -> None:
+    def write_weights(self, name: str, network: nn.Module, /, **records: Unpack[Records]) -> None:
         """All parameters and buffers of a network."""
         self.write_tensors(
             name, {key: tensor.detach().cpu() for key, tensor in network.state_dict().items()}, **records
@@ -210,7 +235,7 @@ class Run:
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(f"{self.path / name} holds another network's weights: {error}") from None
 
-    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], **records: Any) -> None:
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], **records: Unpack[Records]) -> None:
         """Named arrays, as safetensors."""
         self.write_tensors(name, {key: torch.from_numpy(array) for key, array in arrays.items()}, **records)
 
@@ -218,7 +243,7 @@ class Run:
         """The inverse of ``write_arrays``."""
         return {key: tensor.numpy() for key, tensor in self.read_tensors(name).items()}
 
-    def write_json(self, name: str, value: Any, **records: Any) -> None:
+    def write_json(self, name: str, value: Any, **records: Unpack[Records]) -> None:
         """Plain values, as JSON for people too."""
         self.write(name, _to_json(value), **records)
 
@@ -226,7 +251,7 @@ class Run:
         """The inverse of ``write_json``."""
         return json.loads(self.read(name))
 
-    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], **records: Any) -> None:
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], **records: Unpack[Records]) -> None:
         """Named tensors on the CPU, as safetensors."""
         # The format holds no tensor twice: of those that share memory, as tied weights do, each name gets a copy.
         seen: dict[int, int] = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
@@ -253,19 +278,87 @@ class Run:
         files = (file for file in (self.path / folder).rglob("*") if file.is_file())
         return {file.relative_to(self.path).as_posix() for file in files}
 
+    def _settled(self) -> Self:
+        # A process that died while it replaced a file left the old one or the new one.
+        replacing = self.manifest.replacing
+        replaced = {name: record for name, record in replacing.items() if self._fault(name, record) is None}
+        if replacing:
+            files = {**self.manifest.files, **replaced}
+            self.manifest = self.manifest.model_copy(update={"files": files, "replacing": {}})
+        return self
+
     def _fault(self, name: str, record: FileRecord) -> str | None:
         """What is wrong with a file; None where it is the one that was recorded."""
+        if self._checked.get(name) == self._signature(name):
+            return None
+        return self._content(name, record)[1]
+
+    def _content(self, name: str, record: FileRecord) -> tuple[bytes, str | None]:
+        """A file's bytes and what is wrong with them."""
+        signature = self._signature(name)
         try:
             content = (self.path / name).read_bytes()
         except FileNotFoundError:
-            return "missing"
+            return b"", "missing"
         except OSError as error:
-            return f"unreadable ({error.strerror})"
+            return b"", f"unreadable ({error.strerror})"
         if len(content) != record.bytes:
-            return f"{len(content)} bytes instead of {record.bytes}"
-        if hashlib.sha256(content).hexdigest() != record.sha256:
-            return "its bytes have changed (sha256 differs)"
-        return None
+            return content, _other_size(len(content), record)
+        if signature is None or self._checked.get(name) != signature:
+            if hashlib.sha256(content).hexdigest() != record.sha256:
+                return content, "its bytes have changed (sha256 differs)"
+            if signature is not None:
+                self._checked[name] = signature
+        return content, None
+
+    def _size_fault(self, name: str) -> str | None:
+        """What a look at a file tells without reading it."""
+        signature, record = self._signature(name), self.manifest.files[name]
+        if signature is None:
+            return "missing"
+        return None if signature[0] == record.bytes else _other_size(signature[0], record)
+
+    def _signature(self, name: str) -> tuple[int, int, int] | None:
+        """Size, time and inode; None where there is no such file."""
+        try:
+            found = (self.path / name).stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+@dataclass
+class FinishedRun(Run):
+    """A finished run: its manifest has every record that predicting takes."""
+
+    manifest: FinishedManifest
+
+
+def _read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
+    file = path / MANIFEST
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is not a coterie run: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot read {file}: {error}") from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise ArtifactError(
+            f"{file} has format {found}; coterie {version('coterie')} reads up to {FORMAT}. Upgrade coterie"
+        )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise ArtifactError(f"{file} is damaged: {where}: {first['msg']}") from None
+    except SettingsError as error:
+        raise ArtifactError(f"{file} is damaged: settings: {error}") from None
+
+
+def _other_size(n_bytes: int, record: FileRecord) -> str:
+    return f"{n_bytes} bytes instead of {record.bytes}"
 
 
 def _to_json(value: Any) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from coterie.config import DataSettings, FitSettings
+from coterie.config import DataSettings
 from coterie.data import load as load_data
 from coterie.data.additions import read_additions
 from coterie.ensemble.ensemble import SpecialistEnsemble
@@ -28,7 +28,7 @@ def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> O
         DataError: the source is broken, or its classes are not the run's.
     """
     ensemble = load_ensemble(run.path, trust=trust)
-    settings = FitSettings.from_values(run.manifest.settings)
+    settings = run.settings
     form = ensemble.preprocessing
     if split == "all":
         return replace(_outputs_on_all(ensemble, source, settings.data), pass_cost=pass_cost_of(run.manifest))

@@ -9,7 +9,7 @@ from torch import nn
 from coterie.backbones.base import rebuild_base
 from coterie.backbones.head import Head
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.config import FitSettings, HardwareSettings
+from coterie.config import HardwareSettings
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.inputs import Preprocessing
 from coterie.run.folder import Run
@@ -65,7 +65,7 @@ def load_ensemble(
         labels,
         rule_of(manifest),
         preprocessing,
-        hardware or FitSettings.from_values(manifest.settings).hardware,
+        hardware or manifest.settings.hardware,
         cut_of(manifest),
     )
 
@@ -84,7 +84,7 @@ def load_base(
     Raises:
         ArtifactError: its file is missing or damaged, or it can only be built by code that nobody said to trust.
     """
-    manifest, settings = run.manifest, FitSettings.from_values(run.manifest.settings)
+    manifest, settings = run.manifest, run.settings
     assert manifest.head is not None  # a finished run has one
     n_classes = len(labels_of(manifest))
     network, head = rebuild_base(settings, manifest.network, manifest.head, n_classes, preprocessing, base, trust)

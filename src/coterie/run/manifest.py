@@ -1,22 +1,20 @@
-"""What a run says of itself, as JSON."""
+"""What a run says of itself: the manifest, as frozen records in Python and as JSON on disk."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-import coterie
 from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
+from coterie.config import FitSettings
 from coterie.inputs import AnyPreprocessing
 from coterie.vocabulary import CombinerName, ScoreName
 
 FORMAT: Literal[2] = 2
-
-
 MANIFEST = "manifest.json"
 
 
@@ -125,15 +123,21 @@ class ChangeRecord(_Frozen):
     class_name: str | None = None
 
 
+def _settings(values: Any) -> Any:
+    # A run of an earlier version lacks the settings that came later: it had what are now their defaults.
+    return FitSettings.from_values(values) if isinstance(values, dict) else values
+
+
 class Manifest(_Frozen):
-    """All that a run says of itself. Records are filled in as stages finish; ``train_counts``: of each class;
-    ``trunk``: None where specialists are whole networks.
+    """All that a run says of itself. Records are filled in as stages finish.
+
+    ``train_counts``: training samples of each class; ``trunk``: None where specialists are whole networks.
     """
 
     format: Literal[2] = FORMAT
     complete: bool = False
     versions: dict[str, str] = Field(default_factory=lambda: installed_versions())
-    settings: dict[str, Any]
+    settings: Annotated[FitSettings, BeforeValidator(_settings)]
     data: DataRecord | None = None
     train_counts: tuple[int, ...] = ()
     head: Head | None = None
@@ -163,11 +167,44 @@ class Manifest(_Frozen):
         return {**values, "format": FORMAT, "data": data}
 
 
+class FinishedManifest(Manifest):
+    """The manifest of a finished run, which has every record that predicting takes."""
+
+    complete: Literal[True]
+    data: DataRecord
+    head: Head
+    partition: PartitionRecord
+    gate: GateRecord
+    costs: CostRecord
+
+
+class Records(TypedDict, total=False):
+    """What ``Run.update`` takes: records of the manifest by name. Format and first versions never change."""
+
+    complete: bool
+    settings: FitSettings
+    data: DataRecord
+    train_counts: tuple[int, ...]
+    head: Head | None
+    trunk: TrunkRecord | None
+    network: NetworkForm | None
+    seconds: dict[str, float]
+    partition: PartitionRecord
+    gate: GateRecord
+    costs: CostRecord | None
+    changes: tuple[ChangeRecord, ...]
+    files: dict[str, FileRecord]
+    replacing: dict[str, FileRecord]
+    groupings: tuple[tuple[tuple[int, ...], ...], ...]
+    disk_bytes: int
+    later_versions: tuple[dict[str, str], ...]
+
+
 def installed_versions() -> dict[str, str]:
     """Versions of what decides a run's numbers."""
     packages = ("numpy", "scikit-learn", "scipy", "torch", "lightning-fabric")
     return {
-        "coterie": coterie.__version__,
+        "coterie": version("coterie"),
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
     }

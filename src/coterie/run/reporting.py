@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.inputs import ImagePreprocessing
 from coterie.measures.report import Report
@@ -52,7 +51,7 @@ def retune(run: Run, request: TuningRequest) -> Tuning:
         ArtifactError: another process writes to the run.
     """
     manifest, partition = run.manifest, partition_of(run.manifest)
-    seed = FitSettings.from_values(manifest.settings).seed
+    seed = manifest.settings.seed
     tuning = tune(read_outputs(run, "validation"), partition, request, seed)
     costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
     with hold(run.path):
@@ -108,7 +107,7 @@ def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule,
 
 def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntArray:
     """At random, with a fixed seed: half of those that the ensemble corrected, half of those that it spoiled."""
-    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers(rule)
+    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers()
     right_N, was_right_N = ensemble_N == outputs.label_N, base_N == outputs.label_N
     rng = np.random.default_rng(0)
     kinds = (right_N & ~was_right_N, was_right_N & ~right_N)
@@ -151,7 +150,7 @@ def _report_content(run: Run, created: str) -> ReportContent:
     assert manifest.head is not None
     assert manifest.partition is not None  # partition_of checks
     assert manifest.costs is not None
-    settings = FitSettings.from_values(manifest.settings)
+    settings = manifest.settings
     head_file, rows, _ = where_rows_are(run)
     history = run.read_json("history.json")
     costs = manifest.costs.model_dump()
@@ -188,7 +187,7 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
         return ()
     kept = outputs.take(stored["row_E"])
     routing = Routing.of(kept, partition, rule)
-    base_E, ensemble_E = routing.answers(rule)
+    base_E, ensemble_E = routing.answers()
     return tuple(
         Example(
             sample=shown[place],

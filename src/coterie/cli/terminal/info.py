@@ -20,7 +20,7 @@ def print_info(console: Console, path: str, manifest: Manifest, size: int) -> No
         "state": "finished" if manifest.complete else "unfinished: the same `coterie fit` command goes on with it",
         "data": data.about if data else "not yet read",
         "classes": str(len(data.classes)) if data else "",
-        "backbone": str(manifest.settings.get("backbone")),
+        "backbone": manifest.settings.backbone,
         "head": f"{manifest.head.path} ({manifest.head.in_features} to {manifest.head.out_features})"
         if manifest.head
         else "",

@@ -13,13 +13,12 @@ from scipy.special import log_softmax, softmax
 from coterie.arrays import FloatArray
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.flops import inference_flops, training_flops
-from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.manifest import MANIFEST
 from coterie.run.names import BASE_FILE, specialist_titles
 from coterie.run.reporting import read_outputs
@@ -64,7 +63,7 @@ class Contenders:
     notes: tuple[str, ...]
 
 
-def contenders_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Contenders:
+def contenders_of(run: FinishedRun, splits: Splits, siblings: Sequence[Run] = ()) -> Contenders:
     """All that a finished run and its controls answer.
 
     Args:
@@ -195,7 +194,7 @@ def _routed(
         limits = Budget(**gate_record(run.manifest).limits)
         request = TuningRequest((rule.combiner.name,), (rule.gate.score,), (rule.combiner.top,), limits)
     if request is not None:
-        rule = tune(outputs[0], partition, request, FitSettings.from_values(run.manifest.settings).seed).rule
+        rule = tune(outputs[0], partition, request, run.settings.seed).rule
     questions = [rule.ask(each.base_NC, partition) for each in outputs]
     asked_NS = [question.asked(question.routed_N) for question in questions]
     proba = [
@@ -218,7 +217,7 @@ class CostModel:
     @classmethod
     def of(cls, run: Run, splits: Splits) -> CostModel:
         """Count the operations of a finished run's networks."""
-        settings, partition = FitSettings.from_values(run.manifest.settings), partition_of(run.manifest)
+        settings, partition = run.settings, partition_of(run.manifest)
         ensemble = trusted_ensemble(run)
         example = ensemble.preprocessing.example()[:1]
         images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coterie.backbones.base import refuse_untrusted
-from coterie.config import EngineSettings, FitSettings
+from coterie.config import EngineSettings
 from coterie.data.shared import refuse_shared
 from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError
 from coterie.pipeline.runs import do_all, resources_of
 from coterie.progress import Progress
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.values import specialist_seconds
 from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import ControlTask, add_flipped, control_tasks
@@ -26,7 +26,7 @@ COMPARISON_PAGE = "comparison.html"
 
 
 def compare_run(
-    run: Run,
+    run: FinishedRun,
     splits: Splits,
     *,
     superclasses: str | None = None,
@@ -64,7 +64,7 @@ def compare_run(
             f"{run.path} was made of {run.manifest.changes[-1].run} and further samples, which its data source lacks; "
             "compare that run, or give the source all samples and train anew"
         )
-    refuse_untrusted(FitSettings.from_values(run.manifest.settings).backbone, trust)
+    refuse_untrusted(run.settings.backbone, trust)
     notes = refuse_shared(splits, allow_shared)
     if train:
         check_engine(engine)
@@ -80,10 +80,10 @@ def compare_run(
 
 
 def _train_controls(
-    run: Run, splits: Splits, tasks: Sequence[ControlTask], engine: EngineSettings, progress: Progress
+    run: FinishedRun, splits: Splits, tasks: Sequence[ControlTask], engine: EngineSettings, progress: Progress
 ) -> None:
     """Do what is left of the controls; the first that failed is raised after the others are done."""
     seconds = len(tasks) * specialist_seconds(run.manifest)
-    resources = resources_of([FitSettings.from_values(run.manifest.settings)], seconds)
+    resources = resources_of([run.settings], seconds)
     for outcome in do_all(tasks, splits, resources, engine, progress, Limits()):
         outcome.unwrap()

@@ -57,7 +57,7 @@ class PageContent:
 
 def render(content: PageContent) -> str:
     """The page, as HTML text."""
-    source = resources.files("coterie").joinpath("templates/headroom.html.j2").read_text(encoding="utf-8")
+    source = resources.files("coterie.pages").joinpath("templates/headroom.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     headroom = content.headroom
     methods = list(dict.fromkeys(setting.method for setting in headroom.settings))

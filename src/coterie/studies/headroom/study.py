@@ -236,7 +236,7 @@ def _read_run(folder: Path, groups: str | None) -> Source:
     run = Run.open(folder)
     labels = read_labels(folder, groups=groups)
     manifest = run.manifest
-    settings = FitSettings.from_values(manifest.settings)
+    settings = manifest.settings
     validation = _stored(run, "validation") or _computed(run, settings)
     # A base that came trained took no seconds here, and nothing is known of its epochs.
     seconds = manifest.seconds.get(BASE_FILE) or None
@@ -278,7 +278,7 @@ def _computed(run: Any, settings: FitSettings) -> BasePredictions:
     """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
     as it is: a `coterie fit` may be at work in it.
     """
-    from coterie.pipeline.fit import base_of_run
+    from coterie.pipeline.prepare import base_of_run
     from coterie.training.fabric import make_fabric
     from coterie.training.passes import compute_logits
 

@@ -21,7 +21,6 @@ from scipy.special import softmax
 from typing_extensions import override
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.config import FitSettings
 from coterie.errors import ArtifactError, DataError, PartitionError, SettingsError
 from coterie.label_file import read_column, read_vectors
 from coterie.logits_file import has_logits, read_logits
@@ -325,7 +324,7 @@ def _read_groups(source: Path, place: str, n_classes: int) -> tuple[str, ...]:
     from coterie.run.values import labels_of
 
     manifest = Run.open(source).manifest
-    settings = FitSettings.from_values(manifest.settings)
+    settings = manifest.settings
     return read_groups(settings.data, place.removeprefix(GROUPS_COLUMN), labels_of(manifest))
 
 
@@ -355,7 +354,7 @@ def _read_run(folder: Path, embedding: str | None) -> LabelData:
     run = Run.open(folder)
     if run.manifest.head is None or not run.has(BASE_FILE):
         raise ArtifactError(f"{folder} has no trained base yet; let `coterie fit` go on")
-    wish = embedding or FitSettings.from_values(run.manifest.settings).partition.embedding
+    wish = embedding or run.settings.partition.embedding
     names = labels_of(run.manifest).names
     proba_NC = label_N = None
     if (kept := read_base_logits(run, "validation")) is not None:
@@ -375,10 +374,10 @@ def _read_run(folder: Path, embedding: str | None) -> LabelData:
 
 def _features(run: Any) -> FloatArray:
     """What enters the head of a run's base for each of its validation samples."""
-    from coterie.pipeline.fit import base_of_run
+    from coterie.pipeline.prepare import base_of_run
     from coterie.training.fabric import make_fabric
     from coterie.training.passes import compute_features
 
     splits, base = base_of_run(run)
-    fabric = make_fabric(FitSettings.from_values(run.manifest.settings).hardware)
+    fabric = make_fabric(run.settings.hardware)
     return compute_features(fabric, base.network, base.head, splits.validation.samples, splits.preprocessing)
