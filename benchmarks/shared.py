@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coterie.routing.evaluation import Outputs
     from coterie.routing.rule import Rule
     from coterie.routing.tune import TuningRequest
-    from coterie.run.folder import Run
+    from coterie.run.folder import FinishedRun, Run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -128,16 +128,14 @@ def planted(folder: Path, n_classes: int, n_clusters: int) -> None:
 
 def settings_of(run: Run) -> FitSettings:
     """The settings that a run was trained with."""
-    from coterie.config import FitSettings
-
-    return FitSettings.from_values(run.manifest.settings)
+    return run.settings
 
 
 def changed(run: Run, values: dict[str, Any]) -> FitSettings:
     """The run's settings with others for its specialists."""
     from coterie.config import FitSettings
 
-    before = run.manifest.settings
+    before = run.settings.to_values()
     return FitSettings.from_values({**before, "specialist": {**before["specialist"], **values}})
 
 
@@ -183,16 +181,18 @@ def gains_and_passes(run: Run, limits: Sequence[float | None]) -> list[float]:
 def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
     """Processor time of training the first cluster's specialist, with some settings changed, on one thread."""
     from coterie.engine import TaskContext
-    from coterie.pipeline.fit import prepare_base, specialist_inputs, specialist_tasks
+    from coterie.pipeline.prepare import prepare
+    from coterie.pipeline.specialists import specialist_inputs, specialist_tasks
     from coterie.progress import SILENT
     from coterie.run.names import BASE_FILE
     from coterie.run.values import partition_of
 
     settings = changed(run, values)
-    prepared = prepare_base(settings, splits, base_run=run.path)
-    run.read_weights(BASE_FILE, prepared.network)
+    prepared = prepare(settings, splits=splits, base_run=run.path)
+    base = prepared.base
+    run.read_weights(BASE_FILE, base.network)
     task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
-    materials = specialist_inputs(settings, splits, prepared.network, prepared.head, prepared.part)
+    materials = specialist_inputs(prepared, base.network, base.head, base.part)
     started = time.process_time()
     task.run(materials, TaskContext(SILENT))
     return time.process_time() - started
@@ -212,7 +212,7 @@ PAIR_TAILS = f"tails of 9 and 3 clusters for {PAIR_EPOCHS} epochs"
 MEMORY_GIB = 4
 
 
-def study_run(study: Path, seed: int) -> Run:
+def study_run(study: Path, seed: int) -> FinishedRun:
     """A study's run of nine clusters with one seed."""
     from coterie.run.folder import Run
 
@@ -223,7 +223,7 @@ def tail_settings(run: Run, clusters: tuple[int, ...], **specialist: Any) -> Fit
     """For tails of several partitions from a run's base; ``specialist``: what is not as in TAILS."""
     from coterie.config import FitSettings
 
-    before = run.manifest.settings
+    before = run.settings.to_values()
     other = {
         "data": {**before["data"], "memory_gib": MEMORY_GIB},
         "specialist": {**before["specialist"], **TAILS, **specialist},
@@ -267,9 +267,8 @@ def by_rule(test: Outputs, partition: Partition, rule: Rule) -> tuple[np.ndarray
     from coterie.routing.evaluation import Routing
 
     routing = Routing.of(test, partition, rule)
-    routed_N = routing.score_N >= rule.gate.threshold
-    passes = 1 + float((routing.extra_N * routed_N).mean())
-    return routing.proba_NC(rule), passes
+    passes = 1 + float((routing.extra_N * routing.routed_N).mean())
+    return routing.proba_NC(), passes
 
 
 def against_calibrated(validation: Outputs, test: Outputs, partition: Partition, request: TuningRequest) -> list[float]:

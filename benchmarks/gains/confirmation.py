@@ -10,8 +10,6 @@ trained. The leads over the copy are pooled with those of the seeds in moonshot.
 from pathlib import Path
 
 import numpy as np
-from moonshot import COPY_EPOCHS, FLIPS, TWO_BASES, routed, within
-from moonshot import TWO_TAILS_OF as TAILS
 from rich.console import Console
 from scipy.special import softmax
 

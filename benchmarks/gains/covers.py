@@ -47,7 +47,7 @@ def row_of(run: Run) -> list[float]:
 
 def with_guests(plain: Run, out: Path, overlap: float) -> Run:
     """The run from the same base whose clusters overlap: trained, or read."""
-    before = plain.manifest.settings
+    before = plain.settings.to_values()
     clusters = before["partition"]["clusters"][0]
     settings = FitSettings.from_values({**before, "partition": {"clusters": [clusters], "overlap": overlap}})
     place = out / f"overlap-{overlap:g}" / plain.path.name

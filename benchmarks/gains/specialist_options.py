@@ -33,11 +33,12 @@ from coterie.config import FitSettings, SpecialistSettings
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.ensemble.panel import Panel
-from coterie.pipeline.fit import batches_of, prepare_base, trunk_record
+from coterie.pipeline.prepare import prepare, training_batches_of
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
+from coterie.run.manifest import TrunkRecord
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
@@ -97,21 +98,30 @@ class Bench:
     settings: FitSettings
     splits: Splits
     base: Base
+    trunk: TrunkRecord | None
     views: TrunkBatches
 
     @classmethod
     def of(cls, path: Path) -> "Bench":
         """The trunk's output is computed here."""
         run = Run.open_complete(path)
-        settings = FitSettings.from_values({**run.manifest.settings, "specialist": PLAIN.model_dump()})
+        settings = FitSettings.from_values({**run.settings.to_values(), "specialist": PLAIN.model_dump()})
         splits = load(settings.data, settings.seed)
-        base = prepare_base(settings, splits, base_run=run.path)
+        prepared = prepare(settings, splits=splits, base_run=run.path)
+        base = prepared.base
         run.read_weights(BASE_FILE, base.network)
-        batches = batches_of(settings, splits, splits.train, settings.specialist, settings.seed)
+        batches = training_batches_of(prepared, splits.train, settings.specialist, settings.seed)
         assert base.part.cut is not None
         configure_process(settings.hardware)
         fabric = make_fabric(settings.hardware)
-        return cls(run, settings, splits, base, TrunkBatches(batches, fabric, base.network, base.part.cut, PLAIN.views))
+        return cls(
+            run,
+            settings,
+            splits,
+            base,
+            prepared.trunk,
+            TrunkBatches(batches, fabric, base.network, base.part.cut, PLAIN.views),
+        )
 
     def train(self, classes: np.ndarray, option: Option, seed: int) -> nn.Module:
         """One tail for some classes; with ``others``, its last output is none of them."""
@@ -222,7 +232,7 @@ class Bench:
         cut_off = {cluster: _First(network, widths[cluster]) for cluster, network in tails.items()}
         configure_process(self.settings.hardware)
         fabric, found = make_fabric(self.settings.hardware), {}
-        trunk = trunk_record(self.base, self.splits.preprocessing.example())
+        trunk = self.trunk
         assert trunk is not None
         panel = Panel(fabric, self.base.network, cut_off, self.splits.preprocessing, self.base.part.cut)
         for name in ("validation", "test"):

@@ -26,7 +26,6 @@ from benchmarks.shared import (
 )
 from coterie.backbones.specialist import make_specialist
 from coterie.data.splits import Splits
-from coterie.pipeline.fit import prepare_base
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.values import partition_of
@@ -45,7 +44,7 @@ WITHIN = 1.25  # passes
 
 def storage_of_whole(run: Run, splits: Splits) -> float:
     """Base and specialists over the base, also where the files of these are gone."""
-    prepared = prepare_base(changed(run, {}), splits, base_run=run.path)
+    prepared = prepare(changed(run, {}), splits=splits, base_run=run.path).base
     partition, base_bytes = partition_of(run.manifest), run.manifest.files[BASE_FILE].bytes
     whole = (
         make_specialist(prepared.network, prepared.head, partition.classes(cluster))

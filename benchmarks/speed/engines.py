@@ -23,7 +23,7 @@ from coterie.backbones.parts import WHOLE
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
 from coterie.engine import Resources, TaskContext, make_engine
-from coterie.pipeline.fit import augmentation_of, prepare_base
+from coterie.pipeline.prepare import augmentation_of, prepare
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.progress import Progress
 
@@ -84,10 +84,10 @@ def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool =
         }
     )
     splits = load(settings.data, settings.seed)
-    prepared = prepare_base(settings, splits)
+    prepared = prepare(settings, splits=splits).base
     base, head = prepared.network, prepared.head
     materials = SpecialistInputs(
-        {"base": base},
+        base,
         head,
         WHOLE,
         splits.train,
@@ -99,7 +99,7 @@ def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool =
     )
     classes = torch.arange(len(splits.labels)).chunk(N_SPECIALISTS)
     tasks = [
-        TrainingTask(f"specialist {k}", f"{k}", "base", tuple(part.tolist()), settings.specialist, k, None, 1)
+        TrainingTask(f"specialist {k}", f"{k}", tuple(part.tolist()), settings.specialist, k, None, 1)
         for k, part in enumerate(classes)
     ]
     walls: dict[str, list[float]] = {name: [] for name in engines}
