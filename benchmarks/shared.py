@@ -179,7 +179,7 @@ def training_seconds(run: FinishedRun, values: dict[str, Any], splits: Splits) -
     from coterie.engine import TaskContext
     from coterie.pipeline.prepare import prepare
     from coterie.pipeline.specialists import specialist_tasks
-    from coterie.progress import Progress
+    from coterie.progress import SILENT
     from coterie.run.names import BASE_FILE
     from coterie.run.values import partition_of
 
@@ -188,7 +188,7 @@ def training_seconds(run: FinishedRun, values: dict[str, Any], splits: Splits) -
     run.read_weights(BASE_FILE, prepared.base.network)
     task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
     started = time.process_time()
-    task.run(shared_by_trainings(prepared), TaskContext(Progress()))
+    task.run(shared_by_trainings(prepared), TaskContext(SILENT))
     return time.process_time() - started
 
 

@@ -43,7 +43,7 @@ from coterie.data.splits import Splits
 from coterie.measures.metrics import score
 from coterie.measures.significance import over_seeds
 from coterie.partition import Partition
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
@@ -100,7 +100,7 @@ class Seed:
     def train_snapshots(self, out: Path, splits: Splits) -> None:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
         place = out / f"snapshots-{self.seed}"
-        train_weight_average(self.whole, place, splits, Progress())
+        train_weight_average(self.whole, place, splits, SILENT)
         self.snapshots = Run.open_complete(place)
 
     def train_long(self, out: Path, splits: Splits) -> None:

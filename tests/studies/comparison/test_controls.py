@@ -13,7 +13,7 @@ from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, CoterieError, DataError
 from coterie.inputs import MemorySamples
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
@@ -121,7 +121,7 @@ def test_weight_average_and_snapshots_are_means_of_the_cycles_written_out(
     manifest["settings"]["data"]["crop_padding"] = 0
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(Run, "forget", lambda *_: None)  # keeps the weights at the cycles' ends
-    train_weight_average(Run.open_complete(tmp_path / "run"), tmp_path / "average", splits, Progress())
+    train_weight_average(Run.open_complete(tmp_path / "run"), tmp_path / "average", splits, SILENT)
     control = Run.open(tmp_path / "average")
     network = coterie.load(tmp_path / "run").base.eval()
     cycles = [control.read_tensors(f"cycles/{cycle}.safetensors") for cycle in range(2)]
