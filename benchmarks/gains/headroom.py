@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.shared import both_outputs, command, settings_of, write_result
+from benchmarks.shared import both_outputs, command, write_result
 from coterie.config import GateSettings
 from coterie.errors import CoterieError
 from coterie.measures.report import Report
@@ -56,7 +56,7 @@ class Trained:
 def read(folder: Path, root: Path) -> Iterator[Trained]:
     """A run under the paper's rule, and under what tuning chooses."""
     run = Run.open_complete(folder)
-    settings = settings_of(run)
+    settings = run.settings
     partition = partition_of(run.manifest)
     if partition.n_clusters == 1:
         raise CoterieError(f"{folder} has one cluster of all classes, a control: there is no partition to forecast")
