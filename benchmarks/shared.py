@@ -184,7 +184,7 @@ def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
     """Processor time of training the first cluster's specialist, with some settings changed, on one thread."""
     from coterie.engine import TaskContext
     from coterie.pipeline.fit import prepare_base, specialist_inputs, specialist_tasks
-    from coterie.progress import Progress
+    from coterie.progress import SILENT
     from coterie.run.names import BASE_FILE
     from coterie.run.values import partition_of
 
@@ -194,7 +194,7 @@ def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
     task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
     materials = specialist_inputs(settings, splits, prepared.network, prepared.head, prepared.part)
     started = time.process_time()
-    task.run(materials, TaskContext(Progress()))
+    task.run(materials, TaskContext(SILENT))
     return time.process_time() - started
 
 

@@ -26,6 +26,7 @@ from coterie.run.load import load_ensemble
 from coterie.run.names import BASE_FILE, specialist_files
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
+from coterie.training.fabric import configure_process
 
 TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes
@@ -34,6 +35,7 @@ WITHIN = 1.25  # passes
 def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
     """What base and specialists say of validation and test, and what each specialist weighs over the base."""
     ensemble, partition = load_ensemble(run.path), partition_of(run.manifest)
+    configure_process(ensemble.hardware)
     assert run.manifest.head is not None
     head, known = run.manifest.head, weights_of(ensemble.base)
     specialists, size_S = {}, np.zeros(partition.n_clusters)

@@ -44,7 +44,7 @@ from coterie.data.splits import Splits
 from coterie.measures.metrics import score
 from coterie.measures.significance import over_seeds
 from coterie.partition import Partition
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
@@ -101,7 +101,7 @@ class Seed:
     def train_snapshots(self, out: Path, splits: Splits) -> None:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
         place = out / f"snapshots-{self.seed}"
-        train_weight_average(self.whole, place, splits, Progress())
+        train_weight_average(self.whole, place, splits, SILENT)
         self.snapshots = Run.open_complete(place)
 
     def train_long(self, out: Path, splits: Splits) -> None:
@@ -224,6 +224,7 @@ def gain_of(run: Run, layers: tuple[int, ...]) -> float:
 def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path) -> None:
     """Two curves: gain over the base against training, and against passes."""
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     plt.rcParams["svg.hashsalt"] = "coterie"
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
@@ -252,17 +253,13 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
         "base trained long, alone and with tails": LONG_BASE,
     }
     handles = [
-        plt.Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
+        Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
         for label, key in legend.items()
     ]
     handles.append(
-        plt.Line2D(
-            [], [], color="0.45", marker="v", linestyle="", label="base, copy, means of weights and of snapshots"
-        )
+        Line2D([], [], color="0.45", marker="v", linestyle="", label="base, copy, means of weights and of snapshots")
     )
-    handles.append(
-        plt.Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips")
-    )
+    handles.append(Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips"))
     axes[1].legend(handles=handles, fontsize=7, loc="center right")
     figure.savefig(file, metadata={"Date": None})
 

@@ -41,7 +41,7 @@ from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import make_optimizer, make_schedule
 from coterie.training.trunk import TrunkBatches
 
@@ -109,6 +109,7 @@ class Bench:
         run.read_weights(BASE_FILE, base.network)
         batches = batches_of(settings, splits, splits.train, settings.specialist, settings.seed)
         assert base.part.cut is not None
+        configure_process(settings.hardware)
         fabric = make_fabric(settings.hardware)
         return cls(run, settings, splits, base, TrunkBatches(batches, fabric, base.network, base.part.cut, PLAIN.views))
 
@@ -126,6 +127,7 @@ class Bench:
         tail = self.tail(specialist)
         teacher = self.tail(self.base.network.eval())
         settings = PLAIN.model_copy(update={"learning_rate": option.learning_rate, "epochs": option.epochs})
+        configure_process(self.settings.hardware)
         fabric, rng = make_fabric(self.settings.hardware), np.random.default_rng(seed)
         local_C = np.full(len(self.splits.labels), -1)
         local_C[classes] = np.arange(len(classes))
@@ -218,6 +220,7 @@ class Bench:
         partition = partition_of(self.run.manifest)
         widths = {cluster: int(partition.size_S[cluster]) for cluster in tails}
         cut_off = {cluster: _First(network, widths[cluster]) for cluster, network in tails.items()}
+        configure_process(self.settings.hardware)
         fabric, found = make_fabric(self.settings.hardware), {}
         trunk = trunk_record(self.base, self.splits.preprocessing.example())
         assert trunk is not None
@@ -314,6 +317,7 @@ def train(path: Path, out: Path) -> None:
     keep(title, figures(bench, {name: read_outputs(run, name) for name in ("validation", "test")}))
     everything = np.arange(len(bench.splits.labels))
     network = bench.train(everything, OPTIONS[0], bench.settings.seed)
+    configure_process(bench.settings.hardware)
     fabric = make_fabric(bench.settings.hardware)
     panel = Panel(fabric, bench.base.network, {0: network}, bench.splits.preprocessing, bench.base.part.cut)
     copies = {name: _all_rows(panel, getattr(bench.splits, name)) for name in ("validation", "test")}

@@ -95,8 +95,8 @@ def write(found: dict[str, np.ndarray], seconds: dict[str, float], n_runs: int) 
         row = (name, f"{gain:+.2f} ({each})", f"{gain / whole[0]:.0%}", f"{passes:.2f}", f"{cheap:+.2f} ({each_cheap})")
         cells.append((*row, f"{cheap_passes:.2f}", f"{seconds[name] / whole_seconds:.0%}", f"{storage:.2f}"))
     titles = ("trained", "gain", "of the whole's", "passes", f"gain within {WITHIN} passes", "passes")
-    titles += ("training, of the whole's", "storage, of the base's")
-    write_result(__file__, f"{about}\n\n{markdown_table(titles, cells)}")
+    more = ("training, of the whole's", "storage, of the base's")
+    write_result(__file__, f"{about}\n\n{markdown_table((*titles, *more), cells)}")
 
 
 if __name__ == "__main__":

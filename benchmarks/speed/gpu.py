@@ -22,8 +22,8 @@ from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
-from coterie.progress import Progress
-from coterie.training.fabric import make_fabric
+from coterie.progress import SILENT
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import train
 
 BATCH, N_CLASSES, WARM_UP, ROUNDS = 128, 100, 20, 3
@@ -45,12 +45,13 @@ def coterie_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None
     """Coterie's loop over the split, once."""
     batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
     settings = TrainingSettings(epochs=1, batch_size=BATCH)
-    train(make_fabric(HardwareSettings()), build(backbone, N_CLASSES, form, seed=0), batches, settings, Progress())
+    configure_process(HardwareSettings())
+    train(make_fabric(HardwareSettings()), build(backbone, N_CLASSES, form, seed=0), batches, settings, SILENT)
 
 
 def bare_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None:
     """The plainest loop over the split, with all data on the card: no settings, no meter, no checks."""
-    net = build(backbone, N_CLASSES, form, seed=0).to(device="cuda", memory_format=torch.channels_last).train()
+    net = build(backbone, N_CLASSES, form, seed=0).to(memory_format=torch.channels_last).cuda().train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
     pixels, labels = split.samples.read(torch.arange(len(split))).cuda(), split.labels_N.cuda()
     generator = torch.Generator().manual_seed(0)

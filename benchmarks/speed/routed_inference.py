@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.shared import command, splits_of, write_result
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
+from coterie.training.fabric import configure_process
 from coterie.training.passes import compute_logits
 
 ROUNDS = 5
@@ -23,6 +24,7 @@ def main(run: Path) -> None:
         run: its folder.
     """
     ensemble = load_ensemble(run)
+    configure_process(ensemble.hardware)
     images = splits_of(Run.open_complete(run)).test.samples
     routed = float(ensemble.decide(images).routed_N.mean())
     base_ms, ensemble_ms = [], []

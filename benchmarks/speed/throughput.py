@@ -10,6 +10,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -27,8 +28,8 @@ from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
-from coterie.progress import Progress
-from coterie.training.fabric import make_fabric
+from coterie.progress import SILENT
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import train
 
 BATCH, WARM_UP, STEPS, ROUNDS = 128, 10, 50, 4
@@ -49,9 +50,10 @@ def everything(split: Split) -> torch.Tensor:
 def ours(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     """coterie's loop."""
     batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
+    configure_process(HardwareSettings())
     net, fabric = network(n_classes), make_fabric(HardwareSettings())
     started = time.perf_counter()
-    train(fabric, net, batches, TRAINING, Progress())
+    train(fabric, net, batches, TRAINING, SILENT)
     return len(split) / (time.perf_counter() - started)
 
 
@@ -60,9 +62,8 @@ def bare(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     net = network(n_classes).to(memory_format=torch.channels_last).train()
     decayed = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}], lr=0.2, momentum=0.9, nesterov=True, fused=True
-    )
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}]
+    optimizer = torch.optim.SGD(groups, lr=0.2, momentum=0.9, nesterov=True, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS + 1)
     pixels, labels, generator = everything(split), split.labels_N, torch.Generator().manual_seed(0)
     started = time.perf_counter()

@@ -20,7 +20,7 @@ from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
 from coterie.pipeline.prepare import augmentation_of, prepare
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from engine_tasks import InSpecialists, Recorder, Square
 from helpers import ROOT, changed, weights
 
@@ -65,7 +65,7 @@ def test_who_stops_early_leaves_no_worker_behind(monkeypatch) -> None:
     monkeypatch.setattr(
         subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
     )
-    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Resources(), lambda _: TaskContext(Progress()))
+    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Resources(), lambda _: TaskContext(SILENT))
     next(generator)
     generator.close()
     assert len(started) == 2
@@ -168,7 +168,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
             from engine_tasks import Endless
             from coterie.engine import Resources, TaskContext
             from coterie.engine.local import LocalWorkers
-            from coterie.progress import Progress
+            from coterie.progress import SILENT, Progress
 
             class Telling(Progress):
                 def note(self, text):

@@ -5,7 +5,7 @@ from coterie.errors import PartitionError
 from coterie.partition import kmeans_partition, scalable_spectral_partition
 from coterie.partition.choose import choose_n_clusters, eigengaps
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from planted import planted_vectors
 
 
@@ -40,7 +40,7 @@ def test_candidates_out_of_range_are_named() -> None:
 
 def test_eigengaps_of_separate_blocks() -> None:
     unit_CD = unit_rows(np.repeat(np.eye(4), 5, axis=0))
-    gap_S = eigengaps(unit_CD, 8, 0, Progress())
+    gap_S = eigengaps(unit_CD, 8, 0, SILENT)
     assert gap_S.argmax() == 3
     np.testing.assert_allclose(gap_S[3], 1 + 1 / 4, atol=1e-6)  # each block has eigenvalues 1 and -1/(n - 1)
 

@@ -7,10 +7,8 @@ from scipy.sparse.linalg import eigsh
 from coterie.partition.eigen import leading_eigenvectors
 from coterie.partition.graph import label_graph, normalised
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from planted import planted_vectors
-
-SILENT = Progress()
 
 
 def test_eigenvectors_are_those_of_arpack() -> None:

@@ -6,10 +6,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from coterie.partition.neighbours import cell_neighbours, exact_neighbours, make_cells, top_k
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from planted import planted_vectors
-
-SILENT = Progress()
 
 
 @settings(deadline=None)

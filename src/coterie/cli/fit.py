@@ -92,8 +92,9 @@ def _fit(
     from coterie.pipeline.prepare import prepare
     from coterie.run.folder import Run
     from coterie.system.limits import Limits
-    from coterie.system.ranks import Ranks
+    from coterie.system.ranks import Ranks, forget_launcher_variables
 
+    forget_launcher_variables()
     if not Ranks.of_environment().leads:
         if not dry_run:
             help_train_base(settings, lambda: prepare(settings, base_run=base_run))

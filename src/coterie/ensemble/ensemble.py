@@ -23,6 +23,8 @@ from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
 from coterie.training.fabric import make_fabric
 
+AUTOMATIC = HardwareSettings()
+
 
 @dataclass(frozen=True, eq=False)
 class Decision:
@@ -102,7 +104,7 @@ class SpecialistEnsemble(nn.Module):
         labels: LabelSpace,
         rule: Rule,
         preprocessing: Preprocessing,
-        hardware: HardwareSettings = HardwareSettings(),  # noqa: B008 - frozen
+        hardware: HardwareSettings = AUTOMATIC,
         cut: str | None = None,
     ) -> None:
         super().__init__()

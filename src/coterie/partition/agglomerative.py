@@ -16,10 +16,9 @@ from coterie.partition.merge import merge_greedily
 from coterie.partition.parallel import machine_memory
 from coterie.partition.value import Partition
 from coterie.partition.vectors import clusterable_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.vocabulary import Linkage
 
-SILENT = Progress()
 # All pairs of 5,000 classes are 100 MB of distances and about a second; both grow with the square.
 DENSE_UP_TO = 5000
 # Distances of all pairs, and the linkage's copy of them.

@@ -11,9 +11,8 @@ from coterie.partition.merge import check_max_size
 from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
 # Most starts settle in a few rounds; with a cap, classes may also swap places for ever.
 ROUNDS = 10
 

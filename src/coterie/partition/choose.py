@@ -19,9 +19,8 @@ from coterie.partition.quality import cosine_silhouette
 from coterie.partition.spectral import DENSE_UP_TO
 from coterie.partition.value import Partition
 from coterie.partition.vectors import count_distinct, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
 # Each number that is tried costs a partition, and more specialists than this are rarely trained.
 MOST_CLUSTERS = 100
 # Numbers of the grid, evenly spaced in logarithm: 2 and 4 clusters differ more than 52 and 54.

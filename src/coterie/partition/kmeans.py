@@ -11,9 +11,8 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.partition.parallel import each_in_threads, one_blas_thread
 from coterie.partition.value import Partition
 from coterie.partition.vectors import SHARE, blocks, clusterable_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
 ROUNDS = 50
 # A single start often merges two clusters and splits a third.
 STARTS = 10

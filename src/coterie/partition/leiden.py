@@ -14,9 +14,8 @@ from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.merge import merge_greedily
 from coterie.partition.value import Partition
 from coterie.partition.vectors import clusterable_rows, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
 # Halvings of the range of resolutions: enough to tell neighbouring numbers of clusters apart.
 SEARCHES = 12
 

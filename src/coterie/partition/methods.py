@@ -18,11 +18,10 @@ from coterie.partition.leiden import leiden_partition
 from coterie.partition.spectral import scalable_spectral_partition
 from coterie.partition.value import Partition
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.vocabulary import PartitionMethod as Method
 from coterie.vocabulary import Route
 
-SILENT = Progress()
 METHODS: tuple[Method, ...] = get_args(Method)
 
 

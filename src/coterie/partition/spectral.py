@@ -17,10 +17,9 @@ from coterie.partition.kmeans import assign, fill_empty, fit_centres
 from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, clusterable_rows, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.vocabulary import Route
 
-SILENT = Progress()
 # The sparse route is the faster from a hundred classes on, and finds planted clusters as well (benchmarks/
 # partition/switches.md). The dense one is the paper's and exact, and costs little up to this size.
 DENSE_UP_TO = 200

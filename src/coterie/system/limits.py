@@ -44,6 +44,9 @@ class Limits:
                 )
 
 
+NO_LIMITS = Limits()
+
+
 class LimitedProgress(Progress):
     """Stops a training that another process does, wherever it says how far it is; its last state is kept."""
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from coterie.errors import SettingsError
 
+# torchrun sets it in the processes that it starts, and nothing else does: RANK alone may be a scheduler's.
+MEMBERSHIP = "TORCHELASTIC_RUN_ID"
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -23,10 +26,7 @@ class Ranks:
     @classmethod
     def of_environment(cls) -> Ranks:
         """As torchrun's variables say; alone where there are none."""
-        for name in [name for name in os.environ if name.startswith("LT_")]:
-            # `fabric run` has its say through them in each Fabric that is made; coterie's settings say the same.
-            del os.environ[name]
-        if "TORCHELASTIC_RUN_ID" not in os.environ:
+        if MEMBERSHIP not in os.environ:
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
@@ -51,3 +51,20 @@ class Ranks:
     def leads(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
+
+
+ALONE = Ranks()
+
+
+def forget_launcher_variables() -> None:
+    """Delete the environment variables by which ``fabric run`` passes on its options.
+
+    They override the arguments of each Fabric that is made in this process; coterie's settings say the same.
+    """
+    for name in [name for name in os.environ if name.startswith("LT_")]:
+        del os.environ[name]
+
+
+def forget_ranks() -> None:
+    """Delete the environment variable that makes this process one of several ranks."""
+    os.environ.pop(MEMBERSHIP, None)

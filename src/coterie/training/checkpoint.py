@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import safetensors.torch
@@ -26,15 +26,22 @@ State = dict[str, Tensor]
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-class Checkpoint:
-    """Where the state of a training is kept. This one keeps none."""
+class Checkpoint(Protocol):
+    """Where the state of a training is kept."""
 
     def save(self, state: State) -> None:
         """Keep a state instead of the one before."""
+        return
 
     def load(self) -> State | None:
-        """The state that was saved last, if there is one."""
+        """The state that was saved last; None where there is none."""
         return None
+
+
+class _NoCheckpoint(Checkpoint): ...
+
+
+NO_CHECKPOINT: Checkpoint = _NoCheckpoint()
 
 
 class CheckpointFile(Checkpoint):

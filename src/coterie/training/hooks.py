@@ -6,28 +6,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from typing_extensions import override
 
 from coterie.errors import LimitError
-from coterie.system.limits import Limits
+from coterie.system.limits import NO_LIMITS, Limits
 from coterie.training.checkpoint import Checkpoint, State
-from coterie.training.tracking import Trackers
+from coterie.training.tracking import NO_TRACKERS, Trackers
 
 
-class TrainingHook:
-    """Sees nothing, keeps nothing."""
+class TrainingHook(Protocol):
+    """Called by the training loop; gives the state to start from. What it raises ends the training."""
 
     def load(self) -> State | None:
-        """The state that the training starts from; None for its beginning."""
+        """The state that the training starts from; None: from its beginning."""
         return None
 
     def step(self, capture: Callable[[], State]) -> None:
-        """A step is done; ``capture`` makes the state it leaves. Whatever this raises ends the training."""
+        """A step is done; ``capture`` makes the state it leaves."""
+        return
 
     def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None:
         """An epoch is done; ``history`` holds mean loss and accuracy of each so far."""
+        return
+
+
+class _NoHook(TrainingHook): ...
+
+
+NO_HOOK: TrainingHook = _NoHook()
 
 
 class StageHook(TrainingHook):
@@ -40,8 +49,8 @@ class StageHook(TrainingHook):
         file: Checkpoint,
         every: int | None,
         title: str = "",
-        limits: Limits = Limits(),  # noqa: B008 - it has no limit
-        trackers: Trackers = Trackers(),  # noqa: B008 - it has no tracker
+        limits: Limits = NO_LIMITS,
+        trackers: Trackers = NO_TRACKERS,
     ) -> None:
         self.title = title
         self.file = file

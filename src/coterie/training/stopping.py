@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -14,8 +15,8 @@ from coterie.training.checkpoint import State
 BEST, LOSSES = "best.", "validation losses"
 
 
-class Stopping:
-    """Never: all epochs are trained, and the last weights are the result."""
+class Stopping(Protocol):
+    """Ends a training before its last epoch, and chooses the weights that are its result."""
 
     @property
     def done(self) -> bool:
@@ -24,9 +25,11 @@ class Stopping:
 
     def epoch(self, network: nn.Module) -> None:
         """An epoch has ended."""
+        return
 
     def finish(self, network: nn.Module) -> None:
         """The training has ended: put the weights that are its result into the network."""
+        return
 
     def state(self) -> State:
         """What it takes to go on."""
@@ -34,6 +37,14 @@ class Stopping:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from what ``state`` gave."""
+        return
+
+
+class _NeverStop(Stopping): ...
+
+
+# All epochs are trained, and the last weights are the result.
+NEVER_STOP: Stopping = _NeverStop()
 
 
 class EarlyStopping(Stopping):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from coterie.errors import LimitError, TrainingError
+from coterie.system.ranks import forget_ranks
 from coterie.training.checkpoint import State
 from coterie.training.hooks import TrainingHook
 
@@ -88,7 +88,7 @@ def leave(fabric: Fabric) -> None:
     """End the group of ranks; each goes on alone, or ends."""
     fabric.barrier()
     dist.destroy_process_group()
-    os.environ.pop("TORCHELASTIC_RUN_ID", None)
+    forget_ranks()
 
 
 def _lost(fabric: Fabric, error: Exception) -> TrainingError:

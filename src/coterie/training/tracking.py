@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from coterie.config import FitSettings, TrackSettings
 from coterie.errors import SettingsError
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.system.files import write_whole
 
 LOGS = "logs"
@@ -143,8 +143,7 @@ class MlflowTracker(Tracker):
 
     def _open(self) -> Any:
         if self._client is None:
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            _set_mlflow_environment()
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self.store.as_uri())
@@ -172,7 +171,7 @@ class MlflowTracker(Tracker):
 class Trackers:
     """All trackers of a run; one that fails is left out, and the run says so once."""
 
-    def __init__(self, trackers: Sequence[Tracker] = (), progress: Progress = Progress()) -> None:  # noqa: B008
+    def __init__(self, trackers: Sequence[Tracker] = (), progress: Progress = SILENT) -> None:
         self.trackers = list(trackers)
         self.progress = progress
 
@@ -197,6 +196,9 @@ class Trackers:
                 self.progress.note(f"the log for {tracker.name} ends here: {error}")
 
 
+NO_TRACKERS = Trackers()
+
+
 def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -> Trackers:
     """The trackers that were asked for, as far as their libraries are there.
 
@@ -217,6 +219,11 @@ def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -
             )
         trackers.append(MlflowTracker(Path(track.mlflow), run_folder, settings))
     return Trackers(trackers, progress)
+
+
+def _set_mlflow_environment() -> None:
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def _installed(module: str) -> bool:

@@ -9,7 +9,7 @@ from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
 from coterie.measures.report import ClusterRow, Curve, Report
 from coterie.pipeline import runs
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.studies.comparison.tables import compare_seeds
 from coterie.studies.reproduction import study as module
@@ -45,7 +45,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, splits: Splits) -> Reproduct
 
 @pytest.fixture(scope="module")
 def result(study: ReproductionStudy, splits: Splits) -> Reproduction:
-    return reproduce(study, splits, Progress(), HERE)
+    return reproduce(study, splits, SILENT, HERE)
 
 
 def test_every_number_of_clusters_of_a_seed_has_the_same_base(study: ReproductionStudy, result: Reproduction) -> None:
@@ -91,11 +91,11 @@ def test_a_seed_that_fails_is_named_and_loses_none_of_the_others(
     fit = runs.fit
     monkeypatch.setattr(runs, "fit", failing)
     study = make_study(tmp_path / "out", splits, (0, 1))
-    found = reproduce(study, splits, Progress(), HERE)
+    found = reproduce(study, splits, SILENT, HERE)
     assert found.seeds == (1,)
     assert any(note.startswith("seed 0 failed and is left out: the loss became nan") for note in found.notes)
     with pytest.raises(TrainingError, match="seed 0 failed"):
-        reproduce(make_study(tmp_path / "other", splits, (0,)), splits, Progress(), HERE)
+        reproduce(make_study(tmp_path / "other", splits, (0,)), splits, SILENT, HERE)
 
 
 def test_tables_of_an_empty_study_are_refused(tmp_path: Path, splits: Splits) -> None:

@@ -11,7 +11,7 @@ from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError
 from coterie.pipeline.runs import do_all, resources_of
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.values import specialist_seconds
 from coterie.studies.comparison.contenders import contenders_of
@@ -36,7 +36,7 @@ def compare_run(
     allow_shared: bool = False,
     trust: str | None = None,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
 ) -> Comparison:
     """Weigh a finished run against what else its budget could have bought, and keep the table in the run folder.
 

@@ -13,11 +13,10 @@ import numpy as np
 
 from coterie.errors import PartitionError
 from coterie.partition import Partition, confusion_counts
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, best_gain, forecast
 from coterie.vocabulary import ForecastRule, PartitionMethod
 
-SILENT = Progress()
 MOST_CLUSTERS = 50
 GRID = 10
 # A gain is promised where it is at least as likely as not.
