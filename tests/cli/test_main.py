@@ -210,14 +210,14 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
 def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
     workers: str, tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie.system import limits
+    from coterie.pipeline import runs
 
-    class Reached(limits.Limits):
+    class Reached(runs.Limits):
         def check(self) -> None:
             if any((tmp_path / "out").glob("seed-*/base.safetensors")):
                 raise LimitError("--max-time 1h is over")
 
-    monkeypatch.setattr(limits, "Limits", Reached)
+    monkeypatch.setattr(runs, "Limits", Reached)
     command = ["fit", "--config", str(tiny_yaml), "--seeds", "2", "--workers", workers, "--out", str(tmp_path / "out")]
     assert main(command) == 75
     error = capsys.readouterr().err
