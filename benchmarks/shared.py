@@ -267,9 +267,7 @@ def by_rule(test: Outputs, partition: Partition, rule: Rule) -> tuple[np.ndarray
     from coterie.routing.evaluation import Routing
 
     routing = Routing.of(test, partition, rule)
-    routed_N = routing.score_N >= rule.gate.threshold
-    passes = 1 + float((routing.extra_N * routed_N).mean())
-    return routing.proba_NC(rule), passes
+    return routing.proba_NC(), routing.mean_passes()
 
 
 def against_calibrated(validation: Outputs, test: Outputs, partition: Partition, request: TuningRequest) -> list[float]:

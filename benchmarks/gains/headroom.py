@@ -18,8 +18,9 @@ from coterie.config import GateSettings
 from coterie.errors import CoterieError
 from coterie.measures.report import Report
 from coterie.partition import Partition
+from coterie.pipeline.tuning import tuning_request
 from coterie.routing.evaluation import evaluate
-from coterie.routing.tune import TuningRequest, tune
+from coterie.routing.tune import tune
 from coterie.run.folder import Run
 from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
@@ -68,12 +69,12 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
         "blend": GateSettings(),
     }
     for rule, gate in gates.items():
-        report = evaluate(test, partition, tune(validation, partition, TuningRequest.of(gate), settings.seed).rule)
+        report = evaluate(test, partition, tune(validation, partition, tuning_request(gate), settings.seed).rule)
         certain_N, open_N = outlook.change(answers, rule)
         # Under the paper's rule all are routed here, so that no threshold's luck is in the skill.
         everyone = gate.model_copy(update={"threshold": -1.0}) if rule == "hard" else gate
         all_routed = evaluate(
-            test, partition, tune(validation, partition, TuningRequest.of(everyone), settings.seed).rule
+            test, partition, tune(validation, partition, tuning_request(everyone), settings.seed).rule
         )
         n = len(test.label_N)
         net = all_routed.gain * n - (float(certain_N.sum()) if rule == "hard" else 0.0)
