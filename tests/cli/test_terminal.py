@@ -10,10 +10,10 @@ from coterie.cli.terminal.progress import BarProgress, LineProgress, make_progre
 from coterie.cli.terminal.report import headline, print_report, rule_line
 from coterie.measures.report import Report
 from coterie.partition import Partition
+from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
-from coterie.run.manifest import GateRecord
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report
 
 
 def test_a_rule_in_a_line() -> None:
-    paper = GateRecord(score="entropy", combiner="hard", threshold=0.123456)
+    paper = Rule(Gate(0.123456))
     assert rule_line(paper) == "hard, routed at 0.1235 and above (entropy)"
-    never = GateRecord(score="margin", combiner="blend", threshold=None, top=2)
+    never = Rule(Gate(np.inf, "margin"), Combiner.named("blend", (0.5,), top=2))
     assert rule_line(never) == "blend, top 2, never routed"
 
 

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from coterie.labels import LabelSpace
+from coterie.measures.costs import RunCosts
 from coterie.measures.report import Curve
 from coterie.pages import figures
 from coterie.pages.format import count, milliseconds, points, seconds, size
-from coterie.pages.run_page import Example, ReportContent, RunCosts, render, verdict
+from coterie.pages.run_page import Example, ReportContent, render, verdict
 from coterie.partition import Partition
+from coterie.routing.calibration import Temperatures
+from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, Routing, evaluate
-from coterie.routing.gate import Gate, sweep_thresholds
+from coterie.routing.gate import Budget, Gate, sweep_thresholds
 from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
-from coterie.run.manifest import GateRecord, TriedRecord
+from coterie.routing.tune import Candidate, Combination, Tuning
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = ("<script>alert(1)</script>", '" onload="x', "a & b", "Ελληνικά", "Кириллица " * 12, "{{ 7 * 7 }}")
@@ -95,9 +98,10 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         validation=evaluate(validation, partition, rule),
         accounting=ladder_of(test, partition, rule),
         candidates=((n_clusters, 0.7),),
-        gate=GateRecord(score="entropy", combiner="hard", threshold=rule.gate.threshold),
+        tuning=Tuning(rule, None, (), 0.7, "", Budget()),
         examples=(make_example(partition, 0, 1, 0), make_example(partition, 1, 1, 0)),
-        costs=RunCosts(712.0, 725.0, 1.2, 1.71, 3_214_500, 28_930_500, 128_600_000),
+        costs=RunCosts(712.0, 725.0, 1.2, 1.71, 3_214_500, 28_930_500),
+        storage_bytes=128_600_000,
         histories=(("base", (2.0, 1.0), (0.3, 0.6)), ("specialist 0", (0.9,), (0.8,))),
         settings_yaml="seed: 0\nbackbone: <convnet-64>\n",
         versions={"coterie": "0.1.0", "torch": "2.6"},
@@ -202,22 +206,16 @@ def test_a_curve_of_one_point_and_no_threshold_render():
 def test_the_rule_is_told_with_the_table_that_it_was_chosen_from():
     content = make_content(6, 3)
     tried = tuple(
-        TriedRecord(combiner=f"blend {k}", score="margin", accuracy=0.7 - k / 100, gain=0.02, passes=1.4, routed=0.4)
+        Candidate(Combination("blend", k + 1), "margin", accuracy=0.7 - k / 100, gain=0.02, passes=1.4, routed=0.4)
         for k in range(20)
     )
-    gate = GateRecord(
-        score="contested",
-        combiner="blend",
-        threshold=0.2,
-        weights=(0.65, 0.0, 0.65),
-        top=2,
-        temperature=0.96,
-        base_temperature=0.83,
-        specialist_temperatures=(0.7, 1.0, 1.5),
-        note="Chosen <for> a reason.",
-        tried=tried,
+    rule = Rule(
+        Gate(0.2, "contested"),
+        Combiner.named("blend", (0.65, 0.0, 0.65), top=2, temperature=0.96),
+        Temperatures(0.83, (0.7, 1.0, 1.5)),
     )
-    page = Page(render(replace(content, gate=gate, costs=replace(content.costs, ensemble_image_ms=None))))
+    tuning = Tuning(rule, None, tried, 0.7, "Chosen <for> a reason.", Budget())
+    page = Page(render(replace(content, tuning=tuning, costs=replace(content.costs, ensemble_image_ms=None))))
     assert "contested" in page.text
     assert "The specialists of the 2 most likely clusters are asked" in page.text
     assert "Weight of a specialist's word: 0.0, 0.65." in page.text
@@ -227,7 +225,7 @@ def test_the_rule_is_told_with_the_table_that_it_was_chosen_from():
     )
     assert "In 1 of 3 clusters the specialist was no better than the restricted base on validation" in page.text
     assert "Chosen <for> a reason." in page.text
-    assert re.search(r"blend 0\s*margin\s*70\.", page.text)
+    assert re.search(r"blend\s*margin\s*70\.", page.text)
     assert "The best 12 of 20 that were tried" in page.text
     assert "the ensemble's rule has changed since it was timed" in page.text
 

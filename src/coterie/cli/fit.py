@@ -85,7 +85,7 @@ def _fit(
     from coterie.pipeline.plan import make_plan
     from coterie.run.folder import Run
     from coterie.run.reporting import read_reports
-    from coterie.run.values import labels_of
+    from coterie.run.values import labels_of, rule_of
     from coterie.system.limits import Limits
     from coterie.system.lock import refuse_if_held
     from coterie.system.ranks import Ranks
@@ -122,9 +122,8 @@ def _fit(
             )
         run = Run.open(out)
     print_report(console, read_reports(run)["test"], labels_of(run.manifest).names)
-    assert run.manifest.gate is not None
     console.print(
-        f"rule: {rule_line(run.manifest.gate)}; for others and their limits: coterie tune {out}",
+        f"rule: {rule_line(rule_of(run.manifest))}; for others and their limits: coterie tune {out}",
         highlight=False,
         soft_wrap=True,
     )

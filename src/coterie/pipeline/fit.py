@@ -49,6 +49,7 @@ from coterie.errors import ArtifactError, SettingsError
 from coterie.inputs import ImagePreprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
+from coterie.measures.costs import RunCosts
 from coterie.partition import (
     Partition,
     PartitionRequest,
@@ -65,7 +66,7 @@ from coterie.routing.evaluation import Outputs
 from coterie.routing.tune import Tuning, TuningRequest, tune
 from coterie.run.folder import CHECKPOINT_FOLDER, Run, changed_settings
 from coterie.run.load import load_ensemble
-from coterie.run.manifest import MANIFEST, Candidate, CostRecord, DataRecord, PartitionRecord, TrunkRecord
+from coterie.run.manifest import MANIFEST, Candidate, DataRecord, PartitionRecord, TrunkRecord
 from coterie.run.names import BASE_FILE, STAGE_LOGITS, specialist_files, specialist_titles, stage_logits_folder
 from coterie.run.reporting import tracked_figures, write_examples, write_outputs, write_report, write_rule
 from coterie.run.values import cut_of, labels_of, preprocessing_of, specialist_seconds, write_head, write_preprocessing
@@ -785,13 +786,13 @@ def _finish(job: Job, ensemble: SpecialistEnsemble, chosen: Grouping, groupings:
     job.progress.advance(1)
 
 
-def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
+def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> RunCosts:
     images = job.splits.test.samples
     images = images.take(torch.arange(min(TIMED_IMAGES, len(images))))
     form = job.splits.preprocessing
     base_ms = _milliseconds(lambda: compute_logits(job.fabric, ensemble.base, images, form)) / len(images)
     ensemble_ms = _milliseconds(lambda: ensemble.decide(images)) / len(images)
-    return CostRecord(
+    return RunCosts(
         base_seconds=job.run.manifest.seconds[BASE_FILE],
         specialist_seconds=specialist_seconds(job.run.manifest),
         base_image_ms=base_ms,

@@ -133,12 +133,13 @@ class Candidate:
 class Tuning:
     """A rule, the table that it was chosen from, and what must be said of the choice.
 
-    ``candidates``: best first; ``chosen``: the rule's row; ``accuracy``: cross-fitted, of the choice among the
-    candidates too; ``note``: whether validation bears the choice out.
+    ``candidates``: best first, none in runs of early versions; ``chosen``: the rule's row, None where only the table
+    was kept; ``accuracy``: cross-fitted, of the choice among the candidates too, NaN in runs of early versions;
+    ``note``: whether validation bears the choice out.
     """
 
     rule: Rule
-    chosen: Candidate
+    chosen: Candidate | None
     candidates: tuple[Candidate, ...]
     accuracy: float
     note: str

@@ -9,6 +9,7 @@ from rich.text import Text
 from coterie.cli.terminal.progress import show_duration
 from coterie.cli.terminal.report import rule_line
 from coterie.run.manifest import Manifest
+from coterie.run.values import rule_of
 
 
 def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:
@@ -27,7 +28,7 @@ def print_info(console: Console, path: str, manifest: Manifest, size: int) -> No
         "clusters": ", ".join(str(len(m)) for m in manifest.partition.members) + " classes"
         if manifest.partition
         else "",
-        "rule": rule_line(manifest.gate) if manifest.gate else "",
+        "rule": rule_line(rule_of(manifest)) if manifest.gate else "",
         "trained": "; ".join(f"{name} {show_duration(seconds)}" for name, seconds in manifest.seconds.items()),
         "files": str(len(manifest.files)),
         "disk": f"{size / 2**20:.1f} MiB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from coterie.measures.balance import Balance
 from coterie.measures.report import Report
-from coterie.run.manifest import GateRecord
+from coterie.routing.rule import Rule
 
 
 def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:
@@ -82,8 +83,11 @@ def headline(report: Report) -> str:
     )
 
 
-def rule_line(gate: GateRecord) -> str:
+def rule_line(rule: Rule) -> str:
     """How answers are combined, and which samples are routed."""
-    top = f", top {gate.top}" if gate.top > 1 else ""
-    routed = "never routed" if gate.threshold is None else f"routed at {gate.threshold:.4g} and above ({gate.score})"
-    return f"{gate.combiner}{top}, {routed}"
+    combiner, gate = rule.combiner, rule.gate
+    top = f", top {combiner.top}" if combiner.top > 1 else ""
+    routed = (
+        f"routed at {gate.threshold:.4g} and above ({gate.score})" if np.isfinite(gate.threshold) else "never routed"
+    )
+    return f"{combiner.name}{top}, {routed}"

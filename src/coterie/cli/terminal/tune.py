@@ -23,7 +23,9 @@ def print_tuning(console: Console, tuning: Tuning, partition: Partition) -> None
     for heading in ("accuracy", "gain", "passes", "routed"):
         table.add_column(heading, justify="right", no_wrap=True)
     shown = tuning.candidates[:ROWS_SHOWN]
-    for row in shown if tuning.chosen in shown else (*shown, tuning.chosen):
+    if tuning.chosen is not None and tuning.chosen not in shown:
+        shown += (tuning.chosen,)
+    for row in shown:
         table.add_row(
             "✓" if row is tuning.chosen else "",
             row.combination.title,
