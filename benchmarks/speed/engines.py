@@ -24,7 +24,7 @@ from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
 from coterie.engine import Resources, TaskContext, make_engine
 from coterie.pipeline.fit import augmentation_of, prepare_base
-from coterie.pipeline.specialists import SpecialistInputs, TrainingTask
+from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.progress import Progress
 
 N_SPECIALISTS = 8

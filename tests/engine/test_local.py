@@ -19,7 +19,7 @@ from coterie.engine import Resources, TaskContext, make_engine
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
 from coterie.pipeline.fit import augmentation_of, prepare_base
-from coterie.pipeline.specialists import SpecialistInputs, TrainingTask
+from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.progress import Progress
 from engine_tasks import InSpecialists, Recorder, Square
 from helpers import ROOT, changed, weights

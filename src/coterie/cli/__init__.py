@@ -4,7 +4,6 @@ it is used.
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -89,7 +88,9 @@ def _settings_file(arguments: Sequence[str]) -> FitSettings:
     if config is not None:
         return FitSettings.from_yaml(Path(config))
     if base is not None and is_run(base):
-        return FitSettings.from_values(json.loads((Path(base) / "manifest.json").read_text())["settings"])
+        from coterie.run.folder import Run
+
+        return Run.open(Path(base)).settings
     return FitSettings()
 
 

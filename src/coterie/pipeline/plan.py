@@ -5,25 +5,16 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from coterie.backbones.parts import WHOLE, TrainedPart
-from coterie.config import FitSettings, TrainingSettings
+from coterie.config import TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
-from coterie.pipeline.fit import (
-    augmentation_of,
-    disk_bound,
-    numbers_of_clusters,
-    prepare_base,
-    refuse_views,
-    trunk_record,
-)
-from coterie.training.fabric import make_fabric
+from coterie.pipeline.prepare import Prepared, augmentation_of, disk_bound
 from coterie.training.loop import make_optimizer, training_step
 from coterie.training.passes import compute_logits
 
@@ -62,20 +53,13 @@ class Plan:
         return sum(stage.seconds for stage in self.stages)
 
 
-def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None = None) -> Plan:
+def make_plan(prepared: Prepared) -> Plan:
     """Time a few real training steps and forward passes, and count what the run consists of.
 
     Args:
-        settings: of the run.
-        splits: its data.
-        base_run: the run whose trained base is taken.
-
-    Raises:
-        CoterieError: whatever would stop the run as soon as it starts.
+        prepared: of the run; its base is left as it is.
     """
-    fabric = make_fabric(settings.hardware)
-    base = prepare_base(settings, splits, base_run=base_run)
-    refuse_views(settings, splits, fabric, base)
+    settings, splits, base, fabric = prepared.settings, prepared.splits, prepared.base, prepared.fabric
     network = base.network
     batches = training_batches(
         splits.train,
@@ -86,21 +70,19 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
         workers=0,
         balanced=settings.data.sampling == "balanced",
     )
-    part = base.part
     step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
-    if part is not WHOLE:
-        part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, part)
+    if base.part is not WHOLE:
+        part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, base.part)
     image_seconds = _time_inference(fabric, network, splits)
-    trunk = trunk_record(base, splits.preprocessing.example())
-    tail_share = 1.0 if trunk is None else trunk.pass_cost
-    if trunk is not None and settings.specialist.kept_views:
+    tail_share = 1.0 if prepared.trunk is None else prepared.trunk.pass_cost
+    if prepared.trunk is not None and settings.specialist.kept_views:
         # The trunk, which was timed in each step, is run once a view.
         skipped = (1 - tail_share) * (1 - settings.specialist.kept_views / settings.specialist.epochs)
         part_seconds = max(part_seconds - skipped * image_seconds * batches.batch_size, 0.0)
     stages = []
-    if not base.trained and base_run is None:
+    if not base.trained and prepared.base_run is None:
         stages.append(_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size))
-    tried = numbers_of_clusters(settings, splits.labels)
+    tried = prepared.n_clusters
     n_images = round(len(splits.train) * (1 + settings.partition.overlap))
     for n_clusters in tried:
         title = f"{n_clusters} specialists"
@@ -114,7 +96,7 @@ def make_plan(settings: FitSettings, splits: Splits, base_run: Path | str | None
         sum(parameter.numel() for parameter in network.parameters()),
         str(fabric.device),
         fabric._precision.precision,
-        disk_bound(settings, splits, network),
+        disk_bound(prepared),
     )
 
 

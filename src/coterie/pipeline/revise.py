@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from coterie.backbones import Head
-from coterie.backbones.base import NetworkForm
+from coterie.backbones.adapters import weights_of
+from coterie.backbones.base import NetworkForm, refuse_untrusted
 from coterie.backbones.libraries import is_function, with_classes
-from coterie.backbones.parts import TrainedPart, trained_part
+from coterie.backbones.parts import trained_part
 from coterie.backbones.specialist import make_specialist
-from coterie.data import load as load_data
 from coterie.data.additions import extended, read_additions
 from coterie.data.splits import Splits
 from coterie.ensemble.ensemble import SpecialistEnsemble
@@ -28,16 +28,18 @@ from coterie.errors import ArtifactError, BackboneError, DataError, PartitionErr
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline.fit import Job, complete
+from coterie.pipeline.base import TrainedBase
+from coterie.pipeline.choice import choose
+from coterie.pipeline.finish import finish
+from coterie.pipeline.job import Job, unless_complete
+from coterie.pipeline.prepare import Prepared, load_splits, prepare
+from coterie.pipeline.specialists import train_specialists
 from coterie.progress import Progress
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
-from coterie.run.manifest import ChangeRecord, DataRecord
-from coterie.run.names import BASE_FILE, HEAD_FILE, SPECIALISTS, specialist_files, specialist_titles
-from coterie.run.values import labels_of, partition_of, preprocessing_of, write_head, write_preprocessing
-from coterie.system.lock import hold, refuse_if_held
-from coterie.training.fabric import make_fabric
-from coterie.training.loop import early_stopping
+from coterie.run.manifest import ChangeRecord
+from coterie.run.names import BASE_FILE, HEAD_FILE, SPECIALISTS, specialist_files
+from coterie.run.values import labels_of, partition_of, write_head, write_preprocessing
 from coterie.training.passes import compute_logits
 
 # Keeps the new row finite where its class is told apart without error.
@@ -79,44 +81,26 @@ def refit(
     if len(classes) == 1:
         raise PartitionError(f"cluster {cluster} has one class, {labels.names[classes[0]]}, and so no specialist")
     change = ChangeRecord(kind="refit", source=source, cluster=cluster, run=str(path))
-    run = _begin(old, Path(out), change)
-    if run.manifest.complete:
-        return load_ensemble(run.path)
-    refuse_if_held(run.path)
-    allowed = labels.of(classes.tolist())
-    splits = _with_additions(old, source, labels, allowed=allowed, where=f"cluster {cluster}")
-    file = specialist_files(partition)[cluster]
-    ensemble, head = load_ensemble(path, trust=trust), _head(old)
-    specialist = make_specialist(ensemble.base, head, classes)
-    if further:
-        old.read_weights(file, specialist, ensemble.base)
-    with hold(run.path):
-        run = _begin(old, run.path, change)  # another process may have written since
-        if run.manifest.complete:
-            return load_ensemble(run.path)
-        job = _job(old, run, change, splits, progress)
-        part = _part(job, ensemble.base, head)
+    run, file = _begin(old, Path(out), change), specialist_files(partition)[cluster]
+
+    def prepared() -> Prepared:
+        refuse_untrusted(old.settings.backbone, trust)
+        allowed = labels.of(classes.tolist())
+        return _with_additions(old, source, labels, allowed=allowed, where=f"cluster {cluster}", leave_others=False)
+
+    def work(found: Prepared) -> SpecialistEnsemble:
+        _check_change(old, run, change)
+        job = _job(old, run, change, found, progress)
         _copy(old, run, [name for name in _network_files(old) if name != file])
-        job.train_stage(
-            specialist_titles(partition)[cluster],
-            file,
-            specialist,
-            job.splits.train.of_classes(classes),
-            job.settings.specialist,
-            job.settings.seed + 1 + cluster,
-            part,
-            beyond=ensemble.base,
-            further=further,
-            stopping=early_stopping(
-                job.fabric,
-                specialist,
-                classes,
-                job.settings.specialist,
-                job.splits.validation,
-                job.splits.preprocessing,
-            ),
-        )
-        return _complete(job, ensemble.base, head, part, partition)
+        base = _trained_base(job)
+        starts = {}
+        if further:
+            specialist = make_specialist(base.network, base.head, classes)
+            old.read_weights(file, specialist, base.network)
+            starts[file] = weights_of(specialist)
+        return _complete(job, base, partition, starts)
+
+    return unless_complete(run, prepared, work, lambda: load_ensemble(run.path, trust=trust))
 
 
 def add_class(
@@ -153,24 +137,24 @@ def add_class(
     labels = LabelSpace((*old_labels.names, name))
     change = ChangeRecord(kind="add-class", source=source, class_name=name, run=str(path))
     run = _begin(old, Path(out), change)
-    if run.manifest.complete:
-        return load_ensemble(run.path)
-    refuse_if_held(run.path)
-    splits = _with_additions(old, source, labels, allowed=(name,), where=f"class {name!r}", leave_others=True)
-    with hold(run.path):
-        run = _begin(old, run.path, change)  # another process may have written since
-        if run.manifest.complete:
-            return load_ensemble(run.path)
-        job = _job(old, run, change, splits, progress)
-        base, head = _wider_base(job, old)
+
+    def prepared() -> Prepared:
+        return _with_additions(old, source, labels, allowed=(name,), where=f"class {name!r}", leave_others=True)
+
+    def work(found: Prepared) -> SpecialistEnsemble:
+        _check_change(old, run, change)
+        job = _job(old, run, change, found, progress)
+        base = _wider_base(job, old)
         members = [old_partition.classes(k).tolist() for k in range(old_partition.n_clusters)]
         changed = {BASE_FILE, HEAD_FILE}
-        for cluster in nearest_clusters(LabelEmbedding.from_head(head.of(base)), old_partition):
+        for cluster in nearest_clusters(LabelEmbedding.from_head(base.head.of(base.network)), old_partition):
             members[cluster].append(len(labels) - 1)
             changed.add(specialist_files(old_partition)[cluster])
         _copy(old, run, [file for file in _network_files(old) if file not in changed])
         partition = Partition.from_members(members, len(labels), old_partition.layer_S)
-        return _complete(job, base, head, _part(job, base, head), partition)
+        return _complete(job, base, partition)
+
+    return unless_complete(run, prepared, work, lambda: load_ensemble(run.path))
 
 
 def nearest_clusters(embedding: LabelEmbedding, partition: Partition) -> list[int]:
@@ -207,10 +191,9 @@ def fit_row(
     return fitted_E[:-1], float(fitted_E[-1])
 
 
-def _refuse_narrow(old: Run) -> None:
+def _refuse_narrow(old: FinishedRun) -> None:
     """Raises BackboneError unless the base can be built with one class more, and ends in one linear layer."""
-    settings, head = old.settings, _head(old)
-    name = settings.backbone
+    name, head = old.settings.backbone, old.manifest.head
     if name.startswith("python:") or is_function(name):
         raise BackboneError(
             f"add-class cannot build {name} with one class more; allowed: bases that coterie builds by name"
@@ -219,30 +202,30 @@ def _refuse_narrow(old: Run) -> None:
         raise BackboneError(f"add-class needs a base that ends in one linear layer; this one's head is {head.path}")
 
 
-def _wider_base(job: Job, old: Run) -> tuple[nn.Module, Head]:
+def _wider_base(job: Job, old: FinishedRun) -> TrainedBase:
     """The old run's base with a row more, fitted, or as an earlier start left it."""
-    base, head, run = load_ensemble(old.path).base, _head(old), job.run
+    base, head, run = job.prepared.base.network, old.manifest.head, job.run
     job.progress.stage("head row", 1)
     if run.has(BASE_FILE):
         _widen(base, head, torch.zeros(head.in_features), 0.0)
         run.read_weights(BASE_FILE, base)
     else:
+        old.read_weights(BASE_FILE, base)
         _add_row(job.fabric, base, head, job.splits)
         run.write_weights(BASE_FILE, base, seconds={BASE_FILE: old.manifest.seconds[BASE_FILE]})
     job.progress.advance(1)
     wider = Head(head.path, head.in_features, head.out_features + 1)
-    run.update(head=wider, network=_wider_record(old, job.splits.labels))
-    return base, wider
+    run.update(head=wider, network=_wider_form(old, job.splits.labels))
+    return _trained_base(job, wider)
 
 
-def _wider_record(old: Run, labels: LabelSpace) -> NetworkForm | None:
+def _wider_form(old: FinishedRun, labels: LabelSpace) -> NetworkForm | None:
     """A model of transformers is built by its configuration, which has to know of the new class."""
-    record = old.manifest.network
-    if record is None or record.transformers is None:
-        return record
+    form = old.manifest.network
+    if form is None or form.transformers is None:
+        return form
     # Its classes are in the data's order by now, whatever order they came in.
-    config = with_classes(record.transformers, labels.names)
-    return replace(record, transformers=config, reordered=False)
+    return replace(form, transformers=with_classes(form.transformers, labels.names), reordered=False)
 
 
 def _add_row(fabric: Fabric, base: nn.Module, head: Head, splits: Splits) -> None:
@@ -271,9 +254,8 @@ def _widen(base: nn.Module, head: Head, row_D: Tensor, bias: float) -> None:
     base.set_submodule(head.path, wide.to(old.weight.device))
 
 
-def _begin(old: Run, out: Path, change: ChangeRecord) -> Run:
+def _begin(old: FinishedRun, out: Path, change: ChangeRecord) -> Run:
     """The new run, which says from the start what it is."""
-    changes = (*old.manifest.changes, change)
     if out.resolve() == old.path.resolve():
         raise ArtifactError(f"{out} is the run itself; choose another --out")
     if any(record.kind == "add-class" for record in old.manifest.changes):
@@ -281,17 +263,22 @@ def _begin(old: Run, out: Path, change: ChangeRecord) -> Run:
             f"{old.path} has a class that its data source lacks; give the source all classes and train anew"
         )
     run = Run.create_or_resume(out, old.settings)
-    if run.manifest.files and run.manifest.changes != changes:
-        raise ArtifactError(f"{out} holds another run; choose another --out")
+    _check_change(old, run, change)
     return run
 
 
+def _check_change(old: FinishedRun, run: Run, change: ChangeRecord) -> None:
+    """Raises ArtifactError where the folder holds a run that was changed in another way."""
+    if run.manifest.files and run.manifest.changes != (*old.manifest.changes, change):
+        raise ArtifactError(f"{run.path} holds another run; choose another --out")
+
+
 def _with_additions(
-    old: Run, source: str, labels: LabelSpace, *, allowed: tuple[str, ...], where: str, leave_others: bool = False
-) -> Splits:
-    """The run's own data, with a source's samples of the classes that are allowed."""
+    old: FinishedRun, source: str, labels: LabelSpace, *, allowed: tuple[str, ...], where: str, leave_others: bool
+) -> Prepared:
+    """The run's own base and data, with a source's samples of the classes that are allowed."""
     settings = old.settings
-    splits = load_data(settings.data, settings.seed, preprocessing_of(old))
+    splits = load_splits(settings, old)
     if splits.labels != labels_of(old.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {old.path} was trained")
     found = read_additions(source, splits.preprocessing, settings.data)
@@ -303,12 +290,8 @@ def _with_additions(
     kept = {name: samples for name, samples in found.items() if name in allowed}
     if not kept:
         raise DataError(f"{source} has no samples of {where}; its classes: {', '.join(sorted(found)[:10])}")
-    return extended(splits, labels, kept, settings.data)
-
-
-def _head(run: Run) -> Head:
-    assert run.manifest.head is not None  # it is complete
-    return run.manifest.head
+    prepared = prepare(settings, splits=splits, base_run=old.path, partition=partition_of(old.manifest))
+    return replace(prepared, splits=extended(splits, labels, kept, settings.data))
 
 
 def _network_files(run: Run) -> list[str]:
@@ -323,27 +306,36 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
             run.write(name, old.read(name), seconds={**run.manifest.seconds, **seconds})
 
 
-def _part(job: Job, base: nn.Module, head: Head) -> TrainedPart:
-    return trained_part(base, head, job.splits.preprocessing.example(), job.settings.specialist.trainable)
-
-
-def _complete(job: Job, base: nn.Module, head: Head, part: TrainedPart, partition: Partition) -> SpecialistEnsemble:
-    write_head(job.run, head.of(base))
-    return complete(job, base, head, part, [partition])
-
-
-def _job(old: Run, run: Run, change: ChangeRecord, splits: Splits, progress: Progress) -> Job:
+def _job(old: FinishedRun, run: Run, change: ChangeRecord, prepared: Prepared, progress: Progress) -> Job:
     """What the stages need, after the new run has been told what it holds."""
-    settings = old.settings
-    data = DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
     run.sweep()
-    write_preprocessing(run, splits.preprocessing)
+    write_preprocessing(run, prepared.splits.preprocessing)
     run.update(
         changes=(*old.manifest.changes, change),
-        data=data,
-        train_counts=splits.train_counts,
+        data=prepared.data_record,
+        train_counts=prepared.splits.train_counts,
         head=old.manifest.head,
         network=old.manifest.network,
         trunk=old.manifest.trunk,
     )
-    return Job(settings, splits, make_fabric(settings.hardware), run, progress)
+    return Job(prepared, run, progress)
+
+
+def _trained_base(job: Job, head: Head | None = None) -> TrainedBase:
+    """The base in the run folder, with what its specialists train."""
+    base = job.prepared.base
+    head = base.head if head is None else head
+    job.run.read_weights(BASE_FILE, base.network)
+    network = base.network.to(job.fabric.device).eval()
+    example = job.splits.preprocessing.example()
+    part = trained_part(network, head, example, job.settings.specialist.trainable)
+    return TrainedBase(network, head, part, job.logits(BASE_FILE, network, "validation"))
+
+
+def _complete(
+    job: Job, base: TrainedBase, partition: Partition, starts: dict[str, dict[str, Tensor]] | None = None
+) -> SpecialistEnsemble:
+    """The later stages, with a partition that is known."""
+    write_head(job.run, base.head.of(base.network))
+    trained = train_specialists(job, base, [partition], starts)
+    return finish(job, base, choose(job, base, trained))

@@ -7,7 +7,7 @@ Each run resumes by itself in its own folder. On a cluster the folders must be o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,16 @@ from typing_extensions import override
 
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
-from coterie.engine import Outcome, Resources, Task, TaskContext, make_engine
+from coterie.engine import Outcome, Resources, Task, TaskContext, check_engine, make_engine
 from coterie.engine.task import ResultT, SharedT
 from coterie.errors import EngineError, LimitError
-from coterie.pipeline.fit import MEMORY_BYTES, fit
+from coterie.pipeline.fit import fit
+from coterie.pipeline.prepare import Prepared, prepare
+from coterie.pipeline.specialists import MEMORY_BYTES
 from coterie.progress import Progress
+from coterie.run.folder import FinishedRun, Run
 from coterie.system.limits import LimitedProgress, Limits
+from coterie.system.lock import refuse_if_held
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,53 @@ def fit_all(
     for task in tasks:
         task.out.parent.mkdir(parents=True, exist_ok=True)
     return do_all(tasks, splits, resources_of([task.settings for task in tasks]), engine, progress, limits)
+
+
+@dataclass(frozen=True)
+class SeedRuns:
+    """Runs that differ in their seed: the finished ones by title, and a line about each that failed."""
+
+    finished: dict[str, FinishedRun]
+    failed: tuple[str, ...]
+
+
+def fit_seeds(
+    settings: FitSettings,
+    out: Path,
+    seeds: int,
+    *,
+    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    limits: Limits | None = None,
+    announce: Callable[[Prepared], None] = lambda _: None,
+) -> SeedRuns:
+    """Do runs with ``settings.seed`` and those after it, in OUT/seed-N, on the same splits.
+
+    Args:
+        settings: of the first run.
+        out: the folder above the runs'.
+        seeds: number of runs.
+        progress: progress callback.
+        engine: who does the runs.
+        limits: of all runs together. Default: those of the settings, with the time counted from now.
+        announce: called with what was prepared for the first run, before any is begun.
+
+    Raises:
+        LimitError: a limit is reached; the same call goes on.
+        CoterieError: as ``fit``, where it holds for all runs.
+    """
+    limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
+    tasks = tasks_of_seeds(settings, out, seeds)
+    refuse_if_held(out)
+    check_engine(engine)
+    prepared = prepare(tasks[0].settings)
+    announce(prepared)
+    outcomes = fit_all(tasks, prepared.splits, engine, progress, limits)
+    done = [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome.error is None]
+    return SeedRuns(
+        {task.title: Run.open_complete(task.out) for task in done},
+        tuple(f"{tasks[outcome.number].title}: {outcome.error}" for outcome in outcomes if outcome.error is not None),
+    )
 
 
 def resources_of(settings: Sequence[FitSettings], seconds: float = math.inf) -> Resources:

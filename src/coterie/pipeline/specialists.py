@@ -1,111 +1,158 @@
-"""The training of one specialist, as a task."""
+"""The third stage: the specialists of all partitions, trained by whatever engine there is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 
-import numpy as np
+import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
-from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
-from coterie.backbones.cut import tail_of
-from coterie.backbones.parts import TrainedPart
-from coterie.backbones.specialist import make_specialist
-from coterie.config import HardwareSettings, SpecialistSettings
-from coterie.data.batches import Augmentation, training_batches
-from coterie.data.splits import Split
-from coterie.engine.task import Task, TaskContext
-from coterie.inputs import Preprocessing
-from coterie.training.fabric import make_fabric
-from coterie.training.hooks import StageHook
-from coterie.training.loop import EpochRecord, early_stopping, train
-from coterie.training.trunk import TrunkBatches
+from coterie.backbones.deltas import encode
+from coterie.backbones.specialist import as_asked, make_specialist
+from coterie.config import FitSettings
+from coterie.engine import Resources, TaskContext, make_engine
+from coterie.partition import Partition
+from coterie.pipeline.base import TrainedBase
+from coterie.pipeline.job import Job
+from coterie.pipeline.prepare import augmentation_of, views_bytes
+from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
+from coterie.run.names import BASE_FILE, specialist_files, specialist_titles
+from coterie.run.values import cut_of
+from coterie.system.limits import LimitedProgress
+
+# What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
+MEMORY_BYTES = 2**30
+MEMORY_PER_PARAMETER_BYTE = 6
 
 
 @dataclass(frozen=True, eq=False)
-class SpecialistInputs:
-    """What the trainings of a run share: networks to start from by name, where their head is, what is trained of
-    them, and the samples with the way to draw batches of them; of validation, where a training may stop by them.
+class Specialists:
+    """A partition with its trained specialists, by cluster: None for a cluster of one class; tails where there is a
+    trunk.
     """
 
-    networks: Mapping[str, nn.Module]
-    head: Head
-    part: TrainedPart
-    train: Split
-    preprocessing: Preprocessing
-    augmentation: Augmentation
-    hardware: HardwareSettings
-    data_workers: int
-    balanced: bool
-    validation: Split | None = None
+    partition: Partition
+    networks: list[nn.Module | None]
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What ``weights_of`` a trained network gives; its history; its seconds, over all starts."""
-
-    weights: dict[str, Tensor]
-    history: tuple[EpochRecord, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class TrainingTask(Task[SpecialistInputs, Trained]):
-    """All that decides how a specialist is trained, but for the materials.
+def train_specialists(
+    job: Job,
+    base: TrainedBase,
+    partitions: Sequence[Partition],
+    starts: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> list[Specialists]:
+    """Train the specialists that the run folder lacks, and read all of them.
 
     Args:
-        title: for people.
-        file: where the weights will be in the run folder.
-        start: the name of the network it starts from.
-        classes: the specialist's, in the order of its head's rows.
-        training: settings of the training.
-        seed: of its batches and of dropout.
-        checkpoint_every: steps between two states that are kept; None: one an epoch.
-        threads: of the CPU. Sums are split by them: another number gives other bits.
+        job: the run.
+        base: trained.
+        partitions: to train specialists for.
+        starts: weights to start from instead of the base's, by the file of the specialist.
+
+    Returns:
+        One entry per partition; one in all where the partitions are kept together.
     """
+    _train(job, base, specialist_tasks(job.settings, partitions), starts or {})
+    together = job.settings.partition.together and len(partitions) > 1
+    return [_read(job, base, p) for p in ([Partition.stack(partitions)] if together else partitions)]
 
-    title: str
-    file: str
-    start: str
-    classes: tuple[int, ...]
-    training: SpecialistSettings
-    seed: int
-    checkpoint_every: int | None
-    threads: int
 
-    @override
-    def run(self, shared: SpecialistInputs, context: TaskContext) -> Trained:
-        classes = np.array(self.classes)
-        network = make_specialist(shared.networks[self.start], shared.head, classes)
-        batches = training_batches(
-            shared.train.of_classes(classes),
-            shared.preprocessing,
-            shared.augmentation,
-            batch_size=self.training.batch_size,
-            seed=self.seed,
-            workers=shared.data_workers,
-            balanced=shared.balanced,
+def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> list[TrainingTask]:
+    """The trainings of all specialists of all partitions. A cluster of one class needs none."""
+    return [
+        TrainingTask(
+            title=titles[cluster],
+            file=files[cluster],
+            classes=tuple(partition.classes(cluster).tolist()),
+            training=settings.specialist,
+            seed=settings.seed + 1 + place,
+            checkpoint_every=settings.checkpoint_every,
+            threads=settings.hardware.specialist_threads,
         )
-        fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
-        context.progress.stage(self.title, self.training.epochs * len(batches))
-        watch = StageHook(context.checkpoint, self.checkpoint_every)
-        trained, cut = network, shared.part.cut
-        if cut is not None and self.training.views:
-            batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
-            shared.part.prepare(network.train(), self.seed)
-            trained = tail_of(network, cut, shared.preprocessing.example())
-        history = train(
-            fabric,
-            trained,
-            batches,
-            self.training,
-            context.progress,
-            part=shared.part,
-            watch=watch,
-            stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),
-            compile_network=shared.hardware.compile,
-        )
-        return Trained(weights_of(network), history, watch.seconds)
+        for partition in partitions
+        for titles, files in [(specialist_titles(partition), specialist_files(partition))]
+        for cluster_L in partition.layers
+        for place, cluster in enumerate(cluster_L.tolist())
+        if partition.size_S[cluster] > 1
+    ]
+
+
+def specialist_inputs(
+    job: Job, base: TrainedBase, starts: Mapping[str, Mapping[str, Tensor]] | None = None
+) -> SpecialistInputs:
+    """What the trainings of all specialists share."""
+    settings, splits = job.settings, job.splits
+    return SpecialistInputs(
+        base.network,
+        base.head,
+        base.part,
+        splits.train,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        settings.hardware,
+        settings.data.workers,
+        settings.data.sampling == "balanced",
+        None if settings.specialist.patience is None else splits.validation,
+        starts or {},
+    )
+
+
+def _train(
+    job: Job, base: TrainedBase, tasks: Sequence[TrainingTask], starts: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    run, todo = job.run, [task for task in tasks if not job.run.has(task.file)]
+    job.limits.check()
+    resources = _resources(job, base, todo)
+
+    def context_of(number: int) -> TaskContext:
+        return TaskContext(LimitedProgress(job.progress.lane(), job.limits), job.checkpoint(todo[number].file))
+
+    engine = make_engine(job.engine, len(todo), resources)
+    base_weights, bits = weights_of(base.network), job.settings.specialist.bits
+    inputs = specialist_inputs(job, base, starts)
+    with closing(engine.run(todo, inputs, resources, context_of)) as outcomes:
+        for outcome in outcomes:
+            task, trained = todo[outcome.number], outcome.unwrap()
+            # Of a specialist's weights, what is not the base's is kept.
+            kept = encode(trained.weights, base_weights, bits)
+            job.keep(task.file, task.title, replace(trained, weights=kept))
+    if todo:  # whose results came in any order
+        history = run.read_json("history.json")
+        titles = [task.title for task in tasks if task.title in history]
+        others = [title for title in history if title not in titles]
+        run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
+
+
+def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Resources:
+    """What each specialist needs, and how long all should take, by what the base took."""
+    settings, on_gpu = job.settings, job.fabric.device.type == "cuda"
+    count_C = torch.bincount(job.splits.train.labels_N)
+    most = max((int(count_C[list(task.classes)].sum()) for task in todo), default=0)
+    kept_bytes = views_bytes(job.prepared, base.network, most)
+    partitions = len(settings.partition.clusters)
+    share = partitions * (1 + settings.partition.overlap) * settings.specialist.epochs / settings.base.epochs
+    parameter_bytes = sum(parameter.nbytes for parameter in base.network.parameters())
+    return Resources(
+        settings.hardware.specialist_threads,
+        int(on_gpu),
+        MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes + kept_bytes,
+        # Of a base that came trained, nobody knows.
+        share * job.run.manifest.seconds.get(BASE_FILE, 0.0) or math.inf,
+    )
+
+
+def _read(job: Job, base: TrainedBase, partition: Partition) -> Specialists:
+    networks: list[nn.Module | None] = []
+    for cluster, file in enumerate(specialist_files(partition)):
+        classes = partition.classes(cluster)
+        if len(classes) == 1:
+            networks.append(None)
+            continue
+        specialist = make_specialist(base.network, base.head, classes)
+        job.run.read_weights(file, specialist, base.network)
+        networks.append(as_asked(specialist, cut_of(job.run.manifest), job.splits.preprocessing.example()))
+    return Specialists(partition, networks)

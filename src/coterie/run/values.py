@@ -91,6 +91,11 @@ def base_came_trained(run: Run) -> bool:
     return run.manifest.seconds.get(BASE_FILE) == 0 and "base" not in run.read_json("history.json")
 
 
+def members_of(partition: Partition) -> tuple[tuple[int, ...], ...]:
+    """The classes of each cluster, as the manifest holds them."""
+    return tuple(tuple(partition.classes(cluster).tolist()) for cluster in range(partition.n_clusters))
+
+
 def train_counts_of(manifest: Manifest) -> IntArray | None:
     """Training samples of each class; None for a run of an earlier version, which did not count them."""
     return np.array(manifest.train_counts) if manifest.train_counts else None

@@ -10,6 +10,7 @@ from coterie.cli.terminal.comparison import print_seeds
 from coterie.cli.terminal.progress import show_duration
 from coterie.data.splits import Splits
 from coterie.pipeline.plan import make_plan
+from coterie.pipeline.prepare import prepare
 from coterie.studies.reproduction.page import show_gain, show_share
 from coterie.studies.reproduction.study import ReproductionStudy, trainings_of_seed
 from coterie.studies.reproduction.tables import Reproduction
@@ -17,7 +18,7 @@ from coterie.studies.reproduction.tables import Reproduction
 
 def print_cost(console: Console, study: ReproductionStudy, splits: Splits) -> None:
     """What the whole study trains, and about how long that takes here. Nothing is refused."""
-    plan = make_plan(study.settings, splits)
+    plan = make_plan(prepare(study.settings, splits=splits))
     base, specialists = plan.stages[0].seconds, plan.stages[1].seconds
     n_trainings = trainings_of_seed(study)
     per_seed = base + n_trainings * specialists

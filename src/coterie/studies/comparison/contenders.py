@@ -18,7 +18,7 @@ from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.manifest import MANIFEST
 from coterie.run.names import BASE_FILE, specialist_titles
 from coterie.run.reporting import read_outputs
@@ -63,7 +63,7 @@ class Contenders:
     notes: tuple[str, ...]
 
 
-def contenders_of(run: Run, splits: Splits, siblings: Sequence[Run] = ()) -> Contenders:
+def contenders_of(run: FinishedRun, splits: Splits, siblings: Sequence[Run] = ()) -> Contenders:
     """All that a finished run and its controls answer.
 
     Args:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import json
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from torch.optim.swa_utils import update_bn
 from typing_extensions import override
 
 from coterie.arrays import FloatArray
-from coterie.backbones import build
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
@@ -29,24 +29,24 @@ from coterie.engine import Task, TaskContext
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.partition import random_partition
-from coterie.pipeline.fit import Job
+from coterie.pipeline.job import Job
+from coterie.pipeline.prepare import prepare, training_batches_of
 from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
-from coterie.run.folder import Run
-from coterie.run.load import load_base, load_ensemble
+from coterie.run.folder import FinishedRun, Run
+from coterie.run.load import load_ensemble
 from coterie.run.manifest import MANIFEST
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import base_came_trained, n_tried, partition_of
 from coterie.system.files import write_whole
-from coterie.system.lock import hold
-from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_logits
+from coterie.vocabulary import SplitName
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
 MEMBER_SEED_STEP = 100_003
-SPLITS = ("validation", "test")
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 # The controls by name: one copy of the base, trained on all classes for the specialists' epochs; the base trained on in
@@ -69,7 +69,7 @@ ControlTask = Task[Splits | None, Path]
 
 
 def control_tasks(
-    run: Run, splits: Splits, superclasses: str | None, members: int, prefix: str = ""
+    run: FinishedRun, splits: Splits, superclasses: str | None, members: int, prefix: str = ""
 ) -> list[ControlTask]:
     """What trains the controls that a finished run lacks, cheapest first.
 
@@ -111,7 +111,7 @@ def control_tasks(
     return [task for name, task in tasks.items() if not is_done(place / name, splits)]
 
 
-def control_settings(run: Run) -> FitSettings:
+def control_settings(run: FinishedRun) -> FitSettings:
     """A run's settings for one partition with all the training of its specialists: where several partitions were
     tried, or each class is in several clusters, of partitions side by side or of a cover, so many times the epochs.
     """
@@ -150,8 +150,9 @@ class FlippedFitTask(FitTask):
     def run(self, shared: Splits | None, context: TaskContext) -> Path:
         assert shared is not None
         super().run(shared, context)
-        with hold(self.out):
-            add_flipped(Run.open_complete(self.out), shared)
+        run = Run.open_complete(self.out)
+        with run.writing():
+            add_flipped(run, shared)
         return self.out
 
 
@@ -167,12 +168,11 @@ class _FromRunTask(Task[Splits | None, Path]):
     def run(self, shared: Splits | None, context: TaskContext) -> Path:
         assert shared is not None
         check_folder(self.out)
-        with hold(self.out):
-            self.train(Run.open_complete(self.base), shared, TitledProgress(context.progress, self.title))
+        self.train(Run.open_complete(self.base), shared, TitledProgress(context.progress, self.title))
         return self.out
 
     @abstractmethod
-    def train(self, run: Run, splits: Splits, progress: Progress) -> None:
+    def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
         """What is done of the run."""
 
 
@@ -183,7 +183,7 @@ class MemberTask(_FromRunTask):
     number: int
 
     @override
-    def train(self, run: Run, splits: Splits, progress: Progress) -> None:
+    def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
         train_member(run, self.out, self.number, splits, progress)
 
 
@@ -192,57 +192,76 @@ class WeightAverageTask(_FromRunTask):
     """``train_weight_average``."""
 
     @override
-    def train(self, run: Run, splits: Splits, progress: Progress) -> None:
+    def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
         train_weight_average(run, self.out, splits, progress)
 
 
-def train_member(run: Run, place: Path, number: int, splits: Splits, progress: Progress) -> None:
+def train_member(run: FinishedRun, place: Path, number: int, splits: Splits, progress: Progress) -> None:
     """Another base on the same splits, from another seed; its logits are kept."""
     settings = as_task(run.settings)
     changed = settings.with_seed(settings.seed + number * MEMBER_SEED_STEP)
-    job = Job(changed, splits, make_fabric(changed.hardware), Run.create_or_resume(place, changed), progress)
-    if job.run.manifest.complete:
-        return
-    network = build(changed.backbone, len(splits.labels), splits.preprocessing, changed.seed)
-    job.train_stage("another base", BASE_FILE, network, splits.train, changed.base, changed.seed)
-    _write_logits(job, lambda images: _logits(job, network, images))
-    job.run.update(complete=True)
+    member = Run.create_or_resume(place, changed)
+    with member.writing():
+        if member.complete:
+            return
+        job = Job(prepare(changed, splits=splits, partition=partition_of(run.manifest)), member, progress)
+        network = job.prepared.base.network
+        job.train_network("another base", BASE_FILE, network, changed.base, changed.seed)
+        _write_logits(job, lambda samples: _logits(job, network, samples))
+        member.update(complete=True)
 
 
-def train_weight_average(run: Run, place: Path, splits: Splits, progress: Progress) -> None:
+def train_weight_average(run: FinishedRun, place: Path, splits: Splits, progress: Progress) -> None:
     """The base trained on, in cycles of one epoch from the specialists' learning rate down to 0. Kept are the logits
     of the mean of the weights at the cycles' ends (Izmailov 2018, arXiv 1803.05407, with its norms measured anew), and
     the log of the mean of their probabilities (Huang 2017, arXiv 1704.00109).
     """
     settings = as_task(control_settings(run))
-    job = Job(settings, splits, make_fabric(settings.hardware), Run.create_or_resume(place, settings), progress)
-    if job.run.manifest.complete:
-        return
-    network, _ = load_base(run, splits.preprocessing, trust=run.settings.backbone)
-    cycle_settings = settings.specialist.model_copy(update={"epochs": 1})
+    averaged = Run.create_or_resume(place, settings)
+    with averaged.writing():
+        if averaged.complete:
+            return
+        prepared = prepare(settings, splits=splits, base_run=run.path, partition=partition_of(run.manifest))
+        job = Job(prepared, averaged, progress)
+        network = prepared.base.network
+        run.read_weights(BASE_FILE, network)
+        files = _train_cycles(job, network)
+        average = _mean_of_cycles(job, network, files)
+        averaged.write_weights("average.safetensors", average)
+
+        def cycles(split: Split) -> FloatArray:
+            proba = []
+            for file in files:
+                averaged.read_weights(file, network)
+                proba.append(log_softmax(_logits(job, network, split), axis=1))
+            return (logsumexp(proba, axis=0) - np.log(len(files))).astype(np.float32)
+
+        _write_logits(job, lambda split: _logits(job, average, split), cycles=cycles)
+        averaged.forget(files)
+        averaged.update(complete=True)
+
+
+def _train_cycles(job: Job, network: nn.Module) -> list[str]:
+    """Train on in cycles of one epoch; returns the files of the weights at their ends."""
+    settings = job.settings
+    one_epoch = settings.specialist.model_copy(update={"epochs": 1})
     n_cycles = settings.specialist.epochs
     files = [f"cycles/{cycle}.safetensors" for cycle in range(n_cycles)]
     for cycle, file in enumerate(files):
         title = f"cycle {cycle + 1} of {n_cycles}"
-        job.train_stage(title, file, network, splits.train, cycle_settings, settings.seed + 1 + cycle)
+        job.train_network(title, file, network, one_epoch, settings.seed + 1 + cycle)
+    return files
+
+
+def _mean_of_cycles(job: Job, network: nn.Module, files: Sequence[str]) -> nn.Module:
+    """The mean of the weights in the files, its norms measured anew on the training samples."""
     average = copy.deepcopy(network)
     states = [job.run.read_tensors(file) for file in files]
     average.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
-    batches = job.batches(splits.train, cycle_settings, settings.seed)
+    batches = training_batches_of(job.prepared, job.splits.train, job.settings.specialist, job.settings.seed)
     with job.fabric.autocast():
         update_bn(batches.epoch(0, job.fabric.device), average)
-    job.run.write_weights("average.safetensors", average)
-
-    def cycles(split: Split) -> FloatArray:
-        proba = []
-        for file in files:
-            job.run.read_weights(file, network)
-            proba.append(log_softmax(_logits(job, network, split), axis=1))
-        return (logsumexp(proba, axis=0) - np.log(len(files))).astype(np.float32)
-
-    _write_logits(job, lambda split: _logits(job, average, split), cycles=cycles)
-    job.run.forget(files)
-    job.run.update(complete=True)
+    return average
 
 
 def add_flipped(run: Run, splits: Splits) -> None:

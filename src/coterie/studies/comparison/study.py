@@ -12,7 +12,7 @@ from coterie.engine import check_engine
 from coterie.errors import ArtifactError
 from coterie.pipeline.runs import do_all, resources_of
 from coterie.progress import Progress
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.values import specialist_seconds
 from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import ControlTask, add_flipped, control_tasks
@@ -26,7 +26,7 @@ COMPARISON_PAGE = "comparison.html"
 
 
 def compare_run(
-    run: Run,
+    run: FinishedRun,
     splits: Splits,
     *,
     superclasses: str | None = None,
@@ -80,7 +80,7 @@ def compare_run(
 
 
 def _train_controls(
-    run: Run, splits: Splits, tasks: Sequence[ControlTask], engine: EngineSettings, progress: Progress
+    run: FinishedRun, splits: Splits, tasks: Sequence[ControlTask], engine: EngineSettings, progress: Progress
 ) -> None:
     """Do what is left of the controls; the first that failed is raised after the others are done."""
     seconds = len(tasks) * specialist_seconds(run.manifest)

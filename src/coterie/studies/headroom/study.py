@@ -278,7 +278,7 @@ def _computed(run: Any, settings: FitSettings) -> BasePredictions:
     """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
     as it is: a `coterie fit` may be at work in it.
     """
-    from coterie.pipeline.fit import base_of_run
+    from coterie.pipeline.prepare import base_of_run
     from coterie.training.fabric import make_fabric
     from coterie.training.passes import compute_logits
 

@@ -374,7 +374,7 @@ def _read_run(folder: Path, embedding: str | None) -> LabelData:
 
 def _features(run: Any) -> FloatArray:
     """What enters the head of a run's base for each of its validation samples."""
-    from coterie.pipeline.fit import base_of_run
+    from coterie.pipeline.prepare import base_of_run
     from coterie.training.fabric import make_fabric
     from coterie.training.passes import compute_features
 

@@ -1,0 +1,172 @@
+"""The first stage: the base, trained here, brought by the user, or taken from another run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from coterie.arrays import FloatArray
+from coterie.backbones import Head
+from coterie.backbones.base import refuse_other_order
+from coterie.backbones.parts import TrainedPart
+from coterie.config import FitSettings
+from coterie.errors import ArtifactError
+from coterie.pipeline.job import Job
+from coterie.pipeline.prepare import Prepared, disk_bound, training_batches_of
+from coterie.progress import Progress
+from coterie.run.folder import Run, changed_settings
+from coterie.run.names import BASE_FILE
+from coterie.run.values import write_head, write_preprocessing
+from coterie.system.ranks import Ranks
+from coterie.training.fabric import make_fabric
+from coterie.training.hooks import TrainingHook
+from coterie.training.loop import train
+from coterie.training.together import RankHook, leave
+
+# What a trained base depends on.
+BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedBase:
+    """A trained base: its network and head, the part of it that specialists train, and its logits of the validation
+    samples, float32 of shape (N, C).
+    """
+
+    network: nn.Module
+    head: Head
+    part: TrainedPart
+    validation_NC: FloatArray
+
+
+def train_base(job: Job) -> TrainedBase:
+    """The base, trained, with all that the run folder says of base and data.
+
+    Raises:
+        ArtifactError: the data has changed since the run was begun, or the base that came trained has.
+        BackboneError: a trained base whose classes are in another order than the data's.
+    """
+    run, prepared, base = job.run, job.prepared, job.prepared.base
+    _describe(run, prepared)
+    if note := run.note_versions():
+        job.progress.note(note)
+    if prepared.base_run is not None and not run.has(BASE_FILE):
+        _take_base(run, prepared.base_run)
+    if base.trained and prepared.base_run is None:
+        _keep_brought_base(run, base.network)
+    network = _train(job)
+    write_head(run, base.head.of(network))
+    validation_NC = job.logits(BASE_FILE, network, "validation")
+    if base.trained:
+        refuse_other_order(validation_NC, job.splits.validation.labels_N.numpy())
+    return TrainedBase(network, base.head, base.part, validation_NC)
+
+
+def help_train_base(settings: FitSettings, prepare: Callable[[], Prepared]) -> None:
+    """The part of a rank other than 0: to help with the training of the base, if rank 0 wants it trained.
+
+    Args:
+        settings: of the run.
+        prepare: reads the data and builds the base, where they are needed.
+    """
+    ranks = Ranks.of_environment()
+    ranks.check_batch_size(settings.base.batch_size)
+    fabric = make_fabric(settings.hardware, ranks)
+    if fabric.broadcast(True):  # what comes back is what rank 0 says
+        prepared = prepare()
+        batches = training_batches_of(prepared, prepared.splits.train, settings.base, settings.seed)
+        batches.share_out(ranks)
+        train(
+            fabric,
+            prepared.base.network,
+            batches,
+            settings.base,
+            Progress(),
+            watch=RankHook(fabric, TrainingHook()),
+            compile_network=settings.hardware.compile,
+        )
+    leave(fabric)
+
+
+def dismiss_helpers(settings: FitSettings) -> None:
+    """Tell other ranks, where there are any, that the base is there already."""
+    ranks = Ranks.of_environment()
+    if ranks.world > 1:
+        fabric = make_fabric(settings.hardware, ranks)
+        fabric.broadcast(False)
+        leave(fabric)
+
+
+def _describe(run: Run, prepared: Prepared) -> None:
+    """Write what the run is made of, and delete what killed processes left."""
+    data = prepared.data_record
+    if run.manifest.data not in (None, data):
+        raise ArtifactError(
+            f"the data of {prepared.settings.data.source} has changed since {run.path} was begun; choose another --out"
+        )
+    run.sweep()
+    write_preprocessing(run, prepared.splits.preprocessing)
+    run.update(
+        settings=prepared.settings,
+        data=data,
+        train_counts=prepared.splits.train_counts,
+        head=prepared.base.head,
+        network=prepared.base.record,
+        disk_bytes=disk_bound(prepared),
+        trunk=prepared.trunk,
+    )
+
+
+def _train(job: Job) -> nn.Module:
+    """Train the base, with the help of other ranks where there are any; read it where it is there."""
+    settings, ranks = job.settings, Ranks.of_environment()
+    network = job.prepared.base.network
+    if ranks.world == 1:
+        return job.train_network("base", BASE_FILE, network, settings.base, settings.seed)
+    ranks.check_batch_size(settings.base.batch_size)
+    fabric = make_fabric(settings.hardware, ranks)
+    needed = not job.run.has(BASE_FILE)
+    fabric.broadcast(needed)
+    if needed:
+        job.progress.note(
+            f"base: {ranks.world} ranks take {settings.base.batch_size // ranks.world} of each batch of "
+            f"{settings.base.batch_size}; the learning rate is {settings.base.learning_rate}, as set"
+        )
+    base = job.train_network("base", BASE_FILE, network, settings.base, settings.seed, fabric)
+    leave(fabric)
+    return base
+
+
+def _take_base(run: Run, other: Run) -> None:
+    """Copy another run's trained base, with its history and the seconds it took.
+
+    Raises:
+        ArtifactError: that run has no trained base, or one that these settings would not have given.
+    """
+    if not other.has(BASE_FILE):
+        raise ArtifactError(f"{other.path} has no trained base yet")
+    changed = changed_settings(other.settings, run.settings, BASE_SETTINGS)
+    if changed:
+        raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
+    history = other.read_json("history.json")
+    run.write_json("history.json", {title: history[title] for title in ("base",) if title in history})
+    run.write(BASE_FILE, other.read(BASE_FILE), seconds={BASE_FILE: other.manifest.seconds[BASE_FILE]})
+
+
+def _keep_brought_base(run: Run, network: nn.Module) -> None:
+    """Keep the weights of a base that came trained; or make sure that they are those that the run began with.
+
+    Raises:
+        ArtifactError: they are others.
+    """
+    if not run.has(BASE_FILE):
+        run.write_json("history.json", {})
+        run.write_weights(BASE_FILE, network, seconds={BASE_FILE: 0.0})
+        return
+    kept = run.read_tensors(BASE_FILE)
+    ours = network.state_dict()
+    if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
+        raise ArtifactError(f"the base has other weights than when {run.path} was begun; choose another --out")

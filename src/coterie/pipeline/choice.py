@@ -1,0 +1,63 @@
+"""The fourth stage: a rule for each partition by its validation logits, and the partition that does best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coterie.data.splits import Split
+from coterie.ensemble.panel import Panel
+from coterie.pipeline.base import TrainedBase
+from coterie.pipeline.job import Job
+from coterie.pipeline.specialists import Specialists
+from coterie.routing.evaluation import Outputs
+from coterie.routing.tune import Tuning, TuningRequest, tune
+from coterie.run.names import BASE_FILE, specialist_files
+from coterie.vocabulary import SplitName
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """The specialists of a partition, their outputs on validation, and the rule chosen by these."""
+
+    specialists: Specialists
+    validation: Outputs
+    tuning: Tuning
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The partition that is kept, among all that were tried."""
+
+    best: Tuned
+    tried: tuple[Tuned, ...]
+
+
+def choose(job: Job, base: TrainedBase, trained: Sequence[Specialists]) -> Choice:
+    """Choose a rule for each partition, and the partition with the highest cross-fitted validation accuracy."""
+    tried = []
+    for specialists in trained:
+        validation = outputs_of(job, base, specialists, "validation")
+        request = TuningRequest.of(job.settings.gate)
+        tuning = tune(validation, specialists.partition, request, job.settings.seed)
+        tried.append(Tuned(specialists, validation, tuning))
+    return Choice(max(tried, key=lambda one: one.tuning.accuracy), tuple(tried))
+
+
+def outputs_of(job: Job, base: TrainedBase, specialists: Specialists, split: SplitName) -> Outputs:
+    """The logits of base and all specialists on a split."""
+    partition, networks = specialists.partition, specialists.networks
+    data: Split = getattr(job.splits, split)
+    base_NC, label_N = job.logits(BASE_FILE, base.network, split), data.labels_N.numpy()
+    trained = {cluster: network for cluster, network in enumerate(networks) if network is not None}
+    trunk = job.run.manifest.trunk
+    if trunk is not None:
+        panel = Panel(job.fabric, base.network, trained, job.splits.preprocessing, trunk.cut)
+        return Outputs(base_NC, panel.ask_all(data.samples, partition)[1], label_N, trunk.pass_cost)
+    packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
+    files = specialist_files(partition)
+    for cluster, specialist in trained.items():
+        packed_NM[:, partition.columns(cluster)] = job.logits(files[cluster], specialist, split)
+    return Outputs(base_NC, packed_NM, label_N)

@@ -1,0 +1,119 @@
+"""The training of one specialist, as a task that any engine does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor, nn
+from typing_extensions import override
+
+from coterie.backbones import Head
+from coterie.backbones.adapters import weights_of
+from coterie.backbones.cut import tail_of
+from coterie.backbones.deltas import decode
+from coterie.backbones.parts import TrainedPart
+from coterie.backbones.specialist import make_specialist
+from coterie.config import HardwareSettings, SpecialistSettings
+from coterie.data.batches import Augmentation, training_batches
+from coterie.data.splits import Split
+from coterie.engine.task import Task, TaskContext
+from coterie.inputs import Preprocessing
+from coterie.training.fabric import make_fabric
+from coterie.training.hooks import StageHook
+from coterie.training.loop import EpochRecord, early_stopping, train
+from coterie.training.trunk import TrunkBatches
+
+
+@dataclass(frozen=True, eq=False)
+class SpecialistInputs:
+    """What the trainings of a run share.
+
+    ``base``: the trained base, with its ``head`` and the ``part`` that is trained; ``train``: all training samples,
+    and the way to draw batches of them; ``validation``: its samples, where a training may stop by them; ``starts``:
+    weights to start from instead of the base's, by the file of the specialist.
+    """
+
+    base: nn.Module
+    head: Head
+    part: TrainedPart
+    train: Split
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    hardware: HardwareSettings
+    data_workers: int
+    balanced: bool
+    validation: Split | None = None
+    starts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What ``weights_of`` a trained network gives; its history; its seconds, over all starts."""
+
+    weights: dict[str, Tensor]
+    history: tuple[EpochRecord, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingTask(Task[SpecialistInputs, Trained]):
+    """All that decides how a specialist is trained, but for what all of a run share.
+
+    Args:
+        title: for people.
+        file: where the weights will be in the run folder.
+        classes: the specialist's, in the order of its head's rows.
+        training: settings of the training.
+        seed: of its batches and of dropout.
+        checkpoint_every: steps between two states that are kept; None: one an epoch.
+        threads: of the CPU. Sums are split by them: another number gives other bits.
+    """
+
+    title: str
+    file: str
+    classes: tuple[int, ...]
+    training: SpecialistSettings
+    seed: int
+    checkpoint_every: int | None
+    threads: int
+
+    @override
+    def run(self, shared: SpecialistInputs, context: TaskContext) -> Trained:
+        classes = np.array(self.classes)
+        network = make_specialist(shared.base, shared.head, classes)
+        start = shared.starts.get(self.file)
+        if start is not None:
+            network.load_state_dict(start)
+        batches = training_batches(
+            shared.train.of_classes(classes),
+            shared.preprocessing,
+            shared.augmentation,
+            batch_size=self.training.batch_size,
+            seed=self.seed,
+            workers=shared.data_workers,
+            balanced=shared.balanced,
+        )
+        fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
+        context.progress.stage(self.title, self.training.epochs * len(batches))
+        watch = StageHook(context.checkpoint, self.checkpoint_every)
+        trained, cut = network, shared.part.cut
+        if cut is not None and self.training.views:
+            batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
+            shared.part.prepare(network.train(), self.seed)
+            trained = tail_of(network, cut, shared.preprocessing.example())
+        history = train(
+            fabric,
+            trained,
+            batches,
+            self.training,
+            context.progress,
+            part=shared.part,
+            watch=watch,
+            stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),
+            compile_network=shared.hardware.compile,
+        )
+        weights = weights_of(network)
+        # An adapter's weights are told as a difference from where it started, which is to be one from the base.
+        return Trained(weights if start is None else decode(weights, start), history, watch.seconds)
