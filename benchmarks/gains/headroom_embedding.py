@@ -19,7 +19,7 @@ from coterie.partition.quality import confusion_kept
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
-from coterie.studies.partition.study import read_labels
+from coterie.studies.partition.labels import read_labels
 
 SIZES = (3, 4, 6, 8, 9, 12, 16, 20, 30)
 METHODS = ("spectral", "average", "balanced")

@@ -22,7 +22,7 @@ import record
 from coterie.partition import METHODS, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.quality import agreement, confusion_kept, router_accuracy
 from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
-from coterie.studies.partition.study import LabelData, read_labels
+from coterie.studies.partition.labels import LabelData, read_labels
 
 SIZES = (3, 6, 8, 9, 12, 20, 33)
 

@@ -12,7 +12,7 @@ from coterie.labels import LabelSpace
 from coterie.measures.costs import RunCosts
 from coterie.measures.report import Curve
 from coterie.pages import figures
-from coterie.pages.format import count, milliseconds, points, seconds, size
+from coterie.pages.format import points
 from coterie.pages.run_page import Example, ReportContent, render, verdict
 from coterie.partition import Partition
 from coterie.routing.calibration import Temperatures
@@ -287,37 +287,3 @@ def test_the_taken_number_of_clusters_is_marked_among_the_candidates():
     content = replace(make_content(6, 2), candidates=((2, 0.71234), (3, 0.7)))
     assert re.search(r"2\s*71\.2\N{NO-BREAK SPACE}%\s*✓ taken", Page(render(content)).text)
     assert "✓ taken" not in Page(render(make_content())).text
-
-
-def test_the_matrix_is_ordered_by_cluster_and_coloured_about_zero():
-    similarity = np.array([[1.0, 0.0, 0.4], [0.0, 1.0, -0.4], [0.4, -0.4, 1.0]])
-    figure = figures.similarity_matrix(similarity, np.array([0, 2, 1]), np.array([2, 1]), ("a", "c", "b"))
-    assert figure.bound == pytest.approx(0.4)
-    names = re.findall(r">(\w)<title>", figure.svg)
-    assert names == ["a", "c", "b"]
-
-
-def test_ticks_enclose_the_values():
-    for low, high in [(0.0, 1.0), (0.7, 0.7), (-3.2, 17.0), (0.70123, 0.70124), (0.0, 0.0)]:
-        ticks = figures.nice_ticks(low, high)
-        assert ticks[0] <= low + 1e-9
-        assert ticks[-1] >= high - 1e-9
-        assert 2 <= len(ticks) <= 8
-
-
-def test_numbers_are_written_for_people():
-    assert [points(v) for v in (0.0103, -0.0103, 0.00001, -0.00001)] == [
-        "+1.03",
-        "\N{MINUS SIGN}1.03",
-        "0.00",
-        "0.00",
-    ]
-    assert [seconds(v) for v in (2.34, 61, 3720)] == ["2.3 s", "1 min 1 s", "1 h 2 min"]
-    assert [size(v) for v in (1_500, 999_949, 128_600_000, 2.5e9)] == [
-        "1.5 kB",
-        "999.9 kB",
-        "128.6 MB",
-        "2.5 GB",
-    ]
-    assert [milliseconds(v) for v in (0.123, 1234.5)] == ["0.12 ms", "1,234 ms"]
-    assert count(1_234_567) == "1,234,567"

@@ -19,7 +19,7 @@ from coterie.labels import LabelSpace
 from coterie.measures.costs import RunCosts
 from coterie.measures.report import ClusterRow, Report
 from coterie.pages import figures
-from coterie.pages.format import count, milliseconds, percent, points, seconds, size
+from coterie.pages.format import count, decimal, interval, points, zero
 from coterie.pages.page import render_page
 from coterie.partition import Partition
 from coterie.routing.ladder import Ladder
@@ -97,10 +97,8 @@ class ReportContent:
 
 def render(content: ReportContent) -> str:
     """The page, as HTML text to be written as UTF-8."""
-    formats = (percent, points, seconds, milliseconds, size, count)
     return render_page(
         "report.html.j2",
-        {function.__name__: function for function in formats},
         symbol=figures.symbol,
         content=content,
         test=content.test,
@@ -148,31 +146,22 @@ class Verdict:
 
 def verdict(test: Report) -> Verdict:
     """What the gain's interval allows to say, and no more."""
-    interval = f"{points(test.gain_low)} to {points(test.gain_high)}"
-    change = f"the specialists change the accuracy by {points(test.gain)} points"
-    found = f"On {count(test.n_samples)} test samples {change}"
-    price = f"{test.mean_passes:.2f} forward passes per sample"
     if test.routed_fraction == 0:
         return Verdict(
             "none",
             "No gain: no specialist is asked",
             "No test sample reaches the gate's threshold, so the ensemble gives the base's answers.",
         )
-    if test.gain_low > 0:
-        return Verdict(
-            "better", "A measurable gain", f"{found} (95\N{NO-BREAK SPACE}% interval {interval}), at {price}."
-        )
-    if test.gain_high < 0:
-        return Verdict(
-            "worse",
-            "A measurable loss",
-            f"{found} (95\N{NO-BREAK SPACE}% interval {interval}), at {price}. The base alone is better.",
-        )
-    return Verdict(
-        "none",
-        "No measurable gain",
-        f"{found}; the 95\N{NO-BREAK SPACE}% interval, {interval}, includes 0. It costs {price}.",
+    reason = (
+        f"On {count(test.n_samples)} test samples the specialists change the accuracy by {points(test.gain)} points "
+        f"(95\N{NO-BREAK SPACE}% interval {interval(test.gain_low, test.gain_high)}): "
+        f"{zero(test.gain_low, test.gain_high)}. It costs {decimal(test.mean_passes)} forward passes per sample."
     )
+    if test.gain_low > 0:
+        return Verdict("better", "A measurable gain", reason)
+    if test.gain_high < 0:
+        return Verdict("worse", "A measurable loss", f"{reason} The base alone is better.")
+    return Verdict("none", "No measurable gain", reason)
 
 
 def _digits(n_samples: int) -> int:

@@ -14,6 +14,7 @@ from coterie.arrays import FloatArray
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.flops import inference_flops, training_flops
 from coterie.data.splits import Splits
+from coterie.pages.format import decimal
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
@@ -97,7 +98,7 @@ def contenders_of(run: FinishedRun, splits: Splits, siblings: Sequence[Run] = ()
         add("base", "the base as it stands", kind, base[flip], ContenderCost(), flip)
         scale = temperature(_log(base[flip][0]), validation.label_N)
         scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in base[flip]])
-        add("base, calibrated", f"the base at temperature {scale:.2f}", "control", scaled, ContenderCost(), flip)
+        add("base, calibrated", f"the base at temperature {decimal(scale)}", "control", scaled, ContenderCost(), flip)
 
     own = CostModel.of(run, splits)
     for name, title, kind in (
