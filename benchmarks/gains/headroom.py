@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-import record
+from benchmarks.shared import both_outputs, command, settings_of, write_result
 from coterie.config import GateSettings
 from coterie.errors import CoterieError
 from coterie.measures.report import Report
@@ -21,7 +21,6 @@ from coterie.partition import Partition
 from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
-from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
 from coterie.studies.headroom.study import LEARNING
@@ -56,11 +55,11 @@ class Trained:
 def read(folder: Path, root: Path) -> Iterator[Trained]:
     """A run under the paper's rule, and under what tuning chooses."""
     run = Run.open_complete(folder)
-    settings = run.settings
+    settings = settings_of(run)
     partition = partition_of(run.manifest)
     if partition.n_clusters == 1:
         raise CoterieError(f"{folder} has one cluster of all classes, a control: there is no partition to forecast")
-    validation, test = read_outputs(run, "validation"), read_outputs(run, "test")
+    validation, test = both_outputs(run)
     answers = BasePredictions(test.base_NC, test.label_N)
     outlook = Outlook.of(answers, partition)
     training = run.read_json("history.json")["base"][-1]["accuracy"]
@@ -144,10 +143,14 @@ def compare(runs: list[Trained], rule: ForecastRule) -> list[str]:
     return [*lines, "", summary]
 
 
-def main(*folders: str) -> None:
-    """Compare over all runs below the folders."""
-    runs = []
-    for root in map(Path, folders):
+def main(folders: tuple[Path, ...]) -> None:
+    """Compare over all runs below the folders.
+
+    Args:
+        folders: they hold finished runs, at any depth.
+    """
+    runs: list[Trained] = []
+    for root in folders:
         for manifest in sorted(root.rglob("manifest.json")):
             try:
                 runs += read(manifest.parent, root)
@@ -164,10 +167,8 @@ def main(*folders: str) -> None:
         "\n## Rule and gate chosen on validation, the default of `coterie fit`\n",
         *compare(runs, "blend"),
     ]
-    record.write(__file__, f"{__doc__}\n" + "\n".join(lines))
+    write_result(__file__, f"{__doc__}\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/gains/headroom.py RUNS ... (folders that hold finished runs, at any depth)")
-    main(*sys.argv[1:])
+    command(main)

@@ -4,10 +4,9 @@ The study itself takes hours: `coterie reproduce --out runs/reproduce-cpu --seed
 writes the tables of what is finished.
 """
 
-import argparse
 from pathlib import Path
 
-import record
+from benchmarks.shared import command, write_result
 from coterie.data import load
 from coterie.pages.format import gain, mean_share, points
 from coterie.studies.comparison.tables import SeedsRow
@@ -64,14 +63,21 @@ def markdown(result: Reproduction) -> str:
     return "\n".join(lines)
 
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("study", type=Path, help="folder of the study")
-parser.add_argument("source", help="where CIFAR-100 is")
-parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--base-epochs", type=int, help="as the study's")
-parser.add_argument("--name", default="reproduce", help="of the file to write, beside this one")
-arguments = parser.parse_args()
-settings = recipe("cpu", arguments.base_epochs)
-settings = settings.model_copy(update={"data": settings.data.with_source(arguments.source)})
-study = ReproductionStudy(settings, arguments.study, tuple(range(arguments.seeds)), "column:coarse_label")
-record.write(__file__, markdown(gather(study, load(settings.data, 0))), arguments.name)
+def main(study: Path, source: str, seeds: int = 3, base_epochs: int | None = None, name: str = "reproduce") -> None:
+    """Write the tables of what is finished.
+
+    Args:
+        study: folder of the study.
+        source: where CIFAR-100 is, as `coterie fit` takes it.
+        seeds: how many.
+        base_epochs: as the study's.
+        name: of the file to write, beside this one.
+    """
+    settings = recipe("cpu", base_epochs)
+    settings = settings.model_copy(update={"data": settings.data.with_source(source)})
+    asked = ReproductionStudy(settings, study, tuple(range(seeds)), "column:coarse_label")
+    write_result(__file__, markdown(gather(asked, load(settings.data, 0))), name)
+
+
+if __name__ == "__main__":
+    command(main)

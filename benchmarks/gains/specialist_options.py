@@ -10,12 +10,12 @@ that are there.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 import coterie
-import record
+from benchmarks.shared import command, write_result
 from coterie.backbones.base import Base
 from coterie.backbones.cut import tail_of
 from coterie.backbones.specialist import make_specialist
@@ -100,10 +100,10 @@ class Bench:
     views: TrunkBatches
 
     @classmethod
-    def of(cls, path: str) -> "Bench":
+    def of(cls, path: Path) -> "Bench":
         """The trunk's output is computed here."""
-        run = Run.open_complete(Path(path))
-        settings = FitSettings.from_values({**run.settings.to_values(), "specialist": PLAIN.model_dump()})
+        run = Run.open_complete(path)
+        settings = FitSettings.from_values({**run.manifest.settings, "specialist": PLAIN.model_dump()})
         splits = load(settings.data, settings.seed)
         base = prepare_base(settings, splits, base_run=run.path)
         run.read_weights(BASE_FILE, base.network)
@@ -116,7 +116,7 @@ class Bench:
         """One tail for some classes; with ``others``, its last output is none of them."""
         specialist = make_specialist(self.base.network, self.base.head, classes)
         if option.others:
-            head = specialist.get_submodule(self.base.head.path)
+            head: Any = specialist.get_submodule(self.base.head.path)
             wide = nn.Linear(head.in_features, head.out_features + 1).to(head.weight)
             with torch.no_grad():
                 wide.weight.copy_(torch.cat([head.weight, head.weight.mean(0, keepdim=True)]))
@@ -267,9 +267,9 @@ def second_opinion(outputs: dict[str, Outputs], copies: dict[str, np.ndarray]) -
     }
 
 
-def file_of(path: str, out: Path) -> Path:
+def file_of(path: Path, out: Path) -> Path:
     """Where the rows of one run's base are kept."""
-    return out / f"{Path(path).parent.name}-{Path(path).name}.json"
+    return out / f"{path.parent.name}-{path.name}.json"
 
 
 def rows_of(file: Path) -> dict[str, list[float]]:
@@ -277,7 +277,7 @@ def rows_of(file: Path) -> dict[str, list[float]]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def train(path: str, out: Path) -> None:
+def train(path: Path, out: Path) -> None:
     """All options from one run's base."""
     file = file_of(path, out)
     rows = rows_of(file)
@@ -327,13 +327,18 @@ def _all_rows(panel: Panel, split: object) -> np.ndarray:
     return np.concatenate([panel.ask(samples.take(rows))[1](0, np.arange(len(rows))) for rows in panel.chunks(samples)])
 
 
-def main(out: str, *paths: str) -> None:
-    """The table of means over runs."""
+def main(out: Path, runs: tuple[Path, ...]) -> None:
+    """The table of means over runs.
+
+    Args:
+        out: folder of finished rows.
+        runs: finished runs, of whose bases tails are trained.
+    """
     with suppress(KeyboardInterrupt):
-        for path in paths:
-            train(path, Path(out))
-    found = [rows_of(file_of(path, Path(out))) for path in paths]
-    about = f"Means over {len(paths)} runs, on test; in brackets each run's. Tails go on from the part before {PART}."
+        for path in runs:
+            train(path, out)
+    found = [rows_of(file_of(path, out)) for path in runs]
+    about = f"Means over {len(runs)} runs, on test; in brackets each run's. Tails go on from the part before {PART}."
     lines = [
         about,
         "",
@@ -345,10 +350,8 @@ def main(out: str, *paths: str) -> None:
         means = values_RF.mean(axis=0)
         each = ", ".join(f"{value:+.2f}" for value in values_RF[:, 0])
         lines.append(f"| {title} | {means[0]:+.2f} ({each}) | {means[1]:+.2f} | {means[2]:.2f} | {means[3]:.2f} |")
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/gains/specialist_options.py OUT RUN [RUN ...]")
-    main(*sys.argv[1:])
+    command(main)

@@ -18,15 +18,17 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
+from coterie.pipeline import fit as pipeline
 from coterie.pipeline.plan import make_plan
+from coterie.pipeline.prepare import prepare
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 from coterie.run.values import where_rows_are
 from helpers import image_form
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
-FORM = image_form(1, side=12)
-EXAMPLE = FORM.example()
+PREPROCESSING = image_form(1, side=12)
+EXAMPLE = PREPROCESSING.example()
 LABELS = LabelSpace(tuple(f"class {k}" for k in range(8)))
 
 
@@ -35,7 +37,7 @@ def changed(settings: FitSettings, **values: object) -> FitSettings:
 
 
 def base_of(settings: FitSettings, given: nn.Module | None = None, labels: LabelSpace = LABELS, **values: object):
-    return make_base(changed(settings, **values), labels, FORM, given)
+    return make_base(changed(settings, **values), labels, PREPROCESSING, given)
 
 
 def trained(network: nn.Module, splits: Splits) -> nn.Module:
@@ -101,7 +103,7 @@ def test_a_base_that_was_passed_in_must_stay_the_same_when_a_run_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("coterie.pipeline.fit._make_grouping", stop)
+        patch.setattr(pipeline, "choose", stop)
         with pytest.raises(KeyboardInterrupt):
             coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
     with pytest.raises(ArtifactError, match="the base has other weights than when"):
@@ -124,7 +126,10 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
     else:
         safetensors.torch.save_file(network.state_dict(), file)
     ours = changed(settings, backbone="networks:make_8", weights=str(file))
-    assert [stage.title for stage in make_plan(ours, splits).stages] == ["3 specialists", "validation and test"]
+    assert [stage.title for stage in make_plan(prepare(ours, splits=splits)).stages] == [
+        "3 specialists",
+        "validation and test",
+    ]
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
     inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
@@ -252,10 +257,10 @@ def test_classes_in_another_order_are_matched_by_name(tmp_path: Path, settings: 
     names = tmp_path / "names.txt"
     names.write_text("\n".join(LABELS.names[k] for k in order))  # what the network's outputs stand for
     base = base_of(settings, network, names=str(names))
-    assert base.record.reordered
+    assert base.form.reordered
     torch.testing.assert_close(base.network(EXAMPLE)[:, order], network(EXAMPLE))
     names.write_text("\n".join(LABELS.names))
-    assert not base_of(settings, network, names=str(names)).record.reordered
+    assert not base_of(settings, network, names=str(names)).form.reordered
     names.write_text("\n".join([*LABELS.names[:7], "zebra"]))
     with pytest.raises(BackboneError, match="only the network has zebra; only the data has class 7"):
         base_of(settings, network, names=str(names))
@@ -357,4 +362,4 @@ def test_a_base_in_half_precision_is_taken_in_single(settings: FitSettings) -> N
 
 def test_outputs_of_a_named_tuple_are_known_by_name(settings: FitSettings) -> None:
     base = base_of(settings, Structured(8, lambda main, side, _: Outputs(main, side)))
-    assert base.record.output == "logits"
+    assert base.form.output == "logits"

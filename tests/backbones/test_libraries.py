@@ -20,8 +20,8 @@ from helpers import image_form
 transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
 
 NAMES = tuple(f"class {k}" for k in range(8))
-FORM = image_form(1, side=12)
-EXAMPLE = FORM.example()
+PREPROCESSING = image_form(1, side=12)
+EXAMPLE = PREPROCESSING.example()
 
 
 def config(**values: object):
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def base_of(settings: FitSettings, place: Path, names: tuple[str, ...] = NAMES):
     ours = FitSettings.from_values({**settings.to_values(), "backbone": f"transformers:{place}"})
-    return make_base(ours, LabelSpace(names), FORM)
+    return make_base(ours, LabelSpace(names), PREPROCESSING)
 
 
 def test_a_fine_tuned_model_is_taken_with_its_weights_and_matched_by_its_names(
@@ -58,8 +58,8 @@ def test_a_fine_tuned_model_is_taken_with_its_weights_and_matched_by_its_names(
     base = base_of(settings, folder)
     model = transformers.ViTForImageClassification.from_pretrained(folder).eval()
     assert base.trained
-    assert base.record.output == "logits"
-    assert base.record.reordered
+    assert base.form.output == "logits"
+    assert base.form.reordered
     torch.testing.assert_close(base.network(EXAMPLE), model(EXAMPLE).logits.flip(1))
     with pytest.raises(BackboneError, match="only the network has class 0; only the data has zebra"):
         base_of(settings, folder, ("zebra", *NAMES[1:]))

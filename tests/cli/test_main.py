@@ -195,7 +195,14 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
     np.testing.assert_array_equal(*labels)
     monkeypatch.undo()
     assert main([*command, str(tmp_path / "out")]) == 0
-    assert "mean gain over 3 seed(s)" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    gains = []
+    for seed in (3, 4, 5):
+        test = json.loads((tmp_path / "out" / f"seed-{seed}" / "metrics.json").read_text())["test"]
+        base, ensemble, gain = (f"{100 * test[name]:.2f}" for name in ("base_top1", "ensemble_top1", "gain"))
+        assert re.search(rf"seed {seed} +{base} +{ensemble} +[+]?{gain} \(.*\) +{test['mean_passes']:.2f}", table)
+        gains.append(100 * test["gain"])
+    assert re.search(rf"mean gain over 3 seed\(s\): [+]?{np.mean(gains):.2f}", table)
     assert main(["fit", "--seeds", "0", "--out", str(tmp_path / "none")]) == 1
 
 
@@ -292,7 +299,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["fit", "--out", "x", "--data.mean", "0.5"], "mean and std are given together"),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--specialist.trainable", "layer9"], "no part 'layer9'"),
         (["headroom", "nowhere.npz", "--out", "x"], "cannot read nowhere.npz"),
-        (["headroom", "nowhere", "--out", "x"], "nowhere is no file of logits; allowed: .npz"),
+        (["headroom", "nowhere", "--out", "x"], "nowhere is not a file of logits; allowed: .npz"),
         (["headroom", "nowhere.npz", "--out", "x", "--gain", "0"], "--gain 0.0: must be above 0"),
         (["refit", "nowhere", "--cluster", "0", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
         (["add-class", "nowhere", "zebra", "--source", "folder:y", "--out", "x"], "is not a coterie run"),

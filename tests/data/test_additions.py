@@ -18,7 +18,7 @@ from coterie.errors import DataError
 from coterie.inputs import NGramPreprocessing, RaggedSamples
 from helpers import image_form
 
-FORM = NGramPreprocessing(64, 100)
+PREPROCESSING = NGramPreprocessing(64, 100)
 
 
 @pytest.fixture(autouse=True)
@@ -52,18 +52,18 @@ def test_joined_samples_are_those_of_one_list(
 def test_texts_come_by_class_from_every_split_and_one_class_is_enough(tmp_path: Path) -> None:
     pd.DataFrame({"text": ["a b", "c"], "kind": ["new", "new"]}).to_csv(tmp_path / "train.csv", index=False)
     pd.DataFrame({"text": ["d"], "kind": ["old"]}).to_csv(tmp_path / "test.csv", index=False)
-    found = read_additions(f"csv:{tmp_path}", FORM, DataSettings())
+    found = read_additions(f"csv:{tmp_path}", PREPROCESSING, DataSettings())
     assert {name: [samples.show(k) for k in range(len(samples))] for name, samples in found.items()} == {
         "new": ["a b", "c"],
         "old": ["d"],
     }
     (tmp_path / "test.csv").write_text('text,kind\n" ",new\nx,new\n')
     with pytest.raises(DataError, match=r"1 text\(s\) are empty"):
-        read_additions(f"csv:{tmp_path}/test.csv", FORM, DataSettings())
-    assert len(read_additions(f"csv:{tmp_path}/test.csv", FORM, DataSettings(skip_broken=True))["new"]) == 1
+        read_additions(f"csv:{tmp_path}/test.csv", PREPROCESSING, DataSettings())
+    assert len(read_additions(f"csv:{tmp_path}/test.csv", PREPROCESSING, DataSettings(skip_broken=True))["new"]) == 1
     (tmp_path / "test.csv").write_text("text,kind\na,1\nb,\n")
     with pytest.raises(DataError, match="have no kind"):
-        read_additions(f"csv:{tmp_path}/test.csv", FORM, DataSettings(label="kind"))
+        read_additions(f"csv:{tmp_path}/test.csv", PREPROCESSING, DataSettings(label="kind"))
 
 
 def test_images_come_by_class_from_parquet(tmp_path: Path) -> None:
@@ -80,4 +80,4 @@ def test_images_come_by_class_from_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["glyphs", "folder:x", "csv:", "features:x.npz"])
 def test_sources_of_another_kind_are_refused(source: str) -> None:
     with pytest.raises(DataError, match=f"--source '{source}' is not allowed here; allowed: parquet:DIR, csv:FILE"):
-        read_additions(source, FORM, DataSettings())
+        read_additions(source, PREPROCESSING, DataSettings())

@@ -95,8 +95,10 @@ def test_cutouts_reach_every_pixel_alike_in_the_middle() -> None:
 def test_both_ways_cut_out(way: str) -> None:
     memory = MemorySamples(torch.full((8, 6, 5, 1), 250, dtype=torch.uint8))
     split = Split(memory if way == "memory" else Streamed(memory), torch.arange(8))
-    form = ImagePreprocessing(6, 5, 1, (10.0,), (1.0,))
-    batches = training_batches(split, form, Augmentation(0, False, 2, (10.0,)), batch_size=8, seed=0, workers=0)
+    preprocessing = ImagePreprocessing(6, 5, 1, (10.0,), (1.0,))
+    batches = training_batches(
+        split, preprocessing, Augmentation(0, False, 2, (10.0,)), batch_size=8, seed=0, workers=0
+    )
     inputs, _ = next(iter(batches.epoch(0, CPU)))
     assert all(1 <= int((image == 0).sum()) <= 4 for image in inputs)
 
@@ -110,8 +112,8 @@ def test_nothing_asked_is_nothing_done() -> None:
 def test_an_epoch_shows_each_image_once_with_its_label(way: str) -> None:
     memory = numbered(12)
     split = Split(memory if way == "memory" else Streamed(memory), torch.arange(12))
-    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
-    batches = training_batches(split, form, Augmentation(0, False), batch_size=4, seed=1, workers=0)
+    preprocessing = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    batches = training_batches(split, preprocessing, Augmentation(0, False), batch_size=4, seed=1, workers=0)
     assert isinstance(batches, MemoryBatches if way == "memory" else StreamedBatches)
     assert len(batches) == 3
     seen = []
@@ -125,11 +127,11 @@ def test_an_epoch_shows_each_image_once_with_its_label(way: str) -> None:
 
 def test_both_ways_draw_the_same_rows_and_epochs_differ() -> None:
     memory = numbered(20)
-    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    preprocessing = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
     orders = []
     for images, epoch in ((memory, 0), (Streamed(memory), 0), (memory, 1), (memory, 0)):
         split = Split(images, torch.arange(20))
-        batches = training_batches(split, form, Augmentation(2, True), batch_size=5, seed=3, workers=0)
+        batches = training_batches(split, preprocessing, Augmentation(2, True), batch_size=5, seed=3, workers=0)
         orders.append([label for _, labels in batches.epoch(epoch, CPU) for label in labels.tolist()])
     assert orders[0] == orders[1] == orders[3]
     assert orders[0] != orders[2]
@@ -137,8 +139,8 @@ def test_both_ways_draw_the_same_rows_and_epochs_differ() -> None:
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     split = Split(numbered(3), torch.arange(3))
-    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
-    batches = training_batches(split, form, Augmentation(1, True), batch_size=128, seed=0, workers=0)
+    preprocessing = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    batches = training_batches(split, preprocessing, Augmentation(1, True), batch_size=128, seed=0, workers=0)
     assert len(batches) == 1
     assert len(next(iter(batches.epoch(0, CPU)))[1]) == 3
 
@@ -147,10 +149,10 @@ def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
 def test_an_epoch_that_begins_in_the_middle_goes_on_with_the_same_batches(way: str, workers: int) -> None:
     memory = numbered(20)
     split = Split(memory if way == "memory" else Streamed(memory), torch.arange(20))
-    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    preprocessing = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
 
     def batches(workers: int):
-        return training_batches(split, form, Augmentation(2, True, 2), batch_size=4, seed=3, workers=workers)
+        return training_batches(split, preprocessing, Augmentation(2, True, 2), batch_size=4, seed=3, workers=workers)
 
     whole = list(batches(0).epoch(1, CPU))
     for first in (0, 3, 5):
@@ -167,27 +169,27 @@ def test_an_epoch_that_begins_in_the_middle_goes_on_with_the_same_batches(way: s
 
 def test_workers_decode_in_their_own_processes() -> None:
     split = Split(Streamed(numbered(8)), torch.arange(8))
-    form = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
-    batches = training_batches(split, form, Augmentation(1, True), batch_size=4, seed=0, workers=1)
+    preprocessing = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+    batches = training_batches(split, preprocessing, Augmentation(1, True), batch_size=4, seed=0, workers=1)
     assert sorted(label for _, labels in batches.epoch(0, CPU) for label in labels.tolist()) == list(range(8))
 
 
 def test_plain_batches_are_all_images_in_order() -> None:
     memory = numbered(7)
-    form = ImagePreprocessing(6, 5, 3, (10.0, 20.0, 30.0), (2.0, 4.0, 5.0))
-    inputs = torch.cat(list(plain_batches(memory, form, 3, CPU)))
+    preprocessing = ImagePreprocessing(6, 5, 3, (10.0, 20.0, 30.0), (2.0, 4.0, 5.0))
+    inputs = torch.cat(list(plain_batches(memory, preprocessing, 3, CPU)))
     expected = (memory.values_N.float() - torch.tensor([10.0, 20.0, 30.0])) / torch.tensor([2.0, 4.0, 5.0])
     torch.testing.assert_close(inputs, expected.permute(0, 3, 1, 2))
 
 
 def test_measured_preprocessing_normalises() -> None:
     memory = numbered(50)
-    form = ImagePreprocessing.measure(memory)
-    inputs = form(memory.values_N)
+    preprocessing = ImagePreprocessing.measure(memory)
+    inputs = preprocessing(memory.values_N)
     torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
 
 
 def test_a_constant_channel_is_not_divided_by_its_spread() -> None:
-    form = ImagePreprocessing.measure(MemorySamples(torch.full((2, 8, 8, 1), 7, dtype=torch.uint8)))
-    assert form.std == (1.0,)
+    preprocessing = ImagePreprocessing.measure(MemorySamples(torch.full((2, 8, 8, 1), 7, dtype=torch.uint8)))
+    assert preprocessing.std == (1.0,)

@@ -38,9 +38,9 @@ def picture(seed: int, size: tuple[int, int] = (12, 12), mode: str = "RGB") -> I
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), mode)
 
 
-def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
-    image.save(file, form, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 

@@ -178,9 +178,9 @@ TABLE = {"size": [1.5, None] * 10, "colour": ["red", "blue"] * 10, "void": [None
 
 def test_columns_are_numbers_or_categories_by_their_types(tmp_path: Path) -> None:
     splits = load(write(tmp_path / "all.csv", {**TABLE, "kind": KINDS}), label="kind")
-    form = splits.preprocessing
-    assert isinstance(form, TablePreprocessing)
-    assert (form.numeric, form.categorical) == (("size", "zip"), ("colour",))
+    preprocessing = splits.preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert (preprocessing.numeric, preprocessing.categorical) == (("size", "zip"), ("colour",))
     assert "rows of 2 numeric and 1 categorical columns; left out, for they hold nothing: void" in splits.about
     assert splits.test.samples.show(0) in {
         "size = 1.5, zip = 7, colour = red",
@@ -190,9 +190,9 @@ def test_columns_are_numbers_or_categories_by_their_types(tmp_path: Path) -> Non
 
 def test_columns_are_chosen_and_numbers_declared_categories(tmp_path: Path) -> None:
     source = write(tmp_path / "all.csv", {**TABLE, "kind": KINDS})
-    form = load(source, label="kind", columns=("zip",), categorical=("zip",)).preprocessing
-    assert isinstance(form, TablePreprocessing)
-    assert (form.numeric, form.categorical, form.categories) == ((), ("zip",), (("7", "8"),))
+    preprocessing = load(source, label="kind", columns=("zip",), categorical=("zip",)).preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert (preprocessing.numeric, preprocessing.categorical, preprocessing.categories) == ((), ("zip",), (("7", "8"),))
     with pytest.raises(DataError, match=r"no column 'area'.*besides the label: size, colour, void, zip"):
         load(source, label="kind", columns=("area",))
     with pytest.raises(DataError, match=r"every column .* is empty: void"):
@@ -210,12 +210,12 @@ def test_columns_that_are_neither_numbers_nor_categories_are_named(tmp_path: Pat
         load(source, label="kind")
 
 
-def test_the_form_is_learned_from_train_alone(tmp_path: Path) -> None:
+def test_the_preprocessing_is_learned_from_train_alone(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", {"size": [1, 3] * 10, "kind": KINDS})
     write(tmp_path / "test.csv", {"size": [1000], "kind": ["tree"]})
-    form = load(f"csv:{tmp_path}", label="kind").preprocessing
-    assert isinstance(form, TablePreprocessing)
-    assert 1.8 < form.scale.mean[0] < 2.2
+    preprocessing = load(f"csv:{tmp_path}", label="kind").preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert 1.8 < preprocessing.scale.mean[0] < 2.2
 
 
 def test_infinite_values_are_named(tmp_path: Path) -> None:
@@ -347,15 +347,15 @@ def test_new_texts_come_from_arguments_and_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_new_texts_come_from_a_column_of_a_file(tmp_path: Path, suffix: str) -> None:
-    form, file = NGramPreprocessing(64, 8), tmp_path / f"new.{suffix}"
+    preprocessing, file = NGramPreprocessing(64, 8), tmp_path / f"new.{suffix}"
     write(file, {"text": ["first", "second"], "title": ["a", "b"]})
-    assert read_new(form, [str(file), "third"]).names == ("first", "second", "third")
-    assert read_new(form, [str(file)], text="title").names == ("a", "b")
+    assert read_new(preprocessing, [str(file), "third"]).names == ("first", "second", "third")
+    assert read_new(preprocessing, [str(file)], text="title").names == ("a", "b")
     write(file, {"number": [1], "body": ["only"]})
-    assert read_new(form, [str(file)]).names == ("only",)
+    assert read_new(preprocessing, [str(file)]).names == ("only",)
     write(file, {"title": ["a"], "body": ["b"]})
     with pytest.raises(DataError, match="has no column 'text' of texts; columns: title, body"):
-        read_new(form, [str(file)])
+        read_new(preprocessing, [str(file)])
 
 
 @pytest.mark.parametrize(
@@ -376,23 +376,23 @@ def test_a_file_of_other_bytes_is_no_text(tmp_path: Path) -> None:
 
 
 def test_new_rows_and_features(tmp_path: Path) -> None:
-    form = load(write(tmp_path / "all.csv", {**TABLE, "kind": KINDS}), label="kind").preprocessing
+    preprocessing = load(write(tmp_path / "all.csv", {**TABLE, "kind": KINDS}), label="kind").preprocessing
     write(tmp_path / "new.jsonl", {"colour": ["red"], "zip": [8], "size": [2.0], "more": [1]})
-    new = read_new(form, [str(tmp_path / "new.jsonl")])
+    new = read_new(preprocessing, [str(tmp_path / "new.jsonl")])
     assert new.samples.show(0) == "size = 2, zip = 8, colour = red"
     assert new.names == (f"{tmp_path}/new.jsonl row 1",)
     write(tmp_path / "less.csv", {"size": [2.0]})
     with pytest.raises(InputError, match="missing: zip, colour; there: size"):
-        read_new(form, [str(tmp_path / "less.csv")])
+        read_new(preprocessing, [str(tmp_path / "less.csv")])
     with pytest.raises(DataError, match=r"cannot tell what .*rows\.txt is"):
-        read_new(form, [str(tmp_path / "rows.txt")])
+        read_new(preprocessing, [str(tmp_path / "rows.txt")])
     np.savez(tmp_path / "all.npz", features=FEATURES, labels=np.array(KINDS))
-    form = load(f"features:{tmp_path}/all.npz").preprocessing
+    preprocessing = load(f"features:{tmp_path}/all.npz").preprocessing
     np.save(tmp_path / "new.npy", FEATURES[:4])
-    assert len(read_new(form, [str(tmp_path / "new.npy"), str(tmp_path / "all.npz")]).samples) == 24
+    assert len(read_new(preprocessing, [str(tmp_path / "new.npy"), str(tmp_path / "all.npz")]).samples) == 24
     np.save(tmp_path / "other.npy", FEATURES[:, :2])
     with pytest.raises(InputError, match="3 features"):
-        read_new(form, [str(tmp_path / "other.npy")])
+        read_new(preprocessing, [str(tmp_path / "other.npy")])
 
 
 def test_every_message_fits_on_a_screen(tmp_path: Path) -> None:

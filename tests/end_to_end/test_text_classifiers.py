@@ -17,10 +17,11 @@ transformers = pytest.importorskip("transformers", reason="needs the extra `tran
 
 import coterie  # noqa: E402 - language.py needs transformers
 from coterie.backbones import trained_part  # noqa: E402
-from coterie.backbones.base import form_of_base, make_base  # noqa: E402
+from coterie.backbones.base import make_base, preprocessing_of_base  # noqa: E402
 from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
 from coterie.cli import main  # noqa: E402
 from coterie.config import FitSettings  # noqa: E402
+from coterie.engine import choose  # noqa: E402
 from coterie.errors import ArtifactError, BackboneError, InputError, SettingsError  # noqa: E402
 from coterie.inputs import TokenPreprocessing  # noqa: E402
 from coterie.labels import LabelSpace  # noqa: E402
@@ -39,7 +40,7 @@ LONG = "this is some apple" + " number" * 20
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("coterie.engine.choose.auto_workers", lambda *_: 1)  # workers take seconds to start
+        patch.setattr(choose, "auto_workers", lambda *_: 1)  # workers take seconds to start
         yield
 
 
@@ -76,7 +77,7 @@ def settings_of(place: Path, **values: object) -> FitSettings:
 
 
 def form_of(place: Path, **values: object) -> TokenPreprocessing:
-    form = form_of_base(settings_of(place, data=values))
+    form = preprocessing_of_base(settings_of(place, data=values))
     assert isinstance(form, TokenPreprocessing)
     return form
 
@@ -285,7 +286,7 @@ def test_a_trunk_is_shared_only_where_it_gives_the_same_for_texts_of_any_length(
 
 def test_the_classes_of_model_and_data_are_matched_by_name_or_refused(model: Path) -> None:
     form = form_of(model)
-    assert make_base(settings_of(model), LabelSpace(tuple(sorted(WORDS))), form).record.reordered
+    assert make_base(settings_of(model), LabelSpace(tuple(sorted(WORDS))), form).form.reordered
     with pytest.raises(BackboneError, match="only the network has oak; only the data has ash"):
         make_base(settings_of(model), LabelSpace(("apple", "ash", "elm", "pear")), form)
     with pytest.raises(BackboneError, match=r"gives 4 classes.*the data has 5 classes"):
@@ -341,7 +342,7 @@ def test_tokenizers_that_do_not_do_are_named(model: Path, tmp_path: Path) -> Non
 
 
 def test_other_backbones_do_not_take_tokens_and_have_no_form_of_their_own(model: Path) -> None:
-    assert form_of_base(FitSettings()) is None
+    assert preprocessing_of_base(FitSettings()) is None
     values = {"backbone": "ngram-8"}
     with pytest.raises(BackboneError, match=r"'ngram-8' is not one for tokens of texts; allowed: transformers:DIR"):
         make_base(FitSettings.from_values(values), LabelSpace(WORDS), form_of(model))

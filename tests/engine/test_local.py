@@ -18,7 +18,7 @@ from coterie.data.splits import Splits
 from coterie.engine import Resources, TaskContext, make_engine
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
 from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
-from coterie.pipeline.fit import augmentation_of, prepare_base
+from coterie.pipeline.prepare import augmentation_of, prepare
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.progress import Progress
 from engine_tasks import InSpecialists, Recorder, Square
@@ -112,10 +112,10 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
         def advance(self, *_: object) -> None:
             self.threads.add(torch.get_num_threads())
 
-    prepared = prepare_base(settings, splits)
+    prepared = prepare(settings, splits=splits).base
     augmentation = augmentation_of(settings, splits)
     materials = SpecialistInputs(
-        {"base": prepared.network},
+        prepared.network,
         prepared.head,
         WHOLE,
         splits.train,
@@ -125,7 +125,7 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
         0,
         False,
     )
-    task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
+    task = TrainingTask("specialist", "file", (0, 1), settings.specialist, 0, None, threads=1)
     torch.set_num_threads(2)
     try:
         (outcome,) = InProcess().run([task], materials, Resources(), lambda _: TaskContext(Counting()))

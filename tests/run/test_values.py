@@ -7,9 +7,11 @@ from coterie.errors import ArtifactError
 from coterie.partition import Partition
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
+from coterie.routing.fitting import Combination
 from coterie.routing.gate import N_FEATURES, Budget, GainModel, Gate
 from coterie.routing.rule import Rule
-from coterie.routing.tune import Candidate, Combination, Tuning, TuningRequest
+from coterie.routing.trials import Candidate
+from coterie.routing.tune import Tuning, TuningRequest
 from coterie.run.manifest import GateRecord, Manifest
 from coterie.run.values import record_of, rule_of, tuning_of
 

@@ -28,6 +28,8 @@ from helpers import make_settings, make_splits
 from coterie.config import FitSettings
 from coterie.errors import LimitError
 from coterie.system.limits import Limits
+from coterie.pipeline.base import help_train_base
+from coterie.pipeline.prepare import prepare
 from coterie.progress import Progress
 
 class Telling(Progress):
@@ -55,8 +57,13 @@ if mode == "dies":
             return step(*arguments)
         training.training_step = dying
 limits = AtStep() if mode == "stops" else None
+settings, splits = FitSettings.from_values(values), make_splits()
 try:
-    coterie.fit(FitSettings.from_values(values), out, splits=make_splits(), progress=Telling(), limits=limits)
+    if rank == "0":
+        coterie.fit(settings, out, splits=splits, progress=Telling(), limits=limits)
+    else:
+        help_train_base(settings, lambda: prepare(settings, splits=splits))
+        sys.exit(0)
 except LimitError as error:
     print("rank", rank, "stops:", error, flush=True)
     sys.exit(75)

@@ -53,13 +53,13 @@ class NetworkForm:
 class Base:
     """A network from inputs (B, ...) to logits (B, C), its head, and whether it came trained.
 
-    ``record``: what it takes, besides its name and weights, to build it again; ``part``: what its specialists train.
+    ``form``: what it takes, besides its name and weights, to build it again; ``part``: what its specialists train.
     """
 
     network: nn.Module
     head: Head
     trained: bool
-    record: NetworkForm
+    form: NetworkForm
     part: TrainedPart = WHOLE
 
 
@@ -68,7 +68,7 @@ def name_of_module(network: nn.Module) -> str:
     return f"python:{type(network).__module__}.{type(network).__qualname__}"
 
 
-def form_of_base(settings: FitSettings) -> Preprocessing | None:
+def preprocessing_of_base(settings: FitSettings) -> Preprocessing | None:
     """What makes the base's inputs, where the base itself says so: a text classifier of transformers has its tokenizer.
 
     Raises:
@@ -77,12 +77,12 @@ def form_of_base(settings: FitSettings) -> Preprocessing | None:
     """
     if not settings.backbone.startswith(TRANSFORMERS):
         return None
-    form = read_tokens(settings.backbone.removeprefix(TRANSFORMERS), settings.data.longest)
-    if form is not None and settings.data.text_as != "ngrams":
+    preprocessing = read_tokens(settings.backbone.removeprefix(TRANSFORMERS), settings.data.longest)
+    if preprocessing is not None and settings.data.text_as != "ngrams":
         raise SettingsError(
             f"data.text_as = {settings.data.text_as!r}: {settings.backbone} takes tokens of its own; leave it out"
         )
-    return form
+    return preprocessing
 
 
 def make_base(
@@ -113,7 +113,7 @@ def make_base(
 
 def rebuild_base(
     settings: FitSettings,
-    record: NetworkForm | None,
+    form: NetworkForm | None,
     head: Head,
     n_classes: int,
     preprocessing: Preprocessing,
@@ -124,7 +124,7 @@ def rebuild_base(
 
     Args:
         settings: of the run.
-        record: of the run; None in runs of the first versions, whose networks needed none.
+        form: of the run; None in runs of the first versions, whose networks needed none.
         head: of the run.
         n_classes: C.
         preprocessing: what makes its inputs.
@@ -142,20 +142,20 @@ def rebuild_base(
             f"the base of this run, a {name.removeprefix('python:')}, was passed from Python: pass one of the same "
             "form (its weights are in the run): coterie.load(RUN, base=network)"
         )
-    elif record is not None and record.transformers is not None:
-        network = build_transformers(record.transformers, preprocessing)
+    elif form is not None and form.transformers is not None:
+        network = build_transformers(form.transformers, preprocessing)
     else:
         refuse_untrusted(name, trust)
         network = build(name, n_classes, preprocessing, settings.seed)
-    if record is not None and record.output is not None:
-        network = LogitsOf(network, record.output)
+    if form is not None and form.output is not None:
+        network = LogitsOf(network, form.output)
     try:
         head.of(network)
     except AttributeError:
         raise ArtifactError(
             f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
         ) from None
-    if record is not None and record.reordered:
+    if form is not None and form.reordered:
         replace_head(network, head, torch.arange(n_classes))
     return network, head
 

@@ -96,9 +96,9 @@ def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
     with evaluating(network):
         try:
             tail = tail_of(network, cut, example)
-            form = run_trunk(network, cut, fitting(example, network)).shape[1:]
+            shape = run_trunk(network, cut, fitting(example, network)).shape[1:]
             features = run_trunk(network, cut, fitting(other, network))
-            return features.shape[1:] == form and torch.equal(network(fitting(other, network)), tail(features))
+            return features.shape[1:] == shape and torch.equal(network(fitting(other, network)), tail(features))
         except (BackboneError, RuntimeError):
             return False
 

@@ -110,12 +110,12 @@ def read_tokens(place: str, longest: int) -> TokenPreprocessing | None:
     return TokenPreprocessing.of(backend.to_str(), longest=longest, padding=padding, cut=tokenizer.truncation_side)
 
 
-def load_transformers(place: str, form: Preprocessing) -> tuple[nn.Module, bool]:
+def load_transformers(place: str, preprocessing: Preprocessing) -> tuple[nn.Module, bool]:
     """A classifier of transformers, and whether it came with weights.
 
     Args:
         place: a folder with its config.json, and weights if it is trained; or a name on the hub.
-        form: what makes its inputs: tokens, or images.
+        preprocessing: what makes its inputs: tokens, or images.
 
     Raises:
         BackboneError: transformers is not installed, does not know the model as such a classifier, or finds no weights
@@ -128,8 +128,8 @@ def load_transformers(place: str, form: Preprocessing) -> tuple[nn.Module, bool]
         try:
             if not has_weights:
                 config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
-                return build_transformers(config.to_dict(), form), False
-            network, found = _auto_class(transformers, form).from_pretrained(
+                return build_transformers(config.to_dict(), preprocessing), False
+            network, found = _auto_class(transformers, preprocessing).from_pretrained(
                 place, trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
         except BackboneError:
@@ -141,10 +141,10 @@ def load_transformers(place: str, form: Preprocessing) -> tuple[nn.Module, bool]
             f"{place} holds no weights for {', '.join(sorted(found['missing_keys'])[:5])}: it was not trained as a "
             "classifier yet"
         )
-    return _in_form(network, form), True
+    return _in_form(network, preprocessing), True
 
 
-def build_transformers(config: dict[str, Any], form: Preprocessing) -> nn.Module:
+def build_transformers(config: dict[str, Any], preprocessing: Preprocessing) -> nn.Module:
     """A classifier of transformers with fresh weights, from its configuration. Code that this names is not run.
 
     Raises:
@@ -155,11 +155,11 @@ def build_transformers(config: dict[str, Any], form: Preprocessing) -> nn.Module
     try:
         known = transformers.AutoConfig.for_model(config["model_type"], **values)
         known.architectures = known.architectures or []  # of some kinds there are several, and it looks here
-        network = _auto_class(transformers, form).from_config(known, trust_remote_code=False)
+        network = _auto_class(transformers, preprocessing).from_config(known, trust_remote_code=False)
     except Exception as error:
-        kind = "text" if isinstance(form, TokenPreprocessing) else "image"
+        kind = "text" if isinstance(preprocessing, TokenPreprocessing) else "image"
         raise BackboneError(f"transformers cannot build this {kind} classifier: {_first_line(error)}") from error
-    return _in_form(network, form)
+    return _in_form(network, preprocessing)
 
 
 def with_classes(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -171,14 +171,14 @@ def with_classes(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _in_form(network: nn.Module, form: Preprocessing) -> nn.Module:
+def _in_form(network: nn.Module, preprocessing: Preprocessing) -> nn.Module:
     """In single precision, whatever the weights were kept in, and taking one tensor."""
     network = network.float()
-    return TextClassifier(network, form.padding) if isinstance(form, TokenPreprocessing) else network
+    return TextClassifier(network, preprocessing.padding) if isinstance(preprocessing, TokenPreprocessing) else network
 
 
-def _auto_class(transformers: Any, form: Preprocessing) -> Any:
-    if isinstance(form, TokenPreprocessing):
+def _auto_class(transformers: Any, preprocessing: Preprocessing) -> Any:
+    if isinstance(preprocessing, TokenPreprocessing):
         return transformers.AutoModelForSequenceClassification
     return transformers.AutoModelForImageClassification
 

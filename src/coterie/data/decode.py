@@ -59,7 +59,7 @@ class EncodedImages:
 
 @dataclass(frozen=True)
 class ImageShape:
-    """The common form of all images of a task: size in pixels, and channels (1 grey, 3 RGB)."""
+    """What all images of a task have in common: size in pixels, and channels (1 grey, 3 RGB)."""
 
     height: int
     width: int
@@ -87,9 +87,9 @@ class FileImages(Samples):
 
     streamed = True
 
-    def __init__(self, encoded: EncodedImages, form: ImageShape, rows: Tensor) -> None:
+    def __init__(self, encoded: EncodedImages, shape: ImageShape, rows: Tensor) -> None:
         self.encoded = encoded
-        self.form = form
+        self.image_shape = shape
         self.rows = rows
 
     @override
@@ -99,14 +99,14 @@ class FileImages(Samples):
     @property
     @override
     def shape(self) -> tuple[int, ...]:
-        return self.form.height, self.form.width, self.form.channels
+        return self.image_shape.height, self.image_shape.width, self.image_shape.channels
 
     @override
     def read(self, rows_B: Tensor) -> Tensor:
         places = self.rows[rows_B].tolist()
         pixels = np.empty((len(places), *self.shape), np.uint8)
         for k, (place, record) in enumerate(zip(places, self.encoded.read(places), strict=True)):
-            decoded = _decode(record, self.form)
+            decoded = _decode(record, self.image_shape)
             if isinstance(decoded, str):
                 raise DataError(f"cannot decode {self.encoded.name(place, record)}: {decoded}")
             pixels[k] = decoded
@@ -114,7 +114,7 @@ class FileImages(Samples):
 
     @override
     def take(self, rows: Tensor) -> FileImages:
-        return FileImages(self.encoded, self.form, self.rows[rows])
+        return FileImages(self.encoded, self.image_shape, self.rows[rows])
 
     @override
     def show(self, row: int) -> str:
@@ -138,16 +138,16 @@ def decode_splits(
     Raises:
         DataError: no image at all can be read, or sizes differ and ``image_size`` is None.
     """
-    form = _common_form(splits, image_size)
+    shape = _common_shape(splits, image_size)
     n_images = sum(len(encoded) for encoded in splits.values())
-    in_memory = n_images * form.n_bytes <= memory_bytes
-    return form, {name: _decode_split(encoded, form, in_memory) for name, encoded in splits.items()}
+    in_memory = n_images * shape.n_bytes <= memory_bytes
+    return shape, {name: _decode_split(encoded, shape, in_memory) for name, encoded in splits.items()}
 
 
 def read_images(
     files: Sequence[Path], preprocessing: ImagePreprocessing, *, skip_broken: bool = False
 ) -> tuple[MemorySamples, tuple[Path, ...], tuple[str, ...]]:
-    """Decode image files for a trained ensemble, in the form that its networks take.
+    """Decode image files for a trained ensemble, as its networks take them.
 
     Returns:
         The images; the files they come from, in the same order; and, with ``skip_broken``, what was left out and why.
@@ -155,10 +155,10 @@ def read_images(
     Raises:
         DataError: a file is missing or not an image (named), unless ``skip_broken``; or no image is left.
     """
-    form = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
+    shape = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
 
     def work(rows: range) -> list[np.ndarray | str]:
-        return [_decode({"bytes": None, "path": str(files[row])}, form) for row in rows]
+        return [_decode({"bytes": None, "path": str(files[row])}, shape) for row in rows]
 
     decoded = [item for part in _in_threads(work, len(files)) for item in part]
     good = [(file, item) for file, item in zip(files, decoded, strict=True) if not isinstance(item, str)]
@@ -185,13 +185,13 @@ def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
     return torch.cat(resized).permute(0, 2, 3, 1).contiguous()
 
 
-def _decode_split(encoded: EncodedImages, form: ImageShape, in_memory: bool) -> Decoded:
-    pixels = np.empty((len(encoded) if in_memory else 0, form.height, form.width, form.channels), np.uint8)
+def _decode_split(encoded: EncodedImages, shape: ImageShape, in_memory: bool) -> Decoded:
+    pixels = np.empty((len(encoded) if in_memory else 0, shape.height, shape.width, shape.channels), np.uint8)
 
     def work(rows: range) -> list[tuple[int, Broken]]:
         broken = []
         for row, record in zip(rows, encoded.read(rows), strict=True):
-            decoded = _decode(record, form)
+            decoded = _decode(record, shape)
             if isinstance(decoded, str):
                 broken.append((row, Broken(encoded.name(row, record), decoded)))
             elif in_memory:
@@ -201,11 +201,11 @@ def _decode_split(encoded: EncodedImages, form: ImageShape, in_memory: bool) -> 
     broken = [item for part in _in_threads(work, len(encoded)) for item in part]
     good = np.delete(np.arange(len(encoded)), [row for row, _ in broken])
     rows = torch.from_numpy(good)
-    images = MemorySamples(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, form, rows)
+    images = MemorySamples(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, shape, rows)
     return Decoded(images, good, tuple(item for _, item in broken))
 
 
-def _common_form(splits: dict[str, EncodedImages], image_size: int | None) -> ImageShape:
+def _common_shape(splits: dict[str, EncodedImages], image_size: int | None) -> ImageShape:
     """Read all headers: the size that all images have (or are to have), and grey only if all of them are."""
     examples: dict[tuple[int, int], str] = {}  # of each (width, height), the first image seen
     grey = True
@@ -254,16 +254,16 @@ def _header(record: Any) -> tuple[tuple[int, int], bool] | str:
         return _reason(error)
 
 
-def _decode(record: Any, form: ImageShape) -> np.ndarray | str:
+def _decode(record: Any, shape: ImageShape) -> np.ndarray | str:
     """Pixels, uint8 (height, width, channels); or what is wrong."""
     try:
         with _open(record) as image:
             upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
-            converted = _convert(upright, form.channels)
-            if converted.size != (form.width, form.height):
+            converted = _convert(upright, shape.channels)
+            if converted.size != (shape.width, shape.height):
                 # The largest centred part of the target's proportions, scaled.
-                converted = ImageOps.fit(converted, (form.width, form.height), Image.Resampling.BILINEAR)
-            return np.asarray(converted, np.uint8).reshape(form.height, form.width, form.channels)
+                converted = ImageOps.fit(converted, (shape.width, shape.height), Image.Resampling.BILINEAR)
+            return np.asarray(converted, np.uint8).reshape(shape.height, shape.width, shape.channels)
     except Exception as error:
         # On broken bytes Pillow raises whatever it trips over: OSError, SyntaxError, struct.error, ...
         return _reason(error)

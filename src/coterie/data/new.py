@@ -87,7 +87,7 @@ def _texts_of(argument: str, column: str | None) -> list[str]:
 def _texts_of_column(file: str, wanted: str | None) -> list[str]:
     import pyarrow as pa
 
-    from coterie.data.huggingface import read_rows
+    from coterie.data.tables import read_rows
 
     table = read_rows(file)
     found = [
@@ -101,7 +101,7 @@ def _texts_of_column(file: str, wanted: str | None) -> list[str]:
 
 
 def _read_rows(preprocessing: TablePreprocessing, arguments: Sequence[str]) -> New:
-    from coterie.data.huggingface import read_rows
+    from coterie.data.tables import read_rows
 
     wanted = (*preprocessing.numeric, *preprocessing.categorical)
     rows, names = [], []

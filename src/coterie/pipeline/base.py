@@ -114,7 +114,7 @@ def _describe(run: Run, prepared: Prepared) -> None:
         data=data,
         train_counts=prepared.splits.train_counts,
         head=prepared.base.head,
-        network=prepared.base.record,
+        network=prepared.base.form,
         disk_bytes=disk_bound(prepared),
         trunk=prepared.trunk,
     )

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from coterie.backbones.base import Base, NetworkForm, form_of_base, make_base, rebuild_base
+from coterie.backbones.base import Base, NetworkForm, make_base, preprocessing_of_base, rebuild_base
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
 from coterie.backbones.parts import trained_part
@@ -111,10 +111,10 @@ def load_splits(settings: FitSettings, base_run: Run | None = None) -> Splits:
 
     Raises:
         DataError: as ``coterie.data.load``.
-        BackboneError: as ``form_of_base``.
+        BackboneError: as ``preprocessing_of_base``.
         ArtifactError: the run whose base is taken does not say yet what that takes.
     """
-    preprocessing = form_of_base(settings) if base_run is None else preprocessing_of(base_run)
+    preprocessing = preprocessing_of_base(settings) if base_run is None else preprocessing_of(base_run)
     return load_data(settings.data, settings.seed, preprocessing)
 
 

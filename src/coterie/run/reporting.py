@@ -108,7 +108,7 @@ def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule,
 
 def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntArray:
     """At random, with a fixed seed: half of those that the ensemble corrected, half of those that it spoiled."""
-    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers(rule)
+    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers()
     right_N, was_right_N = ensemble_N == outputs.label_N, base_N == outputs.label_N
     rng = np.random.default_rng(0)
     kinds = (right_N & ~was_right_N, was_right_N & ~right_N)
@@ -188,7 +188,7 @@ def _read_examples(run: Run) -> tuple[Example, ...]:
         return ()
     kept = outputs.take(stored["row_E"])
     routing = Routing.of(kept, partition, rule)
-    base_E, ensemble_E = routing.answers(rule)
+    base_E, ensemble_E = routing.answers()
     return tuple(
         Example(
             sample=shown[place],

@@ -15,9 +15,11 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
+from coterie.routing.fitting import Combination
 from coterie.routing.gate import Budget, GainModel, Gate
 from coterie.routing.rule import Rule
-from coterie.routing.tune import COMBINERS, Candidate, Combination, Tuning
+from coterie.routing.trials import Candidate
+from coterie.routing.tune import COMBINERS, Tuning
 from coterie.run.folder import Run
 from coterie.run.manifest import GainRecord, GateRecord, Manifest, TriedRecord
 from coterie.run.names import (

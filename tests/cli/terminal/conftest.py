@@ -8,5 +8,5 @@ from rich.console import Console
 
 @pytest.fixture
 def console() -> Console:
-    """A console 100 columns wide; ``console.file.getvalue()`` is what was printed."""
-    return Console(file=io.StringIO(), width=100)
+    """A console 100 columns wide; ``console.export_text()`` is what was printed."""
+    return Console(file=io.StringIO(), width=100, record=True)

@@ -26,9 +26,9 @@ def comparison(seed: int = 0) -> Comparison:
 
 
 def printed(show, value, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
+    console = Console(file=io.StringIO(), width=width, record=True)
     show(console, value)
-    return console.file.getvalue()
+    return console.export_text(clear=False)
 
 
 @pytest.mark.parametrize("width", [100, WIDE])

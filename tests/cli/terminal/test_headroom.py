@@ -21,9 +21,9 @@ def study(tmp_path) -> HeadroomStudy:
 
 
 def test_the_table_fits_eighty_columns_and_the_advice_follows(study: HeadroomStudy) -> None:
-    console = Console(file=io.StringIO(), width=80)
+    console = Console(file=io.StringIO(), width=80, record=True)
     print_headroom(console, study)
-    text = console.file.getvalue()
+    text = console.export_text(clear=False)
     assert max(map(len, text.splitlines())) <= 80
     rows = [line for line in text.splitlines() if line.startswith("average ") and "ep." in line]
     assert len(rows) == len(study.headroom.settings)
@@ -37,6 +37,6 @@ def test_the_table_fits_eighty_columns_and_the_advice_follows(study: HeadroomStu
 def test_known_costs_are_minutes_and_megabytes(study: HeadroomStudy, console: Console) -> None:
     price = SpecialistPrice(15, seconds=600.0, network_bytes=4_000_000)
     print_headroom(console, dataclasses.replace(study, source=dataclasses.replace(study.source, price=price)))
-    text = console.file.getvalue()
+    text = console.export_text(clear=False)
     assert "10 min" in text
     assert "MB" in text

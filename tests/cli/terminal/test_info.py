@@ -8,7 +8,7 @@ from helpers import make_settings
 def printed(console: Console, manifest: Manifest, size: int = 2**20) -> dict[str, str]:
     """The rows by name."""
     print_info(console, "runs/mine", manifest, size)
-    lines = console.file.getvalue().splitlines()
+    lines = console.export_text(clear=False).splitlines()
     return {name: value.strip() for name, _, value in (line.strip().partition(" ") for line in lines)}
 
 

@@ -15,7 +15,7 @@ def test_the_largest_clusters_come_first(console: Console) -> None:
     data = LabelData("Made up.", np.eye(partition.n_classes), names)
     quality = Quality.of(partition, silhouette=0.25)
     print_partition(console, PartitionStudy(data, StudySettings(), partition, quality, None, ()))
-    text = console.file.getvalue()
+    text = console.export_text(clear=False)
     assert "210 classes in 20 clusters of 1 to 20 classes" in text
     assert "silhouette" in text
     assert "0.250" in text

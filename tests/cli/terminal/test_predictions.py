@@ -14,7 +14,9 @@ def explanation(routed: bool, classes: tuple[str, ...] = ("a", "b")) -> Explanat
 def test_a_sample_that_was_routed_says_where_and_what_the_base_had_said(console: Console) -> None:
     print_predictions(console, [("one.png", explanation(True)), ("two.png", explanation(False))])
     one, two = (
-        line.replace("\N{NO-BREAK SPACE}", " ") for line in console.file.getvalue().splitlines() if ".png" in line
+        line.replace("\N{NO-BREAK SPACE}", " ")
+        for line in console.export_text(clear=False).splitlines()
+        if ".png" in line
     )
     assert "81.2 %" in one
     assert "1, 2: a, b" in one
@@ -24,6 +26,6 @@ def test_a_sample_that_was_routed_says_where_and_what_the_base_had_said(console:
 
 def test_many_classes_are_cut_short(console: Console) -> None:
     print_predictions(console, [("one.png", explanation(True, tuple(f"class-{k}" for k in range(20))))])
-    text = "".join(console.file.getvalue().split())
+    text = "".join(console.export_text(clear=False).split())
     assert "..." in text
     assert "class-19" not in text

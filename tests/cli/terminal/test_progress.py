@@ -13,13 +13,13 @@ def test_progress_is_lines_in_a_pipe_and_bars_on_a_terminal() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_shows_loss_accuracy_and_rate(terminal: bool) -> None:
-    out = Console(file=io.StringIO(), width=100, force_terminal=terminal)
+    out = Console(file=io.StringIO(), width=100, force_terminal=terminal, record=True)
     with make_progress(out) as progress:
         progress.stage("base", 20)
         progress.advance(10, 1280, 2.5, 0.125)
         progress.advance(10, 1280, 1.5, 0.5)
         progress.note("done")
-    text = out.file.getvalue()
+    text = out.export_text()
     assert "base" in text
     assert "20/20" in text
     assert "loss 1.500" in text

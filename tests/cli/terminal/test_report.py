@@ -33,13 +33,13 @@ def test_a_gain_that_may_be_none_says_so(report: Report) -> None:
 
 def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report, console: Console) -> None:
     print_report(console, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
-    text = console.file.getvalue()
+    text = console.export_text(clear=False)
     assert sum(line.strip().startswith(("0 ", "1 ", "2 ")) for line in text.splitlines()) == 3
     assert "é, ж" in text
-    narrow = Console(file=io.StringIO(), width=80)
+    narrow = Console(file=io.StringIO(), width=80, record=True)
     print_report(narrow, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
-    assert re.search(r"0 +2: é, ж", narrow.file.getvalue())
-    assert max(map(len, narrow.file.getvalue().splitlines())) <= 80
+    assert re.search(r"0 +2: é, ж", narrow.export_text(clear=False))
+    assert max(map(len, narrow.export_text(clear=False).splitlines())) <= 80
     assert "[red]" in text
 
 
@@ -53,6 +53,6 @@ def test_a_rule_in_a_line() -> None:
 def test_classes_counted_alike_have_a_line_of_their_own(report: Report, console: Console) -> None:
     print_report(console, report, list("abcdef"))
     assert report.balance is not None
-    line = next(line for line in console.file.getvalue().splitlines() if line.startswith("balanced accuracy"))
+    line = next(line for line in console.export_text(clear=False).splitlines() if line.startswith("balanced accuracy"))
     assert f"base {100 * report.balance.base_balanced:.2f}" in line
     assert f"ensemble {100 * report.balance.ensemble_macro_f1:.2f}" in line

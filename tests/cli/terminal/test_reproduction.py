@@ -17,7 +17,7 @@ def report(gain: float) -> Report:
 def test_ours_stands_beside_the_papers(console: Console) -> None:
     reports = {s: [report(0.01), report(0.02)] for s in (3, 9)}
     print_reproduction(console, summarise(reports, (), (0, 1), paper_figures(), ["seed 2 is unfinished and left out"]))
-    lines = {line.strip().partition("  ")[0]: line for line in console.file.getvalue().splitlines()}
+    lines = {line.strip().partition("  ")[0]: line for line in console.export_text(clear=False).splitlines()}
     assert "70.00 ±0.00" in lines["base"]
     paper = paper_figures()
     assert lines["ensemble"].rstrip().endswith(f"{100 * paper.ensemble:.2f}")

@@ -17,7 +17,7 @@ def report(gain: float) -> Report:
 
 def test_each_run_has_a_row_and_the_mean_its_interval(console: Console) -> None:
     print_seed_runs(console, {"seed 0": report(0.02), "seed 1": report(0.005)})
-    text = console.file.getvalue()
+    text = console.export_text(clear=False)
     first = next(line for line in text.splitlines() if line.strip().startswith("seed 0"))
     assert first.split() == ["seed", "0", "70.00", "72.00", "+2.00", "(+1.00", "to", "+3.00)", "1.40"]
     assert f"+0.50 ({MINUS}0.50 to +1.50)" in text
@@ -27,4 +27,4 @@ def test_each_run_has_a_row_and_the_mean_its_interval(console: Console) -> None:
 
 def test_no_run_has_no_mean(console: Console) -> None:
     print_seed_runs(console, {})
-    assert "mean gain" not in console.file.getvalue()
+    assert "mean gain" not in console.export_text(clear=False)

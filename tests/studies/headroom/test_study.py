@@ -16,7 +16,7 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import CoterieError, DataError, InputError, PartitionError
-from coterie.pipeline import prepare
+from coterie.pipeline import prepare as prepare_module
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, base_logits_file
@@ -91,7 +91,7 @@ def test_labels_may_be_whole_floats_or_names(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="are texts"):
         read_source(file)
     (tmp_path / "others.txt").write_text("\n".join(["gnu", *names[1:]]))
-    with pytest.raises(InputError, match="no class name: ant"):
+    with pytest.raises(InputError, match="not class names: ant"):
         read_source(file, names=str(tmp_path / "others.txt"))
     (tmp_path / "more.txt").write_text("\n".join([*names, "gnu"]))
     with pytest.raises(DataError, match="holds 7 names for 6 classes"):
@@ -102,9 +102,9 @@ def test_labels_may_be_whole_floats_or_names(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"logits_validation": np.full((400, 6), 1 / 6)}, "are probabilities"),
-        ({"labels_validation": np.zeros(399, dtype=int)}, "as many are needed"),
+        ({"labels_validation": np.zeros(399, dtype=int)}, "the numbers must be equal"),
         ({"logits_validation": np.full((400, 6), np.nan)}, "must be finite"),
-        ({"labels_validation": np.full(400, 6)}, "label 6 is no class"),
+        ({"labels_validation": np.full(400, 6)}, "label 6 is not a class"),
         ({"labels_validation": np.full(400, 1.5)}, "whole numbers"),
         ({"logits_validation": np.zeros((400, 1))}, "C at least 2"),
         ({"logits_validation": np.zeros((400, 6, 1))}, "of shape"),
@@ -120,7 +120,7 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
         read_source(tmp_path / "nowhere.npz")
     with pytest.raises(CoterieError, match="no array logits_validation; it has: x"):
         read_source(write(tmp_path / "some.npz", {"x": np.zeros(3)}))
-    with pytest.raises(CoterieError, match=r"no file of logits; allowed: \.npz, \.safetensors, \.parquet"):
+    with pytest.raises(CoterieError, match=r"not a file of logits; allowed: \.npz, \.safetensors, \.parquet"):
         read_source(tmp_path / "some.pt")
     (tmp_path / "torn.npz").write_bytes(write(tmp_path / "some.npz", arrays()).read_bytes()[:500])
     with pytest.raises(CoterieError, match=r"cannot read .*torn\.npz"):
@@ -175,7 +175,7 @@ def test_a_run_whose_base_is_trained_is_enough(
     assert {file: file.read_bytes() for file in before} == before
     # Without the stored logits the network is run on the run's data.
     run.forget([base_logits_file("validation")])
-    monkeypatch.setattr(prepare, "load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     again = read_source(tmp_path / "run")
     np.testing.assert_allclose(again.validation.logits_NC, result.source.validation.logits_NC, atol=1e-5)
 
@@ -191,7 +191,7 @@ def test_the_next_command_trains_the_advised_setting_on_the_same_base(
     command = headroom_study.next_command(result.source, result.headroom.partition, "average")
     words = shlex.split(command)
     assert words[:2] == ["coterie", "fit"]
-    monkeypatch.setattr(prepare, "load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     assert main(words[1:]) == 0
     new = Run.open_complete(tmp_path / "run-average-2")
     assert len(new.manifest.partition.members) == 2

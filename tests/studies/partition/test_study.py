@@ -20,9 +20,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from coterie.cli import main
 from coterie.config import DataSettings, PartitionSettings
-from coterie.data import load
 from coterie.errors import DataError
-from coterie.pipeline import prepare
+from coterie.pipeline import prepare as prepare_module
 from coterie.pipeline.fit import fit
 from coterie.pipeline.plan import make_plan
 from coterie.run.load import load_ensemble
@@ -103,7 +102,7 @@ def test_a_run_tells_what_it_confuses(settings, splits, tmp_path: Path, capsys) 
 def test_fit_and_partition_take_the_same_embeddings(settings, splits, tmp_path: Path, monkeypatch, capsys) -> None:
     """Against the features of the network without its head."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(prepare, "load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     np.save("names.npy", np.random.default_rng(0).normal(size=(8, 5)))
     for name, embedding in (("means", "means"), ("mixed", "names.npy+means")):
         chosen = settings.partition.model_copy(update={"embedding": embedding, "method": "ward"})
@@ -201,7 +200,7 @@ def test_fit_takes_groups_from_a_column_of_the_data(settings, splits, tmp_path: 
     )
     ensemble = fit(chosen, tmp_path / "run")
     assert [ensemble.partition.classes(s).tolist() for s in range(2)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
-    assert "2 specialists" in [stage.title for stage in make_plan(chosen, load(chosen.data, 0)).stages]
+    assert "2 specialists" in [stage.title for stage in make_plan(prepare_module.prepare(chosen)).stages]
     arguments = (tmp_path / "run", "--clusters", 2, "--stability", "no", "--out", tmp_path / "out")
     assert partition(*arguments, "--method", "given", "--groups", "column:coarse") == 0
     assert json.loads((tmp_path / "out" / "partition.json").read_text())["cluster_of_class"] == [0, 1] * 4

@@ -13,7 +13,7 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.logits_file import LabelledLogits
 from coterie.measures.metrics import Scores, score
-from coterie.measures.significance import Interval, mcnemar, over_seeds, paired_bootstrap
+from coterie.measures.significance import Interval, gain_interval, mcnemar, over_seeds
 from coterie.pages.format import decimal, hundredths, percent
 from coterie.routing.calibration import temperature
 from coterie.vocabulary import ContenderKind
@@ -144,7 +144,7 @@ def compare(
                 answer.cost,
                 score(answer.test_NC, test_N),
                 validation[place],
-                paired_bootstrap(right[place].astype(np.int8) - right[0].astype(np.int8)),
+                gain_interval(right[0], right[place]),
                 None if place == 0 else mcnemar(right[0], right[place]),
                 None if control in (None, place) else mcnemar(right[control], right[place]),
             )

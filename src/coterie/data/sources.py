@@ -1,0 +1,78 @@
+"""Where labelled samples come from: each kind of source behind the same two functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coterie.config import DataSettings
+from coterie.data.splits import Splits
+from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing, Preprocessing
+from coterie.labels import LabelSpace
+
+
+def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None) -> Splits:
+    """Load (or generate) training, validation and test samples; the same seed cuts the same splits.
+
+    Args:
+        settings: the source, and how its samples are read and cut.
+        seed: of the splits, unless ``settings.split_seed`` sets one.
+        preprocessing: of the run whose networks take the samples; default: learned from train.
+
+    Raises:
+        DataError: the source is missing, broken, or unfit for classification; the message says which and why.
+    """
+    splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
+    if settings.mean is None or settings.std is None:
+        return splits
+    learned = splits.preprocessing
+    if not isinstance(learned, ImagePreprocessing):
+        raise DataError("data.mean and data.std are for images; other data is standardised as its training samples are")
+    if len(settings.mean) != learned.channels:
+        raise DataError(f"data.mean has {len(settings.mean)} numbers; the images have {learned.channels} channel(s)")
+    mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
+    return replace(splits, preprocessing=replace(learned, mean=mean, std=std))
+
+
+def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
+    # A source is imported when it is asked for: glyphs needs no `datasets`, parquet no fonts.
+    kind, _, place = settings.source.partition(":")
+    if kind == "glyphs":
+        from coterie.data import glyphs
+
+        return glyphs.load(settings, seed)
+    if kind == "cifar100":
+        from coterie.data import torchvision
+
+        return torchvision.load(settings, seed)
+    if kind == "features" and not place.endswith(".parquet"):
+        from coterie.data import features
+
+        return features.load_npz(place, settings, seed, preprocessing)
+    from coterie.data import huggingface
+
+    if kind == "features":
+        kind, settings = "parquet", settings.model_copy(update={"modality": "features"})
+    return huggingface.load(kind, place, settings, seed, preprocessing)
+
+
+def read_groups(settings: DataSettings, column: str, labels: LabelSpace) -> tuple[str, ...]:
+    """The group of each class by a further label column of the source, in the order of the classes.
+
+    Args:
+        settings: source of the data.
+        column: the one with the groups.
+        labels: the classes.
+
+    Raises:
+        DataError: the source has no columns, or not this one; a class that lies in several groups; other classes.
+    """
+    kind, _, place = settings.source.partition(":")
+    if kind in ("glyphs", "cifar100", "features"):
+        raise DataError(f"{settings.source} has no column {column!r} for groups; files and the hub may have one")
+    from coterie.data import huggingface
+
+    space, groups = huggingface.load_groups(kind, place, settings, column)
+    if space != labels:
+        raise DataError(f"the classes of {settings.source} are not those of the data in use: no groups by {column!r}")
+    return groups
