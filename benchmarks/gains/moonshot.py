@@ -78,7 +78,7 @@ class Seed:
 
     tails: dict[str, tuple[FinishedRun, float]]  # runs on the base by their tails, and their training
     long: dict[str, tuple[FinishedRun, float]]  # the same on the long base
-    snapshots: FinishedRun | None = None
+    snapshots: Run | None = None
 
     def __init__(self, study: Path, seed: int) -> None:
         self.seed = seed

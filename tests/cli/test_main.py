@@ -18,6 +18,7 @@ from coterie.cli import main
 from coterie.errors import LimitError, TrainingError
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
+from coterie.system.limits import Limits
 from helpers import TINY, hears_ctrl_c
 
 
@@ -212,7 +213,7 @@ def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
 ) -> None:
     from coterie.pipeline import runs
 
-    class Reached(runs.Limits):
+    class Reached(Limits):
         def check(self) -> None:
             if any((tmp_path / "out").glob("seed-*/base.safetensors")):
                 raise LimitError("--max-time 1h is over")

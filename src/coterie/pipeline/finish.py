@@ -43,9 +43,9 @@ def finish(job: Job, base: TrainedBase, choice: Choice) -> SpecialistEnsemble:
     job.progress.advance(1)
     write_outputs(run, "validation", best.validation)
     write_outputs(run, "test", test)
-    write_rule(run, best.tuning)
+    write_rule(run, best.tuning, {"validation": best.validation, "test": test})
     write_examples(run, test, specialists.partition, rule, splits)
-    write_report(run, datetime.now(UTC).date().isoformat())
+    write_report(run, datetime.now(UTC).date().isoformat(), test)
     for tuned in choice.tried:
         if tuned is not best:
             run.forget(specialist_files(tuned.specialists.partition))
