@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from coterie.pipeline.fit import fit
     from coterie.run.load import load_ensemble as load
 
-__version__ = "0.1.0"
-
 __all__ = ["CoterieError", "FitSettings", "Partition", "SpecialistEnsemble", "fit", "load"]
 
 # Imported when first used: `coterie --help` must not wait for torch.
@@ -26,6 +24,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("coterie")
     if name not in _HOMES:
         raise AttributeError(f"module 'coterie' has no attribute {name!r}")
     from importlib import import_module

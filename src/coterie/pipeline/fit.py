@@ -78,6 +78,28 @@ def fit(
     Raises:
         LimitError: a limit is reached; the same call goes on.
         CoterieError: see coterie.errors for what can be wrong.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import coterie
+        >>> folder, label_N = tempfile.mkdtemp(), np.arange(240) % 6
+        >>> features_ND = np.eye(6)[label_N] + np.random.default_rng(0).normal(scale=0.3, size=(240, 6))
+        >>> np.savez(f"{folder}/data.npz", features=features_ND, labels=label_N)
+        >>> settings = coterie.FitSettings.from_values(
+        ...     {
+        ...         "data": {"source": f"features:{folder}/data.npz"},
+        ...         "backbone": "linear",
+        ...         "base": {"epochs": 5, "batch_size": 16},
+        ...         "specialist": {"epochs": 2, "batch_size": 16},
+        ...         "partition": {"clusters": 2},
+        ...     }
+        ... )
+        >>> ensemble = coterie.fit(settings, f"{folder}/run")
+        >>> ensemble.predict_proba(features_ND[:3]).shape
+        (3, 6)
+        >>> coterie.load(f"{folder}/run").predict(features_ND[:6]).tolist()
+        [0, 1, 2, 3, 4, 5]
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="coterie-") as folder:

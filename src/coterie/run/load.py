@@ -45,6 +45,12 @@ def load_ensemble(
     Raises:
         ArtifactError: there is no finished run, its format is newer, files are missing or damaged (named), or its base
             can only be built by code that nobody said to trust.
+
+    Examples:
+        >>> import coterie
+        >>> coterie.load("no-such-folder")
+        Traceback (most recent call last):
+        coterie.errors.ArtifactError: no-such-folder is not a coterie run: it has no manifest.json
     """
     run = Run.open_complete(Path(path))
     manifest, preprocessing = run.manifest, preprocessing_of(run)
