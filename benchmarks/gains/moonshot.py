@@ -101,7 +101,7 @@ class Seed:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
         place = out / f"snapshots-{self.seed}"
         train_weight_average(self.whole, place, splits, SILENT)
-        self.snapshots = Run.open_complete(place)
+        self.snapshots = Run.open(place)
 
     def train_long(self, out: Path, splits: Splits) -> None:
         """A base of more epochs, and its tails, of as many epochs as on the short one and of more."""
