@@ -78,7 +78,7 @@ class Seed:
 
     tails: dict[str, tuple[FinishedRun, float]]  # runs on the base by their tails, and their training
     long: dict[str, tuple[FinishedRun, float]]  # the same on the long base
-    snapshots: FinishedRun | None = None
+    snapshots: Run | None = None
 
     def __init__(self, study: Path, seed: int) -> None:
         self.seed = seed
@@ -126,7 +126,7 @@ class Seed:
 
     def control(self, name: str, key: str, split: str = "test") -> np.ndarray:
         """Logits of a control."""
-        run = Run.open_complete(controls_folder(self.whole.path) / name)
+        run = Run.open(controls_folder(self.whole.path) / name)
         return run.read_arrays(f"logits/{split}.safetensors")[key]
 
     def averaged(self, split: str) -> Outputs:
