@@ -126,7 +126,7 @@ class Seed:
 
     def control(self, name: str, key: str, split: str = "test") -> np.ndarray:
         """Logits of a control."""
-        run = Run.open_complete(controls_folder(self.whole.path) / name)
+        run = Run.open(controls_folder(self.whole.path) / name)
         return run.read_arrays(f"logits/{split}.safetensors")[key]
 
     def averaged(self, split: str) -> Outputs:

@@ -150,7 +150,7 @@ def test_a_rank_that_dies_ends_the_others_and_is_named(tmp_path: Path) -> None:
         assert launcher.poll() is None, launcher.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    # Left alone, the others would wait for half an hour. How soon they end: benchmarks/ddp.py.
+    # Left alone, the others would wait for half an hour. How soon they end: benchmarks/speed/ddp.md.
     _, error = launcher.communicate(timeout=SECONDS_TO_START)
     assert launcher.returncode != 0
     assert "rank      : 1 (local_rank: 1)" in error
