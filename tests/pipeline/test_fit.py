@@ -49,9 +49,8 @@ class Interrupting(Progress):
 
 
 @pytest.fixture
-def run(tmp_path: Path, settings: FitSettings, splits: Splits) -> Run:
-    coterie.fit(settings, tmp_path / "run", splits=splits)
-    return Run.open_complete(tmp_path / "run")
+def run(finished_run: Path) -> Run:
+    return Run.open_complete(finished_run)
 
 
 def test_fit_leaves_a_run_that_describes_itself(run: Run, splits: Splits) -> None:
