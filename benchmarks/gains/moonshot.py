@@ -32,7 +32,6 @@ from benchmarks.shared import (
     by_rule,
     command,
     routed,
-    settings_of,
     study_run,
     tail_settings,
     within,
@@ -48,7 +47,7 @@ from coterie.progress import SILENT
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import CostModel, outputs_of
@@ -77,8 +76,8 @@ LONG_ENSEMBLE = "deep ensemble of 2 bases trained twice as long"
 class Seed:
     """One base, and what was trained from it."""
 
-    tails: dict[str, tuple[Run, float]]  # runs on the base by their tails, and their training
-    long: dict[str, tuple[Run, float]]  # the same on the long base
+    tails: dict[str, tuple[FinishedRun, float]]  # runs on the base by their tails, and their training
+    long: dict[str, tuple[FinishedRun, float]]  # the same on the long base
     snapshots: Run | None = None
 
     def __init__(self, study: Path, seed: int) -> None:
@@ -102,7 +101,7 @@ class Seed:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
         place = out / f"snapshots-{self.seed}"
         train_weight_average(self.whole, place, splits, SILENT)
-        self.snapshots = Run.open_complete(place)
+        self.snapshots = Run.open(place)
 
     def train_long(self, out: Path, splits: Splits) -> None:
         """A base of more epochs, and its tails, of as many epochs as on the short one and of more."""
@@ -116,7 +115,7 @@ class Seed:
         }
         self.long = {title: (run, LONGER * CostModel.of(run, splits).training) for title, run in runs.items()}
 
-    def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> Run:
+    def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> FinishedRun:
         coterie.fit(settings, place, splits=splits, base_run=base_run)
         return Run.open_complete(place)
 
@@ -209,7 +208,7 @@ def by_partitions(seeds: list[Seed]) -> list[str]:
     return lines
 
 
-def gain_of(run: Run, layers: tuple[int, ...]) -> float:
+def gain_of(run: FinishedRun, layers: tuple[int, ...]) -> float:
     """Points over the base on test, where only some of a run's partitions have specialists."""
     partition = partition_of(run.manifest)
     clusters = [(layer, cluster) for layer in layers for cluster in partition.layers[layer]]
@@ -277,7 +276,7 @@ def main(study: Path, out: Path, n_seeds: int, n_tails: int, n_snapshots: int, n
         first: the first seed.
     """
     seeds = [Seed(study, seed) for seed in range(first, first + n_seeds)]
-    splits = load(settings_of(seeds[0].whole).data, 0)
+    splits = load(seeds[0].whole.settings.data, 0)
     for seed in seeds[:n_tails]:
         seed.train_tails(out, splits)
     for seed in seeds[:n_snapshots]:

@@ -119,7 +119,7 @@ def glyph_rows(work: Path) -> list[Row]:
 
 def run_row(folder: Path) -> Row:
     """Of a finished run."""
-    run = Run.open(folder)
+    run = Run.open_complete(folder)
     return figures(*both_outputs(run), partition_of(run.manifest))
 
 

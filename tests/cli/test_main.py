@@ -18,6 +18,7 @@ from coterie.cli import main
 from coterie.errors import LimitError, TrainingError
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
+from coterie.system.limits import Limits
 from helpers import TINY, hears_ctrl_c
 
 
@@ -56,7 +57,7 @@ def test_a_newcomer_runs_everything(tiny_yaml: Path, tmp_path: Path, pictures: l
     assert fit.returncode == 0, fit.stderr
     assert "Plan" in fit.stdout
     assert "generated" in fit.stdout  # the embedded data set says so of itself
-    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", fit.stdout)
+    assert re.search(r"base \d+\.\d\d\s%, ensemble \d+\.\d\d\s%", fit.stdout)
     assert re.search(r"rule: .*routed", fit.stdout)
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()
     assert json.loads((out / "manifest.json").read_text())["settings"]["specialist"]["epochs"] == 2
@@ -112,7 +113,7 @@ def test_tune_chooses_anew_and_everything_follows(copied: Path, pictures: list[s
     assert main(["tune", str(copied), *wish]) == 0
     printed = capsys.readouterr().out
     assert "blend" in printed
-    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", printed)
+    assert re.search(r"base \d+\.\d\d\s%, ensemble \d+\.\d\d\s%", printed)
     gate = json.loads((copied / "manifest.json").read_text())["gate"]
     assert (gate["score"], gate["top"], gate["threshold"]) == ("margin", 2, 0.2)
     assert gate["limits"] == {"threshold": 0.2}
@@ -212,7 +213,7 @@ def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
 ) -> None:
     from coterie.pipeline import runs
 
-    class Reached(runs.Limits):
+    class Reached(Limits):
         def check(self) -> None:
             if any((tmp_path / "out").glob("seed-*/base.safetensors")):
                 raise LimitError("--max-time 1h is over")

@@ -39,7 +39,8 @@ def test_a_restored_training_takes_the_same_steps_bit_for_bit(optimizer: str, sc
     cut = trained(4, optimizer, schedule)
     # Through a file, which knows one memory order only.
     file = CheckpointFile(tmp_path / "checkpoint" / "base.safetensors")
-    file.save(capture(*cut, [(1.5, 0.25)], np.full((3, 2), 0.1, dtype=np.float32)))
+    network, taken, schedule_of_cut = cut
+    file.save(capture(network, taken, schedule_of_cut, [(1.5, 0.25)], np.full((3, 2), 0.1, dtype=np.float32)))
     resumed = trained(0, optimizer, schedule)
     history, steps_K2 = restore(file.load(), *resumed)
     assert history == [(1.5, 0.25)]

@@ -1,7 +1,7 @@
-"""Several processes that train one network together: ranks, as torchrun and ``fabric run`` start them.
+"""Ranks: processes that train one network together, as torchrun and ``fabric run`` start them.
 
-Rank 0 does everything; the others help with the training of the base and end with it. What they do is decided by rank 0
-and told to them, so that only its files count.
+Rank 0 does the whole run; the others help to train the base, and end with it. Rank 0 tells them what to do, so that its
+files alone count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MEMBERSHIP = "TORCHELASTIC_RUN_ID"
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's number among those that train together, and how many there are, in all and on this machine."""
+    """The number of this process among those that train together; how many they are, in all and on this machine."""
 
     rank: int = 0
     world: int = 1
@@ -25,21 +25,21 @@ class Ranks:
 
     @classmethod
     def of_environment(cls) -> Ranks:
-        """As torchrun's variables say; alone where there are none."""
+        """Read torchrun's variables; ALONE where there are none."""
         if MEMBERSHIP not in os.environ:
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
     @property
     def part(self) -> slice:
-        """This rank's part of a batch: every ``world``-th sample."""
+        """The part of a batch that this rank takes: every ``world``-th sample."""
         return slice(self.rank, None, self.world)
 
     def check_batch_size(self, batch_size: int) -> None:
-        """Batches are shared out evenly.
+        """Refuse a batch size that cannot be shared out evenly.
 
         Raises:
-            SettingsError: this one cannot be.
+            SettingsError: it is no multiple of the number of ranks.
         """
         if batch_size % self.world:
             raise SettingsError(

@@ -1,6 +1,4 @@
-"""What stands beside a training: it gives the state to start from, is told after each step and each epoch, and may end
-the training there.
-"""
+"""Hooks of the training loop: called after each step and each epoch, they keep its state, stop it, or follow it."""
 
 from __future__ import annotations
 
@@ -40,8 +38,14 @@ NO_HOOK: TrainingHook = _NoHook()
 
 
 class StageHook(TrainingHook):
-    """Keeps the state of a stage in a file, at the end of each epoch or every ``every`` steps; stops it where a limit
-    is reached; and tells the trackers.
+    """Keeps the state of a training, stops it where a limit is reached, and shows it to the trackers.
+
+    Args:
+        file: where the state is kept.
+        every: steps between two states; None: one at the end of each epoch.
+        title: of the training, for the trackers.
+        limits: checked after each step.
+        trackers: follow the history.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class StageHook(TrainingHook):
 
     @property
     def seconds(self) -> float:
-        """What the training took so far, over all starts; steps that were lost count for nothing."""
+        """Seconds that the training took so far, over all starts, without those of steps that were lost."""
         return self.seconds_before + time.perf_counter() - self.started
 
     @override
@@ -81,6 +85,7 @@ class StageHook(TrainingHook):
         try:
             self.limits.check()
         except LimitError:
+            # Now, not at the next epoch: the process ends here, and an epoch may be hours.
             self._save(capture)
             raise
 

@@ -1,4 +1,4 @@
-"""The one training loop. Base and specialists both go through it."""
+"""The training loop, of base and specialists alike."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 # Losses are read back from the device in blocks: reading each one would stall a GPU.
 STEPS_PER_READ = 10
 NO_STEPS = np.zeros((0, 2), dtype=np.float32)
-# Trainings of neighbouring seeds draw their dropout from streams this far apart.
+# Between the dropout streams of neighbouring seeds: more than the steps of a training, which are added to it.
 SEED_STRIDE = 1_000_003
+# Between the streams of ranks: beyond every seed and step.
 RANK_STRIDE = 2**53
 
 
@@ -58,6 +59,7 @@ class EpochRecord:
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
     """SGD with Nesterov momentum or AdamW; weight decay only on weights of two or more dimensions."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    # Norms' scales and biases have one dimension. Decay would pull them to 0, and they are too few to overfit.
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -72,6 +74,7 @@ def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) 
     """The learning rate over ``steps`` steps: one-cycle or cosine, both down to (almost) 0."""
     if settings.schedule == "cosine":
         return CosineAnnealingLR(optimizer, steps)
+    # Only the learning rate goes round: momentum is a setting, and means the same with both schedules.
     return OneCycleLR(
         optimizer, settings.learning_rate, total_steps=steps, pct_start=settings.warmup_share, cycle_momentum=False
     )
@@ -189,8 +192,16 @@ def early_stopping(
     validation: Split | None,
     preprocessing: Preprocessing,
 ) -> Stopping:
-    """As the settings say, by the loss on the validation samples of the specialist's classes; never, where there are
-    none. What is trained may be the specialist's end alone.
+    """Stopping by the loss on the validation samples of a specialist's classes; NEVER_STOP where there are none, or
+    where the settings name no patience.
+
+    Args:
+        fabric: device and precision.
+        specialist: the whole network, of which a tail alone may be what is trained.
+        classes: of the specialist, in the order of its head's rows.
+        settings: its patience.
+        validation: all validation samples.
+        preprocessing: from sample to input.
     """
     if settings.patience is None or validation is None or not np.isin(validation.labels_N, classes).any():
         return NEVER_STOP
@@ -199,13 +210,14 @@ def early_stopping(
     def loss_of(_: nn.Module) -> float:
         with evaluating(specialist):
             logits_NC = torch.cat(list(plain_passes(fabric, specialist, own.samples, preprocessing)))
+        # Plain, whatever the training's loss: smoothed or distilled, a loss is a means; this is what is wanted.
         return float(F.cross_entropy(logits_NC, own.labels_N))
 
     return EarlyStopping(settings.patience, loss_of)
 
 
 class _Meter:
-    """Counts steps; gathers their loss and accuracy on the device and reads them in blocks."""
+    """Counts steps, and gathers their loss and accuracy on the device, to be read in blocks."""
 
     def __init__(
         self, progress: Progress, batches: Batches, epochs_done: int, steps_K2: NDArray[np.float32] = NO_STEPS
@@ -220,6 +232,7 @@ class _Meter:
 
     def add(self, fabric: Fabric, loss: Tensor, accuracy: Tensor) -> None:
         self.step += 1
+        # The mean over ranks, each of which has an equal part of the batch.
         figures = torch.stack((loss.float(), accuracy))
         self.unread.append(cast("Tensor", fabric.all_reduce(figures, reduce_op="mean")))
         if len(self.unread) == STEPS_PER_READ:
@@ -232,6 +245,7 @@ class _Meter:
 
     def close(self) -> tuple[float, float]:
         """Their means; the next epoch begins."""
+        # In float64: a float32 sum of an epoch's steps would lose digits.
         loss, accuracy = self.steps_K2().mean(axis=0, dtype=np.float64)
         self.read = [NO_STEPS]
         return float(loss), float(accuracy)

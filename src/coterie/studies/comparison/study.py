@@ -19,7 +19,6 @@ from coterie.studies.comparison.controls import ControlTask, add_flipped, contro
 from coterie.studies.comparison.page import render
 from coterie.studies.comparison.tables import Comparison, compare
 from coterie.system.limits import Limits
-from coterie.system.lock import hold
 
 COMPARISON_FILE = "comparison.json"
 COMPARISON_PAGE = "comparison.html"
@@ -68,7 +67,7 @@ def compare_run(
     notes = refuse_shared(splits, allow_shared)
     if train:
         check_engine(engine)
-    with hold(run.path):
+    with run.writing():
         add_flipped(run, splits)
         if train:
             _train_controls(run, splits, control_tasks(run, splits, superclasses, members), engine, progress)
