@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import hypothesis
 import pytest
 
+import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from helpers import make_settings, make_splits
@@ -20,3 +24,17 @@ def splits() -> Splits:
 @pytest.fixture
 def settings() -> FitSettings:
     return make_settings()
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of ``settings`` on ``splits``, trained once. Never written to: tests that write copy it."""
+    path = tmp_path_factory.mktemp("trained") / "run"
+    coterie.fit(make_settings(), path, splits=make_splits())
+    return path
+
+
+@pytest.fixture
+def finished_run(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy of that run."""
+    return shutil.copytree(trained_run, tmp_path / "run")

@@ -28,11 +28,9 @@ KILLS = 10
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def whole(trained_run: Path) -> dict[str, object]:
     """What a run that nothing happened to leaves."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    coterie.fit(make_settings(), path, splits=make_splits())
-    return result(path)
+    return result(trained_run)
 
 
 def result(path: Path) -> dict[str, object]:

@@ -14,7 +14,7 @@ from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, PartitionError, SettingsError, TrainingError
 from coterie.partition import Partition
 from coterie.pipeline import fit as pipeline
-from coterie.pipeline import plan
+from coterie.pipeline import partitions, plan
 from coterie.pipeline.plan import make_plan
 from coterie.pipeline.prepare import prepare
 from coterie.pipeline.tuning import tuning_request
@@ -49,9 +49,8 @@ class Interrupting(Progress):
 
 
 @pytest.fixture
-def run(tmp_path: Path, settings: FitSettings, splits: Splits) -> Run:
-    coterie.fit(settings, tmp_path / "run", splits=splits)
-    return Run.open_complete(tmp_path / "run")
+def run(finished_run: Path) -> Run:
+    return Run.open_complete(finished_run)
 
 
 def test_fit_leaves_a_run_that_describes_itself(run: Run, splits: Splits) -> None:
@@ -206,7 +205,7 @@ def test_numbers_of_clusters_that_come_to_the_same_are_trained_once(
 ) -> None:
     # As a limit of size may have it: whatever number is asked for, two clusters come out, not always the same ones.
     made = iter([Partition.from_assignment([0, 1] * 4), Partition.from_assignment([0] * 4 + [1] * 4)])
-    monkeypatch.setattr(pipeline, "make_partition", lambda *_: next(made))
+    monkeypatch.setattr(partitions, "make_partition", lambda *_: next(made))
     progress = Interrupting("none")
     several = changed(settings, partition={"clusters": [3, 4]})
     fitted = coterie.fit(several, tmp_path / "run", splits=splits, progress=progress)

@@ -52,6 +52,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, splits: Splits) -> Run:
     return Run.open_complete(path)
 
 
+def without_controls(run: Run, path: Path) -> Run:
+    """The run as it was before it was compared."""
+    shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("controls", "comparison.*", "*-flipped.safetensors"))
+    values = json.loads((path / "manifest.json").read_text())
+    compared = ("comparison.", "logits/test-flipped", "logits/validation-flipped")
+    values["files"] = {name: record for name, record in values["files"].items() if not name.startswith(compared)}
+    (path / "manifest.json").write_text(json.dumps(values))
+    return Run.open_complete(path)
+
+
 @pytest.fixture(scope="module")
 def comparison(run: Run) -> Comparison:
     return Comparison.from_values(run.read_json("comparison.json"))
@@ -212,15 +222,14 @@ def test_what_is_missing_is_left_out_and_named(tmp_path: Path) -> None:
         read_flipped(Run.open_complete(tmp_path / "run"), "test")
 
 
-def test_a_control_cut_short_goes_on(tmp_path: Path, splits: Splits) -> None:
+def test_a_control_cut_short_goes_on(run: Run, tmp_path: Path, splits: Splits) -> None:
     class Interrupting(Stages):
         def stage(self, title: str, steps: int) -> None:
             super().stage(title, steps)
             if title.endswith("cycle 2 of 2"):
                 raise KeyboardInterrupt
 
-    coterie.fit(make_settings(), tmp_path / "run", splits=splits)
-    run = Run.open_complete(tmp_path / "run")
+    run = without_controls(run, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         compare_run(run, splits, engine=EngineSettings(workers=1), progress=Interrupting())
     stages = Stages()
@@ -229,17 +238,15 @@ def test_a_control_cut_short_goes_on(tmp_path: Path, splits: Splits) -> None:
 
 
 def test_workers_give_the_controls_that_one_process_gives(run: Run, splits: Splits, tmp_path: Path) -> None:
-    shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("controls"))
-    copied = Run.open_complete(tmp_path / "run")
+    copied = without_controls(run, tmp_path / "run")
     groups = str(run.path.parent / "groups.json")
     again = compare_run(copied, splits, superclasses=groups, members=1, engine=EngineSettings(workers=2))
     assert weights(controls_folder(copied.path)) == weights(controls_folder(run.path))
     assert again.rows == Comparison.from_values(run.read_json("comparison.json")).rows
 
 
-def test_a_control_that_fails_is_named_and_loses_none_of_the_others(tmp_path: Path, splits: Splits) -> None:
-    coterie.fit(make_settings(), tmp_path / "run", splits=splits)
-    run = Run.open_complete(tmp_path / "run")
+def test_a_control_that_fails_is_named_and_loses_none_of_the_others(run: Run, tmp_path: Path, splits: Splits) -> None:
+    run = without_controls(run, tmp_path / "run")
     with pytest.raises(CoterieError, match="nowhere"):
         compare_run(run, splits, superclasses="nowhere.json", engine=EngineSettings(workers=1))
     done = {path.name for path in controls_folder(run.path).iterdir() if (path / "metrics.json").exists()}
