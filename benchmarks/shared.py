@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from coterie.config import FitSettings
     from coterie.data.splits import Splits
     from coterie.partition import Partition
+    from coterie.pipeline.prepare import Prepared
+    from coterie.pipeline.training_task import SpecialistInputs
     from coterie.routing.evaluation import Outputs
     from coterie.routing.rule import Rule
     from coterie.routing.tune import TuningRequest
-    from coterie.run.folder import Run
+    from coterie.run.folder import FinishedRun, Run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -126,18 +128,11 @@ def planted(folder: Path, n_classes: int, n_clusters: int) -> None:
 # Finished runs.
 
 
-def settings_of(run: Run) -> FitSettings:
-    """The settings that a run was trained with."""
-    from coterie.config import FitSettings
-
-    return FitSettings.from_values(run.manifest.settings)
-
-
 def changed(run: Run, values: dict[str, Any]) -> FitSettings:
     """The run's settings with others for its specialists."""
     from coterie.config import FitSettings
 
-    before = run.manifest.settings
+    before = run.settings.to_values()
     return FitSettings.from_values({**before, "specialist": {**before["specialist"], **values}})
 
 
@@ -145,11 +140,10 @@ def splits_of(run: Run) -> Splits:
     """The data that a run was trained on."""
     from coterie.data import load
 
-    settings = settings_of(run)
-    return load(settings.data, settings.seed)
+    return load(run.settings.data, run.settings.seed)
 
 
-def both_outputs(run: Run) -> tuple[Outputs, Outputs]:
+def both_outputs(run: FinishedRun) -> tuple[Outputs, Outputs]:
     """Logits on validation and test."""
     from coterie.run.reporting import read_outputs
 
@@ -164,7 +158,7 @@ def first_of(partition: Partition) -> Partition:
     return Partition.from_members(members, partition.n_classes)
 
 
-def gains_and_passes(run: Run, limits: Sequence[float | None]) -> list[float]:
+def gains_and_passes(run: FinishedRun, limits: Sequence[float | None]) -> list[float]:
     """By the rule that validation chooses within each limit of passes, on test: gain in points, and passes, a tail's
     counted by its operations.
     """
@@ -180,22 +174,41 @@ def gains_and_passes(run: Run, limits: Sequence[float | None]) -> list[float]:
     return found
 
 
-def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
+def training_seconds(run: FinishedRun, values: dict[str, Any], splits: Splits) -> float:
     """Processor time of training the first cluster's specialist, with some settings changed, on one thread."""
     from coterie.engine import TaskContext
-    from coterie.pipeline.fit import prepare_base, specialist_inputs, specialist_tasks
+    from coterie.pipeline.prepare import prepare
+    from coterie.pipeline.specialists import specialist_tasks
     from coterie.progress import SILENT
     from coterie.run.names import BASE_FILE
     from coterie.run.values import partition_of
 
     settings = changed(run, values)
-    prepared = prepare_base(settings, splits, base_run=run.path)
-    run.read_weights(BASE_FILE, prepared.network)
+    prepared = prepare(settings, splits=splits, base_run=run.path)
+    run.read_weights(BASE_FILE, prepared.base.network)
     task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
-    materials = specialist_inputs(settings, splits, prepared.network, prepared.head, prepared.part)
     started = time.process_time()
-    task.run(materials, TaskContext(SILENT))
+    task.run(shared_by_trainings(prepared), TaskContext(SILENT))
     return time.process_time() - started
+
+
+def shared_by_trainings(prepared: Prepared) -> SpecialistInputs:
+    """What the trainings of all specialists from a base share."""
+    from coterie.pipeline.prepare import augmentation_of
+    from coterie.pipeline.training_task import SpecialistInputs
+
+    settings, splits, base = prepared.settings, prepared.splits, prepared.base
+    return SpecialistInputs(
+        base.network,
+        base.head,
+        base.part,
+        splits.train,
+        splits.preprocessing,
+        augmentation_of(settings, splits),
+        settings.hardware,
+        settings.data.workers,
+        settings.data.sampling == "balanced",
+    )
 
 
 # The curves of contenders: accuracy against training, and against forward passes.
@@ -212,7 +225,7 @@ PAIR_TAILS = f"tails of 9 and 3 clusters for {PAIR_EPOCHS} epochs"
 MEMORY_GIB = 4
 
 
-def study_run(study: Path, seed: int) -> Run:
+def study_run(study: Path, seed: int) -> FinishedRun:
     """A study's run of nine clusters with one seed."""
     from coterie.run.folder import Run
 
@@ -223,7 +236,7 @@ def tail_settings(run: Run, clusters: tuple[int, ...], **specialist: Any) -> Fit
     """For tails of several partitions from a run's base; ``specialist``: what is not as in TAILS."""
     from coterie.config import FitSettings
 
-    before = run.manifest.settings
+    before = run.settings.to_values()
     other = {
         "data": {**before["data"], "memory_gib": MEMORY_GIB},
         "specialist": {**before["specialist"], **TAILS, **specialist},
@@ -267,9 +280,7 @@ def by_rule(test: Outputs, partition: Partition, rule: Rule) -> tuple[np.ndarray
     from coterie.routing.evaluation import Routing
 
     routing = Routing.of(test, partition, rule)
-    routed_N = routing.score_N >= rule.gate.threshold
-    passes = 1 + float((routing.extra_N * routed_N).mean())
-    return routing.proba_NC(rule), passes
+    return routing.proba_NC(), routing.mean_passes()
 
 
 def against_calibrated(validation: Outputs, test: Outputs, partition: Partition, request: TuningRequest) -> list[float]:

@@ -25,7 +25,6 @@ from benchmarks.shared import (
     command,
     gains_and_passes,
     markdown_table,
-    settings_of,
     training_seconds,
     write_result,
 )
@@ -125,7 +124,7 @@ def main(out: Path, clinc150: Path, seeds: int = 1) -> None:
             fine_tune(data, model, seed)
         coterie.fit(fresh_settings(data, model, seed), first)
         run = Run.open_complete(first)
-        splits = load(settings_of(run).data, seed, preprocessing_of(run))
+        splits = load(run.settings.data, seed, preprocessing_of(run))
         bases.append(read_reports(run)["test"].base_top1)
         for name, values in VARIANTS.items():
             place = out / f"{seed}-{name.replace(' ', '-')}"

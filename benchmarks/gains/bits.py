@@ -21,7 +21,7 @@ from coterie.ensemble.panel import Panel
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
 from coterie.run.names import BASE_FILE, specialist_files
 from coterie.run.reporting import read_outputs
@@ -32,7 +32,7 @@ TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes
 
 
-def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
+def in_bits(run: FinishedRun, splits: Splits, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
     """What base and specialists say of validation and test, and what each specialist weighs over the base."""
     ensemble, partition = load_ensemble(run.path), partition_of(run.manifest)
     configure_process(ensemble.hardware)

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ N, C = 50_000, 1_000
 def write_logits(file: Path) -> None:
     """Validation and test of a classifier that is right for about 60 % of the samples."""
     rng = np.random.default_rng(0)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split in ("validation", "test"):
         label_N = rng.integers(C, size=N)
         logits_NC = rng.normal(scale=2, size=(N, C)).astype(np.float32)

@@ -10,8 +10,6 @@ trained. The leads over the copy are pooled with those of the seeds in moonshot.
 from pathlib import Path
 
 import numpy as np
-from moonshot import COPY_EPOCHS, FLIPS, TWO_BASES, routed, within
-from moonshot import TWO_TAILS_OF as TAILS
 from rich.console import Console
 from scipy.special import softmax
 
@@ -39,7 +37,7 @@ from coterie.measures.significance import Interval, over_seeds
 from coterie.pipeline.runs import do_all, resources_of
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import CostModel, outputs_of
@@ -60,9 +58,10 @@ PAPER = TuningRequest(("hard",), ("entropy",), (1,))
 BASE, COPY, PAPER_RULE = "base", "base and all-class copy", "the paper's rule"
 WHOLE = "whole specialists of 9 clusters"
 ENSEMBLE = "deep ensemble of"
+Runs = list[FinishedRun]
 
 
-def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Run], list[Run], list[float]]:
+def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[Runs, Runs, list[float]]:
     """What is not there yet: first the bases with their specialists, then what starts from them.
 
     Returns:
@@ -108,12 +107,12 @@ def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Ru
     return list(seeds.values()), runs, [CostModel.of(run, splits).training for run in runs]
 
 
-def base_of(seed: Run, flip: bool) -> np.ndarray:
+def base_of(seed: FinishedRun, flip: bool) -> np.ndarray:
     """Probabilities on test."""
     return softmax(outputs_of(seed, "test", flip).base_NC, axis=1)
 
 
-def rows_of(seeds: list[Run], own: Run, tails: list[Run], training: float) -> dict[str, list[float]]:
+def rows_of(seeds: Runs, own: FinishedRun, tails: Runs, training: float) -> dict[str, list[float]]:
     """Of one seed: accuracy, training, passes. The next seeds' bases are the others of a deep ensemble.
 
     Args:
@@ -208,7 +207,7 @@ def main(out: Path, source: str, first: int, last: int, n_tails: int) -> None:
     write_result(__file__, "\n".join(lines))
 
 
-def _calibrated(seed: Run, limit: float | None) -> list[float]:
+def _calibrated(seed: FinishedRun, limit: float | None) -> list[float]:
     request = TuningRequest(budget=Budget(passes=limit))
     return against_calibrated(*both_outputs(seed), partition_of(seed.manifest), request)
 

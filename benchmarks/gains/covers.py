@@ -18,14 +18,14 @@ from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 
 LIMITS = (1.25, 1.5, None)
 
 
-def first_outputs(run: Run) -> tuple[Partition, dict[str, Outputs]]:
+def first_outputs(run: FinishedRun) -> tuple[Partition, dict[str, Outputs]]:
     """The first partition of a run, and what base and its specialists say."""
     partition = first_of(partition_of(run.manifest))
     outputs = {split: read_outputs(run, split) for split in ("validation", "test")}
@@ -33,7 +33,7 @@ def first_outputs(run: Run) -> tuple[Partition, dict[str, Outputs]]:
     return partition, {name: replace(one, packed_NM=one.packed_NM[:, columns]) for name, one in outputs.items()}
 
 
-def row_of(run: Run) -> list[float]:
+def row_of(run: FinishedRun) -> list[float]:
     """Memberships a class, router accuracy, the specialist of a true cluster; then gain and passes at each limit."""
     partition, outputs = first_outputs(run)
     row = [len(partition.packed_class_M) / partition.n_classes]
@@ -45,9 +45,9 @@ def row_of(run: Run) -> list[float]:
     return row
 
 
-def with_guests(plain: Run, out: Path, overlap: float) -> Run:
+def with_guests(plain: FinishedRun, out: Path, overlap: float) -> FinishedRun:
     """The run from the same base whose clusters overlap: trained, or read."""
-    before = plain.manifest.settings
+    before = plain.settings.to_values()
     clusters = before["partition"]["clusters"][0]
     settings = FitSettings.from_values({**before, "partition": {"clusters": [clusters], "overlap": overlap}})
     place = out / f"overlap-{overlap:g}" / plain.path.name

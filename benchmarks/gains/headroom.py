@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.shared import both_outputs, command, settings_of, write_result
+from benchmarks.shared import both_outputs, command, write_result
 from coterie.config import GateSettings
 from coterie.errors import CoterieError
 from coterie.measures.report import Report
 from coterie.partition import Partition
+from coterie.pipeline.tuning import tuning_request
 from coterie.routing.evaluation import evaluate
-from coterie.routing.tune import TuningRequest, tune
+from coterie.routing.tune import tune
 from coterie.run.folder import Run
 from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
@@ -55,7 +56,7 @@ class Trained:
 def read(folder: Path, root: Path) -> Iterator[Trained]:
     """A run under the paper's rule, and under what tuning chooses."""
     run = Run.open_complete(folder)
-    settings = settings_of(run)
+    settings = run.settings
     partition = partition_of(run.manifest)
     if partition.n_clusters == 1:
         raise CoterieError(f"{folder} has one cluster of all classes, a control: there is no partition to forecast")
@@ -68,12 +69,12 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
         "blend": GateSettings(),
     }
     for rule, gate in gates.items():
-        report = evaluate(test, partition, tune(validation, partition, TuningRequest.of(gate), settings.seed).rule)
+        report = evaluate(test, partition, tune(validation, partition, tuning_request(gate), settings.seed).rule)
         certain_N, open_N = outlook.change(answers, rule)
         # Under the paper's rule all are routed here, so that no threshold's luck is in the skill.
         everyone = gate.model_copy(update={"threshold": -1.0}) if rule == "hard" else gate
         all_routed = evaluate(
-            test, partition, tune(validation, partition, TuningRequest.of(everyone), settings.seed).rule
+            test, partition, tune(validation, partition, tuning_request(everyone), settings.seed).rule
         )
         n = len(test.label_N)
         net = all_routed.gain * n - (float(certain_N.sum()) if rule == "hard" else 0.0)

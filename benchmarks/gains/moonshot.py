@@ -32,7 +32,6 @@ from benchmarks.shared import (
     by_rule,
     command,
     routed,
-    settings_of,
     study_run,
     tail_settings,
     within,
@@ -48,7 +47,7 @@ from coterie.progress import SILENT
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import CostModel, outputs_of
@@ -77,9 +76,9 @@ LONG_ENSEMBLE = "deep ensemble of 2 bases trained twice as long"
 class Seed:
     """One base, and what was trained from it."""
 
-    tails: dict[str, tuple[Run, float]]  # runs on the base by their tails, and their training
-    long: dict[str, tuple[Run, float]]  # the same on the long base
-    snapshots: Run | None = None
+    tails: dict[str, tuple[FinishedRun, float]]  # runs on the base by their tails, and their training
+    long: dict[str, tuple[FinishedRun, float]]  # the same on the long base
+    snapshots: FinishedRun | None = None
 
     def __init__(self, study: Path, seed: int) -> None:
         self.seed = seed
@@ -102,7 +101,7 @@ class Seed:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
         place = out / f"snapshots-{self.seed}"
         train_weight_average(self.whole, place, splits, SILENT)
-        self.snapshots = Run.open_complete(place)
+        self.snapshots = Run.open(place)
 
     def train_long(self, out: Path, splits: Splits) -> None:
         """A base of more epochs, and its tails, of as many epochs as on the short one and of more."""
@@ -116,7 +115,7 @@ class Seed:
         }
         self.long = {title: (run, LONGER * CostModel.of(run, splits).training) for title, run in runs.items()}
 
-    def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> Run:
+    def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> FinishedRun:
         coterie.fit(settings, place, splits=splits, base_run=base_run)
         return Run.open_complete(place)
 
@@ -209,7 +208,7 @@ def by_partitions(seeds: list[Seed]) -> list[str]:
     return lines
 
 
-def gain_of(run: Run, layers: tuple[int, ...]) -> float:
+def gain_of(run: FinishedRun, layers: tuple[int, ...]) -> float:
     """Points over the base on test, where only some of a run's partitions have specialists."""
     partition = partition_of(run.manifest)
     clusters = [(layer, cluster) for layer in layers for cluster in partition.layers[layer]]
@@ -224,6 +223,7 @@ def gain_of(run: Run, layers: tuple[int, ...]) -> float:
 def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path) -> None:
     """Two curves: gain over the base against training, and against passes."""
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     plt.rcParams["svg.hashsalt"] = "coterie"
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
@@ -252,17 +252,13 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
         "base trained long, alone and with tails": LONG_BASE,
     }
     handles = [
-        plt.Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
+        Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
         for label, key in legend.items()
     ]
     handles.append(
-        plt.Line2D(
-            [], [], color="0.45", marker="v", linestyle="", label="base, copy, means of weights and of snapshots"
-        )
+        Line2D([], [], color="0.45", marker="v", linestyle="", label="base, copy, means of weights and of snapshots")
     )
-    handles.append(
-        plt.Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips")
-    )
+    handles.append(Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips"))
     axes[1].legend(handles=handles, fontsize=7, loc="center right")
     figure.savefig(file, metadata={"Date": None})
 
@@ -280,7 +276,7 @@ def main(study: Path, out: Path, n_seeds: int, n_tails: int, n_snapshots: int, n
         first: the first seed.
     """
     seeds = [Seed(study, seed) for seed in range(first, first + n_seeds)]
-    splits = load(settings_of(seeds[0].whole).data, 0)
+    splits = load(seeds[0].whole.settings.data, 0)
     for seed in seeds[:n_tails]:
         seed.train_tails(out, splits)
     for seed in seeds[:n_snapshots]:

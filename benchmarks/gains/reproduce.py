@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.shared import command, write_result
 from coterie.data import load
+from coterie.pages.format import gain, mean_share, points
 from coterie.studies.comparison.tables import SeedsRow
-from coterie.studies.reproduction.page import show_gain, show_share
 from coterie.studies.reproduction.study import ReproductionStudy, gather, recipe
 from coterie.studies.reproduction.tables import Reproduction
 
@@ -24,10 +24,10 @@ def table(rows: tuple[SeedsRow, ...]) -> list[str]:
         "|---" * 12 + "|",
     ]
     for row in rows:
-        lead = "" if row.lead is None else show_gain(row.lead)
+        lead = "" if row.lead is None else gain(row.lead)
         scores = (row.scores.nll, row.scores.ece, row.scores.brier, row.scores.aurc)
         costs = (row.cost.training, row.cost.inference, row.cost.storage)
-        cells = [row.name + (" + flips" if row.flips else ""), show_share(row.top1), show_gain(row.gain), lead]
+        cells = [row.name + (" + flips" if row.flips else ""), mean_share(row.top1), gain(row.gain), lead]
         cells += [f"{100 * row.scores.top3:.2f}", *(f"{v:.3f}" for v in scores), *(f"{v:.2f}" for v in costs)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -36,15 +36,15 @@ def table(rows: tuple[SeedsRow, ...]) -> list[str]:
 def markdown(result: Reproduction) -> str:
     """The tables as text."""
     paper = result.paper
-    gain = f"{100 * (paper.ensemble - paper.base):+.2f}"
+    paper_gain = points(paper.ensemble - paper.base)
     heading = [f"S = {column.n_clusters}" for column in result.columns]
     rows = [
-        ("base", [show_share(c.base_within) for c in result.columns], f"{100 * paper.base:.2f}"),
-        ("ensemble, the paper's rule", [show_share(c.ensemble) for c in result.columns], f"{100 * paper.ensemble:.2f}"),
-        ("gain, points", [show_gain(c.gain) for c in result.columns], gain),
-        ("router: the chosen cluster holds the class", [show_share(c.router) for c in result.columns], ""),
-        ("base restricted to the true cluster", [show_share(c.restricted) for c in result.columns], ""),
-        ("specialist of the true cluster", [show_share(c.specialist) for c in result.columns], ""),
+        ("base", [mean_share(c.base_within) for c in result.columns], f"{100 * paper.base:.2f}"),
+        ("ensemble, the paper's rule", [mean_share(c.ensemble) for c in result.columns], f"{100 * paper.ensemble:.2f}"),
+        ("gain, points", [gain(c.gain) for c in result.columns], paper_gain),
+        ("router: the chosen cluster holds the class", [mean_share(c.router) for c in result.columns], ""),
+        ("base restricted to the true cluster", [mean_share(c.restricted) for c in result.columns], ""),
+        ("specialist of the true cluster", [mean_share(c.specialist) for c in result.columns], ""),
         ("forward passes", [f"{c.passes.mean:.2f}" for c in result.columns], ""),
     ]
     lines = [

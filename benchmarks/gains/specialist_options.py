@@ -33,11 +33,11 @@ from coterie.config import FitSettings, SpecialistSettings
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.ensemble.panel import Panel
-from coterie.pipeline.fit import batches_of, prepare_base, trunk_record
+from coterie.pipeline.prepare import prepare, training_batches_of
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
@@ -93,25 +93,26 @@ OPTIONS = (
 class Bench:
     """A finished run with its base, its data, and what the trunk makes of the training samples."""
 
-    run: Run
+    run: FinishedRun
     settings: FitSettings
     splits: Splits
     base: Base
     views: TrunkBatches
+    pass_cost: float
 
     @classmethod
     def of(cls, path: Path) -> "Bench":
         """The trunk's output is computed here."""
         run = Run.open_complete(path)
-        settings = FitSettings.from_values({**run.manifest.settings, "specialist": PLAIN.model_dump()})
+        settings = run.settings.model_copy(update={"specialist": PLAIN})
         splits = load(settings.data, settings.seed)
-        base = prepare_base(settings, splits, base_run=run.path)
+        prepared = prepare(settings, splits=splits, base_run=run.path)
+        base, trunk = prepared.base, prepared.trunk
         run.read_weights(BASE_FILE, base.network)
-        batches = batches_of(settings, splits, splits.train, settings.specialist, settings.seed)
-        assert base.part.cut is not None
-        configure_process(settings.hardware)
-        fabric = make_fabric(settings.hardware)
-        return cls(run, settings, splits, base, TrunkBatches(batches, fabric, base.network, base.part.cut, PLAIN.views))
+        batches = training_batches_of(prepared, splits.train, settings.specialist, settings.seed)
+        assert trunk is not None
+        views = TrunkBatches(batches, prepared.fabric, base.network, trunk.cut, PLAIN.views)
+        return cls(run, settings, splits, base, views, trunk.pass_cost)
 
     def train(self, classes: np.ndarray, option: Option, seed: int) -> nn.Module:
         """One tail for some classes; with ``others``, its last output is none of them."""
@@ -222,13 +223,11 @@ class Bench:
         cut_off = {cluster: _First(network, widths[cluster]) for cluster, network in tails.items()}
         configure_process(self.settings.hardware)
         fabric, found = make_fabric(self.settings.hardware), {}
-        trunk = trunk_record(self.base, self.splits.preprocessing.example())
-        assert trunk is not None
         panel = Panel(fabric, self.base.network, cut_off, self.splits.preprocessing, self.base.part.cut)
         for name in ("validation", "test"):
             plain = read_outputs(self.run, name)
             packed_NM = panel.ask_all(getattr(self.splits, name).samples, partition)[1]
-            found[name] = replace(plain, packed_NM=packed_NM, pass_cost=trunk.pass_cost)
+            found[name] = replace(plain, packed_NM=packed_NM, pass_cost=self.pass_cost)
         return found
 
 

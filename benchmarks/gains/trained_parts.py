@@ -26,8 +26,8 @@ from benchmarks.shared import (
 )
 from coterie.backbones.specialist import make_specialist
 from coterie.data.splits import Splits
-from coterie.pipeline.fit import prepare_base
-from coterie.run.folder import Run
+from coterie.pipeline.prepare import prepare
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import CostModel
@@ -43,13 +43,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 WITHIN = 1.25  # passes
 
 
-def storage_of_whole(run: Run, splits: Splits) -> float:
+def storage_of_whole(run: FinishedRun, splits: Splits) -> float:
     """Base and specialists over the base, also where the files of these are gone."""
-    prepared = prepare_base(changed(run, {}), splits, base_run=run.path)
+    base = prepare(changed(run, {}), splits=splits, base_run=run.path).base
     partition, base_bytes = partition_of(run.manifest), run.manifest.files[BASE_FILE].bytes
     whole = (
-        make_specialist(prepared.network, prepared.head, partition.classes(cluster))
-        for cluster in range(partition.n_clusters)
+        make_specialist(base.network, base.head, partition.classes(cluster)) for cluster in range(partition.n_clusters)
     )
     return 1 + sum(len(safetensors.torch.save(network.state_dict())) for network in whole) / base_bytes
 
@@ -95,8 +94,8 @@ def write(found: dict[str, np.ndarray], seconds: dict[str, float], n_runs: int) 
         row = (name, f"{gain:+.2f} ({each})", f"{gain / whole[0]:.0%}", f"{passes:.2f}", f"{cheap:+.2f} ({each_cheap})")
         cells.append((*row, f"{cheap_passes:.2f}", f"{seconds[name] / whole_seconds:.0%}", f"{storage:.2f}"))
     titles = ("trained", "gain", "of the whole's", "passes", f"gain within {WITHIN} passes", "passes")
-    titles += ("training, of the whole's", "storage, of the base's")
-    write_result(__file__, f"{about}\n\n{markdown_table(titles, cells)}")
+    more = ("training, of the whole's", "storage, of the base's")
+    write_result(__file__, f"{about}\n\n{markdown_table((*titles, *more), cells)}")
 
 
 if __name__ == "__main__":

@@ -81,6 +81,12 @@ def train_base(intents: Intents, seed: int) -> nn.Sequential:
     return base
 
 
+def vectors(base: nn.Sequential) -> np.ndarray:
+    """The head's rows, one for each intent."""
+    rows: Tensor = base.get_parameter(f"{HEAD.path}.weight")
+    return rows.detach().numpy()
+
+
 def fit_network(network: nn.Module, samples: Samples, epochs: int, rate: float) -> nn.Module:
     """AdamW with a rate that falls to 0."""
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)

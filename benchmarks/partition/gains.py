@@ -93,9 +93,7 @@ def clinc_rows(work: Path, folder: Path) -> list[Row]:
     def judge(seed: int, method: PartitionMethod, n_clusters: int) -> Row:
         proba_NC = softmax(clinc.logits(base(seed), intents().validation).astype(np.float64), axis=1)
         seen_CC = confusion_counts(proba_NC, intents().validation.label_N.numpy(), soft=True)
-        partition = make_partition(
-            PartitionRequest(method, n_clusters, seed=seed), base(seed)[3].weight.detach().numpy(), seen_CC
-        )
+        partition = make_partition(PartitionRequest(method, n_clusters, seed=seed), clinc.vectors(base(seed)), seen_CC)
         return figures(*clinc.ensemble_outputs(intents(), base(seed), partition, seed), partition)
 
     kept = [(seed, work / f"clinc150-{seed}.json") for seed in CLINC_SEEDS]
@@ -121,7 +119,7 @@ def glyph_rows(work: Path) -> list[Row]:
 
 def run_row(folder: Path) -> Row:
     """Of a finished run."""
-    run = Run.open(folder)
+    run = Run.open_complete(folder)
     return figures(*both_outputs(run), partition_of(run.manifest))
 
 

@@ -184,8 +184,9 @@ def main(sizes: tuple[str, ...] = ("100", "1000", "10000", "100000")) -> None:
 
 def write(lines: list[str], others: list[str], notes: list[str], times: list[tuple[int, float]]) -> None:
     """The tables so far: a long run that is cut short leaves what it measured."""
-    large = [(np.log(c), np.log(seconds)) for c, seconds in times if c >= 1000]
-    exponent = f"{np.polyfit(*np.transpose(large), 1)[0]:.2f}" if len(large) > 1 else "not fitted"
+    large = [(c, seconds) for c, seconds in times if c >= 1000]
+    x, y = (np.log([pair[column] for pair in large]) for column in (0, 1))
+    exponent = f"{np.polyfit(x, y, 1)[0]:.2f}" if len(large) > 1 else "not fitted"
     write_result(
         __file__,
         f"{__doc__}\nNoise in standard deviations of the centres: {USUAL_NOISE}; at C of {NOISE}.\n\n"

@@ -18,13 +18,12 @@ from functools import partial
 import psutil
 import torch
 
-from benchmarks.shared import command, write_result
-from coterie.backbones.parts import WHOLE
+from benchmarks.shared import command, shared_by_trainings, write_result
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
 from coterie.engine import Resources, TaskContext, make_engine
-from coterie.pipeline.fit import augmentation_of, prepare_base
-from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
+from coterie.pipeline.prepare import prepare
+from coterie.pipeline.training_task import TrainingTask
 from coterie.progress import Progress
 
 N_SPECIALISTS = 8
@@ -84,22 +83,11 @@ def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool =
         }
     )
     splits = load(settings.data, settings.seed)
-    prepared = prepare_base(settings, splits)
-    base, head = prepared.network, prepared.head
-    materials = SpecialistInputs(
-        {"base": base},
-        head,
-        WHOLE,
-        splits.train,
-        splits.preprocessing,
-        augmentation_of(settings, splits),
-        settings.hardware,
-        0,
-        False,
-    )
+    prepared = prepare(settings, splits=splits)
+    inputs = shared_by_trainings(prepared)
     classes = torch.arange(len(splits.labels)).chunk(N_SPECIALISTS)
     tasks = [
-        TrainingTask(f"specialist {k}", f"{k}", "base", tuple(part.tolist()), settings.specialist, k, None, 1)
+        TrainingTask(f"specialist {k}", f"{k}", tuple(part.tolist()), settings.specialist, k, None, 1)
         for k, part in enumerate(classes)
     ]
     walls: dict[str, list[float]] = {name: [] for name in engines}
@@ -116,7 +104,7 @@ def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool =
             resources = Resources()
             engine = make_engine(ENGINES[name], len(tasks), resources)
             trained = {}
-            with closing(engine.run(tasks, materials, resources, partial(_same, context))) as outcomes:
+            with closing(engine.run(tasks, inputs, resources, partial(_same, context))) as outcomes:
                 for outcome in outcomes:
                     trained[outcome.number] = outcome.unwrap()
                     seen |= cpu_seconds()

@@ -51,7 +51,7 @@ def coterie_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None
 
 def bare_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None:
     """The plainest loop over the split, with all data on the card: no settings, no meter, no checks."""
-    net = build(backbone, N_CLASSES, form, seed=0).to(device="cuda", memory_format=torch.channels_last).train()
+    net = build(backbone, N_CLASSES, form, seed=0).to(memory_format=torch.channels_last).cuda().train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
     pixels, labels = split.samples.read(torch.arange(len(split))).cuda(), split.labels_N.cuda()
     generator = torch.Generator().manual_seed(0)

@@ -56,7 +56,7 @@ def test_a_newcomer_runs_everything(tiny_yaml: Path, tmp_path: Path, pictures: l
     assert fit.returncode == 0, fit.stderr
     assert "Plan" in fit.stdout
     assert "generated" in fit.stdout  # the embedded data set says so of itself
-    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", fit.stdout)
+    assert re.search(r"base \d+\.\d\d\s%, ensemble \d+\.\d\d\s%", fit.stdout)
     assert re.search(r"rule: .*routed", fit.stdout)
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()
     assert json.loads((out / "manifest.json").read_text())["settings"]["specialist"]["epochs"] == 2
@@ -112,7 +112,7 @@ def test_tune_chooses_anew_and_everything_follows(copied: Path, pictures: list[s
     assert main(["tune", str(copied), *wish]) == 0
     printed = capsys.readouterr().out
     assert "blend" in printed
-    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", printed)
+    assert re.search(r"base \d+\.\d\d\s%, ensemble \d+\.\d\d\s%", printed)
     gate = json.loads((copied / "manifest.json").read_text())["gate"]
     assert (gate["score"], gate["top"], gate["threshold"]) == ("margin", 2, 0.2)
     assert gate["limits"] == {"threshold": 0.2}
@@ -210,14 +210,14 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
 def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
     workers: str, tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie.system import limits
+    from coterie.pipeline import runs
 
-    class Reached(limits.Limits):
+    class Reached(runs.Limits):
         def check(self) -> None:
             if any((tmp_path / "out").glob("seed-*/base.safetensors")):
                 raise LimitError("--max-time 1h is over")
 
-    monkeypatch.setattr(limits, "Limits", Reached)
+    monkeypatch.setattr(runs, "Limits", Reached)
     command = ["fit", "--config", str(tiny_yaml), "--seeds", "2", "--workers", workers, "--out", str(tmp_path / "out")]
     assert main(command) == 75
     error = capsys.readouterr().err

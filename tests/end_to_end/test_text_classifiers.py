@@ -27,6 +27,7 @@ from coterie.inputs import TokenPreprocessing  # noqa: E402
 from coterie.labels import LabelSpace  # noqa: E402
 from coterie.run import load as artifact  # noqa: E402
 from coterie.run.folder import Run  # noqa: E402
+from coterie.run.reporting import read_reports  # noqa: E402
 from language import MOST_TOKENS, WORDS, fine_tuned, make_config, make_tokenizer, text_about  # noqa: E402
 
 FAST = ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.optimizer", "adamw"]
@@ -95,7 +96,7 @@ def test_the_base_says_what_the_model_says_in_the_datas_order_and_is_not_trained
     np.testing.assert_allclose(ours, torch.stack(said).numpy()[:, order], atol=1e-4)
     assert run.manifest.seconds["base.safetensors"] == 0
     assert "base" not in run.read_json("history.json")
-    assert artifact.read_reports(run)["test"].base_top1 > 0.7
+    assert read_reports(run)["test"].base_top1 > 0.7
 
 
 def test_specialists_train_their_part_alone(run: Run) -> None:

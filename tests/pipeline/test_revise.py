@@ -18,7 +18,7 @@ from coterie.errors import ArtifactError, BackboneError, DataError, PartitionErr
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline import revise
+from coterie.pipeline import prepare, revise
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, EXAMPLES_FILE
@@ -61,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, known: Splits) -> Run:
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch, known: Splits) -> Splits:
     """The run's own data source gives the splits that it was trained on."""
-    monkeypatch.setattr(revise, "load_data", lambda settings, seed, preprocessing: known)
+    monkeypatch.setattr(prepare, "load_data", lambda settings, seed, preprocessing: known)
     return known
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from coterie.config import TrainingSettings
 from coterie.training.checkpoint import CheckpointFile, capture, restore
 from coterie.training.loop import make_optimizer, make_schedule
 
 
-def trained(steps: int, optimizer: str, schedule: str):
+def trained(steps: int, optimizer: str, schedule: str) -> tuple[nn.Module, Optimizer, LRScheduler]:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
     network.to(memory_format=torch.channels_last)

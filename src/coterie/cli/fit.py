@@ -159,11 +159,12 @@ def _print_outcome(console: Console, out: Path) -> None:
     from coterie.cli.terminal.report import print_report, rule_line
     from coterie.run.folder import Run
     from coterie.run.reporting import read_reports
+    from coterie.run.values import rule_of
 
     run = Run.open_complete(out)
     print_report(console, read_reports(run)["test"], run.manifest.data.classes)
     console.print(
-        f"rule: {rule_line(run.manifest.gate)}; for others and their limits: coterie tune {out}",
+        f"rule: {rule_line(rule_of(run.manifest))}; for others and their limits: coterie tune {out}",
         highlight=False,
         soft_wrap=True,
     )

@@ -15,8 +15,8 @@ from coterie.config.system import HardwareSettings, TrackSettings
 from coterie.errors import SettingsError
 from coterie.system.units import bytes_of, seconds_of
 
-# What may change when a run goes on: how it goes, and not what comes out. (Threads, compilation and where images are
-# kept may change the last bits, as another machine does.)
+# What may change when a run goes on: these decide how it runs, not its result. (Threads, compilation and where images
+# are kept may change the last bits, as another machine does.)
 FREE_SETTINGS = (
     "checkpoint_every",
     "max_time",
@@ -30,7 +30,12 @@ FREE_SETTINGS = (
 
 
 class FitSettings(Settings):
-    """All settings of a run."""
+    """All settings of a run.
+
+    >>> settings = FitSettings(seed=4, partition=PartitionSettings(clusters=12))
+    >>> settings.partition.clusters, settings.base.epochs
+    ((12,), 25)
+    """
 
     data: DataSettings = Field(DataSettings(), description="labelled samples")
     backbone: str = Field(
@@ -42,15 +47,15 @@ class FitSettings(Settings):
     )
     weights: str | None = Field(
         None,
-        description="weights of a trained base, which is then not trained: FILE (.safetensors, or a state_dict) | own "
-        "(those with which module:function builds it; transformers' own are taken without asking)",
+        description="weights of a trained base, which is then not trained again: FILE (.safetensors, or a state_dict) "
+        "| own (those that module:function returns); models of transformers bring their own",
     )
     names: str | None = Field(
         None,
-        description="what a trained base calls its outputs, in their order: a file of lines, a .json list, or "
+        description="class names of a trained base, in the order of its outputs: a file of lines, a .json list, or "
         "FILE.csv:COLUMN",
     )
-    head: str | None = Field(None, description="path of the base's head; found by running it if left out")
+    head: str | None = Field(None, description="path of the base's head; None: found by running the base")
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
     specialist: SpecialistSettings = Field(
@@ -60,15 +65,15 @@ class FitSettings(Settings):
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
     hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
     checkpoint_every: int | None = Field(
-        None, ge=1, description="steps between two states of a training that are kept; one an epoch if left out"
+        None, ge=1, description="training steps between two checkpoints; None: one checkpoint per epoch"
     )
     max_time: str | None = Field(
-        None, description="stop after this long (90s, 10m, 2h, 3d), keeping the state; exit code 75"
+        None, description="stop after this time (90s, 10m, 2h, 3d) with exit code 75; the same command goes on"
     )
     max_memory: str | None = Field(
-        None, description="stop above this resident memory (500MiB, 4GiB), likewise; of the process and its children"
+        None, description="stop likewise above this resident memory (500MiB, 4GiB) of the process and its children"
     )
-    track: TrackSettings = Field(TrackSettings(), description="logs")
+    track: TrackSettings = Field(TrackSettings(), description="where the run's curves are logged")
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
 
     @field_validator("max_time")
@@ -86,14 +91,14 @@ class FitSettings(Settings):
         return text
 
     def with_seed(self, seed: int) -> FitSettings:
-        """The same on the same splits, whatever they are cut by, with another seed."""
+        """These settings with another seed and the same splits: ``data.split_seed`` is fixed first."""
         split_seed = self.seed if self.data.split_seed is None else self.data.split_seed
         data = self.data.model_copy(update={"split_seed": split_seed})
         return self.model_copy(update={"seed": seed, "data": data})
 
     @classmethod
     def from_yaml(cls, path: Path) -> FitSettings:
-        """Read settings from a YAML file; what it leaves out has its default.
+        """Settings from a YAML file; those that it does not name have their defaults.
 
         Raises:
             SettingsError: the file is missing, not YAML, or holds a setting that is unknown or not allowed.
@@ -112,7 +117,14 @@ class FitSettings(Settings):
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> FitSettings:
-        """Settings from nested plain values, as YAML and JSON hold them; stage defaults fill what is left out."""
+        """Settings from nested plain values, as YAML and JSON hold them; those not named have their defaults.
+
+        >>> FitSettings.from_values({"specialist": {"epochs": 3}}).specialist.learning_rate
+        0.05
+
+        Raises:
+            SettingsError: a setting is unknown or not allowed.
+        """
         merged = _merge(FitSettings().to_values(), values)
         for name, field in cls.model_fields.items():
             group = field.annotation

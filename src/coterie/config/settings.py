@@ -1,4 +1,4 @@
-"""What all groups of settings share."""
+"""The base class of all groups of settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from coterie.errors import SettingsError
 
 
 class Settings(BaseModel):
-    """A frozen group of settings; unknown names and values out of range raise SettingsError."""
+    """A frozen group of settings.
+
+    Raises:
+        SettingsError: a setting is unknown or not allowed; the message has one line for each.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""The stages of a run: training, grouping, routing."""
+"""Settings of the stages of a run: training, partition, gate."""
 
 from __future__ import annotations
 
@@ -11,66 +11,69 @@ from coterie.vocabulary import GROUPS_COLUMN, CombinerName, PartitionMethod, Sco
 
 
 class TrainingSettings(Settings):
-    """How a network is trained."""
+    """Training of a network."""
 
-    epochs: int = Field(25, ge=1, description="passes over the training images")
-    batch_size: int = Field(128, ge=2, description="images per step")
+    epochs: int = Field(25, ge=1, description="passes over the training samples")
+    batch_size: int = Field(128, ge=2, description="samples per step")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW")
-    learning_rate: float = Field(0.2, gt=0, description="the schedule's peak")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum")
+    learning_rate: float = Field(0.2, gt=0, description="peak of the schedule")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(
-        5e-4, ge=0, description="on weights of two or more dimensions; never on norms and biases"
+        5e-4, ge=0, description="weight decay of weights with two or more dimensions; norms and biases have none"
     )
-    schedule: Literal["one-cycle", "cosine"] = Field("one-cycle", description="with warm-up, or a plain decay to 0")
-    warmup_share: float = Field(0.2, ge=0, lt=1, description="share of the steps in which one-cycle rises")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread over all classes")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; unclipped if left out")
+    schedule: Literal["one-cycle", "cosine"] = Field(
+        "one-cycle", description="one-cycle (with warm-up) | cosine (decay to 0)"
+    )
+    warmup_share: float = Field(0.2, ge=0, lt=1, description="share of the steps in which one-cycle warms up")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="probability mass that is spread over all classes")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; None: not clipped")
     average_decay: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="the result is a running average of the weights, of which each step keeps this share, such as "
-        "0.99; 0: the last weights",
+        description="decay of a running average of the weights, which is the result (such as 0.99); 0: the last "
+        "weights",
     )
 
 
-# Of a kept difference: as it is; and otherwise from this many to that many, on average.
+# 32 stores a weight as it is. A Huffman code takes at least one bit a number, so below 1.5 next to nothing is left of a
+# difference; and the numbers that it codes are bytes.
 EXACT_BITS, FEWEST_BITS, MOST_BITS = 32, 1.5, 8
 
 
 class SpecialistSettings(TrainingSettings):
-    """How each specialist is trained, and which part of it."""
+    """Training of each specialist."""
 
     trainable: str = Field(
         "all",
-        description="all | head | last-N (the last N parts, of which the head is one) | NAME (a module of the network, "
-        "with all that runs after it) | lora-R (an adapter of rank R beside each layer, and the head; needs peft); "
-        "what is not trained stays the base's, running statistics before it included",
+        description="part of the network that is trained: all | head | last-N (the last N parts, the head included) | "
+        "NAME (a module, and all that runs after it) | lora-R (an adapter of rank R beside each layer, and the head; "
+        "needs peft); the rest stays as in the base, running statistics included",
     )
     views: int = Field(
         4,
         ge=0,
-        description="where not all is trained: augmented views of each sample for which the output of the part before "
-        "is computed, once for all epochs; 0: anew in each epoch",
+        description="augmented views of each sample for which the output of the untrained part is computed, once for "
+        "all epochs; 0: computed anew in each epoch; not used if all is trained",
     )
     bits: float = Field(
         EXACT_BITS,
-        description="of each difference from the base's weights that is kept, on average: 1.5 to 8; 32 keeps the "
-        "weights as they are",
+        description="average bits in which each difference from the base's weights is stored: 1.5 to 8; 32: weights "
+        "are stored as they are",
     )
 
     patience: int | None = Field(
         None,
         ge=1,
-        description="epochs without a lower loss on the cluster's validation samples after which a specialist stops, "
-        "with the weights of the best epoch; all epochs if left out. The learning rate falls as over all epochs",
+        description="epochs without a lower loss on the cluster's validation samples after which training stops, with "
+        "the weights of the best epoch; the learning rate falls as over all epochs; None: all epochs",
     )
 
     @field_validator("patience")
     @classmethod
     def _one_result(cls, patience: int | None, info: ValidationInfo) -> int | None:
         if patience is not None and info.data.get("average_decay"):
-            raise ValueError("the weights of the best epoch, or their average (average_decay): one or the other")
+            raise ValueError("the result is the best epoch's weights or an average (average_decay): one or the other")
         return patience
 
     @field_validator("bits")
@@ -82,54 +85,57 @@ class SpecialistSettings(TrainingSettings):
 
     @property
     def kept_views(self) -> int:
-        """Views that are kept: no more than there are epochs to draw them in; 0: none."""
+        """Number of views that are kept: at most one per epoch; 0: none."""
         return min(self.views, self.epochs)
 
 
 class PartitionSettings(Settings):
-    """How classes are grouped by their label embeddings."""
+    """Partition of the classes by their label embeddings."""
 
     method: PartitionMethod = Field(
         "spectral",
-        description="spectral (the paper's) | kmeans (spherical) | average, ward (agglomerative) | leiden | "
-        "balanced (of limited size) | confusion (what validation confuses) | random (spectral's sizes: the control) | "
-        "given (by --partition.groups)",
+        description="clustering of the label embeddings: spectral (the paper's) | kmeans (spherical) | average, ward "
+        "(agglomerative) | leiden | balanced (clusters of limited size) | confusion (classes that are confused on "
+        "validation) | random (a control, with the sizes of spectral) | given (by --partition.groups)",
     )
     clusters: tuple[int, ...] = Field(
-        (9,), min_length=1, description="number of clusters; of several, the best on validation is taken"
+        (9,), min_length=1, description="number of clusters; of several numbers, the best on validation is taken"
     )
     together: bool = Field(
         False,
-        description="with several numbers of clusters: all partitions keep their specialists, and a sample asks one "
-        "of each partition",
+        description="with several numbers of clusters: keep the specialists of all partitions, and ask one of each "
+        "partition",
     )
     groups: str | None = Field(
         None,
         validate_default=True,
-        description="given only: column:NAME, a further label column of the data; or a file with a group's name per "
+        description="method given only: column:NAME (a further label column of the data), or a file with a group per "
         "class: lines, a .json list, or FILE.csv:COLUMN",
     )
     embedding: str = Field(
         "head",
-        description="what stands for a class: head (its weight row: the paper's) | head+bias | means (of what enters "
-        "the head) | confusion (on validation) | FILE (.npy, .npz, .safetensors: a vector a class, such as text "
-        "embeddings of the names); two of these with a + between them are mixed",
+        description="vector of each class: head (its weight row, the paper's) | head+bias | means (of the head's "
+        "inputs) | confusion (on validation) | FILE (.npy, .npz, .safetensors: one vector per class, such as text "
+        "embeddings of the names); A+B mixes two of these",
     )
     overlap: float = Field(
         0.0,
         ge=0,
-        description="classes that join a further cluster, one that the base takes their samples for: how many such "
-        "memberships, as a share of all classes; each costs training",
+        description="further memberships of classes, in clusters with which the base confuses them, as a share of the "
+        "number of classes; each costs training",
     )
     max_size: int | None = Field(
-        None, ge=1, description="balanced and confusion only: classes per cluster at most; as S suggests if left out"
+        None,
+        ge=1,
+        description="balanced and confusion only: largest number of classes per cluster; None: set by the number of "
+        "clusters",
     )
 
     @field_validator("groups")
     @classmethod
     def _groups_if_given(cls, groups: str | None, info: ValidationInfo) -> str | None:
         if (info.data.get("method") == "given") != (groups is not None):
-            raise ValueError("method given needs groups, from a file or a column, and no other method takes any")
+            raise ValueError("method given needs groups, from a file or a column; other methods take none")
         if groups == GROUPS_COLUMN:
             raise ValueError("column: needs the column's name")
         return groups
@@ -156,26 +162,38 @@ class PartitionSettings(Settings):
 
 
 class GateSettings(Settings):
-    """When specialists are asked, and how their answers are used. What is `auto` is chosen on validation."""
+    """When specialists are asked, and how their answers are combined; `auto`: chosen on validation."""
 
     score: Literal["auto", ScoreName] = Field(
         "auto",
-        description="what is routed: entropy (the paper's, in nats) | confidence (1 - largest probability) | margin | "
-        "energy | clusters (entropy over clusters) | contested (what is at stake in the likely cluster) | learned",
+        description="score by which samples are routed: entropy (the paper's, in nats) | confidence (1 - largest "
+        "probability) | margin | energy | clusters (entropy over clusters) | contested (probability at stake within "
+        "the likely cluster) | learned; auto: chosen on validation",
     )
     combiner: Literal["auto", CombinerName] = Field(
         "auto",
-        description="hard: the specialist decides (the paper's rule); compose: P_base(cluster) x P_specialist(class | "
-        "cluster); blend, average, product: base and specialist mixed within the cluster",
+        description="hard (the specialist decides: the paper's rule) | compose (P_base(cluster) x P_specialist(class "
+        "| cluster)) | blend, average, product (base and specialist mixed within the cluster); auto: chosen on "
+        "validation",
     )
-    top: int | None = Field(None, ge=1, description="likely clusters whose specialists are asked; 1 or 2 if left out")
+    top: int | None = Field(
+        None,
+        ge=1,
+        description="number of likely clusters whose specialists are asked; None: 1 or 2, chosen on validation",
+    )
     threshold: float | None = Field(
-        None, description="route at this score and above; chosen on validation if left out", validate_default=True
+        None,
+        description="samples with this score or more are routed; None: chosen on validation",
+        validate_default=True,
     )
-    passes: float | None = Field(None, ge=1, description="limit: forward passes per image on average, the base's too")
-    routed: float | None = Field(None, ge=0, le=1, description="limit: share of images that are routed")
+    passes: float | None = Field(
+        None, ge=1, description="limit of the average forward passes per sample, the base's included; None: no limit"
+    )
+    routed: float | None = Field(
+        None, ge=0, le=1, description="limit of the share of samples that are routed; None: no limit"
+    )
     risk: float | None = Field(
-        None, ge=0, le=1, description="bound the error rate by this (confidence 95 %) at the least cost"
+        None, ge=0, le=1, description="bound of the error rate (confidence 95 %), met at the least cost; None: no bound"
     )
 
     @field_validator("threshold")

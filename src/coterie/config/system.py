@@ -1,4 +1,4 @@
-"""What a run runs on, who does its work, and where it is followed."""
+"""Settings of the machine, of who trains, and of logs."""
 
 from __future__ import annotations
 
@@ -10,44 +10,50 @@ from coterie.config.settings import Settings
 
 
 class HardwareSettings(Settings):
-    """What it runs on, and how fast."""
+    """Device, precision and threads."""
 
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="the device")
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to compute on")
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="bf16 autocast where processor or card computes in it natively"
+        "auto",
+        description="precision of training; auto: bf16 autocast if the device computes in it natively, else fp32",
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; torch's choice if left out")
+    threads: int | None = Field(None, ge=1, description="CPU threads; None: chosen by torch")
     specialist_threads: int = Field(
         1,
         ge=1,
-        description="CPU threads that train one specialist. Another number gives other bits, so it is the same on "
-        "every engine; several specialists at once use the other cores",
+        description="CPU threads that train one specialist; another number changes the last bits of the result; "
+        "further cores train further specialists at the same time",
     )
-    compile: bool = Field(False, description="torch.compile the network: slower to start, sometimes faster to train")
+    compile: bool = Field(
+        False, description="compile networks by torch.compile: a slower start, sometimes faster training"
+    )
 
 
 class TrackSettings(Settings):
-    """Where a run is followed."""
+    """Logs of the training curves."""
 
-    tensorboard: bool = Field(True, description="event files for TensorBoard in RUN/logs")
-    mlflow: str | None = Field(None, description="folder of an MLflow file store to follow the run in, too")
+    tensorboard: bool = Field(True, description="write event files for TensorBoard to RUN/logs")
+    mlflow: str | None = Field(None, description="folder of an MLflow file store to log to; None: not logged to MLflow")
 
 
 class EngineSettings(Settings):
-    """Who does the independent trainings. Nothing here changes a result, so a run may go on with other values."""
+    """Who trains specialists, seeds and controls. The results are the same with all values, which may change when a run
+    goes on.
+    """
 
     engine: Literal["local", "ray"] = Field(
-        "local", description="who trains the specialists: this machine, or a Ray cluster (extra: ray)"
+        "local",
+        description="who trains the specialists: local (this machine) | ray (a Ray cluster; needs the extra ray)",
     )
     address: str | None = Field(
-        None, description="ray only: HOST:PORT of a running cluster; one is started on this machine if left out"
+        None, description="ray only: HOST:PORT of a running cluster; None: one is started on this machine"
     )
     workers: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="local only: specialists trained at once; if left out, one a GPU, or as many as the cores suffice "
-        "for",
+        description="local only: specialists trained at the same time; None: one per GPU, or as many as the cores "
+        "allow",
     )
 
     @model_validator(mode="after")

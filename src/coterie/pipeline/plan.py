@@ -73,7 +73,8 @@ def make_plan(prepared: Prepared) -> Plan:
     step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
     if base.part is not WHOLE:
         part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, base.part)
-    image_seconds = _time_inference(fabric, network, splits)
+    # All that is timed are copies: inference mode would leave tensors that cannot be trained.
+    image_seconds = _time_inference(fabric, copy.deepcopy(network), splits)
     tail_share = 1.0 if prepared.trunk is None else prepared.trunk.pass_cost
     if prepared.trunk is not None and settings.specialist.kept_views:
         # The trunk, which was timed in each step, is run once a view.

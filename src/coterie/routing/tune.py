@@ -67,12 +67,13 @@ class TuningRequest:
 class Tuning:
     """A rule, the table that it was chosen from, and how sure the choice is.
 
-    ``candidates``: best first; ``chosen``: the rule's row; ``accuracy``: cross-fitted, the choice among the candidates
-    included; ``note``: whether validation supports the choice, in a sentence.
+    ``candidates``: best first, none in runs of early versions; ``chosen``: the rule's row, None where only the table
+    was kept; ``accuracy``: cross-fitted, the choice among the candidates included, NaN in runs of early versions;
+    ``note``: whether validation supports the choice, in a sentence.
     """
 
     rule: Rule
-    chosen: Candidate
+    chosen: Candidate | None
     candidates: tuple[Candidate, ...]
     accuracy: float
     note: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.data.splits import Splits
 from coterie.inputs import ImagePreprocessing
 from coterie.measures.report import Report
-from coterie.pages.run_page import Example, ReportContent, RunCosts, render
+from coterie.pages.run_page import Example, ReportContent, render
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.routing.evaluation import Outputs, Routing, evaluate
@@ -27,13 +28,13 @@ from coterie.run.names import (
     outputs_file,
 )
 from coterie.run.values import (
-    gate_record,
     labels_of,
     partition_of,
     pass_cost_of,
     record_of,
     rule_of,
     train_counts_of,
+    tuning_of,
     weight_bytes,
     where_rows_are,
 )
@@ -53,7 +54,7 @@ def retune(run: Run, request: TuningRequest) -> Tuning:
     manifest, partition = run.manifest, partition_of(run.manifest)
     seed = manifest.settings.seed
     tuning = tune(read_outputs(run, "validation"), partition, request, seed)
-    costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
+    costs = None if manifest.costs is None else replace(manifest.costs, ensemble_image_ms=None)
     with hold(run.path):
         write_rule(run, tuning, costs=costs)
         write_report(run, datetime.now(UTC).date().isoformat())
@@ -122,7 +123,7 @@ def read_reports(run: Run) -> dict[str, Report]:
 def tracked_figures(run: Run) -> dict[str, float]:
     """What a tracker shows of a finished run: figures by name."""
     test, manifest = read_reports(run)["test"], run.manifest
-    threshold = gate_record(manifest).threshold
+    threshold = rule_of(manifest).gate.threshold
     return {
         "test/base": test.base_top1,
         "test/ensemble": test.ensemble_top1,
@@ -130,7 +131,7 @@ def tracked_figures(run: Run) -> dict[str, float]:
         "router/accuracy": test.router_accuracy,
         "gate/routed": test.routed_fraction,
         "gate/mean-passes": test.mean_passes,
-        **({} if threshold is None else {"gate/threshold": threshold}),
+        **({} if not np.isfinite(threshold) else {"gate/threshold": threshold}),
         **{f"cluster-{row.cluster}/base": row.base_top1 for row in test.clusters},
         **{f"cluster-{row.cluster}/restricted-base": row.restricted_top1 for row in test.clusters},
         **{f"cluster-{row.cluster}/specialist": row.specialist_top1 for row in test.clusters},
@@ -153,7 +154,6 @@ def _report_content(run: Run, created: str) -> ReportContent:
     settings = manifest.settings
     head_file, rows, _ = where_rows_are(run)
     history = run.read_json("history.json")
-    costs = manifest.costs.model_dump()
     return ReportContent(
         about=manifest.data.about.rstrip(".") + ".",
         backbone=settings.backbone,
@@ -164,9 +164,10 @@ def _report_content(run: Run, created: str) -> ReportContent:
         validation=reports["validation"],
         accounting=ladder_of(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
-        gate=gate_record(manifest),
+        tuning=tuning_of(manifest),
         examples=_read_examples(run),
-        costs=RunCosts(**costs, storage_bytes=weight_bytes(manifest)),
+        costs=manifest.costs,
+        storage_bytes=weight_bytes(manifest),
         histories=tuple(
             (title, tuple(r["loss"] for r in records), tuple(r["accuracy"] for r in records))
             for title, records in history.items()

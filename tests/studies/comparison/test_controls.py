@@ -12,6 +12,7 @@ from coterie.config import EngineSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, CoterieError, DataError
+from coterie.inputs import MemorySamples
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
@@ -175,7 +176,7 @@ def test_nothing_is_trained_twice(run: Run, splits: Splits, comparison: Comparis
 def test_flipped_logits_are_those_of_mirrored_images(run: Run, splits: Splits) -> None:
     ensemble = coterie.load(run.path)
     pixels = splits.test.samples.read(torch.arange(len(splits.test)))
-    mirrored = Split(type(splits.test.samples)(pixels.flip(2)), splits.test.labels_N)
+    mirrored = Split(MemorySamples(pixels.flip(2)), splits.test.labels_N)
     expected = ensemble.outputs(mirrored.samples, mirrored.labels_N.numpy())
     np.testing.assert_allclose(read_flipped(run, "test").base_NC, expected.base_NC, rtol=1e-5, atol=1e-5)
     assert FlippedImages(splits.test.samples).shape == splits.test.samples.shape
@@ -249,7 +250,7 @@ def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:
     pixels = splits.test.samples.read(torch.arange(len(splits.test))).clone()
     pixels[3] = splits.validation.samples.read(torch.tensor([5]))[0]
     pixels[7] = splits.train.samples.read(torch.tensor([2]))[0]
-    test = Split(type(splits.test.samples)(pixels), splits.test.labels_N)
+    test = Split(MemorySamples(pixels), splits.test.labels_N)
     sharing = dataclasses.replace(splits, test=test)
     with pytest.raises(DataError, match=r"validation 5 = test 3.*--allow-shared"):
         compare_run(run, sharing, train=False)

@@ -21,7 +21,7 @@ from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, base_logits_file
 from coterie.studies.headroom import study as headroom_study
-from coterie.studies.headroom.study import HeadroomRequest, read_source, study, write_study
+from coterie.studies.headroom.study import HeadroomRequest, read_source, study_headroom, write_study
 
 QUESTION = HeadroomRequest(("spectral", "average"), (2, 3))
 
@@ -62,7 +62,7 @@ def test_every_format_holds_the_same(tmp_path: Path, name: str) -> None:
 
 
 def test_logits_alone_give_table_advice_and_clusters(tmp_path: Path) -> None:
-    result = study(read_source(write(tmp_path / "some.npz", arrays())), QUESTION, SILENT)
+    result = study_headroom(read_source(write(tmp_path / "some.npz", arrays())), QUESTION, SILENT)
     write_study(result, tmp_path / "out")
     values = json.loads((tmp_path / "out" / "headroom.json").read_text())
     assert len(values["settings"]) == len(values["costs"]) == 4
@@ -133,18 +133,18 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
 def test_questions_that_the_classes_do_not_allow(tmp_path: Path) -> None:
     source = read_source(write(tmp_path / "some.npz", arrays()))
     with pytest.raises(PartitionError, match=r"cannot try \[7\] clusters of 6 classes; allowed: 1 to 6"):
-        study(source, HeadroomRequest(clusters=(7,)), SILENT)
+        study_headroom(source, HeadroomRequest(clusters=(7,)), SILENT)
     with pytest.raises(PartitionError, match="given needs --groups"):
-        study(source, HeadroomRequest(("given",), (2,)), SILENT)
+        study_headroom(source, HeadroomRequest(("given",), (2,)), SILENT)
     two = read_source(write(tmp_path / "two.npz", arrays(n_classes=2)))
     with pytest.raises(PartitionError, match="2 classes cannot be grouped"):
-        study(two, QUESTION, SILENT)
+        study_headroom(two, QUESTION, SILENT)
 
 
 def test_given_groups_are_a_method(tmp_path: Path) -> None:
     (tmp_path / "groups.txt").write_text("a\na\nb\nb\nc\nc")
     source = read_source(write(tmp_path / "some.npz", arrays()), groups=str(tmp_path / "groups.txt"))
-    result = study(source, HeadroomRequest(("average", "given"), (2,)), SILENT)
+    result = study_headroom(source, HeadroomRequest(("average", "given"), (2,)), SILENT)
     given = next(s for s in result.headroom.settings if s.method == "given")
     assert (given.n_clusters, given.largest) == (3, 2)
 
@@ -165,7 +165,7 @@ def test_a_run_whose_base_is_trained_is_enough(
     run = Run.open(tmp_path / "run")
     assert run.has(base_logits_file("validation"))
     before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
-    result = study(read_source(tmp_path / "run"), QUESTION, SILENT)
+    result = study_headroom(read_source(tmp_path / "run"), QUESTION, SILENT)
     assert result.source.validation.n_samples == len(splits.validation)
     assert result.source.test is None
     cost = result.costs[0]
@@ -187,7 +187,7 @@ def test_the_next_command_trains_the_advised_setting_on_the_same_base(
 
     coterie.fit(settings, tmp_path / "run", splits=splits)
     question = HeadroomRequest(("average",), (2,), asked=1e-6)
-    result = study(read_source(tmp_path / "run"), question, SILENT)
+    result = study_headroom(read_source(tmp_path / "run"), question, SILENT)
     command = headroom_study.next_command(result.source, result.headroom.partition, "average")
     words = shlex.split(command)
     assert words[:2] == ["coterie", "fit"]
@@ -209,7 +209,7 @@ def test_a_run_without_a_base_is_refused(tmp_path: Path, settings: FitSettings) 
 @pytest.mark.parametrize(("training", "said"), [(0.5, True), (0.99, False), (None, False)])
 def test_a_base_that_is_still_learning_is_said_to(tmp_path: Path, training: float | None, said: bool) -> None:
     source = read_source(write(tmp_path / "some.npz", arrays()))
-    result = study(dataclasses.replace(source, training_accuracy=training), QUESTION, SILENT)
+    result = study_headroom(dataclasses.replace(source, training_accuracy=training), QUESTION, SILENT)
     write_study(result, tmp_path / "out")
     assert ("still learning" in (tmp_path / "out" / "headroom.html").read_text()) == said
     assert (result.to_values()["caution"] is not None) == said

@@ -7,7 +7,6 @@ from coterie.cli import main
 from coterie.config import EngineSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, SettingsError, TrainingError
-from coterie.measures.report import ClusterRow, Curve, Report
 from coterie.pipeline import runs
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
@@ -21,7 +20,7 @@ from coterie.studies.reproduction.study import (
     recipe,
     reproduce,
 )
-from coterie.studies.reproduction.tables import Reproduction, summarise
+from coterie.studies.reproduction.tables import Reproduction
 from helpers import make_settings, make_splits
 
 HERE = EngineSettings(workers=1)
@@ -124,33 +123,6 @@ def test_the_papers_figures_have_a_row_for_each_cluster() -> None:
     figures = paper_figures()
     assert {s: len(rows) for s, rows in figures.clusters.items()} == {9: 9, 8: 8, 3: 3}
     assert figures.ensemble - figures.base == pytest.approx(0.0103)
-
-
-def report(gain: float, specialist: float, restricted: float = 0.75) -> Report:
-    row = ClusterRow(0, (0, 1), 100, 0.7, restricted, specialist, 0.9, 0.9, 0.9)
-    return Report(
-        100, 0.7, 0.9, 0.7 + gain, 0.9, gain, gain, gain, 0.4, 1.4, 0.85, restricted, specialist, 0.5, 3, 1, (row,),
-        Curve((0.0,), (0.0,), (0.7,)),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("gains", "specialist", "expected"),
-    [
-        ((0.005, 0.008, 0.0101), 0.77, ("Holds", "For the lesser part", "In the means, yes", "Consistent")),
-        ((0.012, 0.008, 0.002), 0.69, ("Does not hold", "For the lesser part", "No", "Less than that")),
-        ((0.02, 0.03, 0.04), 0.95, ("Holds", "For the most part", "In the means, yes", "More than that")),
-    ],
-)
-def test_claims_follow_the_figures(gains, specialist, expected) -> None:
-    reports = {
-        s: [report(gain + jitter, specialist) for jitter in (-0.0001, 0, 0.0001)]
-        for s, gain in zip((3, 8, 9), gains, strict=True)
-    }
-    claims = summarise(reports, (), (0, 1, 2), paper_figures()).claims
-    assert len(claims) == 4
-    for (_, found), start in zip(claims, expected, strict=True):
-        assert found.startswith(start)
 
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
