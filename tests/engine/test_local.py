@@ -149,7 +149,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
             from engine_tasks import Endless
             from coterie.engine import Resources, TaskContext
             from coterie.engine.local import LocalWorkers
-            from coterie.progress import SILENT
+            from coterie.progress import Progress
 
             class Telling(Progress):
                 def note(self, text):

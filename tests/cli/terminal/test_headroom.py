@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from coterie.cli.terminal.headroom import print_headroom
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from coterie.studies.headroom.costs import SpecialistPrice
 from coterie.studies.headroom.study import HeadroomRequest, HeadroomStudy, read_source, study_headroom
 
@@ -17,7 +17,7 @@ def study(tmp_path) -> HeadroomStudy:
     label_N = rng.integers(6, size=300)
     logits_NC = rng.normal(size=(300, 6)) + 2 * np.eye(6)[label_N]
     np.savez(tmp_path / "some.npz", logits_validation=logits_NC, labels_validation=label_N)
-    return study_headroom(read_source(tmp_path / "some.npz"), HeadroomRequest(("average",), (2, 3)), Progress())
+    return study_headroom(read_source(tmp_path / "some.npz"), HeadroomRequest(("average",), (2, 3)), SILENT)
 
 
 def test_the_table_fits_eighty_columns_and_the_advice_follows(study: HeadroomStudy) -> None:
