@@ -18,6 +18,7 @@ from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
 from coterie.pipeline import fit as stages
 from coterie.pipeline.plan import make_plan
+from coterie.pipeline.prepare import prepare
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 from coterie.run.values import where_rows_are
@@ -125,7 +126,7 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
     else:
         safetensors.torch.save_file(network.state_dict(), file)
     ours = changed(settings, backbone="networks:make_8", weights=str(file))
-    assert [stage.title for stage in make_plan(ours, splits).stages] == ["3 specialists", "validation and test"]
+    assert [stage.title for stage in make_plan(prepare(ours, splits=splits)).stages] == ["3 specialists", "validation and test"]
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
     inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))
