@@ -102,11 +102,13 @@ def make_base(
     """
     example = preprocessing.example()
     network, trained, config = _build(settings, len(labels), preprocessing, given)
+    # A base that is trained here learns the order of the data.
     names = _class_names(settings, network, len(labels)) if trained else None
     part, network, head = _find(network, len(labels), example, settings.head)
     order = _order(names, labels, trained)
     if order is not None:
         replace_head(network, head, torch.tensor(order))
+        # Reordering makes plain layers of those that are linear in another guise: the head may have changed with them.
         head = find_head(network, len(labels), example, head.path)
     return Base(network, head, trained, NetworkForm(output=part, reordered=order is not None, transformers=config))
 
@@ -156,6 +158,7 @@ def rebuild_base(
             f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
         ) from None
     if form is not None and form.reordered:
+        # The weights that will be loaded are those of a reordered head, which is a plain layer.
         replace_head(network, head, torch.arange(n_classes))
     return network, head
 
@@ -184,12 +187,14 @@ def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
     """
     n_classes = logits_NC.shape[1]
     predicted_N = logits_NC.argmax(axis=1)
+    # Every other sample, since validation may come sorted by class.
     first_N = np.arange(len(label_N)) % 2 == 0
     count_CC = np.zeros((n_classes, n_classes))
     np.add.at(count_CC, (predicted_N[first_N], label_N[first_N]), 1)
     renamed_C = linear_sum_assignment(count_CC, maximize=True)[1]
     plain = float((predicted_N == label_N)[~first_N].mean())
     renamed = float((renamed_C[predicted_N] == label_N)[~first_N].mean())
+    # To rename classes helps any bad base a little, by chance: only a gain that is clear on the other half counts.
     if renamed > 2 * plain + CLEARLY:
         raise BackboneError(
             f"the base gets {plain:.1%} of the validation samples right, but {renamed:.1%} if its classes are renamed: "
@@ -205,6 +210,7 @@ def _build(
     name, weights = settings.backbone, settings.weights
     config = None
     if given is not None:
+        # A copy, since the caller's network stays as it is; in single precision, for half precision loses small steps.
         network, trained = copy.deepcopy(given).float(), True
     elif name.startswith(TRANSFORMERS):
         network, trained = load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)
@@ -227,6 +233,7 @@ def _config_of(network: nn.Module) -> Any:
 
 def _plain_config(network: nn.Module) -> dict[str, Any]:
     config: dict[str, Any] = _config_of(network).to_dict()
+    # Where a model lay is no part of what it is, and code that its configuration names is never run.
     return {name: value for name, value in config.items() if name not in ("_name_or_path", "auto_map")}
 
 

@@ -17,6 +17,7 @@ Hook = Callable[[nn.Module, Any, Any], Any]
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """In evaluation mode and without gradients, for a while; each module gets its own mode back."""
+    # Module by module: of a network that is trained in part, some are in evaluation mode already.
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -40,6 +41,8 @@ def hooked(hooks: dict[nn.Module, Hook]) -> Iterator[None]:
 
 def fitting(example: Tensor, network: nn.Module) -> Tensor:
     """The example on the network's device; numbers in the network's precision, indices as they are."""
+    # By a parameter of floating point: counters and indices say nothing of a network's precision. Without one, torch's
+    # defaults hold.
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     return example.to(like.device, like.dtype if example.is_floating_point() else example.dtype)
 
@@ -68,4 +71,5 @@ def describe_inputs(example: Tensor) -> str:
 
 
 def _first_lines(error: Exception) -> str:
+    # Errors of compiled modules quote their source and would fill several screens.
     return "\n".join(str(error).splitlines()[:8])

@@ -50,6 +50,8 @@ def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Pr
     Raises:
         DataError: too few rows to cut, a class without a training row, or rows that the preprocessing cannot take.
     """
+    # Row numbers stand in for rows, since samples can be made only once train is known, which teaches the
+    # preprocessing.
     found = {
         name: Split(MemorySamples(torch.arange(len(labels_N))), torch.from_numpy(labels_N))
         for name, labels_N in rows.labels.items()

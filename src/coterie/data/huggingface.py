@@ -50,6 +50,7 @@ def load(
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
     if modality == "image":
         image = image_column(features, settings.image)
+        # Labels are read, and refused, before images are decoded, which may take minutes.
         return _load_images(source, image, *read_labels(source.tables, label), settings, seed)
     left_out = [f"left out as of no split: {', '.join(source.unused[:10])}"] if source.unused else []
     if modality == "text":
@@ -110,6 +111,7 @@ def read_named(
             ``settings.skip_broken``.
         InputError: samples that the preprocessing cannot take.
     """
+    # Splits count alike: all of it is new to the run.
     table = datasets.concatenate_datasets(list(open_tables(kind, place, settings).tables.values()))
     label = label_column(table.features, settings.label, settings.text)
     names = read_class_names(table, label, place)

@@ -36,6 +36,7 @@ class Split:
 
     def of_classes(self, classes: np.ndarray) -> Split:
         """The samples of some classes only, labelled by position in ``classes``."""
+        # A class without a sample in this split may have a higher number than any label.
         position_C = torch.full((int(max(self.labels_N.max(), classes.max())) + 1,), -1, dtype=torch.int64)
         position_C[torch.from_numpy(classes)] = torch.arange(len(classes))
         local_N = position_C[self.labels_N]

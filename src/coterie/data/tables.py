@@ -99,12 +99,14 @@ def _open_files(kind: str, place: str) -> Source:
     files: dict[str, list[Path]] = {}
     unused = []
     for path in paths:
+        # The name of a file goes before those of its folders.
         words = (path.stem, *path.relative_to(root).parts[:-1])
         split = next(filter(None, map(_split_of, words)), None)
         if split is None:
             unused.append(path)
         else:
             files.setdefault(split, []).append(path)
+    # One file is all there is, whatever its name: test.csv is cut as well.
     if not files or root.is_file():
         files, unused = {"train": paths}, []
     _require_train(files, f"files in {root}")

@@ -29,6 +29,7 @@ class Scale:
         """Over all rows, in double precision; NaN counts for nothing."""
         values_NF = np.asarray(feature_NF, dtype=np.float64)
         there_NF = np.isfinite(values_NF)
+        # A column without any value is divided by 1.
         count_F = np.maximum(there_NF.sum(axis=0), 1)
         mean_F = np.where(there_NF, values_NF, 0.0).sum(axis=0) / count_F
         spread_F = np.sqrt(np.where(there_NF, np.square(values_NF - mean_F), 0.0).sum(axis=0) / count_F)

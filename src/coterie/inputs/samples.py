@@ -130,6 +130,7 @@ class RaggedSamples(Samples):
         first_B, end_B = self.start_K[rows_B], self.start_K[rows_B + 1]
         longest = max([1, *(end_B - first_B).tolist()])
         place_BL = first_B[:, None] + torch.arange(longest, device=first_B.device)
+        # Places behind the end are masked below; here they only must not leave the tensor.
         token_BL = self.token_T[place_BL.clamp(max=len(self.token_T) - 1)].long()
         return torch.where(place_BL < end_B[:, None], token_BL, -1)
 
@@ -148,6 +149,7 @@ class RaggedSamples(Samples):
 
     @override
     def to(self, device: torch.device) -> RaggedSamples:
+        # The rows stay on the CPU, where batches are drawn.
         return RaggedSamples(self.token_T.to(device), self.start_K.to(device), self.rows, self.shortened_K)
 
 

@@ -107,6 +107,8 @@ class TokenPreprocessing(TextPreprocessing):
         from tokenizers import Tokenizer  # of no use to a run of images
 
         tokenizer = Tokenizer.from_str(self.tokenizer)
+        # What the file says of padding and length is undone: a batch is padded as a whole, and the run has a length of
+        # its own.
         tokenizer.no_padding()
         tokenizer.enable_truncation(longest, direction=self.cut)
         return tokenizer
