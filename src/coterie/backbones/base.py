@@ -1,4 +1,4 @@
-"""The base: built by name, or brought by the user; with its head found, and its classes in the data's order."""
+"""The base: built by name or passed from Python, with its head found and its classes in the order of the data."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ CLEARLY = 0.05
 
 @dataclass(frozen=True)
 class NetworkForm:
-    """What it takes, besides its name and weights, to build a network again.
+    """What is needed, besides its name and weights, to build a network again.
 
-    ``output``: the part of what it returns that are the logits; None where it returns nothing else. ``reordered``:
-    whether its head was put into the data's order. ``transformers``: the configuration of a model of transformers.
+    Attributes:
+        output: key, attribute or position of the logits in its output; None if it returns logits alone.
+        reordered: whether the rows of its head were put into the order of the data's classes.
+        transformers: the configuration of a model of transformers; None for others.
     """
 
     output: str | int | None = None
@@ -51,9 +53,14 @@ class NetworkForm:
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A network from inputs (B, ...) to logits (B, C), its head, and whether it came trained.
+    """A network from inputs (B, ...) to logits (B, C).
 
-    ``form``: what it takes, besides its name and weights, to build it again; ``part``: what its specialists train.
+    Attributes:
+        network: the network.
+        head: its head.
+        trained: whether it came with trained weights.
+        form: what is needed, besides its name and weights, to build it again.
+        part: the part that its specialists train.
     """
 
     network: nn.Module
@@ -64,16 +71,16 @@ class Base:
 
 
 def name_of_module(network: nn.Module) -> str:
-    """How a network that was passed from Python stands in settings."""
+    """The name in settings of a network that was passed from Python."""
     return f"python:{type(network).__module__}.{type(network).__qualname__}"
 
 
 def preprocessing_of_base(settings: FitSettings) -> Preprocessing | None:
-    """What makes the base's inputs, where the base itself says so: a text classifier of transformers has its tokenizer.
+    """The preprocessing that the base prescribes: the tokenizer of a text classifier of transformers; None for others.
 
     Raises:
-        BackboneError: there is no such classifier, or its tokenizer is of no use here.
-        SettingsError: texts are to be something else.
+        BackboneError: there is no such classifier, or its tokenizer cannot be kept.
+        SettingsError: the settings ask for another representation of texts.
     """
     if not settings.backbone.startswith(TRANSFORMERS):
         return None
@@ -88,13 +95,13 @@ def preprocessing_of_base(settings: FitSettings) -> Preprocessing | None:
 def make_base(
     settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessing, given: nn.Module | None = None
 ) -> Base:
-    """Build the base that the settings name, or take the one given, and make sure that it fits.
+    """Build the base that the settings name, or copy the one given, and check that it fits the data.
 
     Args:
         settings: ``backbone``, ``weights``, ``names``, ``head`` and ``seed``.
         labels: the classes of the data.
         preprocessing: what makes its inputs.
-        given: a network passed from Python; it comes trained, and is copied.
+        given: a trained network passed from Python, which is copied.
 
     Raises:
         BackboneError: there is no such network, its weights do not fit, it does not give one logit per class, it has
@@ -122,11 +129,11 @@ def rebuild_base(
     given: nn.Module | None,
     trust: str | None,
 ) -> tuple[nn.Module, Head]:
-    """The base of a run, of the right form but without its weights yet.
+    """The base of a run, without its weights.
 
     Args:
         settings: of the run.
-        form: of the run; None in runs of the first versions, whose networks needed none.
+        form: of the run's network; None in runs of the first versions.
         head: of the run.
         n_classes: C.
         preprocessing: what makes its inputs.

@@ -1,4 +1,4 @@
-"""A network cut in two: a trunk that is run once, and tails that go on from what it gives."""
+"""A network cut in two: a trunk that runs once, and tails that continue from its output."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
 
 @contextmanager
 def trunk_output(network: nn.Module, cut: str) -> Iterator[Callable[[], Tensor]]:
-    """While it is open, what it gives returns the output of the module ``cut`` in the network's latest pass."""
+    """Yield a function that returns the output of the module ``cut`` in the network's latest pass."""
     latest: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: Any) -> None:
@@ -130,7 +130,7 @@ class _ReachedTheCut(BaseException):  # so that no network's own code takes it f
 
 
 def run_trunk(network: nn.Module, cut: str, inputs: Tensor) -> Tensor:
-    """What the module ``cut`` gives for inputs, in the network's mode; nothing that comes after it is run."""
+    """The output of the module ``cut`` for inputs, in the network's current mode; nothing after it is run."""
 
     def stop(_: nn.Module, __: object, output: Any) -> None:
         raise _ReachedTheCut(output)
@@ -145,6 +145,6 @@ def run_trunk(network: nn.Module, cut: str, inputs: Tensor) -> Tensor:
 
 
 def trunk_features(network: nn.Module, cut: str, example: Tensor) -> Tensor:
-    """What the module ``cut`` gives for an example, in evaluation mode."""
+    """The output of the module ``cut`` for an example, in evaluation mode."""
     with evaluating(network):
         return run_trunk(network, cut, fitting(example, network))

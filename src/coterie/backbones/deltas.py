@@ -30,12 +30,12 @@ RAW_DEFLATE, MEMORY = -15, 9
 
 
 def encode(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], bits: float) -> dict[str, Tensor]:
-    """What must be kept of weights beside a base's.
+    """The tensors to store for weights, given those of the base.
 
     Args:
         weights: named tensors, on the CPU.
         base: named tensors, on the CPU.
-        bits: of each difference on average, more than 1; ``EXACT_BITS`` keeps what differs as it is.
+        bits: average bits per difference, more than 1; ``EXACT_BITS`` stores tensors that differ as they are.
     """
     kept: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -55,7 +55,7 @@ def encode(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], bits: floa
 
 
 def decode(kept: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of ``encode``, up to the precision of the differences: all weights that are not the base's.
+    """All weights that differ from the base's: the inverse of ``encode``, up to the precision of the differences.
 
     Raises:
         ValueError: the base is another one, or the codes are damaged.

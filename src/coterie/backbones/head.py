@@ -1,4 +1,4 @@
-"""The head of a network: what holds one row per class. Found by running the network, not by its name."""
+"""The head of a network, which holds one row per class, is found by running the network, not by its name."""
 
 from __future__ import annotations
 
@@ -38,13 +38,12 @@ class Head:
     unit: bool = False
 
     def of(self, network: nn.Module) -> nn.Linear:
-        """The head as one linear layer: itself where it is one; else one with the same C rows.
+        """The head as one linear layer: the layer itself if it is linear, else a new one with the same C rows.
 
         The rows of heads that are added to each other stand side by side; those of a cosine classifier have length 1.
         """
         if isinstance(_at(network, self.path), nn.Parameter):
-            # Rows whose lengths mean nothing to the network must mean nothing to whoever compares them: they get length
-            # 1.
+            # The network ignores the lengths of these rows, so label embeddings must not depend on them.
             rows_CD = _as_rows(_at(network, self.path), self.out_features)
             return linear_of(F.normalize(rows_CD, dim=1) if self.unit else rows_CD, None)
         layers = [as_linear(_at(network, path)) for path in (self.path, *self.more)]
@@ -117,9 +116,10 @@ def replace_head(network: nn.Module, head: Head, classes: Tensor) -> None:
 
 @contextmanager
 def head_inputs(network: nn.Module, head: Head) -> Iterator[list[Tensor]]:
-    """While it is open, each pass of the network adds what enters its head to the list: float32 of shape (B, D).
+    """Collect the inputs of the head: each pass of the network appends a float32 tensor of shape (B, D) to the list.
 
-    Of a convolution it is the mean over places; of several layers, whose outputs are added, all of it side by side.
+    The input of a convolution is averaged over places; those of several layers, whose outputs are added, stand side by
+    side.
 
     Raises:
         BackboneError: the head is no layer, or sees more than one vector of a sample; the latter from the network.

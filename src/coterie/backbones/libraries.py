@@ -177,7 +177,7 @@ def with_classes(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]
 
 
 def _in_form(network: nn.Module, preprocessing: Preprocessing) -> nn.Module:
-    """In single precision, whatever the weights were kept in, and taking one tensor."""
+    """The network in single precision, from one tensor to its output."""
     network = network.float()
     return TextClassifier(network, preprocessing.padding) if isinstance(preprocessing, TokenPreprocessing) else network
 

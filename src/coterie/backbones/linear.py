@@ -49,7 +49,7 @@ def as_linear(layer: nn.Module) -> nn.Linear:
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether ``as_linear`` can be asked."""
+    """Whether the layer computes a linear function, so that ``as_linear`` applies."""
     if is_plain(layer):
         return True
     try:

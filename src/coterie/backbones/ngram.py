@@ -13,7 +13,7 @@ class NGramNet(nn.Module):
 
     Args:
         width: W, of the embeddings.
-        buckets: number of n-grams that are told apart.
+        buckets: number of hash buckets of n-grams.
         n_classes: C, the width of the linear head.
 
     Raises:

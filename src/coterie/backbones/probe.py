@@ -1,4 +1,4 @@
-"""Running a network on made-up inputs, to see what it does."""
+"""Run a network on made-up inputs, to observe what it does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Hook = Callable[[nn.Module, Any, Any], Any]
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode and without gradients, for a while; each module gets its own mode back."""
+    """Put a network into evaluation mode without gradients; afterwards each module has its own mode again."""
     # Module by module: of a network that is trained in part, some are in evaluation mode already.
     modes = {module: module.training for module in network.modules()}
     network.eval()
@@ -30,7 +30,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def hooked(hooks: dict[nn.Module, Hook]) -> Iterator[None]:
-    """With a forward hook on some modules, for a while."""
+    """Put forward hooks on some modules; afterwards they are removed."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
     try:
         yield
@@ -48,7 +48,7 @@ def fitting(example: Tensor, network: nn.Module) -> Tensor:
 
 
 def run(network: nn.Module, example: Tensor) -> Any:
-    """What the network returns for the example, in evaluation mode.
+    """The network's output for the example, in evaluation mode.
 
     Raises:
         BackboneError: it cannot run on such inputs.
@@ -63,7 +63,7 @@ def run(network: nn.Module, example: Tensor) -> Any:
 
 
 def describe_inputs(example: Tensor) -> str:
-    """In words, for messages."""
+    """Inputs in words, for messages."""
     if example.ndim == 4:
         channels, height, width = example.shape[1:]
         return f"images of {height} x {width} pixels with {channels} channel(s)"

@@ -150,7 +150,7 @@ def read_images(
     """Decode image files for a trained ensemble, as its networks take them.
 
     Returns:
-        The images; the files they come from, in the same order; and, with ``skip_broken``, what was left out and why.
+        The images; the files they come from, in the same order; and, with ``skip_broken``, what was skipped and why.
 
     Raises:
         DataError: a file is missing or not an image (named), unless ``skip_broken``; or no image is left.

@@ -39,7 +39,7 @@ def load(
         place: a file, a folder, or a name on the hub.
         settings: columns, and how splits are cut.
         seed: of the splits.
-        preprocessing: that of a run, where its networks are to take the samples; learned from train if left out.
+        preprocessing: of the run whose networks take the samples; default: learned from train.
 
     Raises:
         DataError: what is there cannot be read or does not describe labelled samples; see the message.
@@ -104,7 +104,7 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
 def read_named(
     kind: str, place: str, settings: DataSettings, preprocessing: Preprocessing
 ) -> tuple[Samples, list[str]]:
-    """All samples at a place, of whatever split, in the form that a run's networks take, and the class of each by name.
+    """All samples at a place, of all splits, as a run's networks take them, and the class name of each.
 
     Raises:
         DataError: what is there cannot be read, or a row has no label, or an empty text, unless

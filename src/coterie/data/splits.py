@@ -1,4 +1,4 @@
-"""What every data source returns: three disjoint splits of labelled samples, and how to feed them to a network."""
+"""What every data source returns: three disjoint splits of labelled samples, and their preprocessing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Split:
 class Splits:
     """Training, validation and test samples of one task.
 
-    ``flip`` says whether a mirrored image keeps its class; ``about`` is one sentence for people, with the source.
+    ``flip`` says whether a mirrored image keeps its class; ``about`` describes them in one sentence, with the source.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.

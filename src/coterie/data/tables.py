@@ -143,7 +143,7 @@ def _open_folder(place: str) -> Source:
 
 
 def _open_hub(name: str, configuration: str | None) -> Source:
-    """The splits of a data set on the hub, whatever of the usual words it calls them."""
+    """The splits of a data set on the hub, by any of the usual words for them."""
     chosen = {} if configuration is None else {"name": configuration}
     hint = "is the name right, does it need --data.configuration, and is there a network?"
     published = _load_dataset(f"hub:{name} ({hint})", name, **chosen)

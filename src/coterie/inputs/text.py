@@ -23,7 +23,7 @@ WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
 
 
 class TextPreprocessing(Preprocessing):
-    """What takes texts."""
+    """Preprocessing of texts."""
 
     modality: ClassVar[Modality] = "text"
 
@@ -85,7 +85,7 @@ class SentencePreprocessing(TextPreprocessing):
 
     @classmethod
     def measure(cls, encoder: Encoder, texts: Sequence[str]) -> SentencePreprocessing:
-        """The scale over the texts.
+        """Measure the scale over the embeddings of texts.
 
         Raises:
             InputError: the encoder is not installed, or cannot be read.

@@ -43,7 +43,7 @@ class TokenPreprocessing(TextPreprocessing):
 
     @classmethod
     def of(cls, tokenizer: str, *, longest: int, padding: int, cut: Literal["left", "right"]) -> TokenPreprocessing:
-        """With the sum of the tokenizer."""
+        """A preprocessing with the SHA-256 sum of the tokenizer."""
         digest = hashlib.sha256(tokenizer.encode()).hexdigest()
         return cls(digest, longest, padding, cut, tokenizer=tokenizer)
 
