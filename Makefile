@@ -13,7 +13,7 @@ demo: setup-demo ## run the main job on the embedded data set; leaves a report t
 test: setup-test ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
-check: setup-dev ## ruff, strict types, the import contract, dead links in docs
+check: setup-dev ## ruff, types (strict in src, loose around it), the import contract, dead links in docs
 	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/ruff check src tests benchmarks scripts
 	$(BIN)/mypy

@@ -16,6 +16,7 @@ from coterie.labels import LabelSpace
 ROOT = Path(__file__).parents[1]
 # Data of the machines that the project is developed on; tests that want it skip where it is absent.
 SHARED_DATA = ROOT.parent / "shared" / "data"
+FIXTURES = ROOT / "tests" / "fixtures"
 
 
 def image_form(channels: int, side: int = 32) -> ImagePreprocessing:

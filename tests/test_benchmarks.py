@@ -1,8 +1,11 @@
-"""Benchmarks run for minutes to hours, so nobody runs all of them: here, that what they import is still there."""
+"""Benchmarks run for minutes to hours: here, that they start, and that their index is true."""
 
 import ast
 import importlib
 import importlib.util
+import re
+import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,36 +13,65 @@ import pytest
 
 from helpers import ROOT
 
-SCRIPTS = {script.stem: script for script in (ROOT / "benchmarks").glob("*.py")}
+BENCHMARKS = ROOT / "benchmarks"
+INDEX = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in BENCHMARKS.rglob("*.py")}
+SCRIPTS = sorted(name for name, file in MODULES.items() if "__main__" in file.read_text(encoding="utf-8"))
 OF_THE_EXTRA = {"faiss", "pytorch_lightning"}
+NEED_THE_EXTRA = {"benchmarks.speed.throughput"}  # others import it only when they need it
 
 
-def imports(script: Path) -> Iterator[tuple[str, str | None]]:
-    """Modules, and the names that are taken out of them."""
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+def imports(file: Path) -> Iterator[tuple[str, str | None]]:
+    """Modules, and the names that are taken out of them; also of imports inside functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield from ((node.module, alias.name) for alias in node.names)
 
 
-def defined(script: Path) -> set[str]:
-    """Names at a script's top level."""
-    body = ast.parse(script.read_text(encoding="utf-8")).body
-    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
-    named = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    # Several at once too: A, B = 1, 2.
-    return named | {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
-
-
-@pytest.mark.parametrize("name", sorted(SCRIPTS))
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_what_a_benchmark_imports_exists(name: str) -> None:
-    for module, taken in imports(SCRIPTS[name]):
+    for module, taken in imports(MODULES[name]):
         package = module.partition(".")[0]
-        if module in SCRIPTS:
-            assert taken is None or taken in defined(SCRIPTS[module]), f"{module} has no {taken}"
-        elif package == "coterie":
+        if package in ("coterie", "benchmarks"):
             there = importlib.import_module(module)
             assert taken is None or hasattr(there, taken) or importlib.util.find_spec(f"{module}.{taken}")
         else:
             assert package in OF_THE_EXTRA or importlib.util.find_spec(package), f"there is no module {module}"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_has_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if name in NEED_THE_EXTRA and not importlib.util.find_spec("pytorch_lightning"):
+        pytest.skip("needs the extra 'benchmark'")
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert f"usage: python -m {name}" in capsys.readouterr().out
+
+
+def test_scripts_do_not_import_scripts() -> None:
+    for name in SCRIPTS:
+        assert not {module for module, _ in imports(MODULES[name])} & set(SCRIPTS), name
+
+
+def test_the_index_lists_every_script_and_result() -> None:
+    linked = set(re.findall(r"\]\(([^)#:]+)\)", INDEX))
+    files = {file for suffix in ("py", "md", "svg") for file in BENCHMARKS.rglob(f"*.{suffix}")}
+    there = {file.relative_to(BENCHMARKS).as_posix() for file in files} - {"__init__.py", "README.md"}
+    assert linked == there
+
+
+def test_the_index_gives_the_dates_of_the_results() -> None:
+    for line in INDEX.splitlines():
+        for result in re.findall(r"\[result\]\(([^)]+)\)", line):
+            [found] = set(re.findall(r"^`.*`, (\d{4}-\d\d-\d\d), ", (BENCHMARKS / result).read_text(), re.MULTILINE))
+            assert f"| {found} |" in line, result
+
+
+def test_a_script_is_over_where_only_its_result_is_left() -> None:
+    for line in INDEX.splitlines():
+        if line.startswith("|") and "[result]" in line:
+            assert ("[script]" in line) != ("; over, `" in line), line

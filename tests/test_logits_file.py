@@ -45,8 +45,8 @@ def test_test_may_be_missing_and_whole_floats_are_labels(tmp_path: Path) -> None
     [
         ({"labels_validation": None}, "has no array labels_validation; it has: labels_test"),
         ({"labels_validation": np.arange(3)}, "40 rows and there are 3 labels"),
-        ({"labels_validation": np.full(40, 5)}, "label 5 is no class"),
-        ({"labels_validation": np.full(40, -1)}, "label -1 is no class"),
+        ({"labels_validation": np.full(40, 5)}, "label 5 is not a class"),
+        ({"labels_validation": np.full(40, -1)}, "label -1 is not a class"),
         ({"labels_validation": np.full(40, 0.5)}, "whole numbers"),
         ({"labels_validation": np.full(40, "cat")}, "are texts"),
         ({"logits_validation": np.full((40, 5), np.nan)}, "row 0 has a NaN"),
@@ -66,7 +66,7 @@ def test_files_that_are_no_archive_of_plain_arrays_are_refused(tmp_path: Path) -
     np.save(tmp_path / "plain.npy", np.ones(3))
     np.savez(tmp_path / "pickled.npz", logits_validation=np.array([{}], dtype=object))
     for name in ("text.npz", "plain.npy", "pickled.npz", "missing.npz"):
-        with pytest.raises(InputError, match="no file of logits" if name == "plain.npy" else "cannot read"):
+        with pytest.raises(InputError, match="not a file of logits" if name == "plain.npy" else "cannot read"):
             read_logits(tmp_path / name)
 
 

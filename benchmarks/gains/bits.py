@@ -5,38 +5,37 @@ weights is kept in so many bits on average, and what do base and specialists the
 side, the first is looked at.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 
-import record
+from benchmarks.shared import command, first_of, markdown_table, splits_of, write_result
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.deltas import decode, encode
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import EXACT_BITS
-from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.ensemble.panel import Panel
-from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
 from coterie.run.names import BASE_FILE, specialist_files
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
+from coterie.training.fabric import configure_process
 
 TRIED = (EXACT_BITS, 3, 2.4, 2)
 WITHIN = 1.25  # passes
 
 
-def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
+def in_bits(run: FinishedRun, splits: Splits, bits: float) -> tuple[dict[str, Outputs], np.ndarray]:
     """What base and specialists say of validation and test, and what each specialist weighs over the base."""
     ensemble, partition = load_ensemble(run.path), partition_of(run.manifest)
+    configure_process(ensemble.hardware)
     assert run.manifest.head is not None
     head, known = run.manifest.head, weights_of(ensemble.base)
     specialists, size_S = {}, np.zeros(partition.n_clusters)
@@ -56,21 +55,18 @@ def in_bits(run: Run, splits: Splits, bits: float) -> tuple[dict[str, Outputs], 
     return outputs, size_S
 
 
-def first_of(partition: Partition) -> Partition:
-    """The first of several partitions side by side."""
-    members = [partition.classes(cluster).tolist() for cluster in partition.layers[0]]
-    return Partition.from_members(members, partition.n_classes)
+def main(runs: tuple[Path, ...]) -> None:
+    """All numbers of bits, on all runs.
 
-
-def main(*paths: str) -> None:
-    """All numbers of bits, on all runs."""
+    Args:
+        runs: finished runs whose specialists are tails.
+    """
     found: dict[float, list[list[float]]] = {bits: [] for bits in TRIED}
-    for path in paths:
-        run = Run.open_complete(Path(path))
+    for path in runs:
+        run = Run.open_complete(path)
         partition = partition_of(run.manifest)
         first = first_of(partition)
-        settings = run.settings
-        splits = load(settings.data, settings.seed)
+        splits = splits_of(run)
         for bits in TRIED:
             outputs, size_S = in_bits(run, splits, bits)
             some = {
@@ -85,22 +81,17 @@ def main(*paths: str) -> None:
                 row += [100 * report.gain, report.mean_passes]
             found[bits].append(row)
             print(path, bits, row, flush=True)
-    lines = [
-        f"Means over {len(paths)} runs, on test; in brackets each run's. Gains in points over the base.",
-        "",
-        f"| bits | storage, of the base's | gain within {WITHIN} passes | passes | gain, no limit | passes |",
-        "|---" * 6 + "|",
-    ]
+    titles = ("bits", "storage, of the base's", f"gain within {WITHIN} passes", "passes", "gain, no limit", "passes")
+    table = []
     for bits, rows in found.items():
         size, cheap, cheap_passes, gain, passes = np.mean(rows, axis=0)
         each_cheap, each = (", ".join(f"{row[column]:+.2f}" for row in rows) for column in (1, 3))
         cells = ["as they are" if bits == EXACT_BITS else f"{bits:g}", f"{size:.2f}"]
         cells += [f"{cheap:+.2f} ({each_cheap})", f"{cheap_passes:.2f}", f"{gain:+.2f} ({each})", f"{passes:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    record.write(__file__, "\n".join(lines))
+        table.append(cells)
+    about = f"Means over {len(runs)} runs, on test; in brackets each run's. Gains in points over the base."
+    write_result(__file__, f"{about}\n\n{markdown_table(titles, table)}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/gains/bits.py RUN [RUN ...]")
-    main(*sys.argv[1:])
+    command(main)

@@ -11,21 +11,24 @@ import sys
 import time
 from pathlib import Path
 
-import record
-
-HERE = Path(__file__).parent
+from benchmarks.shared import EXAMPLES, command, write_result
 
 
-def main(source: str, out: str, *options: str) -> None:
-    """Run the command, and write what it gave."""
-    command = [sys.executable, "-m", "coterie", "fit", "--config", str(HERE.parent / "examples" / "cifar100.yaml")]
+def main(source: str, out: Path, config: Path = EXAMPLES / "cifar100.yaml") -> None:
+    """Run the command, and write what it gave.
+
+    Args:
+        source: where CIFAR-100 is, as `coterie fit` takes it.
+        out: folder of the run.
+        config: settings file.
+    """
+    typed = [sys.executable, "-m", "coterie", "fit", "--config", str(config), "--data.source", source]
     started = time.perf_counter()
-    subprocess.run([*command, "--data.source", source, "--out", out, *options], check=True)
+    subprocess.run([*typed, "--out", str(out)], check=True)
     minutes = (time.perf_counter() - started) / 60
     gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    run = Path(out)
-    manifest = json.loads((run / "manifest.json").read_text())
-    report = json.loads((run / "metrics.json").read_text())["test"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    report = json.loads((out / "metrics.json").read_text())["test"]
     lines = [
         "| | asked | measured |",
         "|---|---|---|",
@@ -63,10 +66,8 @@ def main(source: str, out: str, *options: str) -> None:
         )
         names = ", ".join(manifest["data"]["classes"][k] for k in row["classes"])
         lines.append(f"| {row['cluster']} | {names} | {figures} |")
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/gains/cifar100.py SOURCE RUN [coterie fit's options]")
-    main(*sys.argv[1:])
+    command(main)

@@ -7,7 +7,6 @@ ensemble notice the 1,000 texts that are of none of the 150 intents (AUROC of th
 probability, against the test texts)?
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,17 @@ import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 import coterie
-import record
+from benchmarks.shared import EXAMPLES, both_outputs, command, write_result
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.routing.evaluation import evaluate
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
-from coterie.run.reporting import read_outputs, read_reports
+from coterie.run.reporting import read_reports
 from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 
 SEEDS = (0, 1, 2)
-EXAMPLE = Path(__file__).parents[1] / "examples" / "clinc150.yaml"
 SENTENCES = {"data": {"text_as": "minilm"}, "base": {"learning_rate": 0.005}, "specialist": {"learning_rate": 0.001}}
 WAYS: dict[str, dict[str, Any]] = {
     "n-grams, ngram-64": {},
@@ -54,9 +52,14 @@ class Result:
     routed: tuple[float, float]
 
 
-def main(folder: str, runs: str) -> None:
-    """Train each way with each seed, and write what they gave."""
-    texts = pq.read_table(Path(folder) / "oos_test.parquet")["text"].to_pylist()
+def main(clinc150: Path, runs: Path) -> None:
+    """Train each way with each seed, and write what they gave.
+
+    Args:
+        clinc150: folder with the parquet files of CLINC150.
+        runs: folder of the runs; finished ones are read.
+    """
+    texts = pq.read_table(clinc150 / "oos_test.parquet")["text"].to_pylist()
     lines = [
         "| texts as | seed | base | forecast | ensemble | gain (95 % interval) | tuned rule | routed | router |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -66,7 +69,7 @@ def main(folder: str, runs: str) -> None:
         "|---|---|---|---|---|",
     ]
     for way, changes in WAYS.items():
-        results = [measure(folder, Path(runs), changes, seed, texts) for seed in SEEDS]
+        results = [measure(clinc150, runs, changes, seed, texts) for seed in SEEDS]
         for seed, r in zip(SEEDS, results, strict=True):
             lines.append(
                 f"| {way} | {seed} | {r.base:.2%} | {100 * r.forecast:+.2f} | {r.paper:.2%} | "
@@ -85,7 +88,7 @@ def main(folder: str, runs: str) -> None:
             f"{mean['routed'][0]:.1%} |"
         )
         print("\n".join([*lines[-4:], outside[-1]]), flush=True)
-    record.write(
+    write_result(
         __file__,
         "15,000 training, 3,000 validation and 4,500 test texts, S = 10; gains in points. Ensemble and gain: the "
         "paper's rule, its threshold chosen on validation. Forecast: by `coterie headroom` on validation, "
@@ -97,9 +100,9 @@ def main(folder: str, runs: str) -> None:
     )
 
 
-def measure(folder: str, runs: Path, changes: dict[str, Any], seed: int, texts: list[str]) -> Result:
+def measure(folder: Path, runs: Path, changes: dict[str, Any], seed: int, texts: list[str]) -> Result:
     """Train one ensemble, or go on with it, and judge it."""
-    values = FitSettings.from_yaml(EXAMPLE).to_values()
+    values = FitSettings.from_yaml(EXAMPLES / "clinc150.yaml").to_values()
     for name, value in changes.items():
         values[name] = {**values[name], **value} if isinstance(value, dict) else value
     values["data"]["source"] = f"parquet:{folder}"
@@ -109,7 +112,7 @@ def measure(folder: str, runs: Path, changes: dict[str, Any], seed: int, texts: 
     ensemble = coterie.fit(settings, out)
     run = Run.open_complete(out)
     report, partition = read_reports(run)["test"], partition_of(run.manifest)
-    validation, test = (read_outputs(run, split) for split in ("validation", "test"))
+    validation, test = both_outputs(run)
     answers = BasePredictions(validation.base_NC, validation.label_N)
     tuned = evaluate(test, partition, tune(validation, partition, TuningRequest(), seed).rule)
     inside, outside = ensemble.decide(load(settings.data, seed).test.samples), ensemble.decide(texts)
@@ -130,6 +133,4 @@ def measure(folder: str, runs: Path, changes: dict[str, Any], seed: int, texts: 
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python benchmarks/gains/clinc150_texts.py FOLDER RUNS")
-    main(*sys.argv[1:])
+    command(main)

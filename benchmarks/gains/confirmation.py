@@ -3,21 +3,32 @@
 Question: on fresh seeds, what do whole specialists gain within 1.5 and 2 forward passes, over the paper's rule and over
 the same budget spent on an all-class copy that is averaged with the base; and what tails of 9 and 3 clusters, over a
 second base? Trained in OUT, which resumes: for each of the seeds from FIRST to LAST, by the recipe `cpu`, a base, its
-nine specialists and the copy; and for the first TAILS of them the tails. How many was settled before the first was
+nine specialists and the copy; and for the first N_TAILS of them the tails. How many was settled before the first was
 trained. The leads over the copy are pooled with those of the seeds in moonshot.md.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
-from moonshot import COPY_EPOCHS, FLIPS, TWO, TWO_BASES, TWO_EPOCHS, Seed, routed, within
-from moonshot import TWO_TAILS_OF as TAILS
 from rich.console import Console
-from rules import figures
 from scipy.special import softmax
 
-import record
+from benchmarks.shared import (
+    COPY_EPOCHS,
+    FLIPS,
+    PAIR,
+    PAIR_EPOCHS,
+    TWO_BASES,
+    against_calibrated,
+    both_outputs,
+    command,
+    routed,
+    study_run,
+    tail_settings,
+    within,
+    write_result,
+)
+from benchmarks.shared import PAIR_TAILS as TAILS
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import EngineSettings
 from coterie.data import load
@@ -26,7 +37,7 @@ from coterie.measures.significance import Interval, over_seeds
 from coterie.pipeline.runs import do_all, resources_of
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import CostModel, outputs_of
@@ -47,13 +58,14 @@ PAPER = TuningRequest(("hard",), ("entropy",), (1,))
 BASE, COPY, PAPER_RULE = "base", "base and all-class copy", "the paper's rule"
 WHOLE = "whole specialists of 9 clusters"
 ENSEMBLE = "deep ensemble of"
+Runs = list[FinishedRun]
 
 
-def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Seed], list[Run], list[float]]:
+def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[Runs, Runs, list[float]]:
     """What is not there yet: first the bases with their specialists, then what starts from them.
 
     Returns:
-        The seeds; runs of tails, and their training, the base's being 1.
+        A run for each seed; runs of tails, and their training, the base's being 1.
     """
     settings = recipe("cpu")
     settings = settings.model_copy(update={"data": settings.data.with_source(source)})
@@ -75,42 +87,42 @@ def train(out: Path, source: str, numbers: range, n_tails: int) -> tuple[list[Se
             if not is_done(place, splits)
         ]
     )
-    seeds = [Seed(out, number) for number in numbers]
+    seeds = {number: study_run(out, number) for number in numbers}
     copies = [
         task
-        for seed in seeds
-        for task in control_tasks(seed.whole, splits, None, 0, prefix=f"seed {seed.seed}, ")
+        for number, run in seeds.items()
+        for task in control_tasks(run, splits, None, 0, prefix=f"seed {number}, ")
         if task.title.endswith(ALL_CLASSES)
     ]
-    tails = {seed.whole.path.with_name("tails"): seed for seed in seeds[:n_tails]}
+    tails = [(number, run, run.path.with_name("tails")) for number, run in list(seeds.items())[:n_tails]]
     do(
         copies
         + [
-            FlippedFitTask(f"seed {seed.seed}, tails", seed.settings(TWO, epochs=TWO_EPOCHS), place, seed.whole.path)
-            for place, seed in tails.items()
+            FlippedFitTask(f"seed {number}, tails", tail_settings(run, PAIR, epochs=PAIR_EPOCHS), place, run.path)
+            for number, run, place in tails
             if not is_done(place, splits)
         ]
     )
-    runs = [Run.open_complete(place) for place in tails]
-    return seeds, runs, [CostModel.of(run, splits).training for run in runs]
+    runs = [Run.open_complete(place) for _, _, place in tails]
+    return list(seeds.values()), runs, [CostModel.of(run, splits).training for run in runs]
 
 
-def base_of(seed: Seed, flip: bool) -> np.ndarray:
+def base_of(seed: FinishedRun, flip: bool) -> np.ndarray:
     """Probabilities on test."""
-    return softmax(outputs_of(seed.whole, "test", flip).base_NC, axis=1)
+    return softmax(outputs_of(seed, "test", flip).base_NC, axis=1)
 
 
-def rows_of(seeds: list[Seed], own: Seed, tails: list[Run], training: float) -> dict[str, list[float]]:
+def rows_of(seeds: Runs, own: FinishedRun, tails: Runs, training: float) -> dict[str, list[float]]:
     """Of one seed: accuracy, training, passes. The next seeds' bases are the others of a deep ensemble.
 
     Args:
-        seeds: all of them, whose first have the tails.
-        own: the seed.
+        seeds: the runs of all of them, whose first have the tails.
+        own: the run of this seed.
         tails: runs of tails.
         training: what they took.
     """
     found: dict[str, list[float]] = {}
-    label_N = read_outputs(own.whole, "test").label_N
+    label_N = read_outputs(own, "test").label_N
     place = seeds.index(own)
 
     def add(name: str, proba_NC: np.ndarray, training: float, passes: float) -> None:
@@ -119,14 +131,14 @@ def rows_of(seeds: list[Seed], own: Seed, tails: list[Run], training: float) -> 
     for flip, more, views in ((False, "", 1), (True, FLIPS, 2)):
         bases = [base_of(seed, flip) for seed in seeds[place:] + seeds[:place]]
         add(BASE + more, bases[0], 1, views)
-        copied = Run.open_complete(controls_folder(own.whole.path) / ALL_CLASSES)
+        copied = Run.open_complete(controls_folder(own.path) / ALL_CLASSES)
         copy = softmax(outputs_of(copied, "test", flip).packed_NM, axis=1)
         add(COPY + more, (bases[0] + copy) / 2, COPY_EPOCHS, 2 * views)
         for size in (2, 4):
             add(f"{ENSEMBLE} {size}{more}", np.mean(bases[:size], axis=0), size, size * views)
         for limit in LIMITS:
             for name, wishes in ((PAPER_RULE, PAPER), (WHOLE, TuningRequest())):
-                proba_NC, passes = routed(own.whole.path, limit, flip, wishes)
+                proba_NC, passes = routed(own.path, limit, flip, wishes)
                 add(f"{name}{within(limit)}{more}", proba_NC, COPY_EPOCHS, passes * views)
             if place < len(tails):
                 both = [routed(tails[(place + step) % len(tails)].path, limit, flip) for step in (0, 1)]
@@ -153,9 +165,17 @@ def show(lead: Interval) -> str:
     return f"{lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f})"
 
 
-def main(out: str, source: str, first: int, last: int, n_tails: int) -> None:
-    """Train, and the table."""
-    seeds, tails, training = train(Path(out).absolute(), source, range(first, last + 1), n_tails)
+def main(out: Path, source: str, first: int, last: int, n_tails: int) -> None:
+    """Train, and the table.
+
+    Args:
+        out: folder of what is trained.
+        source: where CIFAR-100 is, as `coterie fit` takes it.
+        first: the first seed.
+        last: the last seed.
+        n_tails: how many of the seeds have tails.
+    """
+    seeds, tails, training = train(out.absolute(), source, range(first, last + 1), n_tails)
     found = [rows_of(seeds, seed, tails, training[0]) for seed in seeds]
     gains = {name: np.array([rows[name][0] - rows[BASE][0] for rows in found if name in rows]) for name in found[0]}
     means = {name: np.mean([rows[name] for rows in found if name in rows], axis=0) for name in found[0]}
@@ -184,13 +204,12 @@ def main(out: str, source: str, first: int, last: int, n_tails: int) -> None:
     for limit in LIMITS:
         *_, nll, ece = np.mean([_calibrated(seed, limit) for seed in seeds], axis=0)
         lines.append(f"- {WHOLE}{within(limit)}: NLL {nll:+.4f}, ECE {ece:+.4f}")
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
-def _calibrated(seed: Seed, limit: float | None) -> list[float]:
-    validation, test = (read_outputs(seed.whole, split) for split in ("validation", "test"))
-    partition = partition_of(seed.whole.manifest)
-    return figures(validation, test, partition, TuningRequest(budget=Budget(passes=limit)), seed=0)
+def _calibrated(seed: FinishedRun, limit: float | None) -> list[float]:
+    request = TuningRequest(budget=Budget(passes=limit))
+    return against_calibrated(*both_outputs(seed), partition_of(seed.manifest), request)
 
 
 LEADS = (
@@ -206,6 +225,4 @@ LEADS = (
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 6:
-        sys.exit("usage: python benchmarks/gains/confirmation.py OUT SOURCE FIRST LAST TAILS")
-    main(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:]))
+    command(main)

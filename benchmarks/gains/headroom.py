@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-import record
+from benchmarks.shared import both_outputs, command, write_result
 from coterie.config import GateSettings
 from coterie.errors import CoterieError
 from coterie.measures.report import Report
 from coterie.partition import Partition
+from coterie.pipeline.tuning import tuning_request
 from coterie.routing.evaluation import evaluate
-from coterie.routing.tune import TuningRequest, tune
+from coterie.routing.tune import tune
 from coterie.run.folder import Run
-from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
 from coterie.studies.headroom.study import LEARNING
@@ -60,7 +60,7 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
     partition = partition_of(run.manifest)
     if partition.n_clusters == 1:
         raise CoterieError(f"{folder} has one cluster of all classes, a control: there is no partition to forecast")
-    validation, test = read_outputs(run, "validation"), read_outputs(run, "test")
+    validation, test = both_outputs(run)
     answers = BasePredictions(test.base_NC, test.label_N)
     outlook = Outlook.of(answers, partition)
     training = run.read_json("history.json")["base"][-1]["accuracy"]
@@ -69,12 +69,12 @@ def read(folder: Path, root: Path) -> Iterator[Trained]:
         "blend": GateSettings(),
     }
     for rule, gate in gates.items():
-        report = evaluate(test, partition, tune(validation, partition, TuningRequest.of(gate), settings.seed).rule)
+        report = evaluate(test, partition, tune(validation, partition, tuning_request(gate), settings.seed).rule)
         certain_N, open_N = outlook.change(answers, rule)
         # Under the paper's rule all are routed here, so that no threshold's luck is in the skill.
         everyone = gate.model_copy(update={"threshold": -1.0}) if rule == "hard" else gate
         all_routed = evaluate(
-            test, partition, tune(validation, partition, TuningRequest.of(everyone), settings.seed).rule
+            test, partition, tune(validation, partition, tuning_request(everyone), settings.seed).rule
         )
         n = len(test.label_N)
         net = all_routed.gain * n - (float(certain_N.sum()) if rule == "hard" else 0.0)
@@ -144,10 +144,14 @@ def compare(runs: list[Trained], rule: ForecastRule) -> list[str]:
     return [*lines, "", summary]
 
 
-def main(*folders: str) -> None:
-    """Compare over all runs below the folders."""
-    runs = []
-    for root in map(Path, folders):
+def main(folders: tuple[Path, ...]) -> None:
+    """Compare over all runs below the folders.
+
+    Args:
+        folders: they hold finished runs, at any depth.
+    """
+    runs: list[Trained] = []
+    for root in folders:
         for manifest in sorted(root.rglob("manifest.json")):
             try:
                 runs += read(manifest.parent, root)
@@ -164,10 +168,8 @@ def main(*folders: str) -> None:
         "\n## Rule and gate chosen on validation, the default of `coterie fit`\n",
         *compare(runs, "blend"),
     ]
-    record.write(__file__, f"{__doc__}\n" + "\n".join(lines))
+    write_result(__file__, f"{__doc__}\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/gains/headroom.py RUNS ... (folders that hold finished runs, at any depth)")
-    main(*sys.argv[1:])
+    command(main)

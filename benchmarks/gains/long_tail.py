@@ -5,27 +5,33 @@ and ensemble reach on the balanced test images, over all classes, and for those 
 100) and few (under 20) training images; and does class-balanced sampling change it?
 """
 
-import sys
 from pathlib import Path
+from typing import Literal
 
 import coterie
-import record
+from benchmarks.shared import command, write_result
 from coterie.config import FitSettings
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 
-SAMPLINGS = ("natural", "balanced")
+Sampling = Literal["natural", "balanced"]
 
 
-def main(source: str, out: str, *samplings: str) -> None:
-    """Train with these ways of sampling, or both, and write what they gave; an unfinished run in OUT goes on."""
+def main(source: str, out: Path, samplings: tuple[Sampling, ...] = ("natural", "balanced")) -> None:
+    """Train with each way of sampling, and write what they gave.
+
+    Args:
+        source: where CIFAR-100 is, as `coterie fit` takes it.
+        out: folder of the runs; an unfinished one goes on.
+        samplings: ways to draw training samples.
+    """
     lines = [
         "| sampling | classes | training images each | test images | base | ensemble | gain |",
         "|---|---|---|---|---|---|---|",
     ]
     more = []
-    for sampling in samplings or SAMPLINGS:
-        run = fit(source, Path(out) / sampling, sampling)
+    for sampling in samplings:
+        run = fit(source, out / sampling, sampling)
         report = read_reports(run)["test"]
         balance = report.balance
         assert balance is not None
@@ -47,7 +53,7 @@ def main(source: str, out: str, *samplings: str) -> None:
             f"{report.router_accuracy:.2%}; in the true cluster: restricted base {report.oracle_restricted:.2%}, "
             f"specialists {report.oracle_specialist:.2%}."
         )
-    record.write(
+    write_result(
         __file__,
         "convnet-32, 24 epochs of the base, 12 of each of 9 specialists, the paper's rule, seed 0; imbalance 100. "
         "Validation images keep the balance of the original, so the gate's threshold is chosen for it.\n\n"
@@ -75,6 +81,4 @@ def fit(source: str, out: Path, sampling: str) -> Run:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/gains/long_tail.py SOURCE OUT [natural|balanced ...]")
-    main(*sys.argv[1:])
+    command(main)

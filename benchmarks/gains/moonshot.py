@@ -1,41 +1,53 @@
 """Accuracy against training and against forward passes: cheap specialists of several partitions, deep ensembles, and
 what else there is.
 
-Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra training?
-Several partitions lie side by side; each specialist is the last stage alone, on the base's trunk. The bases, their
-whole specialists and the controls are those of a study (`coterie reproduce`) with so many SEEDS. Trained in OUT, which
-resumes, are, for the first TAILS of them, tails of 9, 3 and 1 clusters, of which the last weights are taken, and again
-with a running average of the weights, and tails of 9 and 3 clusters for as many epochs as half of the base's training
-pays for; for the first SNAPSHOTS, snapshots; and for the first LONG a base of twice as many epochs, with tails of as
-many epochs as before and of twice as many. Rules are chosen on validation. A second table tells which of the three
-partitions bring the gain, from the same tails. The study's seeds count from FIRST; where that is not 0, those of this
-file's first result, the tables lie in moonshot_fresh.md.
+Question: can specialists give what a second base gives (a deep ensemble of two) for at most half of its extra
+training? Several partitions lie side by side; each specialist is the last stage alone, on the base's trunk. The
+bases, their whole specialists and the controls are those of a study (`coterie reproduce`) with so many seeds. Trained
+in OUT, which resumes, are, for the first N_TAILS of them, tails of 9, 3 and 1 clusters, of which the last weights are
+taken, and again with a running average of the weights, and tails of 9 and 3 clusters for as many epochs as half of
+the base's training pays for; for the first N_SNAPSHOTS, snapshots; and for the first N_LONG a base of twice as many
+epochs, with tails of as many epochs as before and of twice as many. Rules are chosen on validation. A second table
+tells which of the three partitions bring the gain, from the same tails. The study's seeds count from FIRST; where
+that is not 0, those of this file's first result, the tables lie in moonshot_fresh.md.
 """
 
-import sys
 from dataclasses import replace
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import softmax
 
 import coterie
-import record
+from benchmarks.shared import (
+    COPY_EPOCHS,
+    FLIPS,
+    PAIR,
+    PAIR_EPOCHS,
+    PAIR_TAILS,
+    TWO_BASES,
+    both_outputs,
+    by_rule,
+    command,
+    routed,
+    study_run,
+    tail_settings,
+    within,
+    write_result,
+)
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.measures.metrics import score
 from coterie.measures.significance import over_seeds
 from coterie.partition import Partition
-from coterie.progress import Progress
-from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.progress import SILENT
+from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import CostModel, outputs_of
@@ -47,24 +59,14 @@ from coterie.studies.comparison.controls import (
     train_weight_average,
 )
 
-TAILS = {"trainable": "stage3", "learning_rate": 0.2, "epochs": 8, "views": 4}
 DECAY = 0.99
-THREE, TWO = (9, 3, 1), (9, 3)
-# Half of the base's 24 epochs, less what the trunk's views take, in epochs of two partitions of tails.
-TWO_EPOCHS = 14
-# The trunk's output for four views of all samples.
-MEMORY_GIB = 4
+THREE = (9, 3, 1)
 LIMITS = (1.25, 1.5, 2.0, None)
-ANY_RULE = TuningRequest()
-FLIPS = " + flips"
 AVERAGED = "whole specialists of 9 clusters, the mean of weights in the base's place, at most 2 passes"
 TAILS_OF = "tails of 9, 3 and 1 clusters"
 MEAN_TAILS_OF = f"{TAILS_OF}, averages of their weights"
-TWO_TAILS_OF = f"tails of 9 and 3 clusters for {TWO_EPOCHS} epochs"
-COPY_EPOCHS = 1.5  # of the base's training, with the base's own
 LONGER = 2  # times the base's epochs
 SNAPSHOTS = "mean of snapshots' probabilities"
-TWO_BASES = "two bases, each with"
 LONG_BASE = "base trained twice as long"
 LONG_TAILS = f"{LONG_BASE}, {TAILS_OF}"
 LONGER_TAILS = f"{LONG_BASE}, {TAILS_OF} trained twice as long too"
@@ -74,31 +76,21 @@ LONG_ENSEMBLE = "deep ensemble of 2 bases trained twice as long"
 class Seed:
     """One base, and what was trained from it."""
 
-    tails: dict[str, tuple[Run, float]]  # runs on the base by their tails, and their training
-    long: dict[str, tuple[Run, float]]  # the same on the long base
+    tails: dict[str, tuple[FinishedRun, float]]  # runs on the base by their tails, and their training
+    long: dict[str, tuple[FinishedRun, float]]  # the same on the long base
     snapshots: Run | None = None
 
     def __init__(self, study: Path, seed: int) -> None:
         self.seed = seed
-        self.whole = Run.open_complete(study / f"seed-{seed}" / "9-clusters")
+        self.whole = study_run(study, seed)
         self.tails, self.long = {}, {}
-
-    def settings(self, clusters: tuple[int, ...] = THREE, **specialist: Any) -> FitSettings:
-        """For tails of several partitions; ``specialist``: what is not as in TAILS."""
-        before = self.whole.manifest.settings
-        changed = {
-            "data": {**before["data"], "memory_gib": MEMORY_GIB},
-            "specialist": {**before["specialist"], **TAILS, **specialist},
-            "partition": {"clusters": clusters, "together": True},
-        }
-        return FitSettings.from_values({**before, **changed})
 
     def train_tails(self, out: Path, splits: Splits) -> None:
         """From the base; read, where they are there."""
         asked = {
-            TAILS_OF: ("seed", self.settings()),
-            MEAN_TAILS_OF: ("averaged", self.settings(average_decay=DECAY)),
-            TWO_TAILS_OF: ("pair", self.settings(TWO, epochs=TWO_EPOCHS)),
+            TAILS_OF: ("seed", tail_settings(self.whole, THREE)),
+            MEAN_TAILS_OF: ("averaged", tail_settings(self.whole, THREE, average_decay=DECAY)),
+            PAIR_TAILS: ("pair", tail_settings(self.whole, PAIR, epochs=PAIR_EPOCHS)),
         }
         for title, (name, settings) in asked.items():
             run = self._fit(settings, out / f"{name}-{self.seed}", splits, self.whole.path)
@@ -108,12 +100,12 @@ class Seed:
     def train_snapshots(self, out: Path, splits: Splits) -> None:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""
         place = out / f"snapshots-{self.seed}"
-        train_weight_average(self.whole, place, splits, Progress())
-        self.snapshots = Run.open_complete(place)
+        train_weight_average(self.whole, place, splits, SILENT)
+        self.snapshots = Run.open(place)
 
     def train_long(self, out: Path, splits: Splits) -> None:
         """A base of more epochs, and its tails, of as many epochs as on the short one and of more."""
-        settings = self.settings()
+        settings = tail_settings(self.whole, THREE)
         settings = settings.model_copy(update={"base": _longer(settings.base)})
         longer = settings.model_copy(update={"specialist": _longer(settings.specialist)})
         place = out / f"long-{self.seed}"
@@ -123,7 +115,7 @@ class Seed:
         }
         self.long = {title: (run, LONGER * CostModel.of(run, splits).training) for title, run in runs.items()}
 
-    def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> Run:
+    def _fit(self, settings: FitSettings, place: Path, splits: Splits, base_run: Path | None = None) -> FinishedRun:
         coterie.fit(settings, place, splits=splits, base_run=base_run)
         return Run.open_complete(place)
 
@@ -144,31 +136,6 @@ class Seed:
 
 def _longer(settings: Any) -> Any:
     return settings.model_copy(update={"epochs": LONGER * settings.epochs})
-
-
-@cache
-def routed(place: Path, limit: float | None, flip: bool, wishes: TuningRequest = ANY_RULE) -> tuple[np.ndarray, float]:
-    """Of a run: probabilities on test by the rule that validation chooses among those wished, and passes."""
-    run = Run.open_complete(place)
-    partition = partition_of(run.manifest)
-    validation, test = (
-        (outputs_of(run, split, flip) if flip else read_outputs(run, split)) for split in ("validation", "test")
-    )
-    rule = tune(validation, partition, replace(wishes, budget=Budget(passes=limit))).rule
-    return by_rule(test, partition, rule)
-
-
-def by_rule(test: Outputs, partition: Any, rule: Any) -> tuple[np.ndarray, float]:
-    """Probabilities and passes."""
-    routing = Routing.of(test, partition, rule)
-    routed_N = routing.score_N >= rule.gate.threshold
-    passes = 1 + float((routing.extra_N * routed_N).mean())
-    return routing.proba_NC(rule), passes
-
-
-def within(limit: float | None) -> str:
-    """In words."""
-    return "" if limit is None else f", at most {limit:g} passes"
 
 
 def rows_of(seeds: list[Seed], own: Seed, label_N: np.ndarray) -> dict[str, list[float]]:
@@ -241,23 +208,23 @@ def by_partitions(seeds: list[Seed]) -> list[str]:
     return lines
 
 
-def gain_of(run: Run, layers: tuple[int, ...]) -> float:
+def gain_of(run: FinishedRun, layers: tuple[int, ...]) -> float:
     """Points over the base on test, where only some of a run's partitions have specialists."""
     partition = partition_of(run.manifest)
     clusters = [(layer, cluster) for layer in layers for cluster in partition.layers[layer]]
-    members = [partition.classes(cluster) for _, cluster in clusters]
+    members = [partition.classes(cluster).tolist() for _, cluster in clusters]
     fewer = Partition.from_members(members, partition.n_classes, tuple(layer for layer, _ in clusters))
     column_M = np.concatenate([np.r_[partition.columns(cluster)] for _, cluster in clusters])
-    validation, test = (
-        replace(outputs, packed_NM=outputs.packed_NM[:, column_M])
-        for outputs in (read_outputs(run, split) for split in ("validation", "test"))
-    )
+    validation, test = (replace(outputs, packed_NM=outputs.packed_NM[:, column_M]) for outputs in both_outputs(run))
     report = evaluate(test, fewer, tune(validation, fewer, TuningRequest()).rule)
     return 100 * (report.ensemble_top1 - report.base_top1)
 
 
 def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path) -> None:
     """Two curves: gain over the base against training, and against passes."""
+    import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+
     plt.rcParams["svg.hashsalt"] = "coterie"
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
     kinds = {
@@ -285,31 +252,37 @@ def draw(means: dict[str, np.ndarray], gains: dict[str, np.ndarray], file: Path)
         "base trained long, alone and with tails": LONG_BASE,
     }
     handles = [
-        plt.Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
+        Line2D([], [], color=kinds[key][0], marker=kinds[key][1], linestyle="", label=label)
         for label, key in legend.items()
     ]
     handles.append(
-        plt.Line2D(
-            [], [], color="0.45", marker="v", linestyle="", label="base, copy, means of weights and of snapshots"
-        )
+        Line2D([], [], color="0.45", marker="v", linestyle="", label="base, copy, means of weights and of snapshots")
     )
-    handles.append(
-        plt.Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips")
-    )
+    handles.append(Line2D([], [], color="0.2", marker="o", markerfacecolor="none", linestyle="", label="with flips"))
     axes[1].legend(handles=handles, fontsize=7, loc="center right")
     figure.savefig(file, metadata={"Date": None})
 
 
-def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_long: int, first: int = 0) -> None:
-    """The table, and the figure beside it."""
-    seeds = [Seed(Path(study), seed) for seed in range(first, first + n_seeds)]
+def main(study: Path, out: Path, n_seeds: int, n_tails: int, n_snapshots: int, n_long: int, first: int = 0) -> None:
+    """The table, and the figure beside it.
+
+    Args:
+        study: folder of `coterie reproduce`.
+        out: folder of what is trained.
+        n_seeds: of the study.
+        n_tails: how many of the seeds have tails.
+        n_snapshots: how many have snapshots.
+        n_long: how many have a base of twice as many epochs.
+        first: the first seed.
+    """
+    seeds = [Seed(study, seed) for seed in range(first, first + n_seeds)]
     splits = load(seeds[0].whole.settings.data, 0)
     for seed in seeds[:n_tails]:
-        seed.train_tails(Path(out), splits)
+        seed.train_tails(out, splits)
     for seed in seeds[:n_snapshots]:
-        seed.train_snapshots(Path(out), splits)
+        seed.train_snapshots(out, splits)
     for seed in seeds[:n_long]:
-        seed.train_long(Path(out), splits)
+        seed.train_long(out, splits)
     label_N = splits.test.labels_N.numpy()
     found = [rows_of(seeds, seed, label_N) for seed in seeds]
     gains = {name: np.array([rows[name][0] - rows["base"][0] for rows in found if name in rows]) for name in found[0]}
@@ -337,7 +310,7 @@ def main(study: str, out: str, n_seeds: int, n_tails: int, n_snapshots: int, n_l
     lines += by_partitions(seeds[:n_tails])
     name = "moonshot_fresh" if first else "moonshot"
     draw(means, gains, Path(__file__).with_name(f"{name}.svg"))
-    record.write(__file__, "\n".join([*lines, "", f"![Two curves]({name}.svg)"]), name)
+    write_result(__file__, "\n".join([*lines, "", f"![Two curves]({name}.svg)"]), name)
 
 
 LEADS = (
@@ -345,14 +318,14 @@ LEADS = (
     ("whole specialists of 9 clusters, at most 2 passes", "base and all-class copy"),
     ("whole specialists of 9 clusters, at most 2 passes", "mean of weights"),
     (f"{TAILS_OF}, at most 1.5 passes", "base and all-class copy"),
-    (f"{TWO_TAILS_OF}, at most 1.5 passes", "base and all-class copy"),
-    *((f"{title}{within(limit)}", "deep ensemble of 2") for title in (TAILS_OF, TWO_TAILS_OF) for limit in (2.0, None)),
+    (f"{PAIR_TAILS}, at most 1.5 passes", "base and all-class copy"),
+    *((f"{title}{within(limit)}", "deep ensemble of 2") for title in (TAILS_OF, PAIR_TAILS) for limit in (2.0, None)),
     (MEAN_TAILS_OF, "deep ensemble of 2"),
-    (TWO_TAILS_OF, TAILS_OF),
+    (PAIR_TAILS, TAILS_OF),
     (MEAN_TAILS_OF, TAILS_OF),
     (TAILS_OF + FLIPS, "deep ensemble of 2" + FLIPS),
     (f"{TWO_BASES} {TAILS_OF}", "deep ensemble of 4"),
-    (f"{TWO_BASES} {TWO_TAILS_OF}", "deep ensemble of 4"),
+    (f"{TWO_BASES} {PAIR_TAILS}", "deep ensemble of 4"),
     (f"{TAILS_OF}, at most 2 passes", SNAPSHOTS),
     *(
         (ahead, behind)
@@ -364,6 +337,4 @@ LEADS = (
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (7, 8):
-        sys.exit("usage: python benchmarks/gains/moonshot.py STUDY OUT SEEDS TAILS SNAPSHOTS LONG [FIRST]")
-    main(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:]))
+    command(main)

@@ -4,13 +4,12 @@ The study itself takes hours: `coterie reproduce --out runs/reproduce-cpu --seed
 writes the tables of what is finished.
 """
 
-import argparse
 from pathlib import Path
 
-import record
+from benchmarks.shared import command, write_result
 from coterie.data import load
+from coterie.pages.format import gain, mean_share, points
 from coterie.studies.comparison.tables import SeedsRow
-from coterie.studies.reproduction.page import show_gain, show_share
 from coterie.studies.reproduction.study import ReproductionStudy, gather, recipe
 from coterie.studies.reproduction.tables import Reproduction
 
@@ -25,10 +24,10 @@ def table(rows: tuple[SeedsRow, ...]) -> list[str]:
         "|---" * 12 + "|",
     ]
     for row in rows:
-        lead = "" if row.lead is None else show_gain(row.lead)
+        lead = "" if row.lead is None else gain(row.lead)
         scores = (row.scores.nll, row.scores.ece, row.scores.brier, row.scores.aurc)
         costs = (row.cost.training, row.cost.inference, row.cost.storage)
-        cells = [row.name + (" + flips" if row.flips else ""), show_share(row.top1), show_gain(row.gain), lead]
+        cells = [row.name + (" + flips" if row.flips else ""), mean_share(row.top1), gain(row.gain), lead]
         cells += [f"{100 * row.scores.top3:.2f}", *(f"{v:.3f}" for v in scores), *(f"{v:.2f}" for v in costs)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -37,15 +36,15 @@ def table(rows: tuple[SeedsRow, ...]) -> list[str]:
 def markdown(result: Reproduction) -> str:
     """The tables as text."""
     paper = result.paper
-    gain = f"{100 * (paper.ensemble - paper.base):+.2f}"
+    paper_gain = points(paper.ensemble - paper.base)
     heading = [f"S = {column.n_clusters}" for column in result.columns]
     rows = [
-        ("base", [show_share(c.base_within) for c in result.columns], f"{100 * paper.base:.2f}"),
-        ("ensemble, the paper's rule", [show_share(c.ensemble) for c in result.columns], f"{100 * paper.ensemble:.2f}"),
-        ("gain, points", [show_gain(c.gain) for c in result.columns], gain),
-        ("router: the chosen cluster holds the class", [show_share(c.router) for c in result.columns], ""),
-        ("base restricted to the true cluster", [show_share(c.restricted) for c in result.columns], ""),
-        ("specialist of the true cluster", [show_share(c.specialist) for c in result.columns], ""),
+        ("base", [mean_share(c.base_within) for c in result.columns], f"{100 * paper.base:.2f}"),
+        ("ensemble, the paper's rule", [mean_share(c.ensemble) for c in result.columns], f"{100 * paper.ensemble:.2f}"),
+        ("gain, points", [gain(c.gain) for c in result.columns], paper_gain),
+        ("router: the chosen cluster holds the class", [mean_share(c.router) for c in result.columns], ""),
+        ("base restricted to the true cluster", [mean_share(c.restricted) for c in result.columns], ""),
+        ("specialist of the true cluster", [mean_share(c.specialist) for c in result.columns], ""),
         ("forward passes", [f"{c.passes.mean:.2f}" for c in result.columns], ""),
     ]
     lines = [
@@ -64,14 +63,21 @@ def markdown(result: Reproduction) -> str:
     return "\n".join(lines)
 
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("study", type=Path, help="folder of the study")
-parser.add_argument("source", help="where CIFAR-100 is")
-parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--base-epochs", type=int, help="as the study's")
-parser.add_argument("--name", default="reproduce", help="of the file to write, beside this one")
-arguments = parser.parse_args()
-settings = recipe("cpu", arguments.base_epochs)
-settings = settings.model_copy(update={"data": settings.data.with_source(arguments.source)})
-study = ReproductionStudy(settings, arguments.study, tuple(range(arguments.seeds)), "column:coarse_label")
-record.write(__file__, markdown(gather(study, load(settings.data, 0))), arguments.name)
+def main(study: Path, source: str, seeds: int = 3, base_epochs: int | None = None, name: str = "reproduce") -> None:
+    """Write the tables of what is finished.
+
+    Args:
+        study: folder of the study.
+        source: where CIFAR-100 is, as `coterie fit` takes it.
+        seeds: how many.
+        base_epochs: as the study's.
+        name: of the file to write, beside this one.
+    """
+    settings = recipe("cpu", base_epochs)
+    settings = settings.model_copy(update={"data": settings.data.with_source(source)})
+    asked = ReproductionStudy(settings, study, tuple(range(seeds)), "column:coarse_label")
+    write_result(__file__, markdown(gather(asked, load(settings.data, 0))), name)
+
+
+if __name__ == "__main__":
+    command(main)

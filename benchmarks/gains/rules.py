@@ -3,27 +3,20 @@
 Question: chosen on validation and judged on test, what does each rule gain over the base, and at what cost?
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
-import record
-from coterie.measures.metrics import score
-from coterie.partition import Partition
-from coterie.routing.calibration import temperature
-from coterie.routing.evaluation import Outputs, Routing
+from benchmarks.shared import against_calibrated, both_outputs, command, write_result
 from coterie.routing.gate import Budget
-from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest, tune
+from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest
 from coterie.run.folder import Run
-from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.vocabulary import CombinerName, ScoreName
 
-PartitionRequest = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
-PAPER: PartitionRequest = ("the paper's rule: hard, entropy", ("hard",), ("entropy",), (1,))
-WISHES: list[PartitionRequest] = [
+Wish = tuple[str, tuple[CombinerName, ...], tuple[ScoreName, ...], tuple[int, ...]]
+PAPER: Wish = ("the paper's rule: hard, entropy", ("hard",), ("entropy",), (1,))
+WISHES: list[Wish] = [
     PAPER,
     *((f"hard, {gate}", ("hard",), (gate,), (1,)) for gate in GATES if gate != "entropy"),
     *((f"{combiner}, entropy", (combiner,), ("entropy",), (1,)) for combiner in COMBINERS if combiner != "hard"),
@@ -38,29 +31,14 @@ TABLES = {
 }
 
 
-def figures(validation: Outputs, test: Outputs, partition: Partition, request: TuningRequest, seed: int) -> list[float]:
-    """Gain in points, passes, NLL and ECE less those of the calibrated base; on test."""
-    rule = tune(validation, partition, request, seed).rule
-    routing = Routing.of(test, partition, rule)
-    routed_N = routing.score_N >= rule.gate.threshold
-    ours = score(routing.proba_NC(rule), test.label_N)
-    heat = temperature(validation.base_NC, validation.label_N)
-    base = score(softmax(test.base_NC / heat, axis=1), test.label_N)
-    passes = 1 + float((routing.extra_N * routed_N).mean())
-    return [100 * (ours.top1 - base.top1), passes, ours.nll - base.nll, ours.ece - base.ece]
+def main(runs: tuple[Path, ...]) -> None:
+    """Every rule on every run; means over the runs.
 
-
-def main(*paths: str) -> None:
-    """Every rule on every run; means over the runs."""
-    runs = [Run.open_complete(Path(path)) for path in paths]
-    loaded = [
-        (
-            read_outputs(run, "validation"),
-            read_outputs(run, "test"),
-            partition_of(run.manifest),
-        )
-        for run in runs
-    ]
+    Args:
+        runs: finished runs.
+    """
+    opened = [Run.open_complete(path) for path in runs]
+    loaded = [(*both_outputs(run), partition_of(run.manifest)) for run in opened]
     lines = [f"Means over {len(runs)} runs, on test; in brackets the least and the greatest gain.", ""]
     for title, (budget, wishes) in TABLES.items():
         lines += [
@@ -71,15 +49,13 @@ def main(*paths: str) -> None:
         ]
         for name, combiners, gates, tops in wishes:
             request = TuningRequest(combiners, gates, tops, budget)
-            found = np.array([figures(*each, request, seed=0) for each in loaded])
+            found = np.array([against_calibrated(*each, request) for each in loaded])
             gain, passes, nll, ece = found.mean(axis=0)
             spread = f"{found[:, 0].min():+.2f} to {found[:, 0].max():+.2f}"
             lines.append(f"| {name} | {gain:+.2f} ({spread}) | {passes:.2f} | {nll:+.4f} | {ece:+.4f} |")
         lines.append("")
-    record.write(__file__, "\n".join(lines).rstrip())
+    write_result(__file__, "\n".join(lines).rstrip())
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/gains/rules.py RUN [RUN ...]")
-    main(*sys.argv[1:])
+    command(main)

@@ -10,12 +10,12 @@ that are there.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 import coterie
-import record
+from benchmarks.shared import command, write_result
 from coterie.backbones.base import Base
 from coterie.backbones.cut import tail_of
 from coterie.backbones.specialist import make_specialist
@@ -33,15 +33,15 @@ from coterie.config import FitSettings, SpecialistSettings
 from coterie.data import load
 from coterie.data.splits import Splits
 from coterie.ensemble.panel import Panel
-from coterie.pipeline.fit import batches_of, prepare_base, trunk_record
+from coterie.pipeline.prepare import prepare, training_batches_of
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import make_optimizer, make_schedule
 from coterie.training.trunk import TrunkBatches
 
@@ -93,30 +93,32 @@ OPTIONS = (
 class Bench:
     """A finished run with its base, its data, and what the trunk makes of the training samples."""
 
-    run: Run
+    run: FinishedRun
     settings: FitSettings
     splits: Splits
     base: Base
     views: TrunkBatches
+    pass_cost: float
 
     @classmethod
-    def of(cls, path: str) -> "Bench":
+    def of(cls, path: Path) -> "Bench":
         """The trunk's output is computed here."""
-        run = Run.open_complete(Path(path))
-        settings = FitSettings.from_values({**run.settings.to_values(), "specialist": PLAIN.model_dump()})
+        run = Run.open_complete(path)
+        settings = run.settings.model_copy(update={"specialist": PLAIN})
         splits = load(settings.data, settings.seed)
-        base = prepare_base(settings, splits, base_run=run.path)
+        prepared = prepare(settings, splits=splits, base_run=run.path)
+        base, trunk = prepared.base, prepared.trunk
         run.read_weights(BASE_FILE, base.network)
-        batches = batches_of(settings, splits, splits.train, settings.specialist, settings.seed)
-        assert base.part.cut is not None
-        fabric = make_fabric(settings.hardware)
-        return cls(run, settings, splits, base, TrunkBatches(batches, fabric, base.network, base.part.cut, PLAIN.views))
+        batches = training_batches_of(prepared, splits.train, settings.specialist, settings.seed)
+        assert trunk is not None
+        views = TrunkBatches(batches, prepared.fabric, base.network, trunk.cut, PLAIN.views)
+        return cls(run, settings, splits, base, views, trunk.pass_cost)
 
     def train(self, classes: np.ndarray, option: Option, seed: int) -> nn.Module:
         """One tail for some classes; with ``others``, its last output is none of them."""
         specialist = make_specialist(self.base.network, self.base.head, classes)
         if option.others:
-            head = specialist.get_submodule(self.base.head.path)
+            head: Any = specialist.get_submodule(self.base.head.path)
             wide = nn.Linear(head.in_features, head.out_features + 1).to(head.weight)
             with torch.no_grad():
                 wide.weight.copy_(torch.cat([head.weight, head.weight.mean(0, keepdim=True)]))
@@ -126,6 +128,7 @@ class Bench:
         tail = self.tail(specialist)
         teacher = self.tail(self.base.network.eval())
         settings = PLAIN.model_copy(update={"learning_rate": option.learning_rate, "epochs": option.epochs})
+        configure_process(self.settings.hardware)
         fabric, rng = make_fabric(self.settings.hardware), np.random.default_rng(seed)
         local_C = np.full(len(self.splits.labels), -1)
         local_C[classes] = np.arange(len(classes))
@@ -218,14 +221,13 @@ class Bench:
         partition = partition_of(self.run.manifest)
         widths = {cluster: int(partition.size_S[cluster]) for cluster in tails}
         cut_off = {cluster: _First(network, widths[cluster]) for cluster, network in tails.items()}
+        configure_process(self.settings.hardware)
         fabric, found = make_fabric(self.settings.hardware), {}
-        trunk = trunk_record(self.base, self.splits.preprocessing.example())
-        assert trunk is not None
         panel = Panel(fabric, self.base.network, cut_off, self.splits.preprocessing, self.base.part.cut)
         for name in ("validation", "test"):
             plain = read_outputs(self.run, name)
             packed_NM = panel.ask_all(getattr(self.splits, name).samples, partition)[1]
-            found[name] = replace(plain, packed_NM=packed_NM, pass_cost=trunk.pass_cost)
+            found[name] = replace(plain, packed_NM=packed_NM, pass_cost=self.pass_cost)
         return found
 
 
@@ -267,9 +269,9 @@ def second_opinion(outputs: dict[str, Outputs], copies: dict[str, np.ndarray]) -
     }
 
 
-def file_of(path: str, out: Path) -> Path:
+def file_of(path: Path, out: Path) -> Path:
     """Where the rows of one run's base are kept."""
-    return out / f"{Path(path).parent.name}-{Path(path).name}.json"
+    return out / f"{path.parent.name}-{path.name}.json"
 
 
 def rows_of(file: Path) -> dict[str, list[float]]:
@@ -277,7 +279,7 @@ def rows_of(file: Path) -> dict[str, list[float]]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def train(path: str, out: Path) -> None:
+def train(path: Path, out: Path) -> None:
     """All options from one run's base."""
     file = file_of(path, out)
     rows = rows_of(file)
@@ -314,6 +316,7 @@ def train(path: str, out: Path) -> None:
     keep(title, figures(bench, {name: read_outputs(run, name) for name in ("validation", "test")}))
     everything = np.arange(len(bench.splits.labels))
     network = bench.train(everything, OPTIONS[0], bench.settings.seed)
+    configure_process(bench.settings.hardware)
     fabric = make_fabric(bench.settings.hardware)
     panel = Panel(fabric, bench.base.network, {0: network}, bench.splits.preprocessing, bench.base.part.cut)
     copies = {name: _all_rows(panel, getattr(bench.splits, name)) for name in ("validation", "test")}
@@ -327,13 +330,18 @@ def _all_rows(panel: Panel, split: object) -> np.ndarray:
     return np.concatenate([panel.ask(samples.take(rows))[1](0, np.arange(len(rows))) for rows in panel.chunks(samples)])
 
 
-def main(out: str, *paths: str) -> None:
-    """The table of means over runs."""
+def main(out: Path, runs: tuple[Path, ...]) -> None:
+    """The table of means over runs.
+
+    Args:
+        out: folder of finished rows.
+        runs: finished runs, of whose bases tails are trained.
+    """
     with suppress(KeyboardInterrupt):
-        for path in paths:
-            train(path, Path(out))
-    found = [rows_of(file_of(path, Path(out))) for path in paths]
-    about = f"Means over {len(paths)} runs, on test; in brackets each run's. Tails go on from the part before {PART}."
+        for path in runs:
+            train(path, out)
+    found = [rows_of(file_of(path, out)) for path in runs]
+    about = f"Means over {len(runs)} runs, on test; in brackets each run's. Tails go on from the part before {PART}."
     lines = [
         about,
         "",
@@ -345,10 +353,8 @@ def main(out: str, *paths: str) -> None:
         means = values_RF.mean(axis=0)
         each = ", ".join(f"{value:+.2f}" for value in values_RF[:, 0])
         lines.append(f"| {title} | {means[0]:+.2f} ({each}) | {means[1]:+.2f} | {means[2]:.2f} | {means[3]:.2f} |")
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/gains/specialist_options.py OUT RUN [RUN ...]")
-    main(*sys.argv[1:])
+    command(main)

@@ -8,8 +8,6 @@ The others are trained in OUT, which resumes. For the time, one specialist is tr
 other, and the processor's seconds are counted.
 """
 
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +15,20 @@ import numpy as np
 import safetensors.torch
 
 import coterie
-import record
+from benchmarks.shared import (
+    changed,
+    command,
+    gains_and_passes,
+    markdown_table,
+    splits_of,
+    training_seconds,
+    write_result,
+)
 from coterie.backbones.specialist import make_specialist
-from coterie.config import FitSettings
-from coterie.data import load
 from coterie.data.splits import Splits
-from coterie.engine import TaskContext
-from coterie.pipeline.fit import prepare_base, specialist_inputs, specialist_tasks
-from coterie.progress import Progress
-from coterie.routing.evaluation import evaluate
-from coterie.routing.gate import Budget
-from coterie.routing.tune import TuningRequest, tune
-from coterie.run.folder import Run
+from coterie.pipeline.prepare import prepare
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
-from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import CostModel
 
@@ -45,64 +43,38 @@ VARIANTS: dict[str, dict[str, Any]] = {
 WITHIN = 1.25  # passes
 
 
-def changed(run: Run, values: dict[str, Any]) -> FitSettings:
-    """The run's settings with others for its specialists."""
-    before = run.manifest.settings
-    return FitSettings.from_values({**before, "specialist": {**before["specialist"], **values}})
-
-
-def figures(run: Run) -> list[float]:
-    """By the rule chosen without a limit, and by that within 1.25 passes, on test: gain in points, and passes, a tail's
-    counted by its operations.
-    """
-    partition, found = partition_of(run.manifest), []
-    for budget in (Budget(), Budget(passes=WITHIN)):
-        rule = tune(read_outputs(run, "validation"), partition, TuningRequest(budget=budget)).rule
-        report = evaluate(read_outputs(run, "test"), partition, rule)
-        found += [100 * report.gain, report.mean_passes]
-    return found
-
-
-def storage_of_whole(run: Run, splits: Splits) -> float:
+def storage_of_whole(run: FinishedRun, splits: Splits) -> float:
     """Base and specialists over the base, also where the files of these are gone."""
-    prepared = prepare_base(changed(run, {}), splits, base_run=run.path)
+    base = prepare(changed(run, {}), splits=splits, base_run=run.path).base
     partition, base_bytes = partition_of(run.manifest), run.manifest.files[BASE_FILE].bytes
     whole = (
-        make_specialist(prepared.network, prepared.head, partition.classes(cluster))
-        for cluster in range(partition.n_clusters)
+        make_specialist(base.network, base.head, partition.classes(cluster)) for cluster in range(partition.n_clusters)
     )
     return 1 + sum(len(safetensors.torch.save(network.state_dict())) for network in whole) / base_bytes
 
 
-def training_seconds(run: Run, values: dict[str, Any], splits: Splits) -> float:
-    """Processor time of training the first cluster's specialist, on one thread."""
-    settings = changed(run, values)
-    prepared = prepare_base(settings, splits, base_run=run.path)
-    run.read_weights(BASE_FILE, prepared.network)
-    task = specialist_tasks(settings, [partition_of(run.manifest)])[0]
-    materials = specialist_inputs(settings, splits, prepared.network, prepared.head, prepared.part)
-    started = time.process_time()
-    task.run(materials, TaskContext(Progress()))
-    return time.process_time() - started
+def main(out: Path, runs: tuple[Path, ...]) -> None:
+    """All variants from the bases of all runs; means over the runs.
 
-
-def main(out: str, *paths: str) -> None:
-    """All variants from the bases of all runs; means over the runs."""
-    runs = [Run.open_complete(Path(path)) for path in paths]
-    splits = {run.path: load((s := run.settings).data, s.seed) for run in runs}
-    seconds = {name: training_seconds(runs[0], values, splits[runs[0].path]) for name, values in VARIANTS.items()}
+    Args:
+        out: folder of the runs of tails.
+        runs: finished runs of whole specialists.
+    """
+    opened = [Run.open_complete(path) for path in runs]
+    splits = {run.path: splits_of(run) for run in opened}
+    seconds = {name: training_seconds(opened[0], values, splits[opened[0].path]) for name, values in VARIANTS.items()}
     found: dict[str, np.ndarray] = {}
     for name, values in VARIANTS.items():
         rows = []
-        for number, run in enumerate(runs):
-            place = Path(out) / f"{number}-{name.replace(' ', '-').replace(',', '').replace('.', '-')}"
+        for number, run in enumerate(opened):
+            place = out / f"{number}-{name.replace(' ', '-').replace(',', '').replace('.', '-')}"
             if values:
                 coterie.fit(changed(run, values), place, splits=splits[run.path], base_run=run.path)
             asked = Run.open_complete(place) if values else run
             weight = (
                 CostModel.of(asked, splits[run.path]).storage if values else storage_of_whole(run, splits[run.path])
             )
-            rows.append([*figures(asked), weight])
+            rows.append([*gains_and_passes(asked, (None, WITHIN)), weight])
         found[name] = np.array(rows)
     write(found, seconds, len(runs))
 
@@ -110,30 +82,21 @@ def main(out: str, *paths: str) -> None:
 def write(found: dict[str, np.ndarray], seconds: dict[str, float], n_runs: int) -> None:
     """The table."""
     whole, whole_seconds = next(iter(found.values())).mean(axis=0), next(iter(seconds.values()))
-    lines = [
-        (
-            f"Means over {n_runs} runs, on test; in brackets each run's. Gains in points over the base, rules chosen "
-            f"on validation. Tails: {TAIL['epochs']} epochs at a learning rate of {TAIL['learning_rate']}, on "
-            f"{TAIL['views']} augmented views. Training: processor time of one specialist."
-        ),
-        "",
-        (
-            f"| trained | gain | of the whole's | passes | gain within {WITHIN} passes | passes | training, of the "
-            "whole's | storage, of the base's |"
-        ),
-        "|---" * 8 + "|",
-    ]
+    about = (
+        f"Means over {n_runs} runs, on test; in brackets each run's. Gains in points over the base, rules chosen "
+        f"on validation. Tails: {TAIL['epochs']} epochs at a learning rate of {TAIL['learning_rate']}, on "
+        f"{TAIL['views']} augmented views. Training: processor time of one specialist."
+    )
+    cells = []
     for name, rows_RF in found.items():
         gain, passes, cheap, cheap_passes, storage = rows_RF.mean(axis=0)
         each, each_cheap = (", ".join(f"{value:+.2f}" for value in rows_RF[:, column]) for column in (0, 2))
-        lines.append(
-            f"| {name} | {gain:+.2f} ({each}) | {gain / whole[0]:.0%} | {passes:.2f} | {cheap:+.2f} ({each_cheap}) | "
-            f"{cheap_passes:.2f} | {seconds[name] / whole_seconds:.0%} | {storage:.2f} |"
-        )
-    record.write(__file__, "\n".join(lines))
+        row = (name, f"{gain:+.2f} ({each})", f"{gain / whole[0]:.0%}", f"{passes:.2f}", f"{cheap:+.2f} ({each_cheap})")
+        cells.append((*row, f"{cheap_passes:.2f}", f"{seconds[name] / whole_seconds:.0%}", f"{storage:.2f}"))
+    titles = ("trained", "gain", "of the whole's", "passes", f"gain within {WITHIN} passes", "passes")
+    more = ("training, of the whole's", "storage, of the base's")
+    write_result(__file__, f"{about}\n\n{markdown_table((*titles, *more), cells)}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/gains/trained_parts.py OUT RUN [RUN ...]")
-    main(*sys.argv[1:])
+    command(main)

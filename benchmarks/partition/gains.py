@@ -10,10 +10,8 @@ listed. The gain is that of the paper's rule (`hard`) and of `compose`, each wit
 validation. Method confusion is judged on the samples that made its clusters, which flatters its kept share. Results are
 kept in the folder WORK; started again, the script goes on.
 
-    python benchmarks/partition/gains.py WORK CLINC150-FOLDER [glyphs] [RUN ...]
+Of a study (`coterie reproduce`) on CIFAR-100, finished runs are judged alone: gains_runs.md.
 """
-
-from __future__ import annotations
 
 import json
 import sys
@@ -23,14 +21,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import clinc150
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import rankdata, spearmanr
 from torch import nn
 
-import record
+from benchmarks.partition import clinc150 as clinc
+from benchmarks.shared import both_outputs, command, markdown_table, write_result
 from coterie.config import FitSettings
+from coterie.errors import CoterieError
 from coterie.partition import METHODS, Partition, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
 from coterie.pipeline.fit import fit
@@ -38,10 +37,9 @@ from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
-from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
-from coterie.vocabulary import CombinerName
+from coterie.vocabulary import CombinerName, PartitionMethod
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")
 CLINC_SIZES = (3, 8, 15, 30)
@@ -56,6 +54,7 @@ GLYPHS = {
 }
 PREDICTORS = ("kept", "kept over chance", "router", "forecast")
 GAINS: tuple[CombinerName, ...] = ("hard", "compose")
+COLUMNS = ("predictor", "pairs", "hard, all", "hard, without chance", "compose, all", "compose, without chance")
 DRAWS = 4000
 Row = dict[str, Any]
 
@@ -84,20 +83,18 @@ def clinc_rows(work: Path, folder: Path) -> list[Row]:
     """All pairs on CLINC150, for each base."""
 
     @cache  # not made at all where every row is kept from before
-    def intents() -> clinc150.Intents:
-        return clinc150.load_intents(folder)
+    def intents() -> clinc.Intents:
+        return clinc.load_intents(folder)
 
     @cache
-    def base(seed: int) -> nn.Module:
-        return clinc150.train_base(intents(), seed)
+    def base(seed: int) -> nn.Sequential:
+        return clinc.train_base(intents(), seed)
 
-    def judge(seed: int, method: str, n_clusters: int) -> Row:
-        proba_NC = softmax(clinc150.logits(base(seed), intents().validation).astype(np.float64), axis=1)
+    def judge(seed: int, method: PartitionMethod, n_clusters: int) -> Row:
+        proba_NC = softmax(clinc.logits(base(seed), intents().validation).astype(np.float64), axis=1)
         seen_CC = confusion_counts(proba_NC, intents().validation.label_N.numpy(), soft=True)
-        partition = make_partition(
-            PartitionRequest(method, n_clusters, seed=seed), base(seed)[3].weight.detach().numpy(), seen_CC
-        )
-        return figures(*clinc150.ensemble_outputs(intents(), base(seed), partition, seed), partition)
+        partition = make_partition(PartitionRequest(method, n_clusters, seed=seed), clinc.vectors(base(seed)), seen_CC)
+        return figures(*clinc.ensemble_outputs(intents(), base(seed), partition, seed), partition)
 
     kept = [(seed, work / f"clinc150-{seed}.json") for seed in CLINC_SEEDS]
     return [row for seed, file in kept for row in _each(file, CLINC_SIZES, partial(judge, seed))]
@@ -107,7 +104,7 @@ def glyph_rows(work: Path) -> list[Row]:
     """All pairs on glyphs, with runs of the pipeline that share their base."""
     first: list[Path] = []
 
-    def judge(method: str, n_clusters: int) -> Row:
+    def judge(method: PartitionMethod, n_clusters: int) -> Row:
         settings = FitSettings.from_values({**GLYPHS, "partition": {"method": method, "clusters": [n_clusters]}})
         out = work / "glyphs" / f"{method}-{n_clusters}"
         fit(settings, out, base_run=first[0] if first else None)
@@ -122,11 +119,11 @@ def glyph_rows(work: Path) -> list[Row]:
 
 def run_row(folder: Path) -> Row:
     """Of a finished run."""
-    run = Run.open(folder)
-    return figures(read_outputs(run, "validation"), read_outputs(run, "test"), partition_of(run.manifest))
+    run = Run.open_complete(folder)
+    return figures(*both_outputs(run), partition_of(run.manifest))
 
 
-def _each(kept: Path, sizes: Iterable[int], judge: Callable[[str, int], Row]) -> list[Row]:
+def _each(kept: Path, sizes: Iterable[int], judge: Callable[[PartitionMethod, int], Row]) -> list[Row]:
     """The rows of all pairs; those in the file are not made again."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = json.loads(kept.read_text()) if kept.exists() else []
@@ -162,8 +159,8 @@ def correlation(x: np.ndarray, y: np.ndarray) -> str:
     return f"{spearmanr(x, y).statistic:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
-def correlations(title: str, rows: list[Row]) -> list[str]:
-    """A line for each predictor: with all pairs, and without the control by chance."""
+def correlations(title: str, rows: list[Row]) -> list[list[str]]:
+    """A row for each predictor: with all pairs, and without the control by chance."""
     lines = []
     chosen = [row for row in rows if row["method"] != "random"]
     for name in PREDICTORS:
@@ -172,21 +169,19 @@ def correlations(title: str, rows: list[Row]) -> list[str]:
             for gain in GAINS
             for part in (rows, chosen)
         ]
-        lines.append(f"| {title} | {name} | {len(rows)} | " + " | ".join(cells) + " |")
+        lines.append([title, name, str(len(rows)), *cells])
     return lines
 
 
 def table(rows: list[Row]) -> str:
     """All pairs of a data set."""
-    lines = [
-        "| method | S | largest | kept | router | forecast | gain, hard | gain, compose |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    titles = ("method", "S", "largest", "kept", "router", "forecast", "gain, hard", "gain, compose")
+    cells = []
     for row in rows:
-        shares = f"{row['kept']:.1%} | {row['router']:.1%} | {row['forecast']:+.2%}"
-        gains = f"{row['hard']:+.2%} | {row['compose']:+.2%}"
-        lines.append(f"| {row['method']} | {row['S']} | {row['largest']:.0f} | {shares} | {gains} |")
-    return "\n".join(lines)
+        shares = (f"{row['kept']:.1%}", f"{row['router']:.1%}", f"{row['forecast']:+.2%}")
+        gains = (f"{row['hard']:+.2%}", f"{row['compose']:+.2%}")
+        cells.append((row["method"], row["S"], f"{row['largest']:.0f}", *shares, *gains))
+    return markdown_table(titles, cells)
 
 
 def repeatability(rows: list[Row]) -> str:
@@ -200,40 +195,75 @@ def repeatability(rows: list[Row]) -> str:
     )
 
 
-def main(work: Path, folder: Path, runs: list[Path]) -> None:
-    """Train, judge, write."""
-    clinc = clinc_rows(work, folder)
-    sets = {"CLINC150": averaged(clinc)}
-    if Path("glyphs") in runs:
+def trained(work: Path, clinc150: Path, glyphs: bool = False, runs: tuple[Path, ...] = ()) -> None:
+    """Train ensembles of many partitions, judge them, write gains.md.
+
+    Args:
+        work: folder of what is trained; started again, the script goes on.
+        clinc150: folder with the parquet files of CLINC150.
+        glyphs: train on the embedded data set too.
+        runs: finished runs to list beside.
+    """
+    intents = clinc_rows(work, clinc150)
+    sets = {"CLINC150": averaged(intents)}
+    if glyphs:
         sets["glyphs"] = glyph_rows(work)
-    trained = list(sets)
-    runs = [run for run in runs if run != Path("glyphs")]
+    ranked = list(sets)
     if runs:
         sets["runs"] = [
             {"method": run.name, "S": partition_of(Run.open(run).manifest).n_clusters, **run_row(run)} for run in runs
         ]
-    lines = [
-        "| data | predictor | pairs | hard, all | hard, without chance | compose, all | compose, without chance |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for title in trained:
+    lines = []
+    for title in ranked:
         lines += correlations(title, sets[title])
     tables = [
         f"{title}: base {np.mean([row['base'] for row in rows]):.2%} on test.\n\n{table(rows)}"
         for title, rows in sets.items()
     ]
-    record.write(
+    write_result(
         __file__,
         f"{__doc__}\nSpearman's rank correlation of predictor and gain over methods and S, with 95 % intervals over "
         "pairs drawn with replacement; with all pairs, and without the random clusters.\n\n"
-        + "\n".join(lines)
+        + markdown_table(("data", *COLUMNS), lines)
         + "\n\nOn CLINC150 the gains of one base rank those of another by a correlation of "
-        + f"{repeatability(clinc)} (all pairs; mean over pairs of bases).\n\n"
+        + f"{repeatability(intents)} (all pairs; mean over pairs of bases).\n\n"
         + "\n\n".join(tables),
     )
 
 
+def of_study(folder: Path) -> list[Row]:
+    """One row for each finished run with several clusters."""
+    rows = []
+    for manifest in sorted(folder.rglob("manifest.json")):
+        try:
+            run = Run.open_complete(manifest.parent)
+            n_clusters = partition_of(run.manifest).n_clusters
+        except CoterieError as error:  # a control that is no partition, or one that is unfinished
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        if n_clusters > 1:
+            name = run.path.name if "controls" in run.path.parts else "spectral"
+            rows.append({"method": name, "S": n_clusters, **run_row(run.path)})
+            print(run.path, rows[-1], flush=True)
+    return rows
+
+
+def study(folder: Path) -> None:
+    """Judge the finished runs of a study, write gains_runs.md.
+
+    Args:
+        folder: of the study: three numbers of clusters, clusters of the confusion matrix, superclasses and random
+            clusters, as far as each of its seeds has them.
+    """
+    rows = of_study(folder)
+    about = (
+        "Spearman's rank correlation of predictor and gain over all runs, with 95 % intervals over pairs drawn with "
+        f"replacement. Base {np.mean([row['base'] for row in rows]):.2%} on test. The second table: means over the "
+        "seeds that have a row."
+    )
+    ranks = markdown_table(("over", *COLUMNS), correlations("runs", rows))
+    write_result(__file__, "\n\n".join([about, ranks, table(averaged(rows))]), "gains_runs")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/partition/gains.py WORK CLINC150-FOLDER [glyphs] [RUN ...]")
-    main(Path(sys.argv[1]), Path(sys.argv[2]), [Path(run) for run in sys.argv[3:]])
+    command(trained, study)

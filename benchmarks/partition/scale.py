@@ -10,19 +10,18 @@ is its cluster's Gaussian centre plus Gaussian noise; D = 256, and 64 from a mil
 
 from __future__ import annotations
 
-import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-import record
+from benchmarks.shared import NOISE, USUAL_NOISE, alone, command, planted, write_result
 from coterie.partition import scalable_spectral_partition
 from coterie.progress import Progress
 
@@ -33,10 +32,6 @@ ASKED = {
     100_000: "under 3 min, 4 GiB",
     1_000_000: "under 40 min, 16 GiB",
 }
-# Of the noise, in centres' standard deviations: such that the best method misses the truth by a little.
-# Ten classes a cluster, at C = 100, bear less of it.
-NOISE = {100: 1.5, 1_000_000: 1.0}
-USUAL_NOISE = 2.5
 DENSE_UP_TO = 10_000
 PART = {"cells": "graph", "neighbours": "graph", "eigenvectors": "eigenvectors", "starts": "k-means"}
 
@@ -57,23 +52,6 @@ class Stages(Progress):
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-
-def planted(folder: Path, n_classes: int, n_clusters: int, noise: float | None = None, seed: int = 0) -> None:
-    """Write vectors and truth."""
-    rng = np.random.default_rng(seed)
-    width = 64 if n_classes >= 1_000_000 else 256
-    noise = NOISE.get(n_classes, USUAL_NOISE) if noise is None else noise
-    share_S = rng.dirichlet(np.full(n_clusters, 5.0))
-    truth = np.concatenate([np.arange(n_clusters), rng.choice(n_clusters, n_classes - n_clusters, p=share_S)])
-    truth = rng.permutation(truth)
-    centre_SD = rng.standard_normal((n_clusters, width), dtype=np.float32)
-    vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (n_classes, width))
-    for start in range(0, n_classes, 50_000):
-        own = truth[start : start + 50_000]
-        vectors[start : start + 50_000] = centre_SD[own] + noise * rng.standard_normal((len(own), width), np.float32)
-    vectors.flush()
-    np.save(folder / "truth.npy", truth)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -127,7 +105,7 @@ METHODS: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, dict[str, objec
 }
 
 
-def one(method: str, folder: str, n_clusters: int) -> None:
+def one(method: str, folder: str, n_clusters: int) -> dict[str, Any]:
     """Run in a process of its own: the peak memory is the method's."""
     import scipy.sparse.linalg  # noqa: F401 - imports are not part of the time
     import sklearn.cluster  # noqa: F401
@@ -144,22 +122,26 @@ def one(method: str, folder: str, n_clusters: int) -> None:
     gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     np.save(Path(folder) / f"{method}.npy", found)
     truth = np.load(Path(folder) / "truth.npy")
-    print(json.dumps({"seconds": seconds, "gib": gib, "ari": adjusted_rand_score(truth, found), **more}))
+    return {"seconds": seconds, "gib": gib, "ari": float(adjusted_rand_score(truth, found)), **more}
 
 
-def measure(method: str, folder: str, n_clusters: int) -> dict[str, object] | None:
+def measure(method: str, folder: str, n_clusters: int) -> dict[str, Any] | None:
     """Figures of a method; None where it failed."""
-    command = [sys.executable, __file__, "--one", method, folder, str(n_clusters)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"{method} failed: {done.stderr[-300:]}")
+    try:
+        found = alone(one, method, folder, n_clusters)
+    except (BrokenProcessPool, ImportError, MemoryError, RuntimeError, ValueError) as error:
+        print(f"{method} failed: {error}")
         return None
-    print(method, done.stdout.strip(), flush=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    print(method, found, flush=True)
+    return found
 
 
-def main(sizes: list[tuple[int, int]]) -> None:
-    """Measure all methods at all sizes, and write the tables."""
+def main(sizes: tuple[str, ...] = ("100", "1000", "10000", "100000")) -> None:
+    """Measure all methods at all sizes, and write the tables.
+
+    Args:
+        sizes: numbers of classes C, or C:S with the number of clusters; default of S: the root of C.
+    """
     lines = [
         "| C | S | asked | time | peak memory | ARI to the truth | graph | eigenvectors | k-means |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -167,7 +149,10 @@ def main(sizes: list[tuple[int, int]]) -> None:
     others = ["| C | method | time | peak memory | ARI to the truth | ARI to coterie's |", "|---|---|---|---|---|---|"]
     notes: list[str] = []
     times: list[tuple[int, float]] = []
-    for n_classes, n_clusters in sizes:
+    for size in sizes:
+        classes, _, clusters = size.partition(":")
+        n_classes = int(classes)
+        n_clusters = int(clusters) if clusters else round(n_classes**0.5)
         with tempfile.TemporaryDirectory() as folder:
             planted(Path(folder), n_classes, n_clusters)
             print(f"C = {n_classes:,}, S = {n_clusters}", flush=True)
@@ -199,9 +184,10 @@ def main(sizes: list[tuple[int, int]]) -> None:
 
 def write(lines: list[str], others: list[str], notes: list[str], times: list[tuple[int, float]]) -> None:
     """The tables so far: a long run that is cut short leaves what it measured."""
-    large = [(np.log(c), np.log(seconds)) for c, seconds in times if c >= 1000]
-    exponent = f"{np.polyfit(*zip(*large, strict=True), 1)[0]:.2f}" if len(large) > 1 else "not fitted"
-    record.write(
+    large = [(c, seconds) for c, seconds in times if c >= 1000]
+    x, y = (np.log([pair[column] for pair in large]) for column in (0, 1))
+    exponent = f"{np.polyfit(x, y, 1)[0]:.2f}" if len(large) > 1 else "not fitted"
+    write_result(
         __file__,
         f"{__doc__}\nNoise in standard deviations of the centres: {USUAL_NOISE}; at C of {NOISE}.\n\n"
         + "\n".join(lines)
@@ -213,8 +199,4 @@ def write(lines: list[str], others: list[str], notes: list[str], times: list[tup
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    else:
-        pairs = [size.replace(",", "").split(":") for size in sys.argv[1:] or ["100", "1000", "10000", "100000"]]
-        main([(int(pair[0]), int(pair[1]) if pair[1:] else round(int(pair[0]) ** 0.5)) for pair in pairs])
+    command(main)

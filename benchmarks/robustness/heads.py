@@ -6,16 +6,16 @@ library itself declares, and if zeroing its row k changes logit k and no other, 
 """
 
 import json
-import subprocess
-import sys
 import warnings
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-import record
+from benchmarks.shared import alone, command, write_result
 from coterie.backbones import Head, LogitsOf, find_head, logit_parts
 from coterie.errors import BackboneError
 
@@ -39,7 +39,8 @@ SIZE_WORDS = (
     "small",
     "_s",
 )
-TEXT_FAMILIES = {  # a tiny configuration of each, and where its classifier is by its source code
+# A tiny configuration of each, and where its classifier is by its source code.
+TEXT_FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
     "bert": ({"num_hidden_layers": 1, "intermediate_size": 32}, "classifier"),
     "distilbert": ({"n_layers": 1, "dim": 16, "n_heads": 2, "hidden_dim": 32}, "classifier"),
     "roberta": ({"num_hidden_layers": 1, "intermediate_size": 32}, "classifier.out_proj"),
@@ -62,7 +63,7 @@ TEXT_FAMILIES = {  # a tiny configuration of each, and where its classifier is b
         "classification_head.out_proj",
     ),
 }  # fmt: skip
-IMAGE_FAMILIES = {
+IMAGE_FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
     "vit": ({"num_hidden_layers": 1, "intermediate_size": 32, "image_size": 32}, "classifier"),
     "beit": ({"num_hidden_layers": 1, "intermediate_size": 32, "image_size": 32}, "classifier"),
     "mobilevit": ({"image_size": 32}, "classifier"),
@@ -73,7 +74,11 @@ COMMON = {"hidden_size": 16, "num_attention_heads": 2, "vocab_size": 64, "bos_to
 
 
 def main(results: Path) -> None:
-    """Judge all models, in slices; those that ``results`` names already are not judged again."""
+    """Judge all models, in slices.
+
+    Args:
+        results: file of JSON lines; models that it names already are not judged again.
+    """
     import timm
     import torchvision
 
@@ -93,7 +98,7 @@ def main(results: Path) -> None:
         lines.append(f"| {library} | {len(names)} | {right} | {right / len(names):.1%} |")
     failures = [f"- {r['title']}: {r['fault']}" for r in known.values() if r["fault"] is not None]
     kinds = [f"- {r['title']}: {r['head']}" for r in known.values() if r["special"]]
-    record.write(
+    write_result(
         __file__,
         f"{__doc__}\n" + "\n".join(lines) + "\n\nNot found or not right:\n\n" + ("\n".join(failures) or "none")
         + "\n\nHeads that are no single linear layer:\n\n" + ("\n".join(kinds) or "none"),
@@ -107,7 +112,8 @@ def _read(results: Path) -> dict[str, dict[str, Any]]:
 
 def _judge_slice(names: list[str], results: Path) -> None:
     """In a process of its own, whose memory goes back with it; what kills the process is the next model's fault."""
-    subprocess.run([sys.executable, __file__, str(results), *names], check=False)
+    with suppress(BrokenProcessPool):
+        alone(judge, names, results)
     left = [name for name in names if name not in _read(results)]
     if left:
         _append(results, {"name": left[0], "title": left[0], "fault": "its process died", "head": "", "special": False})
@@ -124,19 +130,23 @@ def judge(names: list[str], results: Path) -> None:
     torch.manual_seed(0)
     _start_cheaply()
     for name in names:
-        line: dict[str, Any] = {"name": name, "title": name, "fault": None, "head": "", "special": False}
-        try:
-            line["title"], network, examples, declared = build(name)
-            network, head, example = _find(network, examples)
-            paths = (head.path, *head.more)
-            line["head"] = " + ".join(_describe(network, path) for path in paths)
-            line["special"] = len(paths) > 1 or not isinstance(network.get_submodule(head.path), nn.Linear)
-            line["fault"] = _fault(network, head, example, declared)
-        except Exception as error:
-            line["fault"] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"
-        network = None
+        line = _judged(name)
         _append(results, line)
         print(line["title"], line["fault"] or "right", line["head"], flush=True)
+
+
+def _judged(name: str) -> dict[str, Any]:
+    line: dict[str, Any] = {"name": name, "title": name, "fault": None, "head": "", "special": False}
+    try:
+        line["title"], network, examples, declared = build(name)
+        network, head, example = _find(network, examples)
+        paths = (head.path, *head.more)
+        line["head"] = " + ".join(_describe(network, path) for path in paths)
+        line["special"] = len(paths) > 1 or not isinstance(network.get_submodule(head.path), nn.Linear)
+        line["fault"] = _fault(network, head, example, declared)
+    except Exception as error:
+        line["fault"] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"
+    return line
 
 
 def _start_cheaply() -> None:
@@ -165,11 +175,11 @@ def build(name: str) -> tuple[str, nn.Module, list[torch.Tensor], tuple[str, ...
     if kind == "torchvision":
         import torchvision
 
-        options = {"init_weights": False} if model in {"googlenet", "inception_v3"} else {}
+        options: dict[str, Any] = {"init_weights": False} if model in {"googlenet", "inception_v3"} else {}
         patch = int(model.rpartition("_")[2]) if model.startswith("vit_") else 32
         if model.startswith("vit_"):
             options["image_size"] = 2 * patch
-        network = torchvision.models.get_model(model, weights=None, num_classes=N_CLASSES, **options)
+        network: Any = torchvision.models.get_model(model, weights=None, num_classes=N_CLASSES, **options)
         return name, network, [_images(2 * patch), _images(96), _images(224)], None
     if kind == "timm":
         import timm
@@ -247,7 +257,7 @@ def _fault(network: nn.Module, head: Head, example: torch.Tensor, declared: tupl
         ):
             return f"found {', '.join(names)}; the library declares {', '.join(declared)}"
     network.eval()
-    layers = [network.get_submodule(path) for path in paths]
+    layers: list[Any] = [network.get_submodule(path) for path in paths]
     with torch.no_grad():
         for layer in layers:
             layer.weight.normal_(std=0.5)  # some heads start at zero
@@ -273,14 +283,9 @@ def _fault(network: nn.Module, head: Head, example: torch.Tensor, declared: tupl
 
 
 def _describe(network: nn.Module, path: str) -> str:
-    layer = network.get_submodule(path)
+    layer: Any = network.get_submodule(path)
     return f"{path.removeprefix('network.')} {type(layer).__name__} {tuple(layer.weight.shape)}"
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/robustness/heads.py RESULTS.jsonl")
-    if len(sys.argv) > 2:
-        judge(sys.argv[2:], Path(sys.argv[1]))
-    else:
-        main(Path(sys.argv[1]))
+    command(main)

@@ -3,8 +3,6 @@
 Runs `coterie fit --config examples/tiny.yaml`, kills it (SIGKILL) at random moments and starts it again, until it has
 been killed so many times. Whenever a run ends all the same, it is compared with the uninterrupted one, byte for byte,
 and another begins. With a FOLDER, which is kept, a benchmark that was itself ended goes on where it was.
-
-    python benchmarks/robustness/kill.py [KILLS [FOLDER]]
 """
 
 import json
@@ -19,9 +17,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from record import write
+from benchmarks.shared import EXAMPLES, command, write_result
 
-TINY = Path(__file__).parents[1] / "examples" / "tiny.yaml"
+TINY = EXAMPLES / "tiny.yaml"
 # A start lives for at most this share of an uninterrupted run, so that most are killed and each run takes several.
 LONGEST_SHARE = 0.3
 MOST_FAILURES = 5
@@ -85,11 +83,26 @@ def describe(account: Account, n_files: int) -> str:
     )
 
 
-def main(n_kills: int, folder: Path) -> None:
-    """Kill, resume, compare, record."""
+def main(n_kills: int = 50, folder: Path | None = None) -> None:
+    """Kill, resume, compare, record.
+
+    Args:
+        n_kills: how often.
+        folder: that is kept; default: one that is not.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="coterie-kill-") as place:
+            kill_and_resume(n_kills, Path(place))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        kill_and_resume(n_kills, folder.absolute())
+
+
+def kill_and_resume(n_kills: int, folder: Path) -> None:
+    """Until so many kills are done."""
     # Each run is forked from a server that has done the imports, so that the kills fall into the work.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["coterie.pipeline.fit", "coterie.pipeline.plan", "coterie.terminal"])
+    processes.set_forkserver_preload(["coterie.pipeline.fit", "coterie.pipeline.plan", "coterie.cli.terminal.progress"])
     whole, kept = folder / "whole", folder / "account.json"
     account = Account(**json.loads(kept.read_text())) if kept.exists() else Account()
     if not account.life:
@@ -122,18 +135,10 @@ def main(n_kills: int, folder: Path) -> None:
             account.equal += 1
         else:
             account.unequal += 1
-        write(__file__, describe(account, len(expected)))
+        write_result(__file__, describe(account, len(expected)))
     kept.write_text(json.dumps(asdict(account)))
-    write(__file__, describe(account, len(expected)))
+    write_result(__file__, describe(account, len(expected)))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        sys.exit("usage: python benchmarks/robustness/kill.py [KILLS [FOLDER]]")
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 50
-    if len(sys.argv) == 3:
-        Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
-        main(wanted, Path(sys.argv[2]).absolute())
-    else:
-        with tempfile.TemporaryDirectory(prefix="coterie-kill-") as place:
-            main(wanted, Path(place))
+    command(main)

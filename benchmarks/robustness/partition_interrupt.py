@@ -3,7 +3,7 @@
 Question: `coterie partition`, told SIGINT so many processor seconds after a stage has ended, does how much more work
 before it ends, and with what exit code? Processor seconds count all threads and do not depend on what else the machine
 does; the wall clock does. What ends is what the command itself prints, so that this shows its progress too.
-Data: as in partition_scale, D = 256, S = 316.
+Data: as in benchmarks.partition.scale, D = 256, S = 316.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from partition_scale import planted
-
-import record
+from benchmarks.shared import command, planted, write_result
 
 # After the end of which stage (none: the start of the command), and after how many processor seconds more: the next
 # stage is then under way. The longest are asked most often.
@@ -82,8 +80,12 @@ def interrupt(folder: Path, n_clusters: int, stage: str, seconds: float) -> str:
     )
 
 
-def main(n_classes: int) -> None:
-    """Interrupt at all moments."""
+def main(n_classes: int = 100_000) -> None:
+    """Interrupt at all moments.
+
+    Args:
+        n_classes: to partition.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background deaf to it
     lines = [
         "| told after | last stage that had ended | work until the end | wall clock | exit code | traceback |",
@@ -95,8 +97,8 @@ def main(n_classes: int) -> None:
         for stage, seconds in MOMENTS:
             lines.append(interrupt(Path(folder), n_clusters, stage, seconds))
             print(lines[-1], flush=True)
-    record.write(__file__, f"{__doc__}\n" + "\n".join(lines))
+    write_result(__file__, f"{__doc__}\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 100_000)
+    command(main)

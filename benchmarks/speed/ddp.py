@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-import record
+from benchmarks.shared import command, write_result
 from coterie.run.folder import Run
 
 EPOCHS = 3
@@ -42,9 +42,9 @@ def seconds_to_end(folder: Path) -> float:
     out = folder / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     options = [*OPTIONS, "--base.epochs=1000", "--checkpoint-every=1"]
-    command = [sys.executable, *LAUNCHER, "-m", "coterie", "fit", "--out", str(out), *options]
+    typed = [sys.executable, *LAUNCHER, "-m", "coterie", "fit", "--out", str(out), *options]
     with (folder / "killed.log").open("w+") as log:
-        launcher = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        launcher = subprocess.Popen(typed, env=environment, stdout=log, stderr=subprocess.STDOUT)
         while not (out / "checkpoint" / "base.safetensors").exists():
             assert launcher.poll() is None, (folder / "killed.log").read_text()
             time.sleep(0.1)
@@ -61,8 +61,12 @@ def seconds_to_end(folder: Path) -> float:
     return ended
 
 
-def main(rounds: int) -> None:
-    """Train in all ways."""
+def main(rounds: int = 2) -> None:
+    """Train in all ways.
+
+    Args:
+        rounds: of all ways in turn.
+    """
     losses: dict[str, list[float]] = {}
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     with tempfile.TemporaryDirectory() as folder:
@@ -70,11 +74,12 @@ def main(rounds: int) -> None:
             for name, (launcher, threads) in WAYS.items():
                 out = Path(folder) / f"{number} {name}"
                 environment = {**os.environ, "OMP_NUM_THREADS": threads, "GLOO_SOCKET_IFNAME": "lo"}
-                command = [sys.executable, *(launcher or []), "-m", "coterie", "fit", "--out", str(out), *OPTIONS]
-                subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+                typed = [sys.executable, *(launcher or []), "-m", "coterie", "fit", "--out", str(out), *OPTIONS]
+                subprocess.run(typed, env=environment, check=True, stdout=subprocess.DEVNULL)
                 run = Run.open_complete(out)
                 losses[name] = [record["loss"] for record in run.read_json("history.json")["base"]]
                 seconds[name].append(run.manifest.seconds["base.safetensors"])
+                assert run.manifest.data is not None
                 n_images = EPOCHS * (PER_CLASS * len(run.manifest.data.classes) // 128) * 128
                 print(name, f"{n_images / seconds[name][-1]:.0f} images/s", losses[name], flush=True)
         ended = seconds_to_end(Path(folder))
@@ -85,7 +90,7 @@ def main(rounds: int) -> None:
         f"| {max(abs(a - b) / b for a, b in zip(losses[name], reference, strict=True)):.1e} |"
         for name in WAYS
     )
-    record.write(
+    write_result(
         __file__,
         f"convnet-32, fp32, batches of 128 in all, {EPOCHS} epochs of {n_images // EPOCHS:,} images; fastest of "
         f"{rounds} rounds. Load of the machine by this and other work at the end: {os.getloadavg()[0]:.1f} on "
@@ -98,6 +103,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        sys.exit("usage: python benchmarks/speed/ddp.py [ROUNDS]")
-    main(int(sys.argv[1]) if len(sys.argv) == 2 else 2)
+    command(main)

@@ -6,25 +6,24 @@ cluster on this machine; and what does each engine cost beside the training itse
 All engines do the same eight trainings from the same untrained base, on the embedded data set, and must give the same
 bits. Rounds are interleaved; of the wall times the smallest counts, since other work on the machine only adds to them.
 CPU seconds are those of this process and all that it started, Ray's among them; they grow little under other work. With
-``parallel`` behind the numbers, only the engines that train side by side are compared.
+``--parallel``, only the engines that train side by side are compared.
 """
 
 import os
 import statistics
-import sys
 import time
 from contextlib import closing
+from functools import partial
 
 import psutil
 import torch
 
-import record
-from coterie.backbones.parts import WHOLE
+from benchmarks.shared import command, shared_by_trainings, write_result
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
 from coterie.engine import Resources, TaskContext, make_engine
-from coterie.pipeline.fit import augmentation_of, prepare_base
-from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
+from coterie.pipeline.prepare import prepare
+from coterie.pipeline.training_task import TrainingTask
 from coterie.progress import Progress
 
 N_SPECIALISTS = 8
@@ -61,8 +60,20 @@ def cpu_seconds() -> dict[int, float]:
     return seconds
 
 
-def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
-    """Time them."""
+def _same(context: TaskContext, _: object) -> TaskContext:
+    return context
+
+
+def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool = False) -> None:
+    """Time them.
+
+    Args:
+        rounds: of all engines in turn.
+        per_class: training images of each class.
+        epochs: of each specialist.
+        parallel: only engines that train side by side.
+    """
+    engines = list(ENGINES)[1:] if parallel else list(ENGINES)
     settings = FitSettings.from_values(
         {
             "data": {"train_per_class": per_class},
@@ -72,22 +83,11 @@ def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
         }
     )
     splits = load(settings.data, settings.seed)
-    prepared = prepare_base(settings, splits)
-    base, head = prepared.network, prepared.head
-    materials = SpecialistInputs(
-        {"base": base},
-        head,
-        WHOLE,
-        splits.train,
-        splits.preprocessing,
-        augmentation_of(settings, splits),
-        settings.hardware,
-        0,
-        False,
-    )
+    prepared = prepare(settings, splits=splits)
+    inputs = shared_by_trainings(prepared)
     classes = torch.arange(len(splits.labels)).chunk(N_SPECIALISTS)
     tasks = [
-        TrainingTask(f"specialist {k}", f"{k}", "base", tuple(part.tolist()), settings.specialist, k, None, 1)
+        TrainingTask(f"specialist {k}", f"{k}", tuple(part.tolist()), settings.specialist, k, None, 1)
         for k, part in enumerate(classes)
     ]
     walls: dict[str, list[float]] = {name: [] for name in engines}
@@ -96,14 +96,15 @@ def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
     weights: list[dict[str, torch.Tensor]] = []
     for _ in range(rounds):
         for name in engines:
-            before, seen = cpu_seconds(), {}
+            before = cpu_seconds()
+            seen: dict[int, float] = {}
             first = FirstStep()
             context = TaskContext(first)
             started = time.perf_counter()
             resources = Resources()
             engine = make_engine(ENGINES[name], len(tasks), resources)
             trained = {}
-            with closing(engine.run(tasks, materials, resources, lambda _, context=context: context)) as outcomes:
+            with closing(engine.run(tasks, inputs, resources, partial(_same, context))) as outcomes:
                 for outcome in outcomes:
                     trained[outcome.number] = outcome.unwrap()
                     seen |= cpu_seconds()
@@ -128,7 +129,7 @@ def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
         for name in engines
     )
     n_images = epochs * len(splits.train)
-    record.write(
+    write_result(
         __file__,
         f"{N_SPECIALISTS} specialists, {epochs} epochs each, {n_images:,} images in all; {rounds} interleaved rounds; "
         f"one thread a specialist. Load of the machine by this and other work at the end: {os.getloadavg()[0]:.1f} on "
@@ -141,9 +142,4 @@ def main(rounds: int, per_class: int, epochs: int, engines: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    numbers, chosen = sys.argv[1:4], list(ENGINES)
-    if sys.argv[4:] == ["parallel"]:
-        chosen = chosen[1:]
-    elif len(sys.argv) not in (1, 4):
-        sys.exit("usage: python benchmarks/speed/engines.py [ROUNDS IMAGES_PER_CLASS EPOCHS [parallel]]")
-    main(*(int(number) for number in numbers or (3, 48, 4)), chosen)
+    command(main)

@@ -5,31 +5,32 @@ does it cost anything over the plainest loop? And of small networks, whose steps
 should be trained at once? The images are noise of CIFAR-100's size.
 """
 
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-import record
+from benchmarks.shared import command, write_result
 from coterie.backbones import build
 from coterie.backbones.flops import training_flops
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
-from coterie.progress import Progress
-from coterie.training.fabric import make_fabric
+from coterie.progress import SILENT
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import train
 
 BATCH, N_CLASSES, WARM_UP, ROUNDS = 128, 100, 20, 3
 STEPS = {"wrn-28-10": 40, "convnet-32": 400}
 AT_ONCE = (8,)
 SECONDS_TOGETHER = 5.0
+SECONDS_TO_START = 12
 MATRIX = 8192
 
 
@@ -44,12 +45,13 @@ def coterie_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None
     """Coterie's loop over the split, once."""
     batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
     settings = TrainingSettings(epochs=1, batch_size=BATCH)
-    train(make_fabric(HardwareSettings()), build(backbone, N_CLASSES, form, seed=0), batches, settings, Progress())
+    configure_process(HardwareSettings())
+    train(make_fabric(HardwareSettings()), build(backbone, N_CLASSES, form, seed=0), batches, settings, SILENT)
 
 
 def bare_steps(backbone: str, split: Split, form: ImagePreprocessing) -> None:
     """The plainest loop over the split, with all data on the card: no settings, no meter, no checks."""
-    net = build(backbone, N_CLASSES, form, seed=0).to("cuda", memory_format=torch.channels_last).train()
+    net = build(backbone, N_CLASSES, form, seed=0).to(memory_format=torch.channels_last).cuda().train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
     pixels, labels = split.samples.read(torch.arange(len(split))).cuda(), split.labels_N.cuda()
     generator = torch.Generator().manual_seed(0)
@@ -93,8 +95,8 @@ def peak() -> float:
     return 2 * MATRIX**3 / statistics.median(seconds[2:])
 
 
-def one_of_several(start: float) -> None:
-    """Warm up, wait for a common moment, train for some seconds; prints the images per second."""
+def one_of_several(start: float) -> float:
+    """Images per second of one training: warm up, wait for a common moment, train for some seconds."""
     split = noise(WARM_UP * 5)
     form = ImagePreprocessing.measure(split.samples)
     coterie_steps("convnet-32", split, form)
@@ -103,14 +105,13 @@ def one_of_several(start: float) -> None:
     while time.perf_counter() - started < SECONDS_TOGETHER:
         coterie_steps("convnet-32", split, form)
         images += len(split)
-    print(images / (time.perf_counter() - started))
+    return images / (time.perf_counter() - started)
 
 
 def together(n: int) -> float:
     """Images per second of so many trainings at once, each a process, together."""
-    command = [sys.executable, __file__, "--together", str(time.time() + 12)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n)]
-    return sum(float(process.communicate()[0]) for process in processes)
+    with ProcessPoolExecutor(n, multiprocessing.get_context("spawn")) as pool:
+        return sum(pool.map(one_of_several, [time.time() + SECONDS_TO_START] * n))
 
 
 def main() -> None:
@@ -135,11 +136,8 @@ def main() -> None:
     for n in AT_ONCE:
         lines.append(f"| {n} | {together(n):.0f} |")
         print(lines[-1], flush=True)
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--together"]:
-        one_of_several(float(sys.argv[2]))
-    else:
-        main()
+    command(main)

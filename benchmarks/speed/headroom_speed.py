@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-import record
+from benchmarks.shared import command, write_result
 
 N_SAMPLES, N_CLASSES, PER_GROUP = 50_000, 1000, 20
 
@@ -35,13 +35,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "logits.npz"
         make_logits(file)
-        command = [sys.executable, "-m", "coterie", "headroom", str(file), "--out", f"{folder}/out"]
+        typed = [sys.executable, "-m", "coterie", "headroom", str(file), "--out", f"{folder}/out"]
         started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(typed, check=True, capture_output=True)
         seconds = time.perf_counter() - started
         settings = len(json.loads(Path(folder, "out", "headroom.json").read_text())["settings"])
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    record.write(
+    write_result(
         __file__,
         f"{__doc__}\n| | asked | measured |\n|---|---|---|\n"
         f"| settings tried | 20 | {settings} |\n"
@@ -53,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -5,24 +5,27 @@ base's time per image, at the threshold that the run chose. Base and ensemble ta
 """
 
 import statistics
-import sys
 import time
 from pathlib import Path
 
-import record
-from coterie.data import load
+from benchmarks.shared import command, splits_of, write_result
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
+from coterie.training.fabric import configure_process
 from coterie.training.passes import compute_logits
 
 ROUNDS = 5
 
 
-def main(path: str) -> None:
-    """Time a finished run on its test split."""
-    ensemble = load_ensemble(path)
-    settings = Run.open(Path(path)).settings
-    images = load(settings.data, settings.seed).test.samples
+def main(run: Path) -> None:
+    """Time a finished run on its test split.
+
+    Args:
+        run: its folder.
+    """
+    ensemble = load_ensemble(run)
+    configure_process(ensemble.hardware)
+    images = splits_of(Run.open_complete(run)).test.samples
     routed = float(ensemble.decide(images).routed_N.mean())
     base_ms, ensemble_ms = [], []
     for _ in range(ROUNDS):
@@ -33,7 +36,7 @@ def main(path: str) -> None:
         base_ms.append(1000 * (middle - started) / len(images))
         ensemble_ms.append(1000 * (time.perf_counter() - middle) / len(images))
     ratio = statistics.median(b / a for a, b in zip(base_ms, ensemble_ms, strict=True))
-    record.write(
+    write_result(
         __file__,
         f"{len(images):,} images, {routed:.1%} routed, median of {ROUNDS} rounds.\n\n"
         "| | measured |\n|---|---|\n"
@@ -45,6 +48,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python benchmarks/speed/routed_inference.py RUN")
-    main(sys.argv[1])
+    command(main)

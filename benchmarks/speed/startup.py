@@ -5,17 +5,17 @@ import subprocess
 import sys
 import time
 
-import record
+from benchmarks.shared import command, markdown_table, write_result
 
 ROUNDS = 15
 
 
-def seconds(*command: str) -> float:
+def seconds(*typed: str) -> float:
     """Median wall time of a command."""
     times = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        subprocess.run([sys.executable, *typed], check=True, capture_output=True)
         times.append(time.perf_counter() - started)
     return statistics.median(times)
 
@@ -28,9 +28,9 @@ def main() -> None:
         "`coterie fit --help`": seconds("-m", "coterie", "fit", "--help"),
         "`python -c 'import torch'`": seconds("-c", "import torch"),
     }
-    table = "\n".join(f"| {name} | {value:.3f} s |" for name, value in rows.items())
-    record.write(__file__, f"Median of {ROUNDS}.\n\n| | wall time |\n|---|---|\n{table}")
+    table = markdown_table(("", "wall time"), [(name, f"{value:.3f} s") for name, value in rows.items()])
+    write_result(__file__, f"Median of {ROUNDS}.\n\n{table}")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -7,11 +7,10 @@ process of its own and after a warm-up, several rounds; the median of the rounds
 """
 
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -23,14 +22,14 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-import record
+from benchmarks.shared import alone, command, write_result
 from coterie.backbones import build
 from coterie.config import HardwareSettings, TrainingSettings
 from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
-from coterie.progress import Progress
-from coterie.training.fabric import make_fabric
+from coterie.progress import SILENT
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.loop import train
 
 BATCH, WARM_UP, STEPS, ROUNDS = 128, 10, 50, 4
@@ -43,12 +42,18 @@ def network(n_classes: int) -> nn.Module:
     return build("convnet-64", n_classes, SHAPE, seed=0)
 
 
+def everything(split: Split) -> torch.Tensor:
+    """The images, in one array."""
+    return split.samples.read(torch.arange(len(split)))
+
+
 def ours(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     """coterie's loop."""
     batches = training_batches(split, form, Augmentation(4, True), batch_size=BATCH, seed=0, workers=0)
+    configure_process(HardwareSettings())
     net, fabric = network(n_classes), make_fabric(HardwareSettings())
     started = time.perf_counter()
-    train(fabric, net, batches, TRAINING, Progress())
+    train(fabric, net, batches, TRAINING, SILENT)
     return len(split) / (time.perf_counter() - started)
 
 
@@ -57,11 +62,10 @@ def bare(split: Split, form: ImagePreprocessing, n_classes: int) -> float:
     net = network(n_classes).to(memory_format=torch.channels_last).train()
     decayed = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}], lr=0.2, momentum=0.9, nesterov=True, fused=True
-    )
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}]
+    optimizer = torch.optim.SGD(groups, lr=0.2, momentum=0.9, nesterov=True, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=STEPS + 1)
-    pixels, labels, generator = split.samples.values_N, split.labels_N, torch.Generator().manual_seed(0)
+    pixels, labels, generator = everything(split), split.labels_N, torch.Generator().manual_seed(0)
     started = time.perf_counter()
     for rows in torch.randperm(len(labels), generator=generator).split(BATCH):
         inputs = form(augment(pixels[rows], Augmentation(4, True), generator))
@@ -79,7 +83,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """As torchvision's CIFAR100: an array, and a transform of PIL images."""
 
     def __init__(self, split: Split, form: ImagePreprocessing) -> None:
-        self.pixels, self.labels = split.samples.values_N.numpy(), split.labels_N.tolist()
+        self.pixels, self.labels = everything(split).numpy(), split.labels_N.tolist()
         mean, std = (np.array(values) / 255 for values in (form.mean, form.std))
         self.transform = transforms.Compose(
             [
@@ -167,15 +171,15 @@ CONTENDERS: dict[str, Callable[[Split, ImagePreprocessing, int], float]] = {
 }
 
 
-def run_one(name: str, n_classes: int) -> None:
-    """One contender's turn: a warm-up, then the timed steps; prints images per second."""
+def run_one(name: str, n_classes: int) -> float:
+    """Images per second of one contender's turn: a warm-up, then the timed steps."""
     warnings.filterwarnings("ignore")
     rng = np.random.default_rng(0)
     for steps in (WARM_UP, STEPS):
         pixels = torch.from_numpy(rng.integers(0, 256, size=(steps * BATCH, 32, 32, 3), dtype=np.uint8))
         split = Split(MemorySamples(pixels), torch.from_numpy(rng.integers(n_classes, size=len(pixels))))
         rate = CONTENDERS[name](split, ImagePreprocessing.measure(split.samples), n_classes)
-    print(rate)
+    return rate
 
 
 def main() -> None:
@@ -186,9 +190,7 @@ def main() -> None:
         rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
         for _ in range(ROUNDS):
             for name in CONTENDERS:
-                command = [sys.executable, __file__, name, str(n_classes)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                rates[name].append(float(done.stdout.split()[-1]))
+                rates[name].append(alone(run_one, name, n_classes))
                 print(title, name, round(rates[name][-1]), flush=True)
         for name, values in rates.items():
             # Contenders of one round ran within a minute of each other: the ratio is taken round by round.
@@ -205,11 +207,8 @@ def main() -> None:
             f"{rate / peak:.0%} of that."
         ),
     ]
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        run_one(sys.argv[1], int(sys.argv[2]))
-    else:
-        main()
+    command(main)

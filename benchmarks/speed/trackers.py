@@ -3,17 +3,14 @@
 Question: how much longer does `coterie.fit` take with TensorBoard's log, and with MLflow's file store, than without
 either? A small run on the embedded data set, of many short epochs, since trackers are told once an epoch; rounds are
 interleaved, and of the times the smallest counts, since other work on the machine only adds to them.
-
-    python benchmarks/speed/trackers.py [ROUNDS]
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import record
+from benchmarks.shared import command, write_result
 from coterie import fit
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
@@ -41,8 +38,12 @@ def settings_of(way: str, folder: Path) -> FitSettings:
     return FitSettings.from_values({**SETTINGS, "track": track})
 
 
-def main(rounds: int) -> None:
-    """Time them."""
+def main(rounds: int = 5) -> None:
+    """Time them.
+
+    Args:
+        rounds: of all ways in turn.
+    """
     plain = FitSettings.from_values(SETTINGS)
     splits = load(plain.data, plain.seed)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -66,7 +67,7 @@ def main(rounds: int) -> None:
         f"| {1000 * (min(seconds[way]) - least) / (EPOCHS * (1 + CLUSTERS)):+.1f} | {taken[way] / 2**20:.2f} |"
         for way in WAYS
     )
-    record.write(
+    write_result(
         __file__,
         f"{1 + CLUSTERS} trainings of {EPOCHS} epochs each, in {rounds} interleaved rounds.\n\n"
         "| trackers | wall, s, smallest | median | against none | ms an epoch | run and logs, MiB |\n"
@@ -76,6 +77,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        sys.exit("usage: python benchmarks/speed/trackers.py [ROUNDS]")
-    main(int(sys.argv[1]) if len(sys.argv) == 2 else 5)
+    command(main)

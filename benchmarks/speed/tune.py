@@ -4,13 +4,10 @@ Question: does `tune` choose among all combiners and gates, cross-fitted, on 10,
 10 seconds, and on 50,000 x 1,000 in 60 seconds and 4 GiB?
 """
 
-import json
 import resource
-import subprocess
-import sys
 import time
 
-import record
+from benchmarks.shared import alone, command, write_result
 
 SIZES = {"10,000 x 100, 9 specialists": (10_000, 100, 9), "50,000 x 1,000, 20 specialists": (50_000, 1_000, 20)}
 ASKED = {"10,000 x 100, 9 specialists": "under 10 s", "50,000 x 1,000, 20 specialists": "under 60 s and 4 GiB"}
@@ -49,17 +46,13 @@ def main() -> None:
         "|---|---|---|---|---|---|",
     ]
     for title, size in SIZES.items():
-        command = [sys.executable, __file__, *map(str, size)]
-        figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        figures = alone(measure, *size)
         lines.append(
             f"| {title} | {ASKED[title]} | {figures['seconds']:.1f} s | {figures['busy']:.1f} s | "
             f"{figures['gib']:.2f} GiB | {figures['tried']} |"
         )
-    record.write(__file__, "\n".join(lines))
+    write_result(__file__, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(*map(int, sys.argv[1:]))))
-    else:
-        main()
+    command(main)

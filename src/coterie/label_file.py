@@ -1,4 +1,4 @@
-"""Label vectors, class names and given groups from files. Vectors stay on disk where the format allows."""
+"""Reading label vectors, class names and given groups from files. Vectors stay on disk where the format allows."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I
 
 
 def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
-    """A matrix of one row per class; memory-mapped from .npy and .safetensors.
+    """A matrix of one row per class, memory-mapped from .npy and .safetensors. No code in the file is run.
 
     Args:
         file: .npy, .npz or .safetensors.
-        array: its name, where the file holds several matrices.
+        array: name of the matrix; default: the only one in the file.
 
     Raises:
-        DataError: no such file or array, several matrices to choose from, or a damaged file. No code is run from it.
+        DataError: no such file or array, several matrices and no name, or a damaged file.
     """
     if not file.is_file():
-        raise DataError(f"{file} does not exist, or is no file")
+        raise DataError(f"{file} does not exist, or is not a file")
     if file.suffix not in VECTOR_FILES:
-        raise DataError(f"{file} is no file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder")
+        raise DataError(
+            f"{file} is not a file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder"
+        )
     try:
         if file.suffix == ".npy":
             vectors: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -51,8 +53,8 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
 
     Args:
         place: a text file of one line per class, a .json list, or ``FILE.csv:COLUMN``.
-        n_classes: C; None where any number will do.
-        what: the file holds, for messages.
+        n_classes: C; None: any number.
+        what: name of the entries in messages, such as "class names".
 
     Raises:
         DataError: no such file or column, or another number of entries than of classes.
@@ -79,7 +81,7 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
 
 
 def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -> str:
-    """The array that was named, or the only matrix."""
+    """The array with the given name, or the only matrix."""
     listing = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in list(shapes.items())[:20])
     if array is not None:
         if array not in shapes:
@@ -92,7 +94,8 @@ def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -
 
 
 def _read_safetensors(file: Path, array: str | None) -> NDArray[Any]:
-    """The format is 8 bytes of length, a JSON header of that length, and the arrays' bytes."""
+    """A memory map of one array in a .safetensors file."""
+    # 8 bytes of length, a JSON header of that length, and the arrays. The library's own reader loads the whole array.
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size - 8:

@@ -1,4 +1,4 @@
-"""Logits that a user brings: no model, no images, only what a classifier said of labelled samples."""
+"""Reading a user's logits of labelled samples from a file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from safetensors import SafetensorError
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
 
+# Probabilities in float16 sum to 1 to about a thousandth.
 SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledLogits:
-    """What one classifier says of N samples of C classes, with the truth: ``logits_NC``, ``label_N``; ``others_NC``
-    are further classifiers' logits of the same samples, by name.
+    """The logits of a classifier on N samples of C classes, with the true classes ``label_N``.
+
+    ``others_NC``: logits of further classifiers on the same samples, by name.
 
     Raises:
-        InputError: lengths or widths differ, a value is not finite, a label is no class, there is one class only, or
+        InputError: lengths or widths differ, a value is not finite, a label is not a class, there is only one class, or
             the values are probabilities.
     """
 
@@ -42,24 +44,24 @@ class LabelledLogits:
         n_classes = self.logits_NC.shape[1]
         if self.label_N.min() < 0 or self.label_N.max() >= n_classes:
             wrong = int(self.label_N[(self.label_N < 0) | (self.label_N >= n_classes)][0])
-            raise InputError(f"label {wrong} is no class: with {n_classes} logits a label is 0 to {n_classes - 1}")
+            raise InputError(f"label {wrong} is not a class: with {n_classes} logits a label is 0 to {n_classes - 1}")
 
 
 def read_logits(file: Path, names: Sequence[str] | None = None) -> tuple[LabelledLogits, LabelledLogits | None]:
-    """Validation and test (None where the file has none) of a file. No code is run from it.
+    """Validation and test logits of a file; test is None where the file has none. No code in the file is run.
 
     Args:
         file: a ``.npz`` or ``.safetensors`` that holds ``logits_validation`` (N, C) and ``labels_validation`` (N,), and
             may hold the same for test; and for each further classifier ``logits_validation_NAME`` and
             ``logits_test_NAME``. Or a ``.parquet`` with columns ``logits`` (lists), ``label`` and, where it holds both,
             ``split`` (validation or test).
-        names: of the classes in the order of the logits, for labels that are texts.
+        names: class names in the order of the logits, for labels that are texts.
 
     Raises:
-        InputError: the file cannot be read, an array is missing, or see LabelledLogits.
+        InputError: the file cannot be read, an array is missing, or its values are refused by LabelledLogits.
     """
     if file.suffix not in READERS:
-        raise InputError(f"{file} is no file of logits; allowed: {', '.join(READERS)}")
+        raise InputError(f"{file} is not a file of logits; allowed: {', '.join(READERS)}")
     arrays = READERS[file.suffix](file)
     test = _split(arrays, "test", file, names) if "logits_test" in arrays else None
     return _split(arrays, "validation", file, names), test
@@ -113,7 +115,7 @@ READERS: dict[str, Callable[[Path], dict[str, NDArray[Any]]]] = {
 
 
 def has_logits(file: Path) -> bool:
-    """Whether a file holds logits with labels, and not some other matrix; tells from the names in it.
+    """Whether a file holds labelled logits, and not another matrix, by the names of its arrays.
 
     Raises:
         InputError: the file cannot be read.
@@ -124,14 +126,14 @@ def has_logits(file: Path) -> bool:
                 return "logits_validation" in stored.files
         if file.suffix == ".safetensors":
             with safetensors.safe_open(file, "np") as stored:
-                return "logits_validation" in stored.keys()  # noqa: SIM118 - it is no dictionary
+                return "logits_validation" in stored.keys()  # noqa: SIM118 - it is not a dictionary
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         raise InputError(f"cannot read {file}: {error}") from None
     return file.suffix == ".parquet"
 
 
 def _numbers(label_N: NDArray[Any], names: Sequence[str] | None, what: str) -> NDArray[Any]:
-    """Labels that are texts, as places among the names; others as they are."""
+    """Labels as class indices: texts are looked up among the names, numbers are returned as they are."""
     if label_N.dtype.kind not in "USO":
         return label_N
     texts = [str(label) for label in label_N.tolist()]
@@ -140,7 +142,7 @@ def _numbers(label_N: NDArray[Any], names: Sequence[str] | None, what: str) -> N
     place = {name: k for k, name in enumerate(names)}
     unknown = sorted(set(texts) - set(place))
     if unknown:
-        raise InputError(f"{what} that are no class name: {', '.join(unknown[:10])}")
+        raise InputError(f"{what} that are not class names: {', '.join(unknown[:10])}")
     return np.array([place[text] for text in texts])
 
 
@@ -166,7 +168,9 @@ def _check(logits_NC: FloatArray, name: str, label_N: IntArray) -> None:
             f"got {logits_NC.dtype} of shape {logits_NC.shape}"
         )
     if len(logits_NC) != len(label_N) or len(label_N) == 0:
-        raise InputError(f"{name} has {len(logits_NC)} rows and there are {len(label_N)} labels; as many are needed")
+        raise InputError(
+            f"{name} has {len(logits_NC)} rows and there are {len(label_N)} labels; the numbers must be equal"
+        )
     if not np.isfinite(logits_NC).all():
         row = int(np.flatnonzero(~np.isfinite(logits_NC).all(axis=1))[0])
         raise InputError(f"{name} must be finite; row {row} has a NaN or an infinite value")

@@ -1,4 +1,4 @@
-"""The words that settings, options and run folders are written in, once. Their meanings are in ``coterie.config``."""
+"""The words of settings, options and run folders, as types. ``coterie.config`` documents their meanings."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Literal
 SplitName = Literal["validation", "test"]
 Modality = Literal["image", "text", "table", "features"]
 
-# How classes are grouped, and of what.
+# How classes are grouped, and by which label embeddings.
 PartitionMethod = Literal["spectral", "kmeans", "average", "ward", "leiden", "balanced", "confusion", "random", "given"]
 Linkage = Literal["average", "ward"]
 Route = Literal["auto", "dense", "sparse"]
 MapKind = Literal["auto", "umap", "tsne", "pca"]
-# Groups that begin so are a column of the data, not a file.
+# Groups with this prefix are a column of the data, not a file.
 GROUPS_COLUMN = "column:"
-# What label embeddings are made of, besides vectors in a file.
+# Sources of label embeddings, besides vectors in a file.
 EMBEDDINGS = ("head", "head+bias", "means", "confusion")
 VECTOR_FILES = (".npy", ".npz", ".safetensors")
 
-# Who is routed, and how answers are combined.
+# Which samples are routed, and how answers are combined.
 ScoreName = Literal["entropy", "confidence", "margin", "energy", "clusters", "contested", "learned"]
 CombinerName = Literal["hard", "compose", "blend", "average", "product"]
 Mixture = Literal["geometric", "arithmetic", "product"]
 # The combiners whose gain can be forecast.
 ForecastRule = Literal["hard", "compose", "blend"]
 
-# The rows of a comparison. base: what there was; specialists: the run; tuned: its specialists by another rule;
-# partition: specialists for other clusters; control: the same budget spent without a partition; dearer: a larger
-# budget; other: the user's own.
+# The rows of a comparison. base: the run's base; specialists: the run; tuned: its specialists with another rule;
+# partition: specialists of other clusters; control: the same budget without a partition; dearer: a larger budget;
+# other: the user's own classifier.
 ContenderKind = Literal["base", "specialists", "tuned", "partition", "control", "dearer", "other"]
 
 

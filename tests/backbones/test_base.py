@@ -16,7 +16,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError
 from coterie.labels import LabelSpace
-from coterie.pipeline import fit as stages
+from coterie.pipeline import fit as pipeline
 from coterie.pipeline.plan import make_plan
 from coterie.pipeline.prepare import prepare
 from coterie.run.folder import Run
@@ -103,7 +103,7 @@ def test_a_base_that_was_passed_in_must_stay_the_same_when_a_run_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "make_partitions", stop)
+        patch.setattr(pipeline, "choose", stop)
         with pytest.raises(KeyboardInterrupt):
             coterie.fit(settings, tmp_path / "run", base=network, splits=splits)
     with pytest.raises(ArtifactError, match="the base has other weights than when"):
@@ -126,7 +126,10 @@ def test_a_function_builds_the_base_and_a_file_holds_its_weights(
     else:
         safetensors.torch.save_file(network.state_dict(), file)
     ours = changed(settings, backbone="networks:make_8", weights=str(file))
-    assert [stage.title for stage in make_plan(prepare(ours, splits=splits)).stages] == ["3 specialists", "validation and test"]
+    assert [stage.title for stage in make_plan(prepare(ours, splits=splits)).stages] == [
+        "3 specialists",
+        "validation and test",
+    ]
     fitted = coterie.fit(ours, tmp_path / "run", splits=splits)
     inputs = splits.preprocessing(splits.test.samples.read(torch.arange(5)))
     torch.testing.assert_close(fitted.base(inputs), network(inputs))

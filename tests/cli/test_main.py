@@ -18,6 +18,7 @@ from coterie.cli import main
 from coterie.errors import LimitError, TrainingError
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
+from coterie.system.limits import Limits
 from helpers import TINY, hears_ctrl_c
 
 
@@ -56,7 +57,7 @@ def test_a_newcomer_runs_everything(tiny_yaml: Path, tmp_path: Path, pictures: l
     assert fit.returncode == 0, fit.stderr
     assert "Plan" in fit.stdout
     assert "generated" in fit.stdout  # the embedded data set says so of itself
-    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", fit.stdout)
+    assert re.search(r"base \d+\.\d\d\s%, ensemble \d+\.\d\d\s%", fit.stdout)
     assert re.search(r"rule: .*routed", fit.stdout)
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()
     assert json.loads((out / "manifest.json").read_text())["settings"]["specialist"]["epochs"] == 2
@@ -112,7 +113,7 @@ def test_tune_chooses_anew_and_everything_follows(copied: Path, pictures: list[s
     assert main(["tune", str(copied), *wish]) == 0
     printed = capsys.readouterr().out
     assert "blend" in printed
-    assert re.search(r"base \d+\.\d\d%, ensemble \d+\.\d\d%", printed)
+    assert re.search(r"base \d+\.\d\d\s%, ensemble \d+\.\d\d\s%", printed)
     gate = json.loads((copied / "manifest.json").read_text())["gate"]
     assert (gate["score"], gate["top"], gate["threshold"]) == ("margin", 2, 0.2)
     assert gate["limits"] == {"threshold": 0.2}
@@ -195,7 +196,14 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
     np.testing.assert_array_equal(*labels)
     monkeypatch.undo()
     assert main([*command, str(tmp_path / "out")]) == 0
-    assert "mean gain over 3 seed(s)" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    gains = []
+    for seed in (3, 4, 5):
+        test = json.loads((tmp_path / "out" / f"seed-{seed}" / "metrics.json").read_text())["test"]
+        base, ensemble, gain = (f"{100 * test[name]:.2f}" for name in ("base_top1", "ensemble_top1", "gain"))
+        assert re.search(rf"seed {seed} +{base} +{ensemble} +[+]?{gain} \(.*\) +{test['mean_passes']:.2f}", table)
+        gains.append(100 * test["gain"])
+    assert re.search(rf"mean gain over 3 seed\(s\): [+]?{np.mean(gains):.2f}", table)
     assert main(["fit", "--seeds", "0", "--out", str(tmp_path / "none")]) == 1
 
 
@@ -203,14 +211,14 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
 def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
     workers: str, tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie.system import limits
+    from coterie.pipeline import runs
 
-    class Reached(limits.Limits):
+    class Reached(Limits):
         def check(self) -> None:
             if any((tmp_path / "out").glob("seed-*/base.safetensors")):
                 raise LimitError("--max-time 1h is over")
 
-    monkeypatch.setattr(limits, "Limits", Reached)
+    monkeypatch.setattr(runs, "Limits", Reached)
     command = ["fit", "--config", str(tiny_yaml), "--seeds", "2", "--workers", workers, "--out", str(tmp_path / "out")]
     assert main(command) == 75
     error = capsys.readouterr().err
@@ -292,7 +300,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["fit", "--out", "x", "--data.mean", "0.5"], "mean and std are given together"),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--specialist.trainable", "layer9"], "no part 'layer9'"),
         (["headroom", "nowhere.npz", "--out", "x"], "cannot read nowhere.npz"),
-        (["headroom", "nowhere", "--out", "x"], "nowhere is no file of logits; allowed: .npz"),
+        (["headroom", "nowhere", "--out", "x"], "nowhere is not a file of logits; allowed: .npz"),
         (["headroom", "nowhere.npz", "--out", "x", "--gain", "0"], "--gain 0.0: must be above 0"),
         (["refit", "nowhere", "--cluster", "0", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
         (["add-class", "nowhere", "zebra", "--source", "folder:y", "--out", "x"], "is not a coterie run"),

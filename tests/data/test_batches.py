@@ -31,7 +31,7 @@ class Streamed(Samples):
         return len(self.memory)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.memory.shape
 
     def read(self, rows_B: torch.Tensor) -> torch.Tensor:

@@ -193,9 +193,9 @@ def test_a_limit_stops_a_run_where_it_can_go_on_without_loss(
 def test_states_and_logits_of_finished_stages_are_not_made_again(
     tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie.pipeline import fit as pipeline
+    from coterie.pipeline import finish, job, partitions
 
-    asked, compute_logits = [], pipeline.compute_logits
+    asked, compute_logits = [], job.compute_logits
 
     def counted(fabric, network, images, *rest):
         asked.append(len(images))
@@ -204,12 +204,12 @@ def test_states_and_logits_of_finished_stages_are_not_made_again(
     def full(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(pipeline, "compute_logits", counted)
-    monkeypatch.setattr(pipeline, "_measure_costs", full)
+    monkeypatch.setattr(job, "compute_logits", counted)
+    monkeypatch.setattr(finish, "_measure_costs", full)
     with pytest.raises(Killed):
         coterie.fit(settings, tmp_path / "run", splits=splits)
     assert len(asked) == 2 * 4  # base and three specialists, on validation and test
-    monkeypatch.setattr(pipeline, "make_partition", full)
+    monkeypatch.setattr(partitions, "make_partition", full)
     with pytest.raises(Killed):
         coterie.fit(settings, tmp_path / "run", splits=splits)
     assert len(asked) == 2 * 4
@@ -371,9 +371,9 @@ def test_settings_that_do_not_matter_may_change(tmp_path: Path, settings: FitSet
 def test_a_run_takes_no_more_disk_than_it_said(
     tmp_path: Path, settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coterie.pipeline import fit as pipeline
+    from coterie.pipeline import prepare
 
-    monkeypatch.setattr(pipeline, "OTHER_BYTES", 0)
+    monkeypatch.setattr(prepare, "OTHER_BYTES", 0)
     path, taken = tmp_path / "run", []
 
     def watched(file: Path, content: bytes) -> None:

@@ -19,11 +19,13 @@ from coterie.backbones.base import make_base, preprocessing_of_base  # noqa: E40
 from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
 from coterie.cli import main  # noqa: E402
 from coterie.config import FitSettings  # noqa: E402
+from coterie.engine import choose  # noqa: E402
 from coterie.errors import ArtifactError, BackboneError, SettingsError  # noqa: E402
 from coterie.inputs import TokenPreprocessing  # noqa: E402
 from coterie.labels import LabelSpace  # noqa: E402
 from coterie.run import load as artifact  # noqa: E402
 from coterie.run.folder import Run  # noqa: E402
+from coterie.run.reporting import read_reports  # noqa: E402
 from language import MOST_TOKENS, WORDS, fine_tuned, make_config, make_tokenizer, text_about  # noqa: E402
 
 FAST = ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.optimizer", "adamw"]
@@ -37,7 +39,7 @@ LONG = "this is some apple" + " number" * 20
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("coterie.engine.choose.auto_workers", lambda *_: 1)  # workers take seconds to start
+        patch.setattr(choose, "auto_workers", lambda *_: 1)  # workers take seconds to start
         yield
 
 
@@ -92,7 +94,7 @@ def test_the_base_says_what_the_model_says_in_the_datas_order_and_is_not_trained
     np.testing.assert_allclose(ours, torch.stack(said).numpy()[:, order], atol=1e-4)
     assert run.manifest.seconds["base.safetensors"] == 0
     assert "base" not in run.read_json("history.json")
-    assert artifact.read_reports(run)["test"].base_top1 > 0.7
+    assert read_reports(run)["test"].base_top1 > 0.7
 
 
 def test_specialists_train_their_part_alone(run: Run) -> None:

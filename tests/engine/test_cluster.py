@@ -29,12 +29,25 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling. As fas
 
 
 def test_without_ray_the_extra_is_named(monkeypatch) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(cluster, "import_module", missing)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"not installed: pip install 'coterie\[ray\]'"):
         RayCluster(None)
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:1", "10.0.0.1:1"])
+def test_only_connecting_sets_the_environment(address: str | None, monkeypatch) -> None:
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: name)
+    before = dict(os.environ)
+    RayCluster(address)
+    assert dict(os.environ) == before
+    cluster.set_ray_environment(address)
+    assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in os.environ) == (address != "10.0.0.1:1")
+    assert ("RAY_USAGE_STATS_ENABLED" in os.environ) == (address is None)
+    before = dict(os.environ)
+    cluster.set_ray_environment("10.0.0.1:1")
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("kind", ["refused", "silent", "something else"])

@@ -5,22 +5,19 @@ import sys
 import textwrap
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 
 import coterie
-from coterie.backbones.parts import WHOLE
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
-from coterie.engine import Resources, TaskContext, make_engine
+from coterie.engine import Resources, Task, TaskContext
 from coterie.engine.local import InProcess, LocalWorkers, auto_workers
-from coterie.errors import EngineError, LimitError, SettingsError, TrainingError
-from coterie.pipeline.fit import augmentation_of, prepare_base
-from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
-from coterie.progress import Progress
+from coterie.errors import EngineError, LimitError, TrainingError
+from coterie.progress import SILENT
 from engine_tasks import InSpecialists, Recorder, Square
 from helpers import ROOT, changed, weights
 
@@ -65,7 +62,7 @@ def test_who_stops_early_leaves_no_worker_behind(monkeypatch) -> None:
     monkeypatch.setattr(
         subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
     )
-    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Resources(), lambda _: TaskContext(Progress()))
+    generator = LocalWorkers(2).run([Square(n) for n in range(9)], 1, Resources(), lambda _: TaskContext(SILENT))
     next(generator)
     generator.close()
     assert len(started) == 2
@@ -103,58 +100,42 @@ def test_a_limit_ends_workers_with_their_states_kept_and_the_next_start_ends_wit
     assert (cut / "history.json").read_bytes() == (tmp_path / "whole" / "history.json").read_bytes()
 
 
-def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_keeps_its_own(
-    settings: FitSettings, splits: Splits
-) -> None:
-    class Counting(Progress):
-        threads: ClassVar[set[int]] = set()
+@dataclass(frozen=True)
+class Threaded(Task[int, int]):
+    """Sets the number of threads of the process that it runs in, as trainings do."""
 
-        def advance(self, *_: object) -> None:
-            self.threads.add(torch.get_num_threads())
+    title: str = "threaded"
 
-    prepared = prepare_base(settings, splits)
-    augmentation = augmentation_of(settings, splits)
-    materials = SpecialistInputs(
-        {"base": prepared.network},
-        prepared.head,
-        WHOLE,
-        splits.train,
-        splits.preprocessing,
-        augmentation,
-        settings.hardware,
-        0,
-        False,
-    )
-    task = TrainingTask("specialist", "file", "base", (0, 1), settings.specialist, 0, None, threads=1)
+    def run(self, shared: int, context: TaskContext) -> int:
+        torch.set_num_threads(shared)
+        if context.progress is not SILENT:
+            raise TrainingError("the loss became nan")
+        return torch.get_num_threads()
+
+
+@pytest.mark.parametrize("progress", [SILENT, Recorder()], ids=["result", "error"])
+def test_this_process_keeps_its_number_of_threads_whatever_a_task_sets(progress) -> None:
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        (outcome,) = InProcess().run([task], materials, Resources(), lambda _: TaskContext(Counting()))
+        (outcome,) = InProcess().run([Threaded()], 3, Resources(), lambda _: TaskContext(progress))
         assert torch.get_num_threads() == 2
     finally:
-        torch.set_num_threads(1)
-    assert len(outcome.unwrap().history) == settings.specialist.epochs
-    assert Counting.threads == {1}
+        torch.set_num_threads(before)
+    assert (outcome.result, outcome.error is None) == ((3, True) if progress is SILENT else (None, False))
 
 
-def test_settings_of_the_engine_are_checked() -> None:
-    with pytest.raises(SettingsError, match="workers = 0"):
-        EngineSettings(workers=0)
-    with pytest.raises(SettingsError, match="address = 'a:1' needs engine = 'ray'"):
-        EngineSettings(address="a:1")
-    with pytest.raises(SettingsError, match="workers = 2 needs engine = 'local'"):
-        EngineSettings(engine="ray", workers=2)
-
-
-def test_workers_are_started_where_they_save_time(monkeypatch) -> None:
+def test_workers_are_as_many_as_gpus_or_threads_suffice_for(monkeypatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     assert auto_workers(5, Resources(threads=1, seconds=1000)) == 5
     assert auto_workers(9, Resources(threads=2, seconds=1000)) == 4
     assert auto_workers(9, Resources(threads=9, seconds=1000)) == 1
+    assert auto_workers(9, Resources(gpus=1, seconds=1000)) == 4
     assert auto_workers(9, Resources(seconds=3)) == 1
-    assert isinstance(make_engine(EngineSettings(), 9, Resources(seconds=3)), InProcess)
-    assert isinstance(make_engine(EngineSettings(workers=3), 1, Resources()), InProcess)
-    assert isinstance(make_engine(EngineSettings(workers=3), 2, Resources()), LocalWorkers)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert auto_workers(99, Resources(threads=1, seconds=1000)) == 16
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
@@ -168,7 +149,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
             from engine_tasks import Endless
             from coterie.engine import Resources, TaskContext
             from coterie.engine.local import LocalWorkers
-            from coterie.progress import Progress
+            from coterie.progress import SILENT
 
             class Telling(Progress):
                 def note(self, text):

@@ -1,3 +1,5 @@
+import logging
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -5,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+import coterie
 from coterie.backbones import build, find_head
 from coterie.backbones.specialist import make_specialist
 from coterie.config import HardwareSettings
+from coterie.ensemble import panel
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import InputError
 from coterie.inputs import ImagePreprocessing
@@ -17,6 +21,7 @@ from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
+from coterie.run.load import load_ensemble
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 FORM = ImagePreprocessing(12, 12, 1, (100.0,), (50.0,))
@@ -175,7 +180,7 @@ def test_a_specialist_without_weight_is_never_run(base, images) -> None:
 def test_a_long_list_is_worked_off_in_chunks(base, images, middle, monkeypatch) -> None:
     both = ensemble(base, middle, shift=0.5)
     whole = both.decide(images)
-    monkeypatch.setattr("coterie.training.trunk.CHUNK", 7)
+    monkeypatch.setattr(panel, "CHUNK", 7)
     np.testing.assert_allclose(both.decide(images).proba_NC, whole.proba_NC, atol=1e-6)
 
 
@@ -203,3 +208,39 @@ def test_images_of_another_form_are_refused(base, bad, message) -> None:
 def test_a_specialist_for_each_cluster_is_needed(base) -> None:
     with pytest.raises(InputError, match="3 clusters need as many specialists; got 1"):
         SpecialistEnsemble(base, [None], PARTITION, LabelSpace(tuple("abcdef")), Rule(Gate(0.0)), FORM, CPU)
+
+
+def process_state() -> tuple:
+    """What a library leaves alone unless it is told otherwise."""
+    names = ["", *logging.root.manager.loggerDict]
+    levels = {name: logging.getLogger(name).level for name in names}
+    return torch.get_num_threads(), torch.get_rng_state().tolist(), dict(os.environ), levels
+
+
+@pytest.fixture
+def two_threads():
+    """Another number than the settings of these tests name."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_making_and_asking_an_ensemble_changes_nothing_in_the_process(base, images, two_threads) -> None:
+    head = find_head(base, 6, torch.randn(2, 1, 12, 12))
+    specialists = [make_specialist(base, head, PARTITION.classes(cluster)) for cluster in range(2)]
+    before = process_state()
+    made = SpecialistEnsemble(
+        base, [*specialists, None], PARTITION, LabelSpace(tuple("abcdef")), Rule(Gate(0.0)), FORM, CPU
+    )
+    made.predict(images)
+    assert process_state() == before
+
+
+def test_loading_an_ensemble_changes_nothing_in_the_process(tmp_path, settings, splits, two_threads) -> None:
+    coterie.fit(settings, tmp_path, splits=splits)
+    torch.set_num_threads(2)
+    before = process_state()
+    load_ensemble(tmp_path)
+    threads, _, environment, levels = process_state()
+    assert (threads, environment, levels) == (before[0], *before[2:])

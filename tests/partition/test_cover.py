@@ -10,6 +10,8 @@ from coterie.errors import PartitionError
 from coterie.partition import Partition, join_confused
 from coterie.routing.evaluation import evaluate
 from coterie.run.folder import Run
+from coterie.run.reporting import read_outputs, read_reports
+from coterie.run.values import partition_of, rule_of
 from helpers import changed
 
 
@@ -64,7 +66,7 @@ def test_fit_trains_specialists_of_a_cover(tmp_path, settings: FitSettings, spli
     np.testing.assert_array_equal(loaded.partition.member_SC, partition.member_SC)
     pixels = splits.test.samples.read(np.arange(len(splits.test)))
     right = loaded.predict_proba(pixels.numpy()).argmax(axis=1) == splits.test.labels_N.numpy()
-    report = coterie.run.load.read_reports(Run.open_complete(tmp_path / "run"))["test"]
+    report = read_reports(Run.open_complete(tmp_path / "run"))["test"]
     assert report.ensemble_top1 == pytest.approx(right.mean())
     # The likeliest cluster of a cover holds the true class more often.
     assert report.router_accuracy >= evaluate_router(tmp_path / "plain")
@@ -74,7 +76,5 @@ def test_fit_trains_specialists_of_a_cover(tmp_path, settings: FitSettings, spli
 
 def evaluate_router(path) -> float:
     run = Run.open_complete(path)
-    outputs = coterie.run.load.read_outputs(run, "test")
-    return evaluate(
-        outputs, coterie.run.load.partition_of(run.manifest), coterie.run.load.rule_of(run.manifest)
-    ).router_accuracy
+    outputs = read_outputs(run, "test")
+    return evaluate(outputs, partition_of(run.manifest), rule_of(run.manifest)).router_accuracy

@@ -111,8 +111,8 @@ def test_sources_give_every_embedding_and_mixtures_of_two(tmp_path) -> None:
         "confusion": LabelEmbedding.from_confusion(proba_NC, label_N),
         str(tmp_path / "names.npy"): LabelEmbedding(given_CD),
     }
-    for wish, expected in one.items():
-        np.testing.assert_allclose(sources.embed(wish).similarity_CC(), expected.similarity_CC(), atol=1e-6)
+    for embedding, expected in one.items():
+        np.testing.assert_allclose(sources.embed(embedding).similarity_CC(), expected.similarity_CC(), atol=1e-6)
     for first, second in (("head+bias", "means"), ("confusion", "head+bias"), ("means", str(tmp_path / "names.npy"))):
         mean_CC = (one[first].similarity_CC() + one[second].similarity_CC()) / 2
         np.testing.assert_allclose(sources.embed(f"{first}+{second}").similarity_CC(), mean_CC, atol=1e-6)

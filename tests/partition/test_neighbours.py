@@ -4,13 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from coterie.partition.graph import label_graph
 from coterie.partition.neighbours import cell_neighbours, exact_neighbours, make_cells, top_k
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
-from planted import Listener, planted_vectors
-
-SILENT = Progress()
+from coterie.progress import SILENT
+from planted import planted_vectors
 
 
 @settings(deadline=None)
@@ -40,17 +37,3 @@ def test_cells_find_most_of_the_neighbours_and_say_how_many() -> None:
     assert found.recall == pytest.approx(np.mean(hits) / 10, abs=0.03)
     assert not (found.index_CK == np.arange(4000)[:, None]).any()
     np.testing.assert_allclose(found.cosine_CK[5], unit_CD[found.index_CK[5]] @ unit_CD[5], atol=1e-5)
-
-
-@pytest.mark.parametrize("exact_up_to", [10, 10_000])
-def test_the_graph_is_symmetric_and_in_the_order_it_says(exact_up_to: int) -> None:
-    vectors_CD, truth = planted_vectors(2500, 10, 0.5)
-    listener = Listener()
-    graph = label_graph(unit_rows(vectors_CD), 8, 0, listener, exact_up_to)
-    assert abs(graph.weight_CC - graph.weight_CC.T).max() == 0
-    assert graph.weight_CC.diagonal().sum() == 0
-    rows, columns = graph.weight_CC.nonzero()
-    same = truth[graph.class_C[rows]] == truth[graph.class_C[columns]]
-    assert same.mean() > 0.95
-    np.testing.assert_array_equal(graph.in_class_order(truth[graph.class_C]), truth)
-    assert any("of the true ones" in note for note in listener.notes) == (exact_up_to == 10)

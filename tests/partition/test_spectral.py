@@ -2,22 +2,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_array, random_array
-from scipy.sparse.linalg import eigsh
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from coterie.errors import PartitionError
 from coterie.partition import scalable_spectral_partition, spectral_embedding, spectral_partition
-from coterie.partition.eigen import leading_eigenvectors
 from coterie.partition.embedding import LabelEmbedding
-from coterie.partition.graph import label_graph, link_components, normalised
-from coterie.partition.spectral import pivot_rows
-from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.partition.spectral import pivot_rows, spectral_family
 from planted import Listener, planted_vectors
-
-SILENT = Progress()
 
 
 def planted_similarity(n_clusters: int, size: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,55 +82,10 @@ def test_the_sparse_route_finds_what_the_dense_one_finds(n_classes: int, n_clust
     assert adjusted_rand_score(sparse, truth) > 0.98 * adjusted_rand_score(dense, truth)
 
 
-def test_eigenvectors_are_those_of_arpack() -> None:
-    vectors_CD, _ = planted_vectors(800, 10, 1.0, width=64)
-    matrix_CC = normalised(label_graph(unit_rows(vectors_CD), 20, 0, SILENT).weight_CC)
-    found = leading_eigenvectors(matrix_CC, 10, 0, SILENT)
-    values, vectors = eigsh(matrix_CC.astype(np.float64), 10, which="LA")
-    assert found.converged
-    np.testing.assert_allclose(found.value_S, values[::-1], atol=2e-3)
-    # Of near-equal eigenvalues only the space that their vectors span is determined.
-    overlap = np.linalg.svd(found.vector_CS.T @ vectors, compute_uv=False)
-    assert overlap.min() > 0.99
-    np.testing.assert_allclose(found.vector_CS.T @ found.vector_CS, np.eye(10), atol=1e-4)
-
-
-@given(st.integers(0, 50))
-@settings(max_examples=10, deadline=None)
-def test_eigenvectors_of_a_graph_without_clusters_are_orthonormal_too(seed: int) -> None:
-    half_CC = random_array((300, 300), density=0.05, format="csr", dtype=np.float32, rng=seed)
-    ring_CC = csr_array(np.roll(np.eye(300, dtype=np.float32), 1, axis=1))
-    matrix_CC = normalised(csr_array(half_CC + half_CC.T + ring_CC + ring_CC.T))
-    vector_CS = leading_eigenvectors(matrix_CC, 8, seed, SILENT).vector_CS
-    np.testing.assert_allclose(vector_CS.T @ vector_CS, np.eye(8), atol=1e-3)
-
-
 def test_one_row_of_each_direction_is_where_k_means_starts() -> None:
     truth = np.random.default_rng(0).permutation(np.repeat(np.arange(7), 20))
     row_CS = np.eye(7, dtype=np.float32)[truth]
     assert sorted(truth[pivot_rows(row_CS, 7, 0)].tolist()) == list(range(7))
-
-
-def test_a_graph_in_pieces_is_linked_and_that_is_said() -> None:
-    rng = np.random.default_rng(0)
-    centres = np.eye(6, 40) + 0.3 * np.eye(6, 40)[[1, 0, 3, 2, 5, 4]]  # three pairs of near clusters
-    vectors_CD = np.repeat(centres, 15, axis=0) + 0.01 * rng.normal(size=(90, 40))
-    listener = Listener()
-    pairs = scalable_spectral_partition(vectors_CD, 3, route="sparse", n_neighbours=5, progress=listener)
-    assert any("falls into 6 pieces" in note for note in listener.notes)
-    assert adjusted_rand_score(pairs.cluster_of_class_C, np.repeat(np.arange(3), 30)) == 1.0
-    pieces = scalable_spectral_partition(vectors_CD, 6, route="sparse", n_neighbours=5)
-    assert adjusted_rand_score(pieces.cluster_of_class_C, np.repeat(np.arange(6), 15)) == 1.0
-
-
-def test_linking_gives_a_graph_in_one_piece() -> None:
-    unit_CD = unit_rows(np.random.default_rng(0).normal(size=(12, 5)))
-    alone = csr_array((12, 12), dtype=np.float32)
-    linked = link_components(alone, unit_CD, np.arange(12), 12)
-    from scipy.sparse.csgraph import connected_components
-
-    assert connected_components(linked)[0] == 1
-    assert abs(linked - linked.T).max() == 0
 
 
 def test_the_sparse_route_repeats_itself_and_tells_how_it_goes() -> None:
@@ -149,3 +96,12 @@ def test_the_sparse_route_repeats_itself_and_tells_how_it_goes() -> None:
     np.testing.assert_array_equal(first.cluster_of_class_C, second.cluster_of_class_C)
     assert listener.titles == ["neighbours", "eigenvectors", "starts", "k-means"]
     assert all(done == steps for done, steps in listener.steps)
+
+
+def test_a_family_of_partitions_is_that_of_each_number() -> None:
+    vectors_CD, truth = planted_vectors(2500, 12, 1.0)
+    family = spectral_family(vectors_CD, 20)
+    assert adjusted_rand_score(family(12).cluster_of_class_C, truth) > 0.97
+    assert [family(s).n_clusters for s in (1, 5, 20)] == [1, 5, 20]
+    with pytest.raises(PartitionError, match="cannot make 21 clusters"):
+        family(21)

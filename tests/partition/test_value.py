@@ -44,6 +44,17 @@ def test_mass_is_the_sum_over_a_clusters_classes(assignment: np.ndarray, seed: i
 
 
 @given(assignments, st.integers(0, 100))
+def test_the_likeliest_cluster_is_the_first_with_the_largest_mass(assignment: np.ndarray, seed: int) -> None:
+    partition = Partition.from_assignment(assignment)
+    proba_NC = np.random.default_rng(seed).integers(0, 3, size=(5, len(assignment))) / 4  # sums are exact
+    slow = []
+    for row in proba_NC:
+        masses = [sum(row[label] for label in partition.classes(s)) for s in range(partition.n_clusters)]
+        slow.append(masses.index(max(masses)))
+    assert partition.likeliest_N(partition.mass_NS(proba_NC)).tolist() == slow
+
+
+@given(assignments, st.integers(0, 100))
 def test_own_rows_are_those_of_a_clusters_classes_by_their_place_in_it(assignment: np.ndarray, seed: int) -> None:
     partition = Partition.from_assignment(assignment)
     label_N = np.random.default_rng(seed).integers(len(assignment), size=20)
@@ -78,6 +89,8 @@ def test_partitions_side_by_side_know_whose_each_cluster_is() -> None:
     assert [clusters.tolist() for clusters in both.layers] == [[0, 1], [2, 3]]
     assert both.packed_class_M.tolist() == [0, 1, 2, 0, 1, 2]
     assert [clusters.tolist() for clusters in Partition.from_assignment([0, 1]).layers] == [[0, 1]]
+    # The cluster of a sample is one of the first partition's, however large the others' are.
+    assert both.likeliest_N(np.array([[0.4, 0.6, 0.1, 0.9], [0.7, 0.3, 0.9, 0.1]])).tolist() == [1, 0]
 
 
 def test_partitions_of_other_classes_cannot_lie_side_by_side() -> None:

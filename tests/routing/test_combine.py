@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from coterie.errors import InputError
 from coterie.partition import Partition
-from coterie.routing.combine import BaseAnswer, Combiner, combine, mix, route
+from coterie.routing.combine import BaseAnswer, Combiner, combine, mix
 from coterie.vocabulary import CombinerName, Mixture
 
 NAMES = get_args(CombinerName)
@@ -210,9 +210,12 @@ def test_a_name_gives_a_combiner_of_that_name(name) -> None:
     assert Combiner.named(name, (0.5, 1.0) if name not in ("hard", "compose") else (1.0,)).name == name
 
 
-def test_the_route_is_the_largest_mass() -> None:
-    partition = Partition.from_assignment([0, 1, 1])
-    assert route(np.array([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2]]), partition).tolist() == [1, 0]
+def test_the_chosen_cluster_is_the_likeliest_of_the_first_partition() -> None:
+    first, second = Partition.from_assignment([0, 1, 1]), Partition.from_assignment([0, 0, 0])
+    logits_NC = np.log([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2]])
+    answer = BaseAnswer(logits_NC, Partition.stack([first, second]))
+    assert answer.cluster_N.tolist() == BaseAnswer(logits_NC, first).cluster_N.tolist() == [1, 0]
+    np.testing.assert_allclose(answer.cluster_mass_N, [0.6, 0.6])
 
 
 def test_what_does_not_fit_is_refused() -> None:

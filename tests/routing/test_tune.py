@@ -6,16 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from coterie.config import GateSettings
 from coterie.errors import InputError
 from coterie.measures.metrics import score
 from coterie.partition import Partition
+from coterie.routing import fitting
 from coterie.routing.calibration import temperature
 from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, Routing, evaluate
+from coterie.routing.fitting import PAPER
 from coterie.routing.gate import Budget, sweep_thresholds
 from coterie.routing.rule import Rule
-from coterie.routing.tune import GATES, PAPER, TuningRequest, tune
+from coterie.routing.tune import GATES, TuningRequest, tune
 
 PARTITION = Partition.from_assignment([0, 0, 0, 1, 1, 1, 2, 2, 3])
 AUTO = TuningRequest()
@@ -70,7 +71,7 @@ def test_probabilities_are_as_good_as_the_calibrated_bases(outputs: Outputs) -> 
     fresh = make_outputs(20_000, seed=2)
     heat = temperature(outputs.base_NC, outputs.label_N)
     base = score(softmax(fresh.base_NC / heat, axis=1), fresh.label_N)
-    ours = score(Routing.of(fresh, PARTITION, rule).proba_NC(rule), fresh.label_N)
+    ours = score(Routing.of(fresh, PARTITION, rule).proba_NC(), fresh.label_N)
     assert ours.nll < base.nll
     assert ours.ece < base.ece + 0.005
 
@@ -102,7 +103,7 @@ def test_a_bounded_risk_is_the_cheapest_that_holds(outputs: Outputs) -> None:
 
 
 def test_a_given_threshold_stands(outputs: Outputs) -> None:
-    request = TuningRequest.of(GateSettings(score="margin", combiner="blend", threshold=0.4))
+    request = TuningRequest(("blend",), ("margin",), budget=Budget(threshold=0.4))
     gate = tune(outputs, PARTITION, request).rule.gate
     assert (gate.score, gate.threshold) == ("margin", 0.4)
 
@@ -174,7 +175,7 @@ def test_the_temperature_of_the_mixture_makes_labels_likeliest_where_samples_are
 
     def loss(heat: float) -> float:
         tempered = replace(rule, combiner=replace(rule.combiner, temperature=heat))
-        return score(Routing.of(outputs, PARTITION, tempered).proba_NC(tempered), outputs.label_N).nll
+        return score(Routing.of(outputs, PARTITION, tempered).proba_NC(), outputs.label_N).nll
 
     best = rule.combiner.temperature
     assert loss(best) < min(loss(1.0), loss(0.9 * best), loss(1.1 * best))
@@ -227,11 +228,8 @@ def test_the_same_seed_gives_the_same_choice_and_shuffled_samples_a_like_one(out
     assert first == pytest.approx(second, abs=0.01)
 
 
-def test_settings_become_a_request() -> None:
-    request = TuningRequest.of(GateSettings(score="auto", combiner="blend", top=3, passes=1.5))
-    assert request == TuningRequest(("blend",), GATES, (3,), Budget(passes=1.5))
-    assert TuningRequest.of(GateSettings()) == TuningRequest()
-    assert TuningRequest.of(GateSettings(combiner="hard", score="entropy")).combinations(PARTITION) == [PAPER]
+def test_the_papers_rule_alone_is_one_combination() -> None:
+    assert PAPERS.combinations(PARTITION) == [PAPER]
 
 
 def test_more_clusters_than_there_are_cannot_be_asked() -> None:
@@ -244,10 +242,10 @@ def test_nothing_to_choose_from_is_refused() -> None:
         TuningRequest(combiners=())
 
 
-def test_a_large_validation_split_is_worked_off_in_chunks(monkeypatch) -> None:
+def test_a_large_validation_split_is_worked_off_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = make_outputs(700)
     whole = tune(outputs, PARTITION, AUTO)
-    monkeypatch.setattr("coterie.routing.tune.CHUNK", 64)
+    monkeypatch.setattr(fitting, "CHUNK", 64)
     assert tune(outputs, PARTITION, AUTO).candidates == whole.candidates
 
 

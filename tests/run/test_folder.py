@@ -17,8 +17,9 @@ from coterie.backbones.deltas import encode
 from coterie.config import EXACT_BITS, FitSettings
 from coterie.errors import ArtifactError
 from coterie.inputs import ImagePreprocessing
+from coterie.measures.costs import RunCosts
 from coterie.run.folder import Run
-from coterie.run.manifest import FORMAT, CostRecord, DataRecord, GateRecord, Manifest, PartitionRecord, Records
+from coterie.run.manifest import FORMAT, DataRecord, GateRecord, Manifest, PartitionRecord, Records
 from coterie.system.files import write_whole
 
 
@@ -38,7 +39,7 @@ def finish(run: Run) -> None:
         head=Head("head", 4, 2),
         partition=PartitionRecord(members=((0, 1),), candidates=()),
         gate=GateRecord(score="entropy", combiner="hard", threshold=None),
-        costs=CostRecord(
+        costs=RunCosts(
             base_seconds=1,
             specialist_seconds=1,
             base_image_ms=1,

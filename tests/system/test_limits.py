@@ -4,37 +4,10 @@ import time
 
 import pytest
 
-from coterie.config import FitSettings
-from coterie.errors import LimitError, SettingsError
+from coterie.errors import LimitError
+from coterie.progress import Progress
 from coterie.system import limits
-from coterie.system.limits import Limits
-from coterie.system.units import bytes_of, seconds_of
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5h", 5400), ("3d", 259200)])
-def test_times(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-    assert FitSettings(max_time=text).max_time == text
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("500MiB", 500 * 2**20), ("4GiB", 2**32), ("0.5GiB", 2**29), ("1TiB", 2**40)]
-)
-def test_sizes(text: str, size: float) -> None:
-    assert bytes_of(text) == size
-    assert FitSettings(max_memory=text).max_memory == text
-
-
-@pytest.mark.parametrize("text", ["", "90", "0s", "-1s", "1 h", "h", "1w", "nans", "1e3s", "10ms"])
-def test_a_time_that_is_none_is_named_with_those_that_are(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"max_time = .*: must be a number above 0 and a unit, as in 90s, 10m"):
-        FitSettings(max_time=text)
-
-
-@pytest.mark.parametrize("text", ["", "4", "4GB", "0GiB", "-4GiB", "GiB", "4 GiB"])
-def test_a_size_that_is_none_is_named_with_those_that_are(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"max_memory = .*: must be a number above 0 and a unit, as in 500MiB"):
-        FitSettings(max_memory=text)
+from coterie.system.limits import NO_LIMITS, LimitedProgress, Limits
 
 
 class Clock:
@@ -88,9 +61,36 @@ def test_memory_is_looked_at_once_a_second(clock: Clock, monkeypatch: pytest.Mon
 
 
 def test_no_limits_are_never_reached(clock: Clock) -> None:
-    limit = Limits()
     clock.now += 1e12
-    limit.check()
+    Limits().check()
+    NO_LIMITS.check()
+
+
+def test_progress_passes_on_what_it_is_told_until_a_limit_is_reached(clock: Clock) -> None:
+    class Keeping(Progress):
+        def __init__(self) -> None:
+            self.told: list[tuple] = []
+
+        def stage(self, *values) -> None:
+            self.told.append(values)
+
+        def advance(self, *values) -> None:
+            self.told.append(values)
+
+        def note(self, *values) -> None:
+            self.told.append(values)
+
+    kept = Keeping()
+    progress = LimitedProgress(kept, Limits(max_time="10s")).lane()
+    progress.stage("base", 3)
+    progress.advance(1, 32, 0.5, 0.25)
+    progress.note("a line")
+    assert kept.told == [("base", 3), (1, 32, 0.5, 0.25), ("a line",)]
+    clock.now += 11
+    progress.stage("next", 1)
+    with pytest.raises(LimitError, match="--max-time 10s is over"):
+        progress.advance(1)
+    assert kept.told[-1] == (1, 0, None, None)  # the step that was done counts
 
 
 MEASURING = """

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,27 @@ def test_older_weights_count_less_by_the_decay_running_statistics_too_also_when_
         put(network, value)
         first.step(network)
     np.testing.assert_allclose(result(first), np.repeat([expected, 10 * expected], 2), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_the_average_of_a_network_is_that_of_a_plain_loop_over_its_state(decay: float) -> None:
+    """Of matrices, biases, norms and running statistics; and in float64, whose sums round differently."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    average, expected = RunningAverage(network, decay), {}
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for step in range(6):
+        optimizer.zero_grad()
+        network(torch.randn(5, 3)).square().mean().backward()
+        optimizer.step()
+        average.step(network)
+        for name, tensor in network.state_dict().items():
+            now = tensor.double()
+            expected[name] = now if not step else decay * expected[name] + (1 - decay) * now
+    average.finish(network)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
 
 
 def test_without_decay_the_last_weights_stay() -> None:

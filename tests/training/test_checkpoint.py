@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from coterie.config import TrainingSettings
 from coterie.training.checkpoint import CheckpointFile, capture, restore
 from coterie.training.loop import make_optimizer, make_schedule
 
 
-def trained(steps: int, optimizer: str, schedule: str):
+def trained(steps: int, optimizer: str, schedule: str) -> tuple[nn.Module, Optimizer, LRScheduler]:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
     network.to(memory_format=torch.channels_last)
@@ -37,7 +39,8 @@ def test_a_restored_training_takes_the_same_steps_bit_for_bit(optimizer: str, sc
     cut = trained(4, optimizer, schedule)
     # Through a file, which knows one memory order only.
     file = CheckpointFile(tmp_path / "checkpoint" / "base.safetensors")
-    file.save(capture(*cut, [(1.5, 0.25)], np.full((3, 2), 0.1, dtype=np.float32)))
+    network, taken, schedule_of_cut = cut
+    file.save(capture(network, taken, schedule_of_cut, [(1.5, 0.25)], np.full((3, 2), 0.1, dtype=np.float32)))
     resumed = trained(0, optimizer, schedule)
     history, steps_K2 = restore(file.load(), *resumed)
     assert history == [(1.5, 0.25)]

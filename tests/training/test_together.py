@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import coterie
 from coterie.data.batches import Augmentation, training_batches
-from coterie.errors import DataError, SettingsError
+from coterie.errors import DataError
 from coterie.run.folder import Run
 from coterie.system.ranks import Ranks
 from helpers import ROOT, TINY, make_settings, make_splits
@@ -28,7 +28,10 @@ from helpers import make_settings, make_splits
 from coterie.config import FitSettings
 from coterie.errors import LimitError
 from coterie.system.limits import Limits
+from coterie.pipeline.base import help_train_base
+from coterie.pipeline.prepare import prepare
 from coterie.progress import Progress
+from coterie.system.limits import Limits
 
 class Telling(Progress):
     def note(self, text):
@@ -55,8 +58,13 @@ if mode == "dies":
             return step(*arguments)
         training.training_step = dying
 limits = AtStep() if mode == "stops" else None
+settings, splits = FitSettings.from_values(values), make_splits()
 try:
-    coterie.fit(FitSettings.from_values(values), out, splits=make_splits(), progress=Telling(), limits=limits)
+    if rank == "0":
+        coterie.fit(settings, out, splits=splits, progress=Telling(), limits=limits)
+    else:
+        help_train_base(settings, lambda: prepare(settings, splits=splits))
+        sys.exit(0)
 except LimitError as error:
     print("rank", rank, "stops:", error, flush=True)
     sys.exit(75)
@@ -194,21 +202,9 @@ def test_the_parts_of_all_ranks_are_disjoint_and_make_up_each_batch(
 
 
 def test_batches_that_cannot_be_shared_out_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"base\.batch_size = 128 cannot be shared out evenly over 3 ranks"):
-        Ranks(0, 3).check_batch_size(128)
     splits = make_splits(n_classes=2, n_per_class=1)
     batches = training_batches(
         splits.train, splits.preprocessing, Augmentation(0, False), batch_size=2, seed=0, workers=0
     )
     with pytest.raises(DataError, match="2 training samples cannot be shared out over 3 ranks"):
         batches.share_out(Ranks(0, 3))
-
-
-def test_ranks_are_those_of_the_launcher(monkeypatch) -> None:
-    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    assert Ranks.of_environment() == Ranks(0, 1, 1)
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("LT_DEVICES", "4")
-    assert Ranks.of_environment() == Ranks(3, 8, 4)
-    assert "LT_DEVICES" not in os.environ

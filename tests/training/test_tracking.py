@@ -10,7 +10,7 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import LimitError, SettingsError
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.system.limits import Limits
 from coterie.training import tracking
@@ -85,7 +85,8 @@ def test_a_run_that_was_cut_shows_each_epoch_once(
         assert [value for _, value in shown["loss"]] == pytest.approx([epoch["loss"] for epoch in epochs])
     result = scalars(path / "logs" / "result")
     metrics = Run.open_complete(path).read_json("metrics.json")["test"]
-    assert result["test/ensemble"] == [(0, pytest.approx(metrics["ensemble_top1"]))]
+    ((step, value),) = result["test/ensemble"]
+    assert (step, value) == (0, pytest.approx(metrics["ensemble_top1"]))
     assert {"gate/routed", "router/accuracy", "cluster-0/specialist", "seconds/base.safetensors"} <= set(result)
 
 
@@ -134,7 +135,7 @@ def test_mlflow_that_is_asked_for_and_not_there_is_an_error(
     monkeypatch.setattr(tracking, "find_spec", lambda _: None)
     asked = settings.model_copy(update={"track": settings.track.model_copy(update={"mlflow": "mlruns"})})
     with pytest.raises(SettingsError, match=r"track.mlflow = 'mlruns': MLflow is not installed; pip install 'coterie"):
-        make_trackers(asked, tmp_path, Progress())
+        make_trackers(asked, tmp_path, SILENT)
 
 
 def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
@@ -154,8 +155,8 @@ def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path: Path) -
 def test_trackers_that_are_off_are_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom coterie.config import FitSettings\n"
-        "from coterie.progress import Progress\nfrom coterie.training.tracking import make_trackers\n"
-        f"make_trackers(FitSettings(), Path({str(tmp_path)!r}), Progress()).close()\n"
+        "from coterie.progress import SILENT\nfrom coterie.training.tracking import make_trackers\n"
+        f"make_trackers(FitSettings(), Path({str(tmp_path)!r}), SILENT).close()\n"
         "assert not {'tensorboardX', 'mlflow', 'torch'} & set(sys.modules), 'imported'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

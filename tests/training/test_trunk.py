@@ -1,16 +1,11 @@
-import numpy as np
 import pytest
 import torch
 
-from coterie.backbones import build, find_head
-from coterie.backbones.specialist import as_asked, make_specialist
+from coterie.backbones import build
 from coterie.config import HardwareSettings
 from coterie.data.batches import Augmentation, training_batches
-from coterie.ensemble.panel import Panel
 from coterie.partition import Partition
-from coterie.training import trunk
 from coterie.training.fabric import make_fabric
-from coterie.training.passes import compute_logits
 from coterie.training.trunk import TrunkBatches
 from helpers import image_form, make_split
 
@@ -57,46 +52,3 @@ def test_an_epoch_goes_on_at_any_step(base) -> None:
     rest = list(batches.epoch(5, torch.device("cpu"), first=2))
     assert len(rest) == 1
     torch.testing.assert_close(rest[0], whole[2], rtol=0, atol=0)
-
-
-def panels(base: torch.nn.Module) -> tuple[Panel, Panel]:
-    """Asked whole, and by tails on a shared trunk."""
-    head = find_head(base, 6, torch.randn(2, *FORM.example().shape[1:]))
-    specialists = {}
-    for cluster in (0, 1):
-        specialists[cluster] = make_specialist(base, head, PARTITION.classes(cluster)).eval()
-        generator = torch.Generator().manual_seed(cluster)
-        for parameter in specialists[cluster].stage3.parameters():
-            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-    tails = {cluster: as_asked(network, CUT, FORM.example()) for cluster, network in specialists.items()}
-    fabric = make_fabric(CPU)
-    return Panel(fabric, base, specialists, FORM, None), Panel(fabric, base, tails, FORM, CUT)
-
-
-def test_tails_on_a_shared_trunk_say_what_whole_specialists_say(base, monkeypatch) -> None:
-    whole, shared = panels(base)
-    monkeypatch.setattr(trunk, "CHUNK", 50)
-    for (base_NC, packed_NM), panel in ((panel.ask_all(SPLIT.samples, PARTITION), panel) for panel in (whole, shared)):
-        np.testing.assert_allclose(base_NC, compute_logits(panel.fabric, base, SPLIT.samples, FORM), atol=1e-5)
-        for cluster, network in whole.specialists.items():
-            alone = compute_logits(panel.fabric, network, SPLIT.samples, FORM)
-            np.testing.assert_allclose(packed_NM[:, PARTITION.columns(cluster)], alone, atol=1e-5)
-        assert not packed_NM[:, PARTITION.columns(2)].any()
-    row_R = np.array([40, 3, 17])
-    inputs = FORM(SPLIT.samples.read(torch.arange(len(SPLIT))))
-    answers = [panel.ask(SPLIT.samples)[1](1, row_R) for panel in (whole, shared)]
-    answers += [panel.ask_inputs(inputs)[1](1, row_R) for panel in (whole, shared)]
-    for answer in answers:
-        np.testing.assert_allclose(answer, packed_NM[row_R][:, PARTITION.columns(1)], atol=1e-5)
-
-
-def test_the_trunk_runs_once_and_its_output_is_held_for_a_chunk_of_limited_size(base, monkeypatch) -> None:
-    _, shared = panels(base)
-    calls: list[int] = []
-    base.stem.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
-    monkeypatch.setattr(trunk, "CHUNK_BYTES", 30 * trunk_of(base, FORM.example()[:1]).nbytes)
-    calls.clear()
-    chunks = [len(part) for part in shared.chunks(SPLIT.samples)]
-    assert chunks == [30, 30, 12]
-    shared.ask_all(SPLIT.samples, PARTITION)
-    assert sum(calls) == len(SPLIT) + 1  # and one sample for a look at the size

@@ -92,8 +92,9 @@ def _fit(
     from coterie.pipeline.prepare import prepare
     from coterie.run.folder import Run
     from coterie.system.limits import Limits
-    from coterie.system.ranks import Ranks
+    from coterie.system.ranks import Ranks, forget_launcher_variables
 
+    forget_launcher_variables()
     if not Ranks.of_environment().leads:
         if not dry_run:
             help_train_base(settings, lambda: prepare(settings, base_run=base_run))
@@ -158,11 +159,12 @@ def _print_outcome(console: Console, out: Path) -> None:
     from coterie.cli.terminal.report import print_report, rule_line
     from coterie.run.folder import Run
     from coterie.run.reporting import read_reports
+    from coterie.run.values import rule_of
 
     run = Run.open_complete(out)
     print_report(console, read_reports(run)["test"], run.manifest.data.classes)
     console.print(
-        f"rule: {rule_line(run.manifest.gate)}; for others and their limits: coterie tune {out}",
+        f"rule: {rule_line(rule_of(run.manifest))}; for others and their limits: coterie tune {out}",
         highlight=False,
         soft_wrap=True,
     )

@@ -45,15 +45,15 @@ def headroom(
     """Say what specialists could bring to a base, and what they would cost, before one is trained."""
     from coterie.cli.terminal.headroom import print_headroom
     from coterie.cli.terminal.progress import make_progress
-    from coterie.studies.headroom.study import HeadroomRequest, read_source, study, write_study
+    from coterie.studies.headroom.study import HeadroomRequest, read_source, study_headroom, write_study
 
     if not 0 < gain < 100:
         raise SettingsError(f"--gain {gain}: must be above 0 and below 100 points")
     console = make_console()
-    question = HeadroomRequest(methods, clusters, gain, combiner)
+    request = HeadroomRequest(methods, clusters, gain, combiner)
     data = read_source(source, names=names, groups=groups)
     with make_progress(console) as progress:
-        result = study(data, question, progress)
+        result = study_headroom(data, request, progress)
     write_study(result, out)
     print_headroom(console, result)
     console.print(f"page: {out / 'headroom.html'}", highlight=False, soft_wrap=True)

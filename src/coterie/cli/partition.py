@@ -63,13 +63,14 @@ def partition(
     """Group classes by their label embeddings, say how good the groups are, and draw them."""
     from coterie.cli.terminal.partition import print_partition
     from coterie.cli.terminal.progress import make_progress
-    from coterie.studies.partition.study import StudySettings, read_labels, study, write_study
+    from coterie.studies.partition.labels import read_labels
+    from coterie.studies.partition.study import StudySettings, study_partition, write_study
 
     console = make_console()
     data = read_labels(source, array=array, embedding=embedding, names=names, groups=groups)
     settings = StudySettings(method, clusters, max_size, seed, map, stability, route)
     with make_progress(console) as progress:
-        result = study(data, settings, progress)
+        result = study_partition(data, settings, progress)
         write_study(result, out, progress)
     print_partition(console, result)
     console.print(f"page: {out / 'partition.html'}", highlight=False, soft_wrap=True)

@@ -37,12 +37,14 @@ def predict(
     from coterie.data import read_new
     from coterie.run.folder import Run
     from coterie.run.load import load_ensemble
+    from coterie.training.fabric import configure_process
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
+    settings = Run.open(run).settings
+    configure_process(settings.hardware)
     ensemble = load_ensemble(run, trust=trust)
-    text = Run.open(run).settings.data.text
-    new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=text)
+    new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=settings.data.text)
     for name in new.skipped:
         print(f"skipped: {name}", file=sys.stderr)  # noqa: T201
     for row in new.samples.shortened():

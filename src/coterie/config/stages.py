@@ -36,8 +36,8 @@ class TrainingSettings(Settings):
     )
 
 
-# 32 stores a weight as it is. A Huffman code takes at least one bit a number, so that below 1.5 next to nothing is left
-# of a difference; and the numbers that it codes are bytes.
+# 32 stores a weight as it is. A Huffman code takes at least one bit a number, so below 1.5 next to nothing is left of a
+# difference; and the numbers that it codes are bytes.
 EXACT_BITS, FEWEST_BITS, MOST_BITS = 32, 1.5, 8
 
 

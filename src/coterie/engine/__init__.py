@@ -1,8 +1,8 @@
-"""Who does the independent pieces of work that a run consists of: this process, workers beside it, or a Ray cluster.
+"""Engines that do the independent tasks of a run: this process, workers beside it, or a Ray cluster.
 
-A ``Task`` says all that decides its result, so that who does it, where, and in what order decides nothing. Tasks of a
-list share one value, which each process or node is given once. Results, progress and checkpoints come back to the
-process that asked, and only that one writes to the run folder.
+A ``Task`` holds all that decides its result, so who does it, where, and in what order changes nothing. Tasks of a list
+share one value, which each process or node is given once. Results, progress and checkpoints come back to the process
+that asked, and only that one writes to the run folder.
 """
 
 from coterie.engine.choose import check_engine, make_engine

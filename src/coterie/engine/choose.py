@@ -9,7 +9,7 @@ from coterie.engine.task import Engine, Resources
 
 
 def check_engine(settings: EngineSettings) -> None:
-    """Say before any other work what would else be found out when the first task is given away.
+    """Refuse, before any other work, an engine that cannot take a task.
 
     Raises:
         EngineError: Ray is not installed, or does not answer.
@@ -19,7 +19,12 @@ def check_engine(settings: EngineSettings) -> None:
 
 
 def make_engine(settings: EngineSettings, n_tasks: int, resources: Resources) -> Engine:
-    """The engine for a list of so many tasks.
+    """The engine for a list of tasks.
+
+    Args:
+        settings: which engine.
+        n_tasks: length of the list.
+        resources: of each task.
 
     Raises:
         EngineError: Ray is not installed, does not answer, or runs other versions.

@@ -1,8 +1,8 @@
 """The engine of many machines: a Ray cluster.
 
-What tasks share is put into Ray's object store once, and lies in shared memory once a node. Progress and states come
-back through an actor beside the driver, so that all of a run is in the driver's run folder; a task whose worker or node
-is lost goes on elsewhere from its last state there.
+Ray's object store holds what tasks share, once a node. Progress and states come back through an actor beside the
+driver, so that the driver's run folder has all of a run; a task whose worker or node is lost goes on elsewhere from its
+last state there.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from coterie.engine.payload import SharedPayload
 from coterie.engine.task import Engine, Outcome, Resources, ResultT, SharedT, Task, TaskContext
 from coterie.errors import EngineError
 
-# A task is lost with its worker or node; one that is lost this often takes them down itself.
+# A task is lost with its worker or node. One that is lost this often takes them down itself, by its memory mostly.
 TRIES = 4
 SECONDS_PER_LOOK = 1.0
 SECONDS_TO_ANSWER = 10.0
@@ -49,13 +51,8 @@ class RayCluster(Engine):
 
     def __init__(self, address: str | None) -> None:
         self.address = address
-        # A cluster of this machine alone is for this machine alone: by this, Ray binds to the loopback address.
-        if address is None or address.startswith(("127.", "localhost")):
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        try:
-            self.ray: Any = import_module("ray")
-        except ImportError:
-            raise EngineError("engine ray needs Ray, which is not installed: pip install 'coterie[ray]'") from None
+        if find_spec("ray") is None:
+            raise EngineError("engine ray needs Ray, which is not installed: pip install 'coterie[ray]'")
 
     def check(self) -> None:
         """Whether somebody answers at the address, where there is one that the program is not yet connected to.
@@ -63,7 +60,9 @@ class RayCluster(Engine):
         Raises:
             EngineError: nobody does.
         """
-        if self.address is not None and not self.ray.is_initialized():
+        # Ray is not imported for this: it reads its environment variables when it is, and they are not set yet.
+        loaded = sys.modules.get("ray")
+        if self.address is not None and not (loaded and loaded.is_initialized()):
             _check_address(self.address)
 
     @override
@@ -74,56 +73,94 @@ class RayCluster(Engine):
         resources: Resources,
         context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
-        ray = self.ray
+        set_ray_environment(self.address)
+        ray: Any = import_module("ray")
         with _connected(ray, self.address):
             _check_nodes(ray, resources)
-            here = _on_node(ray, ray.get_runtime_context().get_node_id())
-            mailbox = ray.remote(num_cpus=0)(_mailbox_class()).options(scheduling_strategy=here).remote()
-            work = ray.remote(
-                num_cpus=resources.threads, num_gpus=resources.gpus, memory=resources.memory_bytes, max_retries=0
-            )(_work)
-            payload = ray.put(SharedPayload.pack(shared))
-            contexts: dict[int, TaskContext] = {}
-            tries = [0] * len(tasks)
-            pending: dict[Any, int] = {}
+            with _Submitted(ray, tasks, shared, resources, context_of) as submitted:
+                while submitted.pending:
+                    ended = submitted.wait()
+                    # Messages first: a task that has ended may have left its last state among them.
+                    submitted.deliver_messages()
+                    for reference in ended:
+                        outcome = submitted.outcome(reference)
+                        if outcome is not None:
+                            yield outcome
 
-            def submit(number: int) -> None:
-                context = contexts[number] = contexts.get(number) or context_of(number)
-                tries[number] += 1
-                sender = (number, tries[number])
-                pending[work.remote(tasks[number], payload, state_of(context), mailbox, sender, str(Path.cwd()))] = (
-                    number
-                )
 
-            try:
-                for number in range(len(tasks)):
-                    submit(number)
-                while pending:
-                    ready, _ = ray.wait(list(pending), timeout=SECONDS_PER_LOOK)
-                    for number, attempt, message in ray.get(mailbox.take.remote()):
-                        if attempt == tries[number]:  # one that was taken for lost may still be talking
-                            pickle.loads(message).deliver(contexts[number])
-                    for reference in ready:
-                        number = pending.pop(reference)
-                        title = tasks[number].title
-                        try:
-                            said = ray.get(reference)
-                        except ray.exceptions.RayTaskError as error:  # not by the task, whose errors are values
-                            said = EngineError(f"{title}: a node cannot read the task: {str(error).splitlines()[-1]}")
-                        except ray.exceptions.RayError as error:
-                            loss = f"{title}: its worker was lost ({type(error).__name__})"
-                            if tries[number] < TRIES:
-                                contexts[number].progress.note(f"{loss}; it goes on elsewhere from its last state")
-                                submit(number)
-                                continue
-                            said = EngineError(f"{loss}, as in {TRIES - 1} tries before")
-                        is_result = isinstance(said, Result)
-                        yield Outcome(number, said.value) if is_result else Outcome(number, error=said)
-            finally:
-                for reference in pending:
-                    with contextlib.suppress(ray.exceptions.RayError):
-                        ray.cancel(reference, force=True)
-                ray.kill(mailbox)
+class _Submitted:
+    """The tasks of one list on a cluster. Those that have not ended are cancelled at the end of the ``with``."""
+
+    def __init__(
+        self,
+        ray: Any,
+        tasks: Sequence[Task[Any, Any]],
+        shared: object,
+        resources: Resources,
+        context_of: Callable[[int], TaskContext],
+    ) -> None:
+        self.ray = ray
+        self.tasks = tasks
+        self.context_of = context_of
+        # Beside the driver, so that what has been sent survives the loss of every other node.
+        here = _on_node(ray, ray.get_runtime_context().get_node_id())
+        self.mailbox = ray.remote(num_cpus=0)(_mailbox_class()).options(scheduling_strategy=here).remote()
+        # Ray's own retries would start a task from its beginning, not from its last state.
+        self.work = ray.remote(
+            num_cpus=resources.threads, num_gpus=resources.gpus, memory=resources.memory_bytes, max_retries=0
+        )(_work)
+        self.payload = ray.put(SharedPayload.pack(shared))
+        self.contexts: dict[int, TaskContext] = {}
+        self.tries = [0] * len(tasks)
+        self.pending: dict[Any, int] = {}
+
+    def __enter__(self) -> _Submitted:
+        for number in range(len(self.tasks)):
+            self._submit(number)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for reference in self.pending:
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                self.ray.cancel(reference, force=True)
+        self.ray.kill(self.mailbox)
+
+    def wait(self) -> list[Any]:
+        """References of tasks that have ended; none where none has within a second."""
+        ended, _ = self.ray.wait(list(self.pending), timeout=SECONDS_PER_LOOK)
+        return list(ended)
+
+    def deliver_messages(self) -> None:
+        """Make the calls that tasks have sent, in their contexts."""
+        for number, attempt, message in self.ray.get(self.mailbox.take.remote()):
+            if attempt == self.tries[number]:  # one that was taken for lost may still be sending
+                pickle.loads(message).deliver(self.contexts[number])
+
+    def outcome(self, reference: Any) -> Outcome[Any] | None:
+        """How a task has ended; None if its worker was lost and it has been submitted again."""
+        number = self.pending.pop(reference)
+        title = self.tasks[number].title
+        try:
+            answer = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:  # not by the task, whose errors are values
+            answer = EngineError(f"{title}: a node cannot read the task: {str(error).splitlines()[-1]}")
+        except self.ray.exceptions.RayError as error:
+            loss = f"{title}: its worker was lost ({type(error).__name__})"
+            if self.tries[number] < TRIES:
+                self.contexts[number].progress.note(f"{loss}; it goes on elsewhere from its last state")
+                self._submit(number)
+                return None
+            answer = EngineError(f"{loss}, as in {TRIES - 1} tries before")
+        return Outcome(number, answer.value) if isinstance(answer, Result) else Outcome(number, error=answer)
+
+    def _submit(self, number: int) -> None:
+        context = self.contexts[number] = self.contexts.get(number) or self.context_of(number)
+        self.tries[number] += 1
+        sender = (number, self.tries[number])
+        reference = self.work.remote(
+            self.tasks[number], self.payload, state_of(context), self.mailbox, sender, str(Path.cwd())
+        )
+        self.pending[reference] = number
 
 
 def _mailbox_class() -> type:
@@ -153,10 +190,20 @@ def _work(
     sender: tuple[int, int],
     folder: str,
 ) -> Any:
-    """What a worker of the cluster does: a task, to a result or an error as a value. Relative paths mean the same as
-    where the driver is, where that ``folder`` is seen.
+    """Run a task in a worker of the cluster.
+
+    Args:
+        task: what to do.
+        payload: what its list shares.
+        state: from which it goes on.
+        mailbox: takes messages to the driver.
+        sender: the task's number, and the number of this try.
+        folder: the driver's working folder.
+
+    Returns:
+        A Result, or an error as a value: one that is raised would come back without its class.
     """
-    if Path(folder).is_dir():
+    if Path(folder).is_dir():  # relative paths then mean what they mean to the driver
         os.chdir(folder)
     sent: list[Any] = []
 
@@ -178,6 +225,18 @@ def _work(
     return answer
 
 
+def set_ray_environment(address: str | None) -> None:
+    """Set the environment variables that Ray reads when it is imported and when it starts a cluster; those that are
+    set already stay.
+    """
+    # A cluster of this machine alone is for this machine alone: by this, Ray binds to the loopback address.
+    if address is None or address.startswith(("127.", "localhost")):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # its workers would yield to all else
+
+
 @contextlib.contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
     """A connection to the cluster; one that the program has already is used and left open.
@@ -192,9 +251,6 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         _check_address(address)
     on_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_worker_niceness", "0")  # its workers would yield to all else
     try:
         ray.init(
             address=address or "local",

@@ -23,7 +23,7 @@ from coterie.engine.payload import SharedPayload
 from coterie.engine.task import Engine, Outcome, Resources, ResultT, SharedT, Task, TaskContext
 from coterie.errors import CoterieError, EngineError
 
-# A worker imports torch and warms up before its first step; where all work is done in less, none are started.
+# A worker imports torch and warms up before its first step; where all tasks take less than this, none are started.
 SECONDS_WORTH_WORKERS = 15.0
 SECONDS_TO_END = 5.0
 # What makes a process one of several ranks: a worker is none.
@@ -52,41 +52,6 @@ class InProcess(Engine):
             yield outcome
 
 
-@dataclass(eq=False)
-class _Worker:
-    """A worker process, the line to it, and the task that it does."""
-
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    ready: bool = False
-    number: int | None = None
-    context: TaskContext | None = None
-
-    def assign(self, number: int, task: Task[Any, Any], context: TaskContext) -> None:
-        """Begin a task."""
-        self.number, self.context = number, context
-        with contextlib.suppress(BrokenPipeError):  # it died idle; the line's end says so
-            self.connection.send_bytes(pickle.dumps((task, state_of(context)), protocol=5))
-
-    def release(self) -> int:
-        """The task's number; it has ended."""
-        assert self.number is not None
-        number, self.number, self.context = self.number, None, None
-        return number
-
-    def receive(self) -> Any:
-        """The next thing that it says; None if it is dead."""
-        try:
-            return pickle.loads(self.connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            return None
-
-    def exit_reason(self) -> str:
-        """How it ended."""
-        code = self.process.wait()
-        return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-
 class LocalWorkers(Engine):
     """Several worker processes on this machine; each has a device of its own where there are GPUs.
 
@@ -106,57 +71,99 @@ class LocalWorkers(Engine):
         context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
         waiting = list(range(len(tasks)))
-        with tempfile.TemporaryFile(prefix="coterie-") as file, _Crew(file.fileno(), resources) as crew:
+        with tempfile.TemporaryFile(prefix="coterie-") as file, _Workers(file.fileno(), resources) as workers:
             SharedPayload.pack(shared).write(file)
             for _ in range(min(self.n_workers, len(tasks))):
-                crew.start()
-            while waiting or crew.busy:
-                for worker, said in crew.listen():
-                    if isinstance(said, Message):
+                workers.start()
+            while waiting or workers.busy:
+                for worker, answer in workers.receive():
+                    if isinstance(answer, Message):
                         assert worker.context is not None
-                        said.deliver(worker.context)
+                        answer.deliver(worker.context)
                         continue
-                    if isinstance(said, Ready):
+                    if isinstance(answer, Ready):
                         worker.ready = True
-                    elif not worker.ready:  # it said why, or died before it could
-                        raise said or EngineError(f"a worker {worker.exit_reason()} before its first task")
+                    elif not worker.ready:  # an error that it sent, or its death before it could send one
+                        raise answer or EngineError(f"a worker {worker.exit_reason()} before its first task")
                     elif worker.number is not None:
                         number = worker.release()
-                        yield _outcome(number, tasks[number].title, said, worker)
-                    if said is None and waiting:
-                        crew.start()
-                    elif said is not None and waiting:
+                        yield _outcome(number, tasks[number].title, answer, worker)
+                    # A task that kills its worker costs no other task its place.
+                    if answer is None and waiting:
+                        workers.start()
+                    elif answer is not None and waiting:
                         number = waiting.pop(0)
                         worker.assign(number, tasks[number], context_of(number))
 
 
-def _outcome(number: int, title: str, said: Result | CoterieError | None, worker: _Worker) -> Outcome[Any]:
-    if isinstance(said, Result):
-        return Outcome(number, said.value)
-    if said is None:
-        said = EngineError(
+def _outcome(number: int, title: str, answer: Result | CoterieError | None, worker: _Worker) -> Outcome[Any]:
+    if isinstance(answer, Result):
+        return Outcome(number, answer.value)
+    if answer is None:
+        answer = EngineError(
             f"{title}: its worker (process {worker.process.pid}) {worker.exit_reason()}. Its last state is kept: "
             "the same command goes on with it"
         )
-    return Outcome(number, error=said)
+    return Outcome(number, error=answer)
 
 
-class _Crew:
-    """The worker processes of one list of tasks; none outlives it."""
+@dataclass(eq=False)
+class _Worker:
+    """A worker process, the connection to it, and the task that it does."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    ready: bool = False
+    number: int | None = None
+    context: TaskContext | None = None
+
+    def assign(self, number: int, task: Task[Any, Any], context: TaskContext) -> None:
+        """Begin a task."""
+        self.number, self.context = number, context
+        with contextlib.suppress(BrokenPipeError):  # it died idle; the end of the connection will tell
+            self.connection.send_bytes(pickle.dumps((task, state_of(context)), protocol=5))
+
+    def release(self) -> int:
+        """The number of the task, which has ended."""
+        assert self.number is not None
+        number, self.number, self.context = self.number, None, None
+        return number
+
+    def receive(self) -> Any:
+        """The next thing that it sends; None if it is dead."""
+        try:
+            return pickle.loads(self.connection.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            return None
+
+    def exit_reason(self) -> str:
+        """How it ended."""
+        code = self.process.wait()
+        return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+class _Workers:
+    """The worker processes of one list of tasks; none outlives the ``with``.
+
+    Args:
+        payload: descriptor of the file that holds what the tasks share.
+        resources: of each worker.
+    """
 
     def __init__(self, payload: int, resources: Resources) -> None:
         self.payload = payload
         self.resources = resources
-        self.workers: list[_Worker] = []
+        self.alive: list[_Worker] = []
         self.devices = itertools.cycle(_visible_gpus() if resources.gpus else [""])
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> _Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for worker in self.workers:
+        # All are asked before the first is waited for: they end at the same time.
+        for worker in self.alive:
             worker.process.terminate()
-        for worker in self.workers:
+        for worker in self.alive:
             try:
                 worker.process.wait(SECONDS_TO_END)
             except subprocess.TimeoutExpired:
@@ -167,16 +174,18 @@ class _Crew:
     @property
     def busy(self) -> bool:
         """Whether a task is under way."""
-        return any(worker.number is not None for worker in self.workers)
+        return any(worker.number is not None for worker in self.alive)
 
     def start(self) -> None:
         """Start one more worker."""
         ours, theirs = Pipe()
         environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+        # Set for the process, before it imports torch: OpenMP reads it once.
         environment["OMP_NUM_THREADS"] = str(self.resources.threads)
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         if self.resources.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = next(self.devices)
+        # Not by fork, which neither CUDA nor OpenMP survives; nor by multiprocessing's spawn, which imports __main__.
         process = subprocess.Popen(
             [sys.executable, "-m", "coterie.engine.worker", str(theirs.fileno()), str(self.payload)],
             env=environment,
@@ -184,18 +193,18 @@ class _Crew:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
-        self.workers.append(_Worker(process, ours))
+        self.alive.append(_Worker(process, ours))
 
-    def listen(self) -> list[tuple[_Worker, Any]]:
-        """Wait until workers have something to say, and hear it; of a dead one, None, once."""
-        speaking = wait([worker.connection for worker in self.workers])
-        heard = [(worker, worker.receive()) for worker in self.workers if worker.connection in speaking]
-        for worker, said in heard:
-            if said is None:
+    def receive(self) -> list[tuple[_Worker, Any]]:
+        """Wait until workers have sent something, and read one thing from each; from a dead one None, once."""
+        sending = wait([worker.connection for worker in self.alive])
+        received = [(worker, worker.receive()) for worker in self.alive if worker.connection in sending]
+        for worker, answer in received:
+            if answer is None:
                 worker.process.wait()
                 worker.connection.close()
-                self.workers.remove(worker)
-        return heard
+                self.alive.remove(worker)
+        return received
 
 
 def _visible_gpus() -> list[str]:
@@ -204,13 +213,14 @@ def _visible_gpus() -> list[str]:
 
 
 def auto_workers(n_tasks: int, resources: Resources) -> int:
-    """How many tasks at once make a list on this machine fast: one a GPU, or as many as the CPU threads of this process
-    suffice for; one, in this process, where workers would take longer to start than they save.
+    """The number of tasks to do at once on this machine: one a GPU, or as many as this process has CPU threads for; 1
+    where workers would take longer to start than they save.
     """
     if resources.gpus:
         places = torch.cuda.device_count() // resources.gpus
     else:
-        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # which end with the base, and leave their threads
+        # Other ranks have threads of this machine too, which they leave when they end, with the base.
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         places = torch.get_num_threads() * ranks_here // resources.threads
     if os.name == "nt" or resources.seconds < SECONDS_WORTH_WORKERS:
         return 1

@@ -1,4 +1,4 @@
-"""What a task that runs elsewhere says to the process that asked for it."""
+"""What a task in another process sends to the process that asked for it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from coterie.errors import CoterieError, EngineError
 from coterie.progress import Progress
 from coterie.training.checkpoint import Checkpoint, State, state_bytes
 
+# A display shows no more, and steps of a small network take a millisecond.
 SECONDS_PER_MESSAGE = 0.5
 
 
@@ -41,7 +42,7 @@ class Ready:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a task gave."""
+    """What a task returned."""
 
     value: Any
 
@@ -70,7 +71,7 @@ def state_of(context: TaskContext) -> bytes | None:
 
 
 class _SendingProgress(Progress):
-    """Gathers steps, so that fast ones do not flood the line."""
+    """Gathers steps, so that fast ones do not flood the connection."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         self.send = send
@@ -116,12 +117,13 @@ class _SendingCheckpoint(Checkpoint):
 
     @override
     def save(self, state: State) -> None:
+        # In the order in which they happened: steps that a display shows are never behind the state that is kept.
         self.progress.flush()
         self.send(Message("save", (state_bytes(state),)))
 
 
 def failure_of(title: str, error: Exception) -> CoterieError:
-    """An error as it can travel: coterie's own as it is; another, a fault of the program, with its traceback."""
+    """An error that can be sent: coterie's own class as it is; any other as an EngineError with its traceback."""
     if isinstance(error, CoterieError):
         return type(error)(f"{title}: {error}")
     fault = EngineError(f"{title} failed: {type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
-"""What tasks share, as bytes that many processes can read in place: a pickle, and beside it the memory of its arrays.
+"""What tasks share, as bytes that many processes can read in place: a pickle, and the memory of its arrays beside it.
 
-Only ever read by processes that the writer started, of the same version.
+A pickle runs code, so it is read only by processes that the writer started, of the same version.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+# Of arrays in the file: a cache line, which is also what vector instructions want at most.
 ALIGNMENT = 64
 
 
@@ -40,7 +41,7 @@ class SharedPayload:
         return pickle.loads(self.pickled, buffers=self.arrays)
 
     def write(self, file: IO[bytes]) -> None:
-        """To a file that ``map_from`` reads."""
+        """Write to a file that ``map_from`` reads."""
         places, end = [], 0
         for array in self.arrays:
             start = -(-end // ALIGNMENT) * ALIGNMENT
@@ -52,6 +53,7 @@ class SharedPayload:
         for (start, _), array in zip(places, self.arrays, strict=True):
             file.seek(begin + start)
             file.write(array.data)
+        # The last arrays may be empty, and a file of no bytes cannot be mapped.
         file.truncate(max(begin + end, 1))
         file.flush()
 
@@ -76,7 +78,7 @@ class _Pickler(pickle.Pickler):
 
     @override
     def reducer_override(self, value: Any) -> Any:
-        # Others, weights in channels_last order among them, go torch's way, which copies them as they are.
+        # Others, weights in channels_last order among them, take torch's way, which copies them as they are.
         return (_tensor, (value.numpy(),)) if type(value) is Tensor and _is_plain(value) else NotImplemented
 
 

@@ -1,15 +1,15 @@
-"""What an engine is given, and what it gives back."""
+"""Tasks, and the engines that do them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from coterie.errors import CoterieError
 from coterie.progress import Progress
-from coterie.training.checkpoint import Checkpoint
+from coterie.training.checkpoint import NO_CHECKPOINT, Checkpoint
 
 SharedT = TypeVar("SharedT")
 ResultT = TypeVar("ResultT")
@@ -17,23 +17,23 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class TaskContext:
-    """Whom a task reports to while it runs: how far it is, and the state from which it can go on."""
+    """What a running task reports to: its progress, and the state from which it can go on."""
 
     progress: Progress
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    checkpoint: Checkpoint = NO_CHECKPOINT
 
 
 class Task(ABC, Generic[SharedT, ResultT]):
-    """A piece of work that depends on nothing but itself and what all tasks of its list share.
+    """A piece of work whose result depends on its own fields and on what all tasks of its list share.
 
-    It may travel to another process, so it and its result must pickle.
+    It may run in another process, so it and its result must pickle.
     """
 
     title: str
 
     @abstractmethod
     def run(self, shared: SharedT, context: TaskContext) -> ResultT:
-        """Do it, from ``context.checkpoint`` where that holds a state.
+        """Do it, from the state in ``context.checkpoint`` if there is one.
 
         Raises:
             CoterieError: it cannot be done; trying again would not help.
@@ -42,7 +42,7 @@ class Task(ABC, Generic[SharedT, ResultT]):
 
 @dataclass(frozen=True)
 class Resources:
-    """What each task of a list needs: CPU threads, GPUs, bytes of memory; and about how many seconds all take."""
+    """What each task of a list needs: CPU threads, GPUs, bytes of memory; and an estimate of the seconds for all."""
 
     threads: int = 1
     gpus: int = 0
@@ -52,7 +52,7 @@ class Resources:
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Generic[ResultT]):
-    """How the task of some number in its list ended: with a result, or with an error."""
+    """How a task ended, by its number in the list: with a result, or with an error."""
 
     number: int
     result: ResultT | None = None
@@ -81,14 +81,14 @@ class Engine(ABC):
         resources: Resources,
         context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
-        """The outcomes, as tasks end. Whoever stops early closes the generator, which ends the tasks under way.
+        """Yield the outcomes, as tasks end. Closing the generator early ends the tasks under way.
 
         Args:
             tasks: in the order in which they are begun.
-            shared: what all of them need.
+            shared: given to each of them.
             resources: of each of them.
-            context_of: called in this process with a task's number, when it is begun.
+            context_of: from a task's number to its context; called in this process when the task is begun.
 
         Raises:
-            EngineError: there is nobody to do the work.
+            EngineError: no process can do the tasks.
         """

@@ -1,6 +1,6 @@
 """A worker process of the local engine: ``python -m coterie.engine.worker CONNECTION PAYLOAD``, two file descriptors.
 
-It says that it is ready, then runs the tasks that it is sent, until the connection closes.
+It sends Ready, then runs the tasks that it is sent, until the connection closes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from coterie.engine.payload import SharedPayload
 
 
 def main(connection: Connection, payload: int) -> None:
-    """Work until the other side is gone."""
+    """Run tasks until the other side closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes; the driver ends us
 
     def send(value: object) -> None:

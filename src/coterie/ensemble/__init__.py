@@ -1,1 +1,1 @@
-"""The trained base and its specialists, ready to answer."""
+"""The trained ensemble: a base, its specialists, and the rule that combines them."""

@@ -1,4 +1,4 @@
-"""The trained thing: a base, its specialists, and the rule that says whom to ask."""
+"""The trained ensemble: a base, its specialists, and the rule that says whom to ask."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
 from coterie.training.fabric import make_fabric
 
+AUTOMATIC = HardwareSettings()
+
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What was decided for N samples: probabilities, and how they came about.
+    """Probabilities of N samples, and what led to them.
 
-    ``base_logits_NC``: as the network gave them; ``score_N``: the gate's; ``routed_N``; ``cluster_N``: the most likely
-    cluster; ``asked_NS``: the clusters whose answer was taken in; ``packed_logits_NM``: the specialists' logits (see
-    Partition), NaN where nobody was asked.
+    ``base_logits_NC``: of the network, before any temperature; ``score_N``: the gate's; ``routed_N``: whether the score
+    reached the threshold; ``cluster_N``: the most likely cluster; ``asked_NS``: the clusters that
+    were asked; ``packed_logits_NM``: the specialists' logits (see Partition), NaN where none was asked.
     """
 
     proba_NC: FloatArray
@@ -44,8 +46,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class SpecialistAnswer:
-    """What one specialist said: its cluster, the weight that its word has beside the base's, and its top classes with
-    their probabilities within the cluster.
+    """The answer of one specialist: its cluster, its weight beside the base, and its top classes with their
+    probabilities within the cluster.
     """
 
     cluster: int
@@ -55,11 +57,11 @@ class SpecialistAnswer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an image got its class: the top classes with their probabilities, of the base and of the specialists.
+    """Why a sample got its class: the top classes of the base and of the specialists, with their probabilities.
 
-    ``specialists`` holds those that were asked, of the most likely cluster first: none where the base was sure, or
-    where the specialists of the likely clusters have no weight. ``score`` is the gate's, named ``score_name``; a
-    ``threshold`` of None routes nothing. ``cluster`` is the most likely one.
+    ``specialists``: those that were asked, of the most likely cluster first; none where the base was sure, or where the
+    specialists of the likely clusters have no weight. ``score``: the gate's, named ``score_name``. ``threshold``: None
+    routes nothing. ``cluster``: the most likely one.
     """
 
     predicted: str
@@ -75,23 +77,43 @@ class Explanation:
 
 
 class SpecialistEnsemble(nn.Module):
-    """A base and one specialist per cluster; a module that goes where the base went.
+    """A base and one specialist per cluster: a module that can stand where the base stood.
 
-    ``forward`` takes what the base takes and returns what the base returns: (B, C) values whose softmax are the
-    ensemble's probabilities; where the base was sure they are its logits, divided by its temperature. The other methods
-    take what its ``preprocessing.samples`` takes: images uint8 of shape (N, H, W) or (N, H, W, channels), of the size
-    that the networks were trained on; or a data source's ``Samples``, which ``coterie.data.read_new`` makes of files.
+    ``forward`` takes the base's inputs and returns (B, C) values whose softmax is the ensemble's probabilities; where
+    the base is sure, they are its logits, divided by its temperature. The other methods take what
+    ``preprocessing.samples`` takes: images uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the
+    networks were trained on; or a data source's ``Samples``, which ``coterie.data.read_new`` makes of files.
 
     Args:
         base: the base network, trained.
         specialists: one network per cluster, or None for a cluster of one class; where there is a ``cut``, tails.
         partition: the clusters.
         labels: names of the classes.
-        rule: who is routed, and how answers are combined.
+        rule: which samples are routed, and how answers are combined.
         preprocessing: from sample to input.
-        hardware: device and precision.
+        hardware: device and precision; its ``threads`` are for ``coterie.training.fabric.configure_process``.
         cut: the module of the base whose output the specialists take, so that what runs before it is run once; None:
             they take what the base takes.
+
+    Examples:
+        >>> from coterie.inputs import FeaturePreprocessing, Scale
+        >>> from coterie.routing.gate import Gate
+        >>> base = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 4))
+        >>> ensemble = SpecialistEnsemble(
+        ...     base,
+        ...     [nn.Linear(2, 2), nn.Linear(2, 2)],
+        ...     Partition.from_assignment([0, 0, 1, 1]),
+        ...     LabelSpace(("cat", "dog", "car", "bus")),
+        ...     Rule(Gate(threshold=0.0)),
+        ...     FeaturePreprocessing(Scale(mean=(0.0, 0.0), std=(1.0, 1.0))),
+        ... )
+        >>> feature_NF = np.eye(2)
+        >>> ensemble.predict_proba(feature_NF).sum(axis=1).round(4).tolist()
+        [1.0, 1.0]
+        >>> ensemble.decide(feature_NF).routed_N.tolist()
+        [True, True]
+        >>> len(ensemble.explain(feature_NF)[0].specialists)
+        1
     """
 
     def __init__(
@@ -102,7 +124,7 @@ class SpecialistEnsemble(nn.Module):
         labels: LabelSpace,
         rule: Rule,
         preprocessing: Preprocessing,
-        hardware: HardwareSettings = HardwareSettings(),  # noqa: B008 - frozen
+        hardware: HardwareSettings = AUTOMATIC,
         cut: str | None = None,
     ) -> None:
         super().__init__()
@@ -125,7 +147,7 @@ class SpecialistEnsemble(nn.Module):
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs as the base takes them, such as (B, channels, H, W), to values (B, C)."""
+        """The base's inputs, such as (B, channels, H, W), to values (B, C) whose softmax is the probabilities."""
         inputs = inputs.to(self.fabric.device)
         decision = self._decide(*self.panel.ask_inputs(inputs))
         base_NC = self.rule.base_logits(decision.base_logits_NC)
@@ -133,10 +155,10 @@ class SpecialistEnsemble(nn.Module):
         return torch.from_numpy(values).to(inputs.device)
 
     def decide(self, raw: Any) -> Decision:
-        """Probabilities and all that led to them.
+        """Probabilities and what led to them.
 
         Raises:
-            InputError: the samples have another form than the networks take.
+            InputError: the samples are not such as the networks take.
         """
         samples, panel = self.preprocessing.check(raw), self.panel
         chunks = [self._decide(*panel.ask(samples.take(rows))) for rows in panel.chunks(samples)]
@@ -156,7 +178,7 @@ class SpecialistEnsemble(nn.Module):
         return [self._explain(decision, row, top) for row in range(len(decision.proba_NC))]
 
     def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
-        """What base and *all* specialists say of labelled samples, asked or not: S + 1 passes."""
+        """Logits of the base and of *all* specialists on labelled samples, routed or not: S + 1 passes."""
         base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition)
         return Outputs(base_NC, packed_NM, label_N)
 
@@ -164,7 +186,9 @@ class SpecialistEnsemble(nn.Module):
         partition = self.partition
         question = self.rule.ask(base_logits_NC, partition)
         asked_NS = question.asked(question.routed_N)
+        # A cluster of one class is asked too where the rest gets 0, and has no specialist.
         run_NS = asked_NS & self.rule.combiner.needs_specialist(partition)
+        # NaN, so that an answer which was never given cannot pass for one of 0.
         packed_NM = np.full((len(base_logits_NC), len(partition.packed_class_M)), np.nan, dtype=np.float32)
         for cluster in np.flatnonzero(run_NS.any(axis=0)).tolist():
             row_R = np.flatnonzero(run_NS[:, cluster])
@@ -184,7 +208,8 @@ class SpecialistEnsemble(nn.Module):
         cluster, best = int(decision.cluster_N[row]), int(proba_C.argmax())
         base_C = softmax(self.rule.base_logits(decision.base_logits_NC[row]))
         mass_S = self.partition.mass_NS(base_C[None])[0]
-        heard = np.flatnonzero(decision.asked_NS[row] & self.rule.combiner.needs_specialist(self.partition))
+        # A cluster may be asked without a specialist: its other classes then get 0, and there is no answer to show.
+        asked = np.flatnonzero(decision.asked_NS[row] & self.rule.combiner.needs_specialist(self.partition))
         gate = self.rule.gate
         return Explanation(
             predicted=self.labels.names[best],
@@ -197,7 +222,7 @@ class SpecialistEnsemble(nn.Module):
             cluster_classes=self.labels.of(self.partition.classes(cluster).tolist()),
             base_top=self._top(base_C, np.arange(len(self.labels)), top),
             specialists=tuple(
-                self._specialist_answer(decision, row, k, top) for k in sorted(heard.tolist(), key=lambda k: -mass_S[k])
+                self._specialist_answer(decision, row, k, top) for k in sorted(asked.tolist(), key=lambda k: -mass_S[k])
             ),
         )
 

@@ -1,4 +1,4 @@
-"""A base and its specialists as they are asked, a trunk that they share included."""
+"""A base and its specialists, and how they are asked: whole, or by tails on a trunk that is run once."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.cut import trunk_features, trunk_output
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
-from coterie.training.passes import compute_logits, plain_passes
+from coterie.training.passes import compute_logits, plain_passes, put_in_use
 
-# Rows wait until a specialist has a full batch: so many samples are sorted by cluster before specialists see them,
+# Samples that are passed through the base before specialists are asked: enough that each gets full batches.
 CHUNK = 8192
-
-
-# or as many as leave the trunk's output for them below this size.
+# Most bytes of the trunk's output that are held for a chunk.
 CHUNK_BYTES = 2**28
 
-
+# From a cluster and the rows (R,) that its specialist is asked about, to its logits (R, classes of the cluster).
 Ask = Callable[[int, IntArray], FloatArray]
 
 
 class Panel:
-    """A base and its specialists as they are asked: whole networks, or tails that go on from the base's trunk.
+    """Asks a base and its specialists: whole networks, or tails that go on from the base's trunk.
 
     Args:
         fabric: device and precision.
@@ -53,7 +51,7 @@ class Panel:
         self.cut = cut
 
     def ask(self, samples: Samples) -> tuple[FloatArray, Ask]:
-        """The base's logits (N, C), and how to ask: the logits of a cluster's specialist for some rows."""
+        """The base's logits (N, C) of samples, and the function that asks a cluster's specialist about some of them."""
         if self.cut is None:
 
             def ask(cluster: int, rows: IntArray) -> FloatArray:
@@ -70,7 +68,7 @@ class Panel:
 
     @torch.inference_mode()
     def ask_inputs(self, inputs: Tensor) -> tuple[FloatArray, Ask]:
-        """The same for inputs (B, ...), as the base takes them."""
+        """The base's logits (B, C) of inputs (B, ...), and the function that asks a specialist about some of them."""
         if self.cut is None:
             with self.fabric.autocast():
                 return self.base(inputs).float().cpu().numpy(), self._asking(inputs)
@@ -78,8 +76,8 @@ class Panel:
             return self.base(inputs).float().cpu().numpy(), self._asking(output())
 
     def ask_all(self, samples: Samples, partition: Partition) -> tuple[FloatArray, FloatArray]:
-        """What the base (N, C) and all specialists, asked or not, say: these packed (N, M), see Partition; zeros for a
-        cluster without one.
+        """Logits of the base (N, C) and of all specialists on all samples, packed (N, M) as in Partition; zeros for a
+        cluster without a specialist.
         """
         base_NC, packed_NM = [], []
         for rows in self.chunks(samples):
@@ -92,7 +90,7 @@ class Panel:
         return np.concatenate(base_NC), np.concatenate(packed_NM)
 
     def chunks(self, samples: Samples) -> Iterator[Tensor]:
-        """Rows in parts that can be consulted at once."""
+        """The rows of the samples in parts that are asked about at once."""
         return iter(torch.arange(len(samples)).split(self._rows_at_once))
 
     @cached_property
@@ -106,8 +104,7 @@ class Panel:
     def _asking(self, inputs_N: Tensor) -> Ask:
         @torch.inference_mode()
         def ask(cluster: int, rows: IntArray) -> FloatArray:
-            network = self.specialists[cluster].eval()
-            network.to(inputs_N.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = put_in_use(self.specialists[cluster], inputs_N.device)
             parts = torch.from_numpy(rows).to(inputs_N.device).split(self.preprocessing.at_once)
             with self.fabric.autocast():
                 return np.concatenate([network(inputs_N[part]).float().cpu().numpy() for part in parts])

@@ -1,1 +1,1 @@
-"""Answers -> figures: accuracies, calibration, balance over classes, significance. Arrays only."""
+"""From answers to figures: accuracies, calibration, balance over classes, significance. Arrays only."""

@@ -1,4 +1,4 @@
-"""Classes that are not equally frequent: figures in which each class counts alike, and by class frequency."""
+"""Figures for classes that are not equally frequent: each class counts alike, or by groups of class frequency."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from coterie.arrays import BoolArray, IntArray
 
 # Training samples of a class: more than MANY are many, fewer than FEW few (Liu et al. 2019, arXiv 1904.05160).
 MANY, FEW = 100, 20
-# Below this ratio of the largest to the smallest class there is no long tail to speak of.
+# Below this ratio of the largest to the smallest class there is no long tail.
 LEAST_IMBALANCE = 2.0
 
 
 @dataclass(frozen=True)
 class FrequencyRow:
-    """The test samples of the classes that have so many training samples. Accuracies are shares of 1."""
+    """Accuracies on the test samples of classes with ``fewest`` to ``most`` training samples, as shares of 1."""
 
     name: str
     n_classes: int
@@ -30,8 +30,9 @@ class FrequencyRow:
 
 @dataclass(frozen=True)
 class Balance:
-    """Balanced accuracy is the mean over classes of the share that is found (recall); macro-F1 the mean over classes
-    of F1. ``groups``: many, medium, few; empty where classes are about equally frequent, or nothing is known of it.
+    """Balanced accuracy, the mean recall over classes, and macro-F1, the mean F1 over classes.
+
+    ``groups``: many, medium, few; empty where classes are about equally frequent, or their frequency is not known.
     """
 
     base_balanced: float
@@ -42,20 +43,20 @@ class Balance:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Balance:
-        """From nested plain values, as JSON holds them."""
+        """Read nested plain values, as JSON holds them."""
         return cls(**{**values, "groups": tuple(FrequencyRow(**row) for row in values["groups"])})
 
 
 def measure_balance(
     label_N: IntArray, base_N: IntArray, ensemble_N: IntArray, train_count_C: IntArray | None
 ) -> Balance:
-    """Figures of the answers of base and ensemble.
+    """Measure the answers of base and ensemble.
 
     Args:
         label_N: true classes.
         base_N: the base's answers.
         ensemble_N: the ensemble's answers.
-        train_count_C: training samples of each class; None where they are not known.
+        train_count_C: training samples of each class; None: not known.
     """
     rows = []
     if train_count_C is not None:
@@ -73,7 +74,7 @@ def measure_balance(
 def _row(
     name: str, classes: IntArray, count_K: IntArray, label_N: IntArray, base_N: BoolArray, ensemble_N: BoolArray
 ) -> FrequencyRow:
-    """Of classes and their training counts; ``base_N`` and ``ensemble_N`` say who is right."""
+    """The row of a group of classes; ``base_N`` and ``ensemble_N``: whether each sample is answered rightly."""
     in_group_N = np.isin(label_N, classes)
     accuracies = (float(right_N[in_group_N].mean()) if in_group_N.any() else 0.0 for right_N in (base_N, ensemble_N))
     return FrequencyRow(name, len(classes), int(count_K.min()), int(count_K.max()), int(in_group_N.sum()), *accuracies)
@@ -84,6 +85,7 @@ def balanced_accuracy(label_N: IntArray, answer_N: IntArray) -> float:
     n_classes = int(max(label_N.max(), answer_N.max())) + 1
     count_C = np.bincount(label_N, minlength=n_classes)
     right_C = np.bincount(label_N[label_N == answer_N], minlength=n_classes)
+    # A class without a label has no recall, and is left out as scikit-learn leaves it out.
     return float((right_C[count_C > 0] / count_C[count_C > 0]).mean())
 
 
@@ -98,8 +100,8 @@ def macro_f1(label_N: IntArray, answer_N: IntArray) -> float:
 def frequency_groups(train_count_C: IntArray) -> list[tuple[str, IntArray]]:
     """Classes with many, a medium number of, and few training samples; groups without a class are left out.
 
-    Where all classes fall in one of the literature's groups, thirds of the classes by their number; none where the
-    largest class is less than twice the smallest.
+    Where all classes fall in one of the literature's groups, the groups are thirds of the classes by frequency. There
+    are no groups where the largest class is less than twice the smallest.
     """
     if train_count_C.max() < LEAST_IMBALANCE * train_count_C.min():
         return []

@@ -10,7 +10,7 @@ from coterie.measures.balance import Balance
 
 @dataclass(frozen=True)
 class ClusterRow:
-    """One cluster's test samples, those whose true class it holds. Accuracies are shares of 1.
+    """Accuracies on the samples whose true class a cluster holds, as shares of 1.
 
     ``base``: over all classes; ``restricted``: the base among the cluster's classes; ``specialist``: the specialist.
     """
@@ -28,7 +28,7 @@ class ClusterRow:
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy against routed fraction as the gate's threshold moves, thinned for drawing; fields have one length."""
+    """Accuracy and routed fraction at each threshold of the gate, thinned for drawing; fields have equal length."""
 
     threshold: tuple[float, ...]
     routed: tuple[float, ...]
@@ -37,12 +37,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Report:
-    """What an ensemble does on labelled samples that took no part in any choice. Accuracies are shares of 1.
+    """The figures of an ensemble on labelled samples of one split. Accuracies are shares of 1.
 
-    ``router_accuracy``: the chosen cluster holds the true class, over all samples. ``oracle_restricted`` and
+    ``router_accuracy``: share of samples whose likeliest cluster holds the true class. ``oracle_restricted``,
     ``oracle_specialist``: base and specialist among the true cluster's classes, were it known. ``gain_low``,
-    ``gain_high``: 95 % interval of the gain, paired. ``mean_passes``: forward passes per sample. ``balance``: None in
-    the figures of earlier versions.
+    ``gain_high``: paired 95 % interval of the gain. ``mean_passes``: forward passes per sample. ``corrected``,
+    ``spoiled``: samples that only the ensemble, and only the base, answers rightly. ``balance``: None in reports of
+    earlier versions.
     """
 
     n_samples: int

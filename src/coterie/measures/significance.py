@@ -1,4 +1,4 @@
-"""Is a difference more than chance? Between two classifiers on the same samples, and over seeds. Arrays only."""
+"""Intervals and tests of differences: between two classifiers on the same samples, and over seeds. Arrays only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from scipy.stats import binomtest, t
 from coterie.arrays import BoolArray
 from coterie.errors import InputError
 
-RESAMPLES = 4000
-# Weights of resamples are drawn in blocks of about this many numbers: 32 MB.
-BLOCK = 4_000_000
+# Rounded as tables print it; with more digits, the intervals of stored reports would not be found again.
+QUANTILE_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -26,58 +25,57 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the difference is told apart from none."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
-def paired_bootstrap(difference_N: ArrayLike, level: float = 0.95, seed: int = 0) -> Interval:
-    """Percentile bootstrap of the mean of per-sample differences (Efron 1979).
+def gain_interval(before_N: BoolArray, after_N: BoolArray) -> Interval:
+    """95 % interval of the difference of two accuracies on the same samples.
+
+    The normal interval of the mean of per-sample differences, which are -1, 0 or 1: samples on which both classifiers
+    are right, or both wrong, add nothing to its width.
 
     Args:
-        difference_N: what the second classifier has more than the first on each of N samples: -1, 0 or 1 where they
-            are right or wrong, or a difference of losses.
-        level: of confidence.
-        seed: the same seed gives the same interval.
+        before_N: whether the first classifier is right, of shape (N,).
+        after_N: whether the second is.
 
     Raises:
-        InputError: no sample, or a value that is not finite.
+        InputError: no sample, or another number of samples for each classifier.
     """
-    difference_N = np.asarray(difference_N, dtype=np.float64)
-    if difference_N.ndim != 1 or not difference_N.size or not np.isfinite(difference_N).all():
-        raise InputError("a bootstrap needs one finite difference per sample, and at least one sample")
-    # How often each distinct value is drawn is all that matters, and that is multinomial: three counts for accuracies.
-    value_U, count_U = np.unique(difference_N, return_counts=True)
-    n = len(difference_N)
-    random = np.random.default_rng(seed)
-    block = max(1, BLOCK // len(value_U))
-    mean_R = np.concatenate(
-        [
-            random.multinomial(n, count_U / n, size=min(block, RESAMPLES - start)) @ value_U / n
-            for start in range(0, RESAMPLES, block)
-        ]
-    )
-    low, high = np.quantile(mean_R, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(difference_N.mean()), float(low), float(high))
+    _check_same_samples(before_N, after_N)
+    difference_N = after_N.astype(np.float64) - before_N
+    half = QUANTILE_95 * float(difference_N.std()) / np.sqrt(len(difference_N))
+    return Interval(float(difference_N.mean()), float(difference_N.mean() - half), float(difference_N.mean() + half))
 
 
 def mcnemar(first_N: BoolArray, second_N: BoolArray) -> float:
-    """Two-sided exact p-value that two classifiers have the same accuracy (McNemar 1947; binomial on the samples on
-    which exactly one of them is right). 1 where they never differ.
+    """Two-sided exact p-value for two classifiers of the same accuracy (McNemar 1947); 1 where they never differ.
+
+    Binomial on the samples on which exactly one of them is right.
 
     Args:
         first_N: whether the first is right, of shape (N,).
         second_N: whether the second is.
+
+    Raises:
+        InputError: no sample, or another number of samples for each classifier.
     """
-    if len(first_N) != len(second_N):
-        raise InputError(f"both classifiers must be judged on the same samples; got {len(first_N)} and {len(second_N)}")
+    _check_same_samples(first_N, second_N)
     only_first, only_second = int((first_N & ~second_N).sum()), int((second_N & ~first_N).sum())
     if only_first + only_second == 0:
         return 1.0
     return float(binomtest(only_first, only_first + only_second).pvalue)
 
 
+def _check_same_samples(first_N: BoolArray, second_N: BoolArray) -> None:
+    if len(first_N) != len(second_N) or not len(first_N):
+        raise InputError(
+            f"both classifiers must be judged on the same samples, at least one; got {len(first_N)} and {len(second_N)}"
+        )
+
+
 def over_seeds(value_R: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean over R independent runs with Student's interval. One run has no interval: its ends are infinite.
+    """Mean over R independent runs with Student's interval; of one run, the ends are infinite.
 
     Raises:
         InputError: no run.

@@ -13,7 +13,7 @@ from PIL import Image
 from coterie.arrays import FloatArray
 
 WIDTH = 640
-# Blue against orange is told apart in every common form of colour blindness. Index 0 is the lowest value.
+# Blue and orange differ in every common form of colour blindness. Index 0 is the lowest value.
 DIVERGING = np.array([[122, 52, 0], [230, 159, 0], [255, 255, 255], [86, 160, 214], [0, 46, 92]], dtype=float)
 COLOUR_LEVELS = 65
 

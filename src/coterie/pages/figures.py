@@ -1,6 +1,6 @@
 """Small pure functions from values to inline SVG. Colours come from the page's style sheet, by class name.
 
-Every figure also tells its marks apart by shape, dash or symbol, so that none depends on seeing colour.
+Marks differ in shape, dash or symbol too, so that no figure depends on seeing colour.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from coterie.pages.drawing import png_address as _png_address
 from coterie.pages.drawing import rect as _rect
 from coterie.pages.drawing import svg as _svg
 from coterie.pages.drawing import text as _text
+from coterie.pages.format import decimal, hundredths, percent
 
 # Beyond these numbers a mark of its own for each item would no longer be legible.
 MOST_BARS_WITH_LABELS = 40
@@ -144,7 +145,7 @@ def cluster_accuracies(rows: Sequence[ClusterRow]) -> Markup:
     parts = []
     for tick in ticks:
         parts.append(_line(x(tick), 8, x(tick), height - 34, "grid"))
-        parts.append(_text(x(tick), height - 12, f"{100 * tick:.0f}", "middle"))
+        parts.append(_text(x(tick), height - 12, hundredths(tick, 0), "middle"))
     for number, row in enumerate(rows):
         y = 24 + 30 * number
         worse = row.specialist_top1 < row.restricted_top1
@@ -152,18 +153,18 @@ def cluster_accuracies(rows: Sequence[ClusterRow]) -> Markup:
             _text(42, y + 4, str(row.cluster), "end strong"),
             _line(x(row.base_top1), y, x(row.restricted_top1), y, "second thin"),
             _line(x(row.restricted_top1), y, x(row.specialist_top1), y, "bad thick" if worse else "first thick"),
-            _marker("ring", x(row.base_top1), y, "second", f"base {100 * row.base_top1:.2f} %"),
+            _marker("ring", x(row.base_top1), y, "second", f"base {percent(row.base_top1)}"),
             _marker(
                 "diamond",
                 x(row.restricted_top1),
                 y,
                 "second",
-                f"restricted base {100 * row.restricted_top1:.2f} %",
+                f"restricted base {percent(row.restricted_top1)}",
             ),
         ]
         if len(row.classes) > 1:
             shape, tone = ("down", "bad") if worse else ("dot", "first")
-            title = f"specialist {100 * row.specialist_top1:.2f} %"
+            title = f"specialist {percent(row.specialist_top1)}"
             parts.append(_marker(shape, x(row.specialist_top1), y, tone, title))
     return _svg(WIDTH, height, "Top-1 accuracy in % within each cluster", parts)
 
@@ -223,7 +224,7 @@ def logit_bars(
                 40 + (place + 0.5) * pitch,
                 y(0),
                 y(logit),
-                f"{shorten(names[place], 24)}: {logit:.2f}",
+                f"{shorten(names[place], 24)}: {decimal(logit)}",
             )
         )
     if true is not None:
@@ -269,7 +270,7 @@ def similarity_matrix(
         order_M: rows of it in drawing order.
         size_S: classes of each cluster, in drawing order.
         names: of the rows, in drawing order.
-        numbers: of the clusters in drawing order; 0, 1, ... if left out.
+        numbers: of the clusters in drawing order; default: 0, 1, ...
     """
     ordered_MM = similarity_CC[np.ix_(order_M, order_M)]
     other = np.abs(similarity_CC[~np.eye(len(similarity_CC), dtype=bool)])

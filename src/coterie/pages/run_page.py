@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from coterie.arrays import FloatArray
 from coterie.labels import LabelSpace
+from coterie.measures.costs import RunCosts
 from coterie.measures.report import ClusterRow, Report
 from coterie.pages import figures
-from coterie.pages.format import count, milliseconds, percent, points, seconds, size
+from coterie.pages.format import count, decimal, interval, points, zero
 from coterie.pages.page import render_page
 from coterie.partition import Partition
 from coterie.routing.ladder import Ladder
-from coterie.run.manifest import GateRecord
+from coterie.routing.tune import Tuning
 
 SCORE_TITLES = {
     "entropy": "entropy of the base",
@@ -66,27 +67,12 @@ class Example:
 
 
 @dataclass(frozen=True, eq=False)
-class RunCosts:
-    """What base and specialists cost: seconds of training, ms per image (None: not timed), weights, bytes on disk.
-
-    ``specialist_*`` are sums over all specialists; ``storage_bytes`` is of the whole ensemble, base too.
-    """
-
-    base_seconds: float
-    specialist_seconds: float
-    base_image_ms: float
-    ensemble_image_ms: float | None
-    base_parameters: int
-    specialist_parameters: int
-    storage_bytes: int
-
-
-@dataclass(frozen=True, eq=False)
 class ReportContent:
     """All that the page shows.
 
     ``about``: a sentence on the data; ``candidates``: number of clusters and cross-fitted validation
-    accuracy, one entry where there was no choice; ``gate``: the rule, and what it was chosen from;
+    accuracy, one entry where there was no choice; ``tuning``: the rule, and what it was chosen from;
+    ``storage_bytes``: size on disk of base and specialists;
     ``histories``: title, loss and accuracy per epoch of each training, the base first; ``created``: an ISO date.
     """
 
@@ -99,9 +85,10 @@ class ReportContent:
     validation: Report
     accounting: Ladder
     candidates: tuple[tuple[int, float], ...]
-    gate: GateRecord
+    tuning: Tuning
     examples: tuple[Example, ...]
     costs: RunCosts
+    storage_bytes: int
     histories: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
     settings_yaml: str
     versions: Mapping[str, str]
@@ -110,10 +97,8 @@ class ReportContent:
 
 def render(content: ReportContent) -> str:
     """The page, as HTML text to be written as UTF-8."""
-    formats = (percent, points, seconds, milliseconds, size, count)
     return render_page(
         "report.html.j2",
-        {function.__name__: function for function in formats},
         symbol=figures.symbol,
         content=content,
         test=content.test,
@@ -129,11 +114,13 @@ def render(content: ReportContent) -> str:
         clusters=_clusters(content),
         cluster_digits=min((_digits(row.n_samples) for row in content.test.clusters if row.n_samples), default=2),
         cluster_dots=figures.cluster_accuracies(content.test.clusters),
-        gate=content.gate,
-        score=SCORE_TITLES[content.gate.score],
-        combiner=COMBINER_TITLES[content.gate.combiner],
-        fallen_back=_fallen_back(content),
-        tried=content.gate.tried[:TRIED_SHOWN],
+        rule=content.tuning.rule,
+        note=content.tuning.note,
+        score=SCORE_TITLES[content.tuning.rule.gate.score],
+        combiner=COMBINER_TITLES[content.tuning.rule.combiner.name],
+        fallen_back=content.tuning.rule.fallen_back(content.partition),
+        tried=content.tuning.candidates[:TRIED_SHOWN],
+        n_tried=len(content.tuning.candidates),
         worse=[row.cluster for row in content.test.clusters if _has_specialist(row) and _share(row) < 0],
         specialists=sum(_has_specialist(row) for row in content.test.clusters),
         curve=_curve(content.test, content.validation),
@@ -159,31 +146,22 @@ class Verdict:
 
 def verdict(test: Report) -> Verdict:
     """What the gain's interval allows to say, and no more."""
-    interval = f"{points(test.gain_low)} to {points(test.gain_high)}"
-    change = f"the specialists change the accuracy by {points(test.gain)} points"
-    found = f"On {count(test.n_samples)} test samples {change}"
-    price = f"{test.mean_passes:.2f} forward passes per sample"
     if test.routed_fraction == 0:
         return Verdict(
             "none",
             "No gain: no specialist is asked",
             "No test sample reaches the gate's threshold, so the ensemble gives the base's answers.",
         )
-    if test.gain_low > 0:
-        return Verdict(
-            "better", "A measurable gain", f"{found} (95\N{NO-BREAK SPACE}% interval {interval}), at {price}."
-        )
-    if test.gain_high < 0:
-        return Verdict(
-            "worse",
-            "A measurable loss",
-            f"{found} (95\N{NO-BREAK SPACE}% interval {interval}), at {price}. The base alone is better.",
-        )
-    return Verdict(
-        "none",
-        "No measurable gain",
-        f"{found}; the 95\N{NO-BREAK SPACE}% interval, {interval}, includes 0. It costs {price}.",
+    reason = (
+        f"On {count(test.n_samples)} test samples the specialists change the accuracy by {points(test.gain)} points "
+        f"(95\N{NO-BREAK SPACE}% interval {interval(test.gain_low, test.gain_high)}): "
+        f"{zero(test.gain_low, test.gain_high)}. It costs {decimal(test.mean_passes)} forward passes per sample."
     )
+    if test.gain_low > 0:
+        return Verdict("better", "A measurable gain", reason)
+    if test.gain_high < 0:
+        return Verdict("worse", "A measurable loss", f"{reason} The base alone is better.")
+    return Verdict("none", "No measurable gain", reason)
 
 
 def _digits(n_samples: int) -> int:
@@ -192,12 +170,6 @@ def _digits(n_samples: int) -> int:
 
 def _has_specialist(row: ClusterRow) -> bool:
     return len(row.classes) > 1 and row.n_samples > 0
-
-
-def _fallen_back(content: ReportContent) -> list[int]:
-    """Clusters that have a specialist, to which the rule gives no weight."""
-    weight_S = np.broadcast_to(content.gate.weights, content.partition.n_clusters)
-    return np.flatnonzero((weight_S == 0) & (content.partition.size_S > 1)).tolist()
 
 
 def _share(row: ClusterRow) -> float:

@@ -1,6 +1,6 @@
-"""Label embeddings -> Partition. Arrays only: nothing here knows networks.
+"""From label embeddings to clusters of classes. Arrays only: nothing here imports a network.
 
-One function per method, arrays in and a Partition out; ``make_partition`` calls them by name.
+Each method is a function from arrays to a Partition; ``make_partition`` calls them by name.
 """
 
 from coterie.partition.agglomerative import agglomerative_partition

@@ -16,10 +16,9 @@ from coterie.partition.merge import merge_greedily
 from coterie.partition.parallel import machine_memory
 from coterie.partition.value import Partition
 from coterie.partition.vectors import clusterable_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.vocabulary import Linkage
 
-SILENT = Progress()
 # All pairs of 5,000 classes are 100 MB of distances and about a second; both grow with the square.
 DENSE_UP_TO = 5000
 # Distances of all pairs, and the linkage's copy of them.
@@ -40,14 +39,14 @@ def agglomerative_partition(
 
     Average linkage takes 1 - cosine as distance; Ward's takes Euclidean distances of unit vectors, whose squares are
     twice that. Beyond ``dense_up_to`` classes only clusters that are neighbours in the graph of nearest classes are
-    joined; for the average, pairs that are no neighbours count as cosine 0.
+    joined; for the average, pairs that are not neighbours count as cosine 0.
 
     Args:
         vectors_CD: of shape (C, D).
         n_clusters: S, from 1 to the number of distinct directions.
         linkage: average or ward.
         dense_up_to: number of classes up to which all pairs are compared.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         PartitionError: S out of range, vectors that cannot be clustered, or more classes than memory can hold.
@@ -70,16 +69,18 @@ def agglomerative_partition(
 def _check_memory(n_classes: int, linkage: Linkage, dense_up_to: int) -> None:
     pairs = n_classes * (n_classes - 1) // 2
     needed = BYTES_PER_PAIR * pairs if n_classes <= dense_up_to else BYTES_PER_CLASS * n_classes
-    there = machine_memory()
-    if there is not None and needed > there:
+    # Refused before the work begins: the system would end the process after minutes, without a message.
+    available = machine_memory()
+    if available is not None and needed > available:
         raise PartitionError(
             f"method {linkage} needs about {needed / 2**30:.1f} GiB for {n_classes:,} classes; this machine has "
-            f"{there / 2**30:.1f} GiB. Methods for so many: spectral, kmeans, balanced"
+            f"{available / 2**30:.1f} GiB. Methods for so many: spectral, kmeans, balanced"
         )
 
 
 def linkage_tree(unit_CD: FloatArray, linkage: Linkage) -> FloatArray:
     """The tree of merges over all pairs, as scipy's linkage matrix of C - 1 rows."""
+    # In float64: nearly equal distances decide which pair is joined first.
     unit_CD = unit_CD.astype(np.float64)
     distance = pdist(unit_CD, "cosine") if linkage == "average" else pdist(unit_CD, "euclidean")
     return link(np.maximum(distance, 0.0), linkage)

@@ -19,11 +19,13 @@ from coterie.partition.quality import cosine_silhouette
 from coterie.partition.spectral import DENSE_UP_TO
 from coterie.partition.value import Partition
 from coterie.partition.vectors import count_distinct, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
+# Each number that is tried costs a partition, and more specialists than this are rarely trained.
 MOST_CLUSTERS = 100
+# Numbers of the grid, evenly spaced in logarithm: 2 and 4 clusters differ more than 52 and 54.
 GRID = 16
+# The largest eigengap is often at very few clusters; a handful leaves the silhouette a choice.
 PROPOSALS = 6
 
 
@@ -62,9 +64,9 @@ def choose_n_clusters(
         vectors_CD: label vectors of shape (C, D).
         make: a partition from a number of clusters.
         forecast: of the gain of the ensemble with a partition, from validation.
-        candidates: values of S to try; a grid with the largest eigengaps if left out.
+        candidates: values of S to try; default: a grid, and the numbers with the largest eigengaps.
         seed: of the eigensolver.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         PartitionError: fewer than 3 classes, or a candidate outside 2 to C - 1.
@@ -78,6 +80,7 @@ def choose_n_clusters(
             raise PartitionError(f"cannot try {given} clusters of {n_classes} classes; allowed: 2 to {n_classes - 1}")
         most = given[-1]
     gap_S = eigengaps(unit_CD, most, seed, progress)
+    # The first gap would propose S = 1, which is no partition.
     proposed = (2 + np.argsort(-gap_S[1:], kind="stable")[:PROPOSALS]).tolist()
     grid = np.unique(np.geomspace(2, most, GRID).round().astype(int)).tolist()
     tried = given if given is not None else sorted({*grid, *proposed})
@@ -90,6 +93,7 @@ def choose_n_clusters(
         if forecast is not None:
             forecasts.append(forecast(partition))
         progress.advance(1)
+    # The silhouette decides among what the eigengaps propose; where no proposal was tried, among all.
     allowed = set(proposed) & set(tried) or set(tried)
     best = max((s for s in tried if s in allowed), key=lambda s: silhouettes[tried.index(s)])
     return Choice(
@@ -125,6 +129,7 @@ def eigengaps(unit_CD: FloatArray, most: int, seed: int, progress: Progress) -> 
     """
     n_classes = len(unit_CD)
     n_values = min(most + 1, n_classes)
+    # Eigengaps must be those of the graph that the partitions are made from.
     if n_classes <= DENSE_UP_TO or n_values > n_classes // 3:
         weight_CC = np.maximum(unit_CD @ unit_CD.T, 0.0).astype(np.float64)
         np.fill_diagonal(weight_CC, 0.0)

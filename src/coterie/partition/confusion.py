@@ -1,4 +1,4 @@
-"""Clusters by what validation confuses."""
+"""Clusters of classes that the base confuses on validation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def confusion_counts(proba_NC: FloatArray, label_N: IntArray, *, soft: bool = Fa
     Args:
         proba_NC: the base's probabilities on labelled samples.
         label_N: true classes.
-        soft: sum probabilities instead of counting the most likely class; says more where samples are few.
+        soft: sum probabilities instead of counting the likeliest class, which says more where samples are few.
     """
     n_samples, n_classes = proba_NC.shape
     true_CN = csr_array((np.ones(n_samples), (np.asarray(label_N), np.arange(n_samples))), shape=(n_classes, n_samples))
     if soft:
         return csr_array(true_CN @ proba_NC)
     ones = np.ones(n_samples)
-    said_NC = csr_array((ones, (np.arange(n_samples), proba_NC.argmax(axis=1))), shape=(n_samples, n_classes))
-    return csr_array(true_CN @ said_NC)
+    predicted_NC = csr_array((ones, (np.arange(n_samples), proba_NC.argmax(axis=1))), shape=(n_samples, n_classes))
+    return csr_array(true_CN @ predicted_NC)
 
 
 def confusion_partition(
@@ -37,10 +37,9 @@ def confusion_partition(
     """Join the two clusters that are confused most, until S are left or the cap stops all that are confused.
 
     Args:
-        confusion_CC: counts or soft counts, rows true and columns said; dense or sparse.
-        n_clusters: S; as many as the cap leaves if left out.
-        max_size: classes per cluster at most; twice C / S if left out, as the most confused cluster would else take
-            all.
+        confusion_CC: counts or soft counts, rows true and columns predicted; dense or sparse.
+        n_clusters: S; default: as many as the cap leaves.
+        max_size: classes per cluster at most; default: twice C / S.
 
     Raises:
         PartitionError: neither S nor a cap; S out of range; a cap that cannot hold all classes; no square matrix of
@@ -52,10 +51,12 @@ def confusion_partition(
         raise PartitionError("confusion-driven clusters need a number of clusters or a largest size; both are None")
     if n_clusters is not None:
         check_n_clusters(n_clusters, n_classes)
+    # Without a cap the cluster that is confused most takes in all others, one class after the other.
     if max_size is None and n_clusters is not None:
         max_size = min(n_classes, 2 * -(-n_classes // n_clusters))
     if max_size is not None:
         check_max_size(max_size, n_clusters, n_classes)
+    # A pair is confused in both directions, and a cluster must serve both.
     weight_CC = csr_array(counts_CC + counts_CC.T)
     return Partition.from_assignment(merge_greedily(weight_CC, n_clusters, max_size, "sum"))
 

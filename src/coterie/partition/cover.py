@@ -11,18 +11,16 @@ from coterie.partition.value import Partition
 
 
 def join_confused(partition: Partition, proba_NC: FloatArray, label_N: IntArray, overlap: float) -> Partition:
-    """The partition with guests: a class joins a further cluster where the base gives that cluster most of what it
-    takes from the class's own.
+    """The partition as a cover: classes join further clusters, to which the base gives much of their samples' mass.
 
-    A sample whose likeliest cluster lacks its class is lost to the specialist, so the pairs of class and cluster are
-    taken in the order of the probability that samples of the class give the cluster, summed over validation: first
-    those that lose most.
+    Pairs of class and cluster are taken in the order of the probability that samples of the class give the cluster,
+    summed over validation.
 
     Args:
         partition: one, not several side by side.
         proba_NC: the base's probabilities on validation samples, of shape (N, C).
         label_N: their true classes.
-        overlap: how many memberships are added, as a share of C; fewer where all others have no probability.
+        overlap: memberships to add, as a share of C; fewer are added where the others have no probability.
 
     Raises:
         PartitionError: a share below 0 or above S - 1, at which every class is in every cluster.
@@ -33,6 +31,7 @@ def join_confused(partition: Partition, proba_NC: FloatArray, label_N: IntArray,
     n_classes = partition.n_classes
     ones = np.ones(len(label_N))
     true_CN = csr_array((ones, (label_N, np.arange(len(label_N)))), shape=(n_classes, len(label_N)))
+    # A sample whose likeliest cluster lacks its class is lost to the specialists: the pairs that lose most come first.
     lost_SC = np.asarray(true_CN @ partition.mass_NS(proba_NC)).T
     member_SC = partition.member_SC
     lost_SC[member_SC] = 0
@@ -43,7 +42,7 @@ def join_confused(partition: Partition, proba_NC: FloatArray, label_N: IntArray,
 
 
 def check_overlap(overlap: float, n_clusters: int) -> None:
-    """Raises PartitionError unless there are so many clusters that a class is not in."""
+    """Raise PartitionError unless each class can join ``overlap`` further clusters on average."""
     if not 0 <= overlap <= n_clusters - 1:
         raise PartitionError(
             f"an overlap of {overlap} is not allowed for {n_clusters} cluster(s); allowed: 0 to {n_clusters - 1}"

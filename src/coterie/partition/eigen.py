@@ -19,11 +19,18 @@ from coterie.partition.parallel import each_in_threads, in_threads, n_cores, one
 from coterie.partition.vectors import SHARE, blocks
 from coterie.progress import Progress
 
+# Bounded, since a graph without clear clusters has no gap between eigenvalues and would never settle.
 ROUNDS = 12
 DEGREE = 8
+# The first cut is 0, at which degree 8 would magnify the highest eigenvalue, 1, by 665,857: near what float32 can hold
+# beside the unwanted ones. Degree 4 magnifies it by 577.
 FIRST_DEGREE = 4
+# The largest change of a wanted eigenvalue in the last round. Clusters are read from the directions of rows, which no
+# longer change then.
 TOLERANCE = 2e-3
+# The filter holds a few copies of so many columns, not of the whole block, and Ctrl-C is answered between two chunks.
 COLUMNS = 64
+# One pass leaves errors of about float32's precision over this ratio, 1e-5; below it a second pass is needed.
 WELL_CONDITIONED = 1e-2
 # Entries of the matrix, those of about 3,000 classes: below, threads take longer to start than to multiply.
 ONE_THREAD_UP_TO = 2**17
@@ -46,9 +53,10 @@ def leading_eigenvectors(matrix_CC: csr_array, n_vectors: int, seed: int, progre
         matrix_CC: float32 CSR of shape (C, C).
         n_vectors: S, well below C.
         seed: of the first block.
-        progress: who is told.
+        progress: progress callback.
     """
     n_rows = matrix_CC.shape[0]
+    # Spare vectors: an eigenvalue settles faster the further it lies from the first one outside the block.
     width = min(n_rows, n_vectors + max(8, n_vectors // 10))
     product = _Product(matrix_CC)
     rng = np.random.default_rng(seed)
@@ -63,13 +71,16 @@ def leading_eigenvectors(matrix_CC: csr_array, n_vectors: int, seed: int, progre
     for done in range(ROUNDS):
         degree = DEGREE if done else FIRST_DEGREE
         for columns in chunks:
+            # A copy with contiguous rows, as the sparse product reads rows.
             block_CW[:, columns] = _filter(product, np.ascontiguousarray(block_CW[:, columns]), degree, cut)
             progress.advance(1)
         if _orthonormalise(block_CW) < WELL_CONDITIONED:
             _orthonormalise(block_CW)
         value_W = _rotate(block_CW, product, chunks)
-        # Below the block's lowest value nothing is wanted.
+        # Below the block's lowest value nothing is wanted, and clusters never show in negative eigenvalues. Where all
+        # are near 1, the filter keeps room to grow in.
         cut = float(np.clip(value_W[-1], 0.0, 0.98))
+        # The spare vectors need not settle.
         converged = float(np.abs(value_W - before_W)[:n_vectors].max()) < TOLERANCE
         if converged:
             progress.advance((ROUNDS - 1 - done) * len(chunks))
@@ -121,6 +132,7 @@ class _Product:
 def _filter(product: _Product, block_CB: FloatArray, degree: int, cut: float) -> FloatArray:
     """The Chebyshev polynomial that is within [-1, 1] on [-1, ``cut``] and grows fast above."""
     half, centre = (cut + 1) / 2, (cut - 1) / 2
+    # The recurrence T_k+1 = 2 x T_k - T_k-1 needs the last two terms only, and no coefficient that could overflow.
     before_CB, now_CB = block_CB, product(block_CB, 1 / half, centre)
     for _ in range(degree - 1):
         before_CB, now_CB = now_CB, product(now_CB, 2 / half, centre, before_CB)
@@ -128,11 +140,14 @@ def _filter(product: _Product, block_CB: FloatArray, degree: int, cut: float) ->
 
 
 def _orthonormalise(block_CW: FloatArray) -> float:
-    """In place, by the eigenvectors of the Gram matrix (Stathopoulos and Wu 2002).
+    """Make the columns orthonormal in place, by the eigenvectors of the Gram matrix (Stathopoulos and Wu 2002).
 
-    Returns how independent the columns were, from 0 to 1; where that is little, a second call is needed.
+    Returns:
+        How independent the columns were, from 0 to 1; where that is little, a second call is needed.
     """
+    # Matrix products over blocks of rows, which run in threads; a QR would go column by column.
     gram_WW = _gram(block_CW, block_CW)
+    # The filter leaves lengths that differ by orders of magnitude, which would hide how independent directions are.
     scale_W = 1.0 / np.sqrt(np.maximum(np.diag(gram_WW), 1e-30))
     values, vectors_WW = eigh(gram_WW * np.outer(scale_W, scale_W), driver="evd")
     independence = max(float(values[0] / values[-1]), 0.0)
@@ -147,6 +162,7 @@ def _rotate(block_CW: FloatArray, product: _Product, chunks: list[slice]) -> Flo
     projected_WW = np.empty((width, width))
     for columns in chunks:
         projected_WW[:, columns] = _gram(block_CW, product(np.ascontiguousarray(block_CW[:, columns])))
+    # Rounding makes it slightly unsymmetric, and eigh reads one triangle only.
     values, vectors_WW = eigh((projected_WW + projected_WW.T) / 2, driver="evd")
     _multiply(block_CW, vectors_WW[:, ::-1])
     return values[::-1]
@@ -155,6 +171,8 @@ def _rotate(block_CW: FloatArray, product: _Product, chunks: list[slice]) -> Flo
 def _gram(left_CA: FloatArray, right_CB: FloatArray) -> FloatArray:
     """``left.T @ right``, summed over blocks of rows in float64."""
     total_AB = np.zeros((left_CA.shape[1], right_CB.shape[1]))
+    # The parts come back in the order of the rows, so the sum is the same with any number of threads; in float64, as a
+    # float32 sum over a million rows loses the digits that orthogonality needs.
     shares = blocks(len(left_CA), left_CA.shape[1], SHARE)
     for part_AB in in_threads(lambda rows: left_CA[rows].T @ right_CB[rows], shares):
         total_AB += part_AB

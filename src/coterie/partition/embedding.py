@@ -1,4 +1,4 @@
-"""One vector per class: from a trained base, from its features, from what it confuses, or from the user."""
+"""One vector per class: from a trained base, its features, its confusions, or the user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and arrays need none
 class LabelEmbedding:
     """One vector per class: ``vectors_CD`` is float of shape (C classes, D dimensions).
 
-    Vectors that the user has (text embeddings of the class names, say) go into the constructor as they are.
+    The constructor takes vectors from any source, such as text embeddings of the class names.
 
     Raises:
         PartitionError: not a finite C x D matrix, or a class whose vector is zero and so has no direction.
@@ -57,8 +57,6 @@ class LabelEmbedding:
     def from_class_means(cls, feature_ND: FloatArray, label_N: IntArray, n_classes: int) -> LabelEmbedding:
         """The mean feature vector of each class, over the samples given, less the mean of these means.
 
-        Features after a ReLU share a large common direction, which would make all classes look alike.
-
         Raises:
             PartitionError: a class without a sample, or a label outside 0 to C - 1.
         """
@@ -66,13 +64,14 @@ class LabelEmbedding:
         sum_CD = np.zeros((n_classes, feature_ND.shape[1]))
         np.add.at(sum_CD, label_N, feature_ND)
         mean_CD = sum_CD / count_C[:, None]
+        # Features after a ReLU share a large common direction, which makes all classes look alike.
         return cls(mean_CD - mean_CD.mean(axis=0))
 
     @classmethod
     def from_confusion(cls, proba_NC: FloatArray, label_N: IntArray) -> LabelEmbedding:
         """The rows of the soft confusion matrix: the mean distribution that the base gives to samples of each class.
 
-        Roots are taken: the cosine of two rows is then the overlap of their distributions (Bhattacharyya 1943).
+        The cosine of two vectors is the overlap of the two distributions (Bhattacharyya 1943).
 
         Raises:
             PartitionError: a class without a sample, or a label outside 0 to C - 1.
@@ -81,32 +80,36 @@ class LabelEmbedding:
         count_C = count_samples(label_N, n_classes)
         sum_CC = np.zeros((n_classes, n_classes))
         np.add.at(sum_CC, label_N, proba_NC)
+        # Roots have length 1, and their inner product is Bhattacharyya's coefficient.
         return cls(np.sqrt(sum_CC / count_C[:, None]))
 
     @classmethod
     def from_logits(cls, logits_NC: FloatArray) -> LabelEmbedding:
-        """Vectors whose cosines are the correlations of the classes' logits over samples, for bases without a head at
-        hand: classes that the base confuses rise and fall together. Needs no labels.
+        """Vectors whose cosines are the correlations of the classes' logits over samples. Needs no labels.
 
-        A sample's mean is taken off first, as logits are only told up to one number a sample. The vectors are of
-        min(N, C) dimensions: the roots of the covariance, so that many samples take no more memory than few.
+        For bases whose head is not available: the logits of classes that the base confuses rise and fall together. The
+        vectors have min(N, C) dimensions.
 
         Raises:
             PartitionError: a class whose logit is the same for all samples.
         """
         n_samples, n_classes = logits_NC.shape
+        # Softmax ignores one number added to a sample's logits, so row means are noise here.
         mean_C = sum(_less_row_means(logits_NC[rows]).sum(axis=0, dtype=np.float64) for rows in _blocks(logits_NC))
         mean_C = (mean_C / n_samples).astype(np.float32)
         if n_samples <= n_classes:
             return cls((_less_row_means(logits_NC) - mean_C).T)
+        # The covariance has the cosines that all samples have, at C x C numbers however many samples there are.
         covariance_CC = np.zeros((n_classes, n_classes))
         for rows in _blocks(logits_NC):
             block_BC = _less_row_means(logits_NC[rows]) - mean_C
             covariance_CC += block_BC.T @ block_BC
         variance_C = covariance_CC.diagonal()
+        # Not exactly 0, since means and sums are rounded.
         constant = np.flatnonzero(variance_C <= 1e-12 * variance_C.max())
         if constant.size:
             raise PartitionError(f"the logits of classes {constant[:10].tolist()} are the same for all samples")
+        # The root of the covariance: its rows have the covariances as inner products.
         value_D, vector_CD = np.linalg.eigh(covariance_CC)
         return cls(vector_CD * np.sqrt(np.maximum(value_D, 0.0)))
 
@@ -126,6 +129,7 @@ class LabelEmbedding:
             )
         if not 0 <= share <= 1:
             raise PartitionError(f"a share of {share} is not allowed; allowed: 0 to 1")
+        # The inner product of joined vectors is the sum of the parts', so each weight is split as a root.
         return LabelEmbedding(np.column_stack([np.sqrt(1 - share) * self.unit_CD(), np.sqrt(share) * other.unit_CD()]))
 
     def unit_CD(self) -> FloatArray:
@@ -139,10 +143,10 @@ class LabelEmbedding:
 
 
 def read_class_vectors(file: Path, n_classes: int) -> FloatArray:
-    """A vector for each class that the user has, in the order of the classes.
+    """The user's vectors from a file, one row for each class in the order of the classes.
 
     Raises:
-        DataError: it cannot be read, or has another number of rows.
+        DataError: the file cannot be read, or has another number of rows.
     """
     vectors_CD = read_vectors(file)
     if vectors_CD.ndim != 2 or len(vectors_CD) != n_classes:
@@ -173,5 +177,5 @@ def count_samples(label_N: IntArray, n_classes: int) -> IntArray:
     count_C = np.bincount(label_N, minlength=n_classes)
     missing = np.flatnonzero(count_C == 0)
     if missing.size:
-        raise PartitionError(f"no samples of classes {missing[:10].tolist()}: their embedding cannot be told")
+        raise PartitionError(f"no samples of classes {missing[:10].tolist()}: they have no embedding")
     return count_C

@@ -15,8 +15,9 @@ from coterie.partition.parallel import one_blas_thread
 from coterie.partition.vectors import blocks
 from coterie.progress import Progress
 
+# Fewer neighbours leave clusters in pieces at weak signal; more make the graph, and all work on it, larger.
 N_NEIGHBOURS = 30
-# Neighbours that point apart are kept with a weight of next to nothing, so that the graph's form shows them.
+# Neighbours with a cosine of 0 or less get this weight, so that they still tie the graph together.
 LEAST_WEIGHT = 1e-4
 
 
@@ -51,7 +52,7 @@ def label_graph(
         unit_CD: rows of length 1.
         n_neighbours: K; at most C - 1 are used.
         seed: of the approximate index.
-        progress: who is told, also of a graph that falls into pieces.
+        progress: progress callback; told of a graph that falls into pieces.
         exact_up_to: number of classes beyond which neighbours are searched in cells.
     """
     n_classes = len(unit_CD)
@@ -61,6 +62,7 @@ def label_graph(
         found = exact_neighbours(unit_CD, n_neighbours, progress)
     else:
         cells, class_C = make_cells(unit_CD, seed, progress)
+        # In the order of the cells a cell is a slice, and the eigensolver's products read memory that lies together.
         unit_CD = unit_CD[class_C]
         found = cell_neighbours(unit_CD, cells, n_neighbours, progress)
         progress.note(f"approximate neighbours: {found.recall:.0%} of the true ones found, on a sample")
@@ -77,6 +79,8 @@ def label_graph(
 def _symmetric(found: Neighbours) -> csr_array:
     n_classes, n_neighbours = found.index_CK.shape
     start = np.arange(0, n_classes * n_neighbours + 1, n_neighbours, dtype=np.int64)
+    # Half of each direction, and their sum: a class that is many others' neighbour, but not they its, is tied weakly.
+    # The larger of the two would tie such hubs to all, and merges clusters at weak signal.
     weight_M = np.maximum(found.cosine_CK.ravel(), LEAST_WEIGHT) / 2
     directed_CC = csr_array((weight_M, found.index_CK.ravel(), start), shape=(n_classes, n_classes))
     return csr_array(directed_CC + directed_CC.T.tocsr())
@@ -89,6 +93,7 @@ def link_components(weight_CC: csr_array, unit_CD: FloatArray, component_C: IntA
     fewer clusters than pieces would be arbitrary.
     """
     shape = weight_CC.shape
+    # Pieces may link to each other and still not to the largest one, so this repeats until one is left.
     while n_components > 1:
         outside_K = _nearest_outside(unit_CD, component_C, n_components)
         inside_K, cosine_K = _nearest_inside(unit_CD, component_C, outside_K)
@@ -106,6 +111,7 @@ def _nearest_outside(unit_CD: FloatArray, component_C: IntArray, n_components: i
     outside_K = np.empty(n_components, dtype=np.int64)
     for pieces in blocks(n_components, len(unit_CD)):
         cosine_BC = mean_KD[pieces] @ unit_CD.T
+        # A piece's own classes do not count.
         own = np.flatnonzero((component_C >= pieces.start) & (component_C < pieces.stop))
         cosine_BC[component_C[own] - pieces.start, own] = -np.inf
         outside_K[pieces] = cosine_BC.argmax(axis=1)
@@ -125,8 +131,10 @@ def _nearest_inside(unit_CD: FloatArray, component_C: IntArray, outside_K: IntAr
 
 def normalised(weight_CC: csr_array) -> csr_array:
     """The graph with each weight over the root of the product of its ends' degrees: eigenvalues in [-1, 1]."""
+    # Never 0: every class has neighbours, whose weights are positive.
     degree_C = np.asarray(weight_CC.sum(axis=1)).ravel()
     root_C = (1.0 / np.sqrt(degree_C)).astype(np.float32)
+    # Only the values change: the indices are shared with the graph.
     row_M = np.repeat(np.arange(len(root_C), dtype=np.int32), np.diff(weight_CC.indptr))
     data_M = weight_CC.data * root_C[row_M] * root_C[weight_CC.indices]
     return csr_array((data_M, weight_CC.indices, weight_CC.indptr), shape=weight_CC.shape)

@@ -11,16 +11,18 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.partition.parallel import each_in_threads, one_blas_thread
 from coterie.partition.value import Partition
 from coterie.partition.vectors import SHARE, blocks, clusterable_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
 ROUNDS = 50
+# A single start often merges two clusters and splits a third.
 STARTS = 10
-# Centres are fitted on this many classes a cluster: more hardly move them.
+# Centres are fitted on this many classes a cluster: more hardly move them (faiss takes the same number).
 PER_CLUSTER = 256
 # k-means++ looks at the sample once per centre; beyond, random classes are as good and take no time.
 SEEDED_UP_TO = 2000
+# Rows a cluster that k-means++ looks at: every cluster must be among them, but not its exact shape.
 SEED_SAMPLE = 20
+# Up to here ten starts and single moves are affordable; a single move compares one class with every cluster, in Python.
 MANY_STARTS_UP_TO = 2000
 
 
@@ -32,7 +34,7 @@ def kmeans_partition(vectors_CD: ArrayLike, n_clusters: int, seed: int = 0, prog
         vectors_CD: of shape (C, D).
         n_clusters: S, from 1 to the number of distinct directions.
         seed: of the starts.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         PartitionError: S out of range, or vectors that cannot be clustered.
@@ -42,6 +44,7 @@ def kmeans_partition(vectors_CD: ArrayLike, n_clusters: int, seed: int = 0, prog
     best_C: IntArray = np.zeros(len(unit_CD), dtype=np.int64)
     best_fit = -np.inf
     for start in range(starts):
+        # Far apart, so that two neighbouring seeds share no start: their partitions are compared for stability.
         centre_SD = fit_centres(unit_CD, n_clusters, seed=seed + 1000 * start, progress=progress)
         cluster_C, cosine_C = assign(unit_CD, centre_SD)
         cluster_C = fill_empty(cluster_C, cosine_C, n_clusters)
@@ -71,12 +74,13 @@ def fit_centres(
         seed: of sample and start.
         rounds: at most so many; fewer when nothing moves any more.
         per_cluster: rows of the sample for each cluster.
-        start_SD: where to start; k-means++ on a smaller sample if left out.
-        progress: who is told.
+        start_SD: where to start; default: k-means++ on a smaller sample.
+        progress: progress callback.
         title: of the stage.
     """
     rng = np.random.default_rng(seed)
     sample = unit_CD
+    # A floor of 16,384 rows: below it a sample saves no time. Sorted, so that rows are read in the order of memory.
     if len(unit_CD) > max(per_cluster * n_clusters, 2**14):
         sample = unit_CD[np.sort(rng.choice(len(unit_CD), max(per_cluster * n_clusters, 2**14), replace=False))]
     centre_SD = _start(sample, n_clusters, rng) if start_SD is None else start_SD
@@ -85,6 +89,7 @@ def fit_centres(
     for done in range(rounds):
         cluster_C, cosine_C = assign(sample, centre_SD)
         cluster_C = fill_empty(cluster_C, cosine_C, n_clusters)
+        # One row in ten thousand moves no centre to speak of, and the last rows may swap for many rounds.
         if before_C is not None and np.mean(cluster_C != before_C) <= 1e-4:
             progress.advance(rounds - done)
             break
@@ -101,6 +106,7 @@ def move_singly(unit_CD: FloatArray, cluster_C: IntArray, n_clusters: int, round
     and so more similar to it than to any other.
     """
     cluster_C = cluster_C.copy()
+    # In float64, as each sum is changed thousands of times.
     sum_SD = np.zeros((n_clusters, unit_CD.shape[1]))
     np.add.at(sum_SD, cluster_C, unit_CD)
     size_S = np.bincount(cluster_C, minlength=n_clusters)
@@ -108,12 +114,15 @@ def move_singly(unit_CD: FloatArray, cluster_C: IntArray, n_clusters: int, round
         moved = False
         for label, row_D in enumerate(unit_CD.astype(np.float64)):
             own = cluster_C[label]
-            if size_S[own] == 1:
+            if size_S[own] == 1:  # moving it would leave its cluster empty
                 continue
+            # Taken out first: otherwise its own cluster is favoured by the class itself.
             sum_SD[own] -= row_D
             square_S = np.einsum("sd,sd->s", sum_SD, sum_SD)
+            # By how much each cluster's sum grows in length with the class: |s + x| - |s|, |x| being 1.
             gain_S = np.sqrt(np.maximum(square_S + 2 * (sum_SD @ row_D) + 1, 0.0)) - np.sqrt(square_S)
             best = int(gain_S.argmax())
+            # Equal gains must not move a class back and forth by rounding.
             if gain_S[best] <= gain_S[own] + 1e-9:
                 best = int(own)
             moved |= best != own
@@ -144,6 +153,7 @@ def centres(unit_CD: FloatArray, cluster_C: IntArray, n_clusters: int) -> FloatA
     """The mean direction of each cluster, of shape (S, D); every cluster must have a row."""
     n_rows = len(unit_CD)
     ones = np.ones(n_rows, dtype=unit_CD.dtype)
+    # A sparse product sums the rows of all clusters in one pass; np.add.at takes them one by one.
     order = np.argsort(cluster_C, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(cluster_C, minlength=n_clusters))])
     sum_SD = csr_array((ones, order, start), shape=(n_clusters, n_rows)) @ unit_CD

@@ -14,9 +14,8 @@ from coterie.partition.graph import N_NEIGHBOURS, label_graph
 from coterie.partition.merge import merge_greedily
 from coterie.partition.value import Partition
 from coterie.partition.vectors import clusterable_rows, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
-SILENT = Progress()
 # Halvings of the range of resolutions: enough to tell neighbouring numbers of clusters apart.
 SEARCHES = 12
 
@@ -33,11 +32,11 @@ def leiden_partition(
 
     Args:
         vectors_CD: of shape (C, D).
-        n_clusters: S; what modularity finds best if left out. The resolution is searched for S communities; where
-            none gives just S, the next larger number found is taken and its most strongly tied communities joined.
+        n_clusters: S; default: the number with the best modularity. The resolution is searched for S communities; where
+            none gives S exactly, the next larger number found is taken and its most strongly tied communities joined.
         seed: of the order in which classes are moved.
         n_neighbours: K of the graph.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         PartitionError: scikit-network is not installed; S out of range; vectors that cannot be clustered.
@@ -68,6 +67,8 @@ def _exactly(weight_CC: csr_array, n_clusters: int, seed: int, progress: Progres
     """Communities at the resolution that gives S of them, or a few more that are then joined."""
     n_classes = weight_CC.shape[0]
     best_C: IntArray = np.arange(n_classes)
+    # From a resolution at which all classes are one community to one at which each is its own. These lie orders of
+    # magnitude apart, so the range is halved in logarithm.
     low, high = np.log(1e-3), np.log(10.0 * n_classes)
     progress.stage("communities", SEARCHES)
     for _ in range(SEARCHES):
@@ -75,6 +76,7 @@ def _exactly(weight_CC: csr_array, n_clusters: int, seed: int, progress: Progres
         cluster_C = communities(weight_CC, float(np.exp(middle)), seed)
         found = int(cluster_C.max()) + 1
         progress.advance(1)
+        # Too many can be joined afterwards, too few not be split: the fewest that are enough are kept.
         if found >= n_clusters:
             high = middle
             if found <= int(best_C.max()) + 1:

@@ -15,7 +15,7 @@ Strength = Literal["sum", "mean"]
 
 
 def check_max_size(max_size: int, n_clusters: int | None, n_classes: int) -> None:
-    """Raises PartitionError unless S clusters of at most ``max_size`` classes can hold all C."""
+    """Raise PartitionError unless S clusters of at most ``max_size`` classes can hold all C."""
     least = 1 if n_clusters is None else -(-n_classes // n_clusters)
     if max_size < least:
         raise PartitionError(
@@ -29,8 +29,8 @@ def merge_greedily(weight_CC: csr_array, n_clusters: int | None, max_size: int |
     """Start from one cluster per class, and join the two that are tied most strongly, again and again.
 
     Args:
-        weight_CC: symmetric, at least 0, of shape (C, C); zeros are no ties.
-        n_clusters: stop at so many; None: when no tie is left that the limit allows.
+        weight_CC: symmetric, at least 0, of shape (C, C); a zero is no tie.
+        n_clusters: stop at this number; None: stop when no tie is left that the limit allows.
         max_size: classes per cluster at most; None: no limit.
         strength: of two clusters, the sum of the weights between them, or the mean over all pairs (average linkage).
 
@@ -53,7 +53,7 @@ def merge_greedily(weight_CC: csr_array, n_clusters: int | None, max_size: int |
 
 
 class _Clusters:
-    """Clusters, the ties between them, and a heap of ties in which outdated ones are passed over."""
+    """Clusters, the ties between them, and a heap of ties; outdated ties in the heap are skipped."""
 
     def __init__(self, weight_CC: csr_array, max_size: int, *, mean: bool) -> None:
         self.max_size, self.mean = max_size, mean
@@ -79,9 +79,10 @@ class _Clusters:
         return len(self.members[a]) + len(self.members[b]) <= self.max_size
 
     def merge_strongest(self) -> bool:
-        """Join the two clusters with the strongest tie; whether there were any."""
+        """Join the two clusters with the strongest tie; return whether there were any."""
         while self.heap:
             strength, a, b = heapq.heappop(self.heap)
+            # A merge leaves old ties in the heap, as a search for each would cost more than to skip them here.
             current = a in self.members and b in self.ties.get(a, {}) and -strength == self._strength(a, b)
             if current and self._fit(a, b):
                 self._merge(a, b)
@@ -89,7 +90,8 @@ class _Clusters:
         return False
 
     def _merge(self, a: int, b: int) -> None:
-        if len(self.ties[a]) < len(self.ties[b]):  # the shorter list is moved
+        # The shorter list is moved, so that most ties stay where they are.
+        if len(self.ties[a]) < len(self.ties[b]):
             a, b = b, a
         own = self.ties[a]
         for other, weight in self.ties.pop(b).items():
@@ -97,12 +99,14 @@ class _Clusters:
             if other != a:
                 own[other] = self.ties[other][a] = own.get(other, 0.0) + weight
         self.members[a] += self.members.pop(b)
+        # Sizes only grow, so a pair that does not fit now never will.
         for other in own:
             if self._fit(a, other):
                 heapq.heappush(self.heap, (-self._strength(a, other), min(a, other), max(a, other)))
 
     def merge_or_dissolve_smallest(self) -> None:
-        """One cluster fewer where no tie is left: the two smallest become one, or the smallest is shared out."""
+        """Make one cluster fewer where no tie is left: join the two smallest, or share out the smallest."""
+        # By size, then by number, so that the order does not depend on that of a dictionary.
         smallest, second = heapq.nsmallest(2, self.members, key=lambda k: (len(self.members[k]), k))
         if self._fit(smallest, second):
             self.members[second] += self.members.pop(smallest)

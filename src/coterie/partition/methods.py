@@ -18,21 +18,20 @@ from coterie.partition.leiden import leiden_partition
 from coterie.partition.spectral import scalable_spectral_partition
 from coterie.partition.value import Partition
 from coterie.partition.vectors import unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.vocabulary import PartitionMethod as Method
 from coterie.vocabulary import Route
 
-SILENT = Progress()
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
 class PartitionRequest:
-    """What partition is asked for: ``n_clusters`` is S, ``max_size`` the most classes in a cluster.
+    """Which partition to make: ``n_clusters`` is S, ``max_size`` the most classes in a cluster.
 
-    Leiden may do without S, balanced and confusion without either of the two; the other methods know no limit of
-    size. Random draws clusters of the sizes that spectral would give: its control. Given has a cluster for each group.
-    ``route``: of spectral alone, see ``scalable_spectral_partition``.
+    Leiden can choose S itself; balanced and confusion need S or ``max_size``; the other methods take no ``max_size``.
+    Random is the control of spectral: clusters of the same sizes, with classes drawn at random. Given has a cluster for
+    each group. ``route`` is for spectral only, see ``scalable_spectral_partition``.
 
     Raises:
         PartitionError: an unknown method, or limits that it does not take.
@@ -58,41 +57,42 @@ class PartitionRequest:
 
 
 def make_partition(
-    wish: PartitionRequest,
+    request: PartitionRequest,
     vectors_CD: ArrayLike,
     confusion_CC: Any = None,
     groups: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> Partition:
-    """The partition that was asked for.
+    """Make the partition of a request.
 
     Args:
-        wish: method, S, largest size, seed.
+        request: method, S, largest size, seed.
         vectors_CD: label vectors of shape (C, D).
-        confusion_CC: the base's confusion on validation, for method confusion alone.
-        groups: one given group per class, for method given alone.
-        progress: who is told.
+        confusion_CC: the base's confusion on validation, for method confusion only.
+        groups: one given group per class, for method given only.
+        progress: progress callback.
 
     Raises:
-        PartitionError: what the method cannot do with these.
+        PartitionError: the method cannot make a partition from these.
     """
-    if wish.method == "given":
+    if request.method == "given":
         if groups is None:
             raise PartitionError("method given needs groups: a file with one for each class")
         return given_partition(groups, len(unit_rows(vectors_CD)))
-    if wish.method == "confusion":
+    if request.method == "confusion":
         if confusion_CC is None:
             raise PartitionError("method confusion needs a run with validation logits; a bare matrix has none")
-        return confusion_partition(confusion_CC, wish.n_clusters, wish.max_size)
-    if wish.method == "balanced":
-        return balanced_partition(vectors_CD, wish.n_clusters, wish.max_size, wish.seed, progress)
-    if wish.method == "leiden":
-        return leiden_partition(vectors_CD, wish.n_clusters, wish.seed, progress=progress)
-    n_clusters = wish.n_clusters
+        return confusion_partition(confusion_CC, request.n_clusters, request.max_size)
+    if request.method == "balanced":
+        return balanced_partition(vectors_CD, request.n_clusters, request.max_size, request.seed, progress)
+    if request.method == "leiden":
+        return leiden_partition(vectors_CD, request.n_clusters, request.seed, progress=progress)
+    n_clusters = request.n_clusters
     assert n_clusters is not None  # PartitionRequest checked
-    if wish.method == "kmeans":
-        return kmeans_partition(vectors_CD, n_clusters, wish.seed, progress)
-    if wish.method in ("average", "ward"):
-        return agglomerative_partition(vectors_CD, n_clusters, wish.method, progress=progress)
-    spectral = scalable_spectral_partition(vectors_CD, n_clusters, wish.seed, route=wish.route, progress=progress)
-    return random_partition(spectral.size_S, wish.seed) if wish.method == "random" else spectral
+    if request.method == "kmeans":
+        return kmeans_partition(vectors_CD, n_clusters, request.seed, progress)
+    if request.method in ("average", "ward"):
+        return agglomerative_partition(vectors_CD, n_clusters, request.method, progress=progress)
+    spectral = scalable_spectral_partition(vectors_CD, n_clusters, request.seed, route=request.route, progress=progress)
+    # The control has the sizes of the partition that it is a control for.
+    return random_partition(spectral.size_S, request.seed) if request.method == "random" else spectral

@@ -33,8 +33,9 @@ def machine_memory() -> int | None:
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` over threads, one per core. An interrupt drops what has not begun."""
+    """``map`` over threads, one per core, in the order of the items. An interrupt drops what has not begun."""
     items = list(items)
+    # Starting threads costs more than one item does, and one core would only switch between them.
     if len(items) < 2 or n_cores() == 1:
         yield from map(work, items)
         return
@@ -46,7 +47,7 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
 
 
 def each_in_threads(work: Callable[[Item], None], items: Iterable[Item]) -> None:
-    """``in_threads`` for what it does alone."""
+    """``in_threads`` for work without a result."""
     for _ in in_threads(work, items):
         pass
 

@@ -1,4 +1,4 @@
-"""Why a partition is good: figures of one partition, from vectors, validation and given groups where there are any."""
+"""How good a partition is: figures from vectors, validation samples and given groups, where these are known."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of a partition; None where what they need was not there. Shares are of 1.
+    """Figures of a partition; None where their input is not known. Shares are of 1.
 
     ``silhouette``: mean over classes, in cosine, from -1 to 1; ``confusion_kept``: share of the base's validation
-    errors whose true and said class share a cluster, and ``confusion_kept_at_random`` what random clusters of these
+    errors whose true and predicted class share a cluster; ``confusion_kept_at_random``: what random clusters of these
     sizes would keep; ``router_accuracy``: share of validation samples whose likeliest cluster holds the true class;
     ``gain_forecast``: of the ensemble over the base, in accuracy; ``rand_index`` and ``mutual_information``: agreement
     with given groups, 1 where they are the same; ``seed_stability`` and ``bootstrap_stability``: mean adjusted Rand
@@ -59,13 +59,13 @@ class Quality:
 def cosine_silhouette(unit_CD: FloatArray, partition: Partition) -> float | None:
     """The mean silhouette over classes with 1 - cosine as distance (Rousseeuw 1987); None for one cluster.
 
-    The mean cosine to a cluster is the product with the cluster's mean, so that no pair of classes is looked at.
-    Classes alone in their cluster count as 0. Takes memory for one block of classes x clusters.
+    Classes alone in their cluster count as 0. Memory: one block of classes x clusters.
     """
     n_classes, n_clusters = partition.n_classes, partition.n_clusters
     if n_clusters == 1:
         return None
     size_S = partition.size_S
+    # The mean cosine to a cluster's classes is the cosine with their mean, so pairs of classes are never compared.
     mean_SD = (partition.membership_SC.astype(np.float32) @ unit_CD) / size_S[:, None].astype(np.float32)
     cluster_C = partition.cluster_of_class_C
     total = 0.0
@@ -83,18 +83,19 @@ def cosine_silhouette(unit_CD: FloatArray, partition: Partition) -> float | None
 
 
 def confusion_kept(confusion_CC: csr_array, partition: Partition) -> tuple[float, float] | None:
-    """Share of errors whose true and said class share a cluster, and what random clusters of these sizes would keep.
+    """Share of errors whose true and predicted class share a cluster, and the share that random clusters would keep.
 
     None where there is no error.
     """
     errors = confusion_CC.tocoo()
-    true, said = errors.coords
-    off = true != said
+    true, predicted = errors.coords
+    off = true != predicted
     total = float(errors.data[off].sum())
     if total <= 0:
         return None
     cluster_C = partition.cluster_of_class_C
-    kept = float(errors.data[off & (cluster_C[true] == cluster_C[said])].sum())
+    kept = float(errors.data[off & (cluster_C[true] == cluster_C[predicted])].sum())
+    # At random, an error stays inside with the share of ordered pairs of classes that lie in one cluster.
     size_S = partition.size_S.astype(np.float64)
     n_classes = partition.n_classes
     return kept / total, float((size_S * (size_S - 1)).sum() / (n_classes * (n_classes - 1)))
@@ -102,7 +103,7 @@ def confusion_kept(confusion_CC: csr_array, partition: Partition) -> tuple[float
 
 def router_accuracy(proba_NC: FloatArray, label_N: IntArray, partition: Partition) -> float:
     """Share of samples whose likeliest cluster, by summed probability, holds the true class."""
-    return float(partition.holds(partition.mass_NS(proba_NC).argmax(axis=1), label_N).mean())
+    return float(partition.holds(partition.likeliest_N(partition.mass_NS(proba_NC)), label_N).mean())
 
 
 def agreement(partition: Partition, group_of_class: Sequence[str] | ArrayLike) -> tuple[float, float]:
@@ -128,6 +129,7 @@ def seed_stability(partition: Partition, make: Callable[[int], Partition], repea
         make: a partition from a seed.
         repeats: number of other seeds.
     """
+    # Seed 0 is the default, and most likely made the partition that is judged.
     return _mean_agreement(partition, [make(1 + seed) for seed in range(repeats)])
 
 
@@ -140,8 +142,6 @@ def bootstrap_stability(
 ) -> float:
     """Mean adjusted Rand index to the partitions of vectors whose dimensions are drawn with replacement (Efron 1979).
 
-    Classes must stay what they are, so dimensions are what can be drawn anew.
-
     Args:
         partition: the one to judge.
         vectors_CD: what it was made of.
@@ -149,6 +149,7 @@ def bootstrap_stability(
         seed: of the draws.
         repeats: number of draws.
     """
+    # A bootstrap draws samples anew, but each class has one vector: its dimensions are what can be drawn.
     rng = np.random.default_rng(seed)
     width = vectors_CD.shape[1]
     return _mean_agreement(partition, [make(vectors_CD[:, rng.integers(width, size=width)]) for _ in range(repeats)])

@@ -17,15 +17,15 @@ from coterie.partition.kmeans import assign, fill_empty, fit_centres
 from coterie.partition.parallel import one_blas_thread
 from coterie.partition.value import Partition, check_n_clusters
 from coterie.partition.vectors import blocks, check_distinct, clusterable_rows, unit_rows
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.vocabulary import Route
 
-SILENT = Progress()
 # The sparse route is the faster from a hundred classes on, and finds planted clusters as well (benchmarks/
-# partition_switches.md). The dense one is exact, and takes a twentieth of a second at this size on free cores.
+# partition/switches.md). The dense one is the paper's and exact, and costs little up to this size.
 DENSE_UP_TO = 200
 # A class more per cluster hardly moves a centre of the spectral embedding, whose clusters are tight.
 SAMPLE_PER_CLUSTER = 64
+# Pivots are sought among so many rows a cluster: each cluster must be among them.
 PIVOTS_PER_CLUSTER = 16
 # So many eigenvectors tell more clusters apart too, and bound memory to 4 kB a class.
 MOST_EIGENVECTORS = 1024
@@ -66,8 +66,10 @@ def spectral_partition(similarity_CC: FloatArray, n_clusters: int, seed: int = 0
 
 
 def _best_kmeans(spectral_CS: FloatArray, n_clusters: int, seed: int) -> IntArray:
-    """The better of ten starts of k-means++ and one at the rows that pivoted QR picks, where no clear cluster lacks."""
+    """The better of ten starts of k-means++ and one at the rows that pivoted QR picks; the cluster of each class."""
     unit_CS = spectral_CS / np.maximum(np.linalg.norm(spectral_CS, axis=1, keepdims=True), 1e-300)
+    # Where clusters are clear, pivots give each one a start, and random starts miss some; where they are not, random
+    # starts are often better.
     start_SS = spectral_CS[pivot_rows(unit_CS, n_clusters, seed)]
     ten = KMeans(n_clusters, n_init=10, random_state=seed).fit(spectral_CS)
     one = KMeans(n_clusters, init=start_SS, n_init=1).fit(spectral_CS)
@@ -78,10 +80,13 @@ def _best_kmeans(spectral_CS: FloatArray, n_clusters: int, seed: int) -> IntArra
 def spectral_embedding(affinity_CC: FloatArray, n_components: int) -> FloatArray:
     """The leading eigenvectors of the random-walk Laplacian of a graph, of shape (C, n_components)."""
     weight_CC = affinity_CC.copy()
+    # A class's similarity to itself ties it to no other.
     np.fill_diagonal(weight_CC, 0.0)
     degree_C = weight_CC.sum(axis=1)
-    # A class without an edge is a component of its own; any scale will do for it.
+    # A class without an edge is a component of its own, for which any scale will do.
     inverse_root_C = 1.0 / np.sqrt(np.where(degree_C > 0, degree_C, 1.0))
+    # The symmetric matrix has the random walk's eigenvalues, and eigh is faster and more exact than a general solver;
+    # the scale on the left of the result turns its eigenvectors into the random walk's.
     normalised_CC = inverse_root_C[:, None] * weight_CC * inverse_root_C[None, :]
     n_classes = len(weight_CC)
     _, vectors = eigh(normalised_CC, subset_by_index=(n_classes - n_components, n_classes - 1))
@@ -109,7 +114,7 @@ def scalable_spectral_partition(
         seed: of all that is random.
         route: dense, sparse, or the faster for this number of classes.
         n_neighbours: K, of the sparse route.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         PartitionError: S out of range, or vectors that cannot be clustered.
@@ -118,7 +123,7 @@ def scalable_spectral_partition(
     n_classes = len(unit_CD)
     if n_clusters in (1, n_classes):
         return _trivial(n_clusters, n_classes)
-    # The eigensolver needs a block that is small beside the matrix.
+    # The sparse route's eigensolver needs a block that is small beside the matrix.
     if (
         route == "dense"
         or (route == "auto" and n_classes <= DENSE_UP_TO)
@@ -127,6 +132,7 @@ def scalable_spectral_partition(
         unit_CD = unit_CD.astype(np.float64)
         return spectral_partition(np.clip(unit_CD @ unit_CD.T, -1.0, 1.0), n_clusters, seed)
     graph = label_graph(unit_CD, n_neighbours, seed, progress)
+    # The eigensolver's block can then take the place of the vectors in memory.
     del unit_CD
     return graph_partition(graph, n_clusters, seed, progress)
 
@@ -144,6 +150,7 @@ def spectral_family(
     if few or route == "dense" or most > len(unit_CD) // 3:
         return lambda n_clusters: scalable_spectral_partition(unit_CD, n_clusters, seed, route=route)
     check_distinct(unit_CD, most)
+    # The eigenvectors for S clusters are the first S of those for more, so the costly part is done once.
     graph = label_graph(unit_CD, N_NEIGHBOURS, seed, progress)
     found = leading_eigenvectors(normalised(graph.weight_CC), min(most, MOST_EIGENVECTORS), seed, progress)
 
@@ -151,6 +158,7 @@ def spectral_family(
         check_n_clusters(n_clusters, most)
         if n_clusters == 1:
             return _trivial(1, len(unit_CD))
+        # A copy, as rows are scaled in place and the next number of clusters needs them unscaled.
         cluster_C = cluster_rows(found.vector_CS[:, :n_clusters].copy(), n_clusters, seed, SILENT)
         return Partition.from_assignment(graph.in_class_order(cluster_C))
 
@@ -169,9 +177,11 @@ def graph_partition(graph: LabelGraph, n_clusters: int, seed: int, progress: Pro
 @one_blas_thread()
 def cluster_rows(vector_CS: FloatArray, n_clusters: int, seed: int, progress: Progress) -> IntArray:
     """k-means on the rows of eigenvectors, scaled to length 1 in place; the cluster of each row."""
+    # Classes with few neighbours have short rows; direction is what tells clusters apart (Ng, Jordan and Weiss 2001).
     for rows in blocks(*vector_CS.shape):
         block = vector_CS[rows]
         vector_CS[rows] = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-20)
+    # With fewer eigenvectors than clusters there are fewer orthogonal directions than starts: k-means++ then.
     progress.stage("starts", 1)
     start_SS = vector_CS[pivot_rows(vector_CS, n_clusters, seed)] if n_clusters <= vector_CS.shape[1] else None
     progress.advance(1)
@@ -194,6 +204,7 @@ def pivot_rows(row_CS: FloatArray, n_pivots: int, seed: int) -> IntArray:
     if len(row_CS) > n_rows:
         sample = np.sort(rng.choice(len(row_CS), n_rows, replace=False))
         row_CS = row_CS[sample]
+    # The squared length of each row outside the directions taken so far: the next pivot is the row with the most.
     rest_C = np.einsum("cs,cs->c", row_CS, row_CS)
     basis_PS = np.zeros((n_pivots, row_CS.shape[1]), dtype=row_CS.dtype)
     chosen = []
@@ -203,7 +214,7 @@ def pivot_rows(row_CS: FloatArray, n_pivots: int, seed: int) -> IntArray:
         for _ in range(2):  # twice is enough for orthogonality in floating point
             direction_S -= basis_PS[:pivot].T @ (basis_PS[:pivot] @ direction_S)
         length = np.linalg.norm(direction_S)
-        if length > 1e-6:
+        if length > 1e-6:  # otherwise the rows span no further direction, and what is left is rounding
             basis_PS[pivot] = direction_S / length
         rest_C -= (row_CS @ basis_PS[pivot]) ** 2
         rest_C[chosen[-1]] = -np.inf

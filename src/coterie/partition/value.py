@@ -19,20 +19,33 @@ from coterie.errors import PartitionError
 class Partition:
     """S clusters of C classes, as a sparse bool matrix of shape (S, C); a dense one is taken and made sparse.
 
-    A matrix makes the mass of a cluster one product, and overlapping clusters need no second code path. A sparse one
-    takes memory for the memberships only: a million classes in ten thousand clusters are 8 MB, not 10 GB.
+    Clusters may overlap: the partition is then a cover. The specialists' outputs are packed side by side in one array
+    of M columns, M being the sum of the cluster sizes: cluster after cluster, and within a cluster in the order of the
+    classes.
 
-    The specialists' outputs are held side by side in one packed array of M columns, M being the sum of the cluster
-    sizes: cluster after cluster, and within a cluster in the order of the classes.
-
-    Several partitions of the same classes may lie side by side (see ``stack``): ``layer_S`` is then the number of each
-    cluster's partition. Empty, it means that there is one. Where a single cluster is spoken of, that of a sample or of
-    a class, it is one of the first partition's.
+    Several partitions of the same classes can lie side by side (see ``stack``): ``layer_S`` is then the number of each
+    cluster's partition; empty, there is one partition. The cluster of a sample or of a class is always one of the first
+    partition's.
 
     Raises:
         PartitionError: an empty cluster, a class in no cluster, or not as many layers as clusters.
+
+    Examples:
+        >>> import numpy as np
+        >>> partition = Partition.from_assignment([0, 0, 1, 1, 1])
+        >>> partition.n_clusters, partition.n_classes
+        (2, 5)
+        >>> partition.classes(1).tolist()
+        [2, 3, 4]
+        >>> proba_NC = np.array([[0.4, 0.0, 0.3, 0.2, 0.1]])
+        >>> partition.mass_NS(proba_NC).round(2).tolist()
+        [[0.4, 0.6]]
+        >>> partition.likeliest_N(partition.mass_NS(proba_NC)).tolist()
+        [1]
     """
 
+    # A matrix, so that the mass of all clusters is one product and covers need no second code path; sparse, so that a
+    # million classes in ten thousand clusters take 8 MB and not 10 GB.
     membership_SC: Any  # csr_array of bool; typed loosely since a dense matrix is accepted too
     layer_S: tuple[int, ...] = ()
 
@@ -59,8 +72,13 @@ class Partition:
 
     @classmethod
     def from_assignment(cls, cluster_of_class: ArrayLike) -> Self:
-        """From one cluster per class. Clusters are renumbered in the order of their first class, so that equal
-        groupings give equal partitions.
+        """The partition with one cluster per class.
+
+        Clusters are renumbered in the order of their first class, so that equal groupings give equal partitions.
+
+        Examples:
+            >>> Partition.from_assignment(["pet", "car", "pet"]).cluster_of_class_C.tolist()
+            [0, 1, 0]
         """
         given_C = np.asarray(cluster_of_class)
         if given_C.ndim != 1 or given_C.size == 0:
@@ -88,7 +106,7 @@ class Partition:
 
     @classmethod
     def from_members(cls, members: Sequence[Sequence[int]], n_classes: int, layer_S: tuple[int, ...] = ()) -> Self:
-        """From the classes of each cluster, which may overlap."""
+        """The partition, or cover, with the classes of each cluster given."""
         cluster_M = np.repeat(np.arange(len(members)), [len(classes) for classes in members])
         class_M = np.concatenate([np.asarray(classes, dtype=np.int64) for classes in members])
         ones = np.ones(len(class_M), dtype=bool)
@@ -149,12 +167,13 @@ class Partition:
 
     def holds(self, cluster_N: ArrayLike, class_N: ArrayLike) -> BoolArray:
         """Whether each cluster holds the class beside it, of shape (N,)."""
+        # Without overlaps there is no need for the dense matrix, which many classes could not hold.
         if not self.overlaps:
             return self.cluster_of_class_C[np.asarray(class_N)] == np.asarray(cluster_N)
         return self.member_SC[np.asarray(cluster_N), np.asarray(class_N)]
 
     def own_rows(self, cluster: int, label_N: IntArray) -> tuple[IntArray, IntArray]:
-        """Which samples are of a cluster's classes, and which of these classes each is; both of shape (R,)."""
+        """The samples of a cluster's classes, and the cluster-local index of each one's class; both of shape (R,)."""
         row_R = np.flatnonzero(self.holds(np.full(len(label_N), cluster), label_N))
         return row_R, np.searchsorted(self.classes(cluster), label_N[row_R])
 
@@ -162,8 +181,14 @@ class Partition:
         """Probability of each cluster, the sum over its classes, of shape (N, S)."""
         return np.ascontiguousarray((self.membership_SC.astype(proba_NC.dtype) @ proba_NC.T).T)
 
+    def likeliest_N(self, mass_NS: FloatArray) -> IntArray:
+        """The cluster with the largest mass in each row of ``mass_NS``, of shape (N,); of equals, the first."""
+        first_L = self.layers[0]
+        cluster_N: IntArray = first_L[mass_NS[:, first_L].argmax(axis=1)]
+        return cluster_N
+
 
 def check_n_clusters(n_clusters: int, n_classes: int) -> None:
-    """Raises PartitionError unless 1 <= S <= C."""
+    """Raise PartitionError unless 1 <= S <= C."""
     if not 1 <= n_clusters <= n_classes:
         raise PartitionError(f"cannot make {n_clusters} clusters of {n_classes} classes; allowed: 1 to {n_classes}")

@@ -11,7 +11,7 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
 from coterie.partition.value import check_n_clusters
 
-# 64 MiB of float32: large enough for matrix products at full speed, small enough that Ctrl-C answers at once.
+# 64 MiB of float32: large enough for matrix products at full speed, small enough that Ctrl-C is answered at once.
 BLOCK = 2**24
 # 8 MiB of float32: small enough that some hundred thousand rows are work for many threads.
 SHARE = 2**21
@@ -43,6 +43,7 @@ def unit_rows(vectors_CD: ArrayLike) -> FloatArray:
     zero: list[int] = []
     for rows in blocks(*given_CD.shape):
         block = given_CD[rows]
+        # Half precision would lose digits in the division, and the least whole number has no absolute value.
         if block.dtype not in (np.float32, np.float64):
             block = block.astype(np.float32)
         # Scaled by the largest entry first: squares of very large or small numbers would leave the range of float32.
@@ -63,7 +64,7 @@ def unit_rows(vectors_CD: ArrayLike) -> FloatArray:
 
 
 def clusterable_rows(vectors_CD: ArrayLike, n_clusters: int) -> FloatArray:
-    """``unit_rows`` of vectors of which S clusters can be made.
+    """``unit_rows`` of vectors from which S clusters can be made.
 
     Raises:
         PartitionError: as ``unit_rows``; S below 1, above C, or above the number of distinct directions.
@@ -80,7 +81,7 @@ def count_distinct(unit_CD: FloatArray) -> int:
 
 
 def check_distinct(unit_CD: FloatArray, n_clusters: int) -> None:
-    """Raises PartitionError where more clusters are asked for than there are distinct directions."""
+    """Raise PartitionError where more clusters are asked for than there are distinct directions."""
     n_distinct = count_distinct(unit_CD) if n_clusters > 1 else 1
     if n_clusters > n_distinct:
         raise PartitionError(
@@ -90,9 +91,9 @@ def check_distinct(unit_CD: FloatArray, n_clusters: int) -> None:
 
 
 def _fingerprints(unit_CD: FloatArray) -> IntArray:
-    """One integer per row, equal for rows that are equal to six digits; whole numbers, so that order of summation
-    cannot tell equal rows apart.
-    """
+    """One integer per row, equal for rows that are equal to six digits."""
+    # Whole numbers, so that equal rows have equal sums in whatever order they are added; odd factors that fill 63 bits,
+    # so that overflow wraps around and two different rows hardly ever meet.
     n_classes, width = unit_CD.shape
     factor_D = np.random.default_rng(0).integers(1, 2**62, size=width, dtype=np.int64) * 2 + 1
     fingerprint_C = np.empty(n_classes, dtype=np.int64)

@@ -16,13 +16,13 @@ from coterie.config import FitSettings
 from coterie.errors import ArtifactError
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, disk_bound, training_batches_of
-from coterie.progress import Progress
+from coterie.progress import SILENT
 from coterie.run.folder import Run, changed_settings
 from coterie.run.names import BASE_FILE
 from coterie.run.values import write_head, write_preprocessing
-from coterie.system.ranks import Ranks
-from coterie.training.fabric import make_fabric
-from coterie.training.hooks import TrainingHook
+from coterie.system.ranks import Ranks, forget_launcher_variables
+from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.hooks import NO_HOOK
 from coterie.training.loop import train
 from coterie.training.together import RankHook, leave
 
@@ -72,8 +72,10 @@ def help_train_base(settings: FitSettings, prepare: Callable[[], Prepared]) -> N
         settings: of the run.
         prepare: reads the data and builds the base, where they are needed.
     """
+    forget_launcher_variables()
     ranks = Ranks.of_environment()
     ranks.check_batch_size(settings.base.batch_size)
+    configure_process(settings.hardware)
     fabric = make_fabric(settings.hardware, ranks)
     if fabric.broadcast(True):  # what comes back is what rank 0 says
         prepared = prepare()
@@ -84,8 +86,8 @@ def help_train_base(settings: FitSettings, prepare: Callable[[], Prepared]) -> N
             prepared.base.network,
             batches,
             settings.base,
-            Progress(),
-            watch=RankHook(fabric, TrainingHook()),
+            SILENT,
+            hook=RankHook(fabric, NO_HOOK),
             compile_network=settings.hardware.compile,
         )
     leave(fabric)

@@ -12,8 +12,9 @@ from coterie.ensemble.panel import Panel
 from coterie.pipeline.base import TrainedBase
 from coterie.pipeline.job import Job
 from coterie.pipeline.specialists import Specialists
+from coterie.pipeline.tuning import tuning_request
 from coterie.routing.evaluation import Outputs
-from coterie.routing.tune import Tuning, TuningRequest, tune
+from coterie.routing.tune import Tuning, tune
 from coterie.run.names import BASE_FILE, specialist_files
 from coterie.vocabulary import SplitName
 
@@ -40,7 +41,7 @@ def choose(job: Job, base: TrainedBase, trained: Sequence[Specialists]) -> Choic
     tried = []
     for specialists in trained:
         validation = outputs_of(job, base, specialists, "validation")
-        request = TuningRequest.of(job.settings.gate)
+        request = tuning_request(job.settings.gate)
         tuning = tune(validation, specialists.partition, request, job.settings.seed)
         tried.append(Tuned(specialists, validation, tuning))
     return Choice(max(tried, key=lambda one: one.tuning.accuracy), tuple(tried))

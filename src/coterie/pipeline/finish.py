@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 import torch
 
 from coterie.ensemble.ensemble import SpecialistEnsemble
+from coterie.measures.costs import RunCosts
 from coterie.pipeline.base import TrainedBase
 from coterie.pipeline.choice import Choice, outputs_of
 from coterie.pipeline.job import Job
-from coterie.run.manifest import MANIFEST, Candidate, CostRecord, PartitionRecord
+from coterie.run.manifest import MANIFEST, Candidate, PartitionRecord
 from coterie.run.names import BASE_FILE, STAGE_LOGITS, specialist_files
 from coterie.run.reporting import tracked_figures, write_examples, write_outputs, write_report, write_rule
 from coterie.run.values import cut_of, members_of, specialist_seconds
@@ -42,9 +43,9 @@ def finish(job: Job, base: TrainedBase, choice: Choice) -> SpecialistEnsemble:
     job.progress.advance(1)
     write_outputs(run, "validation", best.validation)
     write_outputs(run, "test", test)
-    write_rule(run, best.tuning)
+    write_rule(run, best.tuning, {"validation": best.validation, "test": test})
     write_examples(run, test, specialists.partition, rule, splits)
-    write_report(run, datetime.now(UTC).date().isoformat())
+    write_report(run, datetime.now(UTC).date().isoformat(), test)
     for tuned in choice.tried:
         if tuned is not best:
             run.forget(specialist_files(tuned.specialists.partition))
@@ -67,13 +68,13 @@ def _partition_record(choice: Choice) -> PartitionRecord:
     )
 
 
-def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> CostRecord:
+def _measure_costs(job: Job, ensemble: SpecialistEnsemble) -> RunCosts:
     samples = job.splits.test.samples
     samples = samples.take(torch.arange(min(TIMED_SAMPLES, len(samples))))
     preprocessing = job.splits.preprocessing
     base_ms = _milliseconds(lambda: compute_logits(job.fabric, ensemble.base, samples, preprocessing)) / len(samples)
     ensemble_ms = _milliseconds(lambda: ensemble.decide(samples)) / len(samples)
-    return CostRecord(
+    return RunCosts(
         base_seconds=job.run.manifest.seconds[BASE_FILE],
         specialist_seconds=specialist_seconds(job.run.manifest),
         base_image_ms=base_ms,

@@ -27,11 +27,11 @@ from coterie.pipeline.job import Job, unless_complete
 from coterie.pipeline.partitions import make_partitions
 from coterie.pipeline.prepare import Prepared, prepare
 from coterie.pipeline.specialists import train_specialists
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
 from coterie.system.limits import Limits
-from coterie.system.ranks import Ranks
+from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.tracking import make_trackers
 
 ResultT = TypeVar("ResultT")
@@ -53,7 +53,7 @@ def fit(
     splits: Splits | None = None,
     base: nn.Module | None = None,
     base_run: Path | str | None = None,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     limits: Limits | None = None,
     announce: Callable[[Prepared], None] = lambda _: None,
@@ -92,6 +92,7 @@ def fit(
                 limits=limits,
                 announce=announce,
             )
+    forget_launcher_variables()
     _refuse_other_ranks()
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     if base is not None:
@@ -120,7 +121,7 @@ def fit_base(
     *,
     splits: Splits | None = None,
     base_run: Path | str | None = None,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
     limits: Limits | None = None,
     announce: Callable[[Prepared], None] = lambda _: None,
 ) -> None:
@@ -139,6 +140,7 @@ def fit_base(
     Raises:
         CoterieError: as ``fit``.
     """
+    forget_launcher_variables()
     _refuse_other_ranks()
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     run = Run.create_or_resume(Path(out), settings)

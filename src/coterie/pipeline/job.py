@@ -105,7 +105,7 @@ class Job:
             batches,
             training,
             self.progress,
-            watch=RankHook(fabric, hook),
+            hook=RankHook(fabric, hook),
             compile_network=self.settings.hardware.compile,
         )
         self.keep(file, title, Trained(weights_of(network), history, hook.seconds))

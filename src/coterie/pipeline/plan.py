@@ -15,7 +15,7 @@ from coterie.config import TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
 from coterie.pipeline.prepare import Prepared, augmentation_of, disk_bound
-from coterie.training.loop import make_optimizer, training_step
+from coterie.training.loop import make_optimizer, smoothed_cross_entropy, training_step
 from coterie.training.passes import compute_logits
 
 # Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
@@ -73,7 +73,8 @@ def make_plan(prepared: Prepared) -> Plan:
     step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
     if base.part is not WHOLE:
         part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, base.part)
-    image_seconds = _time_inference(fabric, network, splits)
+    # All that is timed are copies: inference mode would leave tensors that cannot be trained.
+    image_seconds = _time_inference(fabric, copy.deepcopy(network), splits)
     tail_share = 1.0 if prepared.trunk is None else prepared.trunk.pass_cost
     if prepared.trunk is not None and settings.specialist.kept_views:
         # The trunk, which was timed in each step, is run once a view.
@@ -119,7 +120,7 @@ def _time_training(
     for step, (inputs, labels) in enumerate(batches.epoch(0, fabric.device)):
         if step == WARM_UP_STEPS:
             started = time.perf_counter()
-        loss, _ = training_step(fabric, model, optimizer, training, inputs, labels)
+        loss, _ = training_step(fabric, model, optimizer, training, smoothed_cross_entropy(training), inputs, labels)
         loss.item()
         n_timed = step + 1 - WARM_UP_STEPS
         if n_timed >= TIMED_STEPS or (n_timed > 0 and time.perf_counter() - started > TIMED_SECONDS):

@@ -29,7 +29,7 @@ from coterie.run.folder import Run
 from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
 from coterie.run.values import labels_of, preprocessing_of
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.vocabulary import GROUPS_COLUMN
 
 # Report, examples, figures, manifest and logs.
@@ -90,6 +90,7 @@ def prepare(
         check_embedding(settings.partition.embedding, found, splits)
     example = splits.preprocessing.example()
     found = replace(found, part=trained_part(found.network, found.head, example, settings.specialist.trainable))
+    configure_process(settings.hardware)
     trunk, fabric = _trunk_record(found, example), make_fabric(settings.hardware)
     prepared = Prepared(settings, splits, found, groups, n_clusters, trunk, fabric, source)
     refuse_views(prepared)

@@ -34,7 +34,7 @@ from coterie.pipeline.finish import finish
 from coterie.pipeline.job import Job, unless_complete
 from coterie.pipeline.prepare import Prepared, load_splits, prepare
 from coterie.pipeline.specialists import train_specialists
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
 from coterie.run.manifest import ChangeRecord
@@ -55,7 +55,7 @@ def refit(
     *,
     further: bool = False,
     trust: str | None = None,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
 ) -> SpecialistEnsemble:
     """Train one specialist again, on the run's samples of its classes and further ones; choose the gate again.
 
@@ -109,7 +109,7 @@ def add_class(
     source: str,
     out: Path | str,
     *,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
 ) -> SpecialistEnsemble:
     """Give a run one class more: a row of the base's head, and a place in the nearest cluster (of each partition, where
     several lie side by side), whose specialist alone is trained again.

@@ -23,9 +23,9 @@ from coterie.errors import EngineError, LimitError
 from coterie.pipeline.fit import fit
 from coterie.pipeline.prepare import Prepared, prepare
 from coterie.pipeline.specialists import MEMORY_BYTES
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import FinishedRun, Run
-from coterie.system.limits import LimitedProgress, Limits
+from coterie.system.limits import NO_LIMITS, LimitedProgress, Limits
 from coterie.system.lock import refuse_if_held
 
 
@@ -143,8 +143,8 @@ def fit_all(
     tasks: Sequence[FitTask],
     splits: Splits | None = None,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
-    limits: Limits = Limits(),  # noqa: B008 - it has no limit
+    progress: Progress = SILENT,
+    limits: Limits = NO_LIMITS,
 ) -> list[Outcome[Path]]:
     """Do runs; those whose base is another's come in a later list than that one.
 
@@ -179,7 +179,7 @@ def fit_seeds(
     out: Path,
     seeds: int,
     *,
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     limits: Limits | None = None,
     announce: Callable[[Prepared], None] = lambda _: None,

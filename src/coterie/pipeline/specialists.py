@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.deltas import encode
+from coterie.backbones.parts import TrainedPart
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import FitSettings
 from coterie.engine import Resources, TaskContext, make_engine
 from coterie.partition import Partition
 from coterie.pipeline.base import TrainedBase
 from coterie.pipeline.job import Job
-from coterie.pipeline.prepare import augmentation_of, views_bytes
+from coterie.pipeline.prepare import Prepared, augmentation_of, views_bytes
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.run.names import BASE_FILE, specialist_files, specialist_titles
 from coterie.run.values import cut_of
@@ -82,14 +84,26 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
 
 
 def specialist_inputs(
-    job: Job, base: TrainedBase, starts: Mapping[str, Mapping[str, Tensor]] | None = None
+    prepared: Prepared,
+    network: nn.Module,
+    head: Head,
+    part: TrainedPart,
+    starts: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> SpecialistInputs:
-    """What the trainings of all specialists share."""
-    settings, splits = job.settings, job.splits
+    """What the trainings of all specialists share.
+
+    Args:
+        prepared: of the run.
+        network: the trained base.
+        head: of the base.
+        part: of the base, that is trained.
+        starts: as for ``train_specialists``.
+    """
+    settings, splits = prepared.settings, prepared.splits
     return SpecialistInputs(
-        base.network,
-        base.head,
-        base.part,
+        network,
+        head,
+        part,
         splits.train,
         splits.preprocessing,
         augmentation_of(settings, splits),
@@ -113,7 +127,7 @@ def _train(
 
     engine = make_engine(job.engine, len(todo), resources)
     base_weights, bits = weights_of(base.network), job.settings.specialist.bits
-    inputs = specialist_inputs(job, base, starts)
+    inputs = specialist_inputs(job.prepared, base.network, base.head, base.part, starts)
     with closing(engine.run(todo, inputs, resources, context_of)) as outcomes:
         for outcome in outcomes:
             task, trained = todo[outcome.number], outcome.unwrap()

@@ -20,7 +20,7 @@ from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Task, TaskContext
 from coterie.inputs import Preprocessing
-from coterie.training.fabric import make_fabric
+from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import StageHook
 from coterie.training.loop import EpochRecord, early_stopping, train
 from coterie.training.trunk import TrunkBatches
@@ -95,9 +95,10 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
             workers=shared.data_workers,
             balanced=shared.balanced,
         )
-        fabric = make_fabric(shared.hardware.model_copy(update={"threads": self.threads}))
+        configure_process(shared.hardware.model_copy(update={"threads": self.threads}))
+        fabric = make_fabric(shared.hardware)
         context.progress.stage(self.title, self.training.epochs * len(batches))
-        watch = StageHook(context.checkpoint, self.checkpoint_every)
+        hook = StageHook(context.checkpoint, self.checkpoint_every)
         trained, cut = network, shared.part.cut
         if cut is not None and self.training.views:
             batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
@@ -110,10 +111,10 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
             self.training,
             context.progress,
             part=shared.part,
-            watch=watch,
+            hook=hook,
             stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),
             compile_network=shared.hardware.compile,
         )
         weights = weights_of(network)
         # An adapter's weights are told as a difference from where it started, which is to be one from the base.
-        return Trained(weights if start is None else decode(weights, start), history, watch.seconds)
+        return Trained(weights if start is None else decode(weights, start), history, hook.seconds)

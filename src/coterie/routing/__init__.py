@@ -1,1 +1,1 @@
-"""Logits of base and specialists -> whom to ask, and what comes out. Arrays only."""
+"""From logits of base and specialists to the clusters that a sample asks, and its probabilities. Arrays only."""

@@ -15,14 +15,15 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.partition import Partition
 
+# Bounds of the search: three widths of the prior on either side of 1, as e^3 is 20.
 LOWEST, HIGHEST = 0.05, 20.0
 
 
 @dataclass(frozen=True)
 class Temperatures:
-    """What the logits of the base and of each specialist are divided by; 1 leaves them as they are.
+    """Divisors of the logits of the base and of each specialist; 1 leaves logits as they are.
 
-    ``specialist_S`` holds one number per cluster, or a single one for all.
+    ``specialist_S``: one temperature per cluster, or one for all.
 
     Raises:
         InputError: a temperature is not a positive, finite number.
@@ -43,8 +44,8 @@ class Temperatures:
 def temperature(logits_NC: FloatArray, label_N: IntArray) -> float:
     """The temperature under which the labels are most likely.
 
-    A weak prior, a normal one of width 1 on the temperature's logarithm, keeps a handful of samples from asking for an
-    extreme one: no sample gives 1.
+    A weak prior, normal with width 1 on the temperature's logarithm, keeps a handful of samples from an extreme
+    temperature. Without a sample, the temperature is 1.
 
     Raises:
         InputError: a logit is not finite.
@@ -53,7 +54,9 @@ def temperature(logits_NC: FloatArray, label_N: IntArray) -> float:
         raise InputError("a temperature needs finite logits; some are NaN or infinite")
     if len(label_N) == 0:
         return 1.0
+    # The largest logit becomes 0, so that no exponential overflows; softmax does not change.
     shifted_NC = logits_NC - logits_NC.max(axis=1, keepdims=True)
+    # The true classes' part of the loss is linear in 1 / temperature, so it is summed once.
     own_sum = float(np.take_along_axis(shifted_NC, label_N[:, None], axis=1).sum(dtype=np.float64))
 
     def loss(log_temperature: float) -> float:
@@ -61,6 +64,7 @@ def temperature(logits_NC: FloatArray, label_N: IntArray) -> float:
         normaliser_N = np.log(np.exp(shifted_NC * shifted_NC.dtype.type(inverse)).sum(axis=1))
         return float(normaliser_N.sum(dtype=np.float64)) - inverse * own_sum + log_temperature**2 / 2
 
+    # In logarithm, so that halving and doubling are equal steps; a thousandth of it changes no probability to speak of.
     bounds = (float(np.log(LOWEST)), float(np.log(HIGHEST)))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-3}).x))
 
@@ -68,7 +72,7 @@ def temperature(logits_NC: FloatArray, label_N: IntArray) -> float:
 def fit_temperatures(
     base_NC: FloatArray, packed_NM: FloatArray, label_N: IntArray, partition: Partition
 ) -> Temperatures:
-    """The base's temperature on all samples, a specialist's on those of its own classes."""
+    """Fit the base's temperature on all samples, and each specialist's on the samples of its own classes."""
     specialist_S = []
     for cluster in range(partition.n_clusters):
         rows, local = partition.own_rows(cluster, label_N)

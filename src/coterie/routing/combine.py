@@ -1,9 +1,9 @@
-"""Base and specialist answers -> one distribution. Arrays only.
+"""Combining the answers of base and specialists into one distribution. Arrays only.
 
-One machine for every rule. Each sample asks some clusters. Inside an asked cluster, P(class | cluster) is a mixture of
-the base's and the specialist's; the cluster keeps the mass that the base gave it; and the classes of clusters that
-are not asked either keep the base's values, or are dropped. The paper's rule asks one cluster, gives the specialist all
-the weight, and drops the rest.
+One function serves every rule. Each sample asks some clusters. Inside an asked cluster, P(class | cluster) is a mixture
+of the base's and the specialist's, and the cluster keeps the mass that the base gave it. The classes of other clusters
+either keep the base's values or get 0. The paper's rule asks one cluster, gives the specialist all the weight, and
+gives 0 to all other classes.
 
 Specialist values are packed: one column per class of each cluster (see Partition.packed_class_M).
 """
@@ -25,18 +25,19 @@ from coterie.vocabulary import CombinerName, Mixture
 
 @dataclass(frozen=True)
 class Combiner:
-    """How the answers of base and specialists become one.
+    """How the answers of base and specialists are combined.
 
     ``mixture``: of P_base(class | cluster) = p and P_specialist(class | cluster) = q with weight w: ``geometric``
     p^(1-w) q^w, ``arithmetic`` (1-w) p + w q, ``product`` p q^w, each normalised; 0 is the base in all three.
-    ``weight_S``: w of each cluster, or one for all. ``top``: how many clusters are asked, the most likely first; of
-    several partitions side by side, of each. ``keeps_rest``: classes that are in no asked cluster keep the base's
-    values; otherwise they get 0, and the asked clusters share their mass. ``temperature``: what the logarithms of the
-    result are divided by, as a mixture of calibrated answers is not calibrated (of arithmetic ones: Ranjan and Gneiting
-    2010, "Combining probability forecasts").
+    ``weight_S``: w of each cluster, or one for all. ``top``: number of clusters that are asked, the likeliest first; of
+    several partitions side by side, of each. ``keeps_rest``: classes in no asked cluster keep the base's values;
+    otherwise they get 0, and the asked clusters share their mass. ``temperature``: divisor of the result's logarithms,
+    as a mixture of calibrated answers is not calibrated (of arithmetic ones: Ranjan and Gneiting 2010, "Combining
+    probability forecasts").
 
     Raises:
-        InputError: a weight outside 0 to 1, fewer than one cluster, an unknown mixture, or no temperature.
+        InputError: a weight outside 0 to 1, fewer than one cluster, an unknown mixture, or a temperature that is not
+            positive and finite.
     """
 
     mixture: Mixture = "geometric"
@@ -59,8 +60,14 @@ class Combiner:
     def named(
         cls, name: CombinerName, weight_S: tuple[float, ...] = (1.0,), top: int = 1, temperature: float = 1.0
     ) -> Self:
-        """``hard`` (the paper's) and ``compose`` give specialists all the weight, or none; ``blend`` is the geometric
+        """The combiner of a name.
+
+        ``hard`` (the paper's) and ``compose`` give specialists all the weight, or none; ``blend`` is the geometric
         mixture, ``average`` the arithmetic one, ``product`` the product.
+
+        Examples:
+            >>> Combiner.named("blend", (0.6,)).mixture
+            'geometric'
         """
         mixtures: dict[CombinerName, Mixture] = {"average": "arithmetic", "product": "product"}
         return cls(mixtures.get(name, "geometric"), weight_S, top, name != "hard", temperature)
@@ -84,30 +91,27 @@ class Combiner:
         return np.broadcast_to(np.asarray(self.weight_S), partition.n_clusters)
 
     def needs_specialist(self, partition: Partition) -> BoolArray:
-        """The clusters whose specialist is run when they are asked: they have one, and it has a weight. Shape (S,)."""
+        """Whether a cluster's specialist is run when the cluster is asked: it has one, with a weight. Shape (S,)."""
         return (partition.size_S > 1) & (self.weights(partition) > 0)
 
     def asked(self, answer: BaseAnswer, routed_N: BoolArray) -> BoolArray:
-        """Which clusters each sample asks, of shape (N, S): none where it is not routed, and none whose answer would
-        change nothing.
+        """Which clusters each sample asks, of shape (N, S).
+
+        A sample that is not routed asks none, and no sample asks a cluster whose answer would change nothing.
         """
         asked_NS = answer.most_likely(self.top) & routed_N[:, None]
+        # Without the rest, a cluster without a specialist changes the result too: the other classes get 0.
         return asked_NS & self.needs_specialist(answer.partition) if self.keeps_rest else asked_NS
 
 
 def safe_log(proba_NC: FloatArray) -> FloatArray:
-    """The logarithm, finite: 0 counts as the least positive number, next to nothing after a softmax."""
+    """The logarithm, finite: 0 counts as the least positive number."""
     return np.log(np.maximum(proba_NC, np.finfo(proba_NC.dtype).tiny))
-
-
-def route(base_proba_NC: FloatArray, partition: Partition) -> IntArray:
-    """The cluster with the largest mass under the base, of shape (N,)."""
-    return partition.mass_NS(base_proba_NC).argmax(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class BaseAnswer:
-    """What the base says of N samples: its logits, and what follows from them and a partition.
+    """The base's logits of N samples, and what follows from them and a partition.
 
     Raises:
         InputError: the partition is of another number of classes.
@@ -139,10 +143,8 @@ class BaseAnswer:
 
     @cached_property
     def cluster_N(self) -> IntArray:
-        """The cluster with the largest mass; of several partitions side by side, among those of the first."""
-        first_L = self.partition.layers[0]
-        cluster_N: IntArray = first_L[self.mass_NS[:, first_L].argmax(axis=1)]
-        return cluster_N
+        """The likeliest cluster, see ``Partition.likeliest_N``."""
+        return self.partition.likeliest_N(self.mass_NS)
 
     @cached_property
     def cluster_mass_N(self) -> FloatArray:
@@ -150,11 +152,10 @@ class BaseAnswer:
         return np.take_along_axis(self.mass_NS, self.cluster_N[:, None], axis=1)[:, 0]
 
     def most_likely(self, top: int) -> BoolArray:
-        """Whether each cluster is among the ``top`` most likely of its sample, of shape (N, S); of several partitions
-        side by side, among those of its own.
-        """
+        """Whether each cluster is among the ``top`` likeliest of its partition, of shape (N, S)."""
         asked_NS = np.zeros(self.mass_NS.shape, dtype=bool)
         for cluster_L in self.partition.layers:
+            # Stable, so that of equals the first is asked, as ``likeliest_N`` has it.
             order_NT = np.argsort(-self.mass_NS[:, cluster_L], axis=1, kind="stable")[:, :top]
             np.put_along_axis(asked_NS, cluster_L[order_NT], True, axis=1)
         return asked_NS
@@ -163,7 +164,7 @@ class BaseAnswer:
 def mix(mixture: Mixture, base_RK: FloatArray, specialist_RK: FloatArray, weight: float) -> FloatArray:
     """The mixture of two conditional distributions over the K classes of a cluster; all are logarithms, (R, K)."""
     if mixture == "arithmetic":
-        if weight in (0, 1):  # log 0 is none of logaddexp's business
+        if weight in (0, 1):  # log 0 is not finite, and one of the two is the answer
             return specialist_RK if weight else base_RK
         return np.logaddexp(base_RK + np.log1p(-weight), specialist_RK + np.log(weight)).astype(base_RK.dtype)
     base_power = 1.0 if mixture == "product" else 1 - weight
@@ -171,11 +172,11 @@ def mix(mixture: Mixture, base_RK: FloatArray, specialist_RK: FloatArray, weight
 
 
 def combine(combiner: Combiner, answer: BaseAnswer, packed_logits_NM: FloatArray, asked_NS: BoolArray) -> FloatArray:
-    """The ensemble's probabilities, of shape (N, C), rows summing to 1. A row that asks nobody is the base's.
+    """The ensemble's probabilities, of shape (N, C), rows summing to 1. A row that asks no cluster is the base's.
 
-    A class that is in several asked clusters (of a cover) gets the geometric mean of what these give it, before the row
-    is normalised. Only the columns of asked clusters are read from ``packed_logits_NM``; those of a cluster with one
-    class, or without weight, are not read at all.
+    A class in several asked clusters (of a cover) gets the geometric mean of what they give it, before the row is
+    normalised. Only the columns of asked clusters are read from ``packed_logits_NM``, and none of a cluster with one
+    class or without weight.
 
     Raises:
         InputError: shapes disagree.
@@ -186,6 +187,7 @@ def combine(combiner: Combiner, answer: BaseAnswer, packed_logits_NM: FloatArray
             f"specialists' logits {packed_logits_NM.shape} and asked clusters {asked_NS.shape} do not fit {n} samples "
             f"and a partition of {partition.n_classes} classes into sizes {partition.size_S.tolist()}"
         )
+    # Rows that ask no cluster stay the base's bit for bit: they take no part in any arithmetic.
     proba_NC = answer.proba_NC.copy()
     row_R = np.flatnonzero(asked_NS.any(axis=1))
     if row_R.size:
@@ -196,9 +198,10 @@ def combine(combiner: Combiner, answer: BaseAnswer, packed_logits_NM: FloatArray
 def _combine_rows(
     combiner: Combiner, answer: BaseAnswer, packed_logits_NM: FloatArray, asked_NS: BoolArray, row_R: IntArray
 ) -> FloatArray:
-    """The rows that ask somebody, of shape (R, C)."""
+    """The rows that ask a cluster, of shape (R, C)."""
     partition, weight_S = answer.partition, combiner.weights(answer.partition)
     runs_S = combiner.needs_specialist(partition)
+    # In logarithms throughout: in float32, products of small probabilities would become 0.
     log_RC = answer.log_proba_NC[row_R]
     if not combiner.keeps_rest:
         log_RC.fill(-np.inf)
@@ -221,5 +224,6 @@ def _combine_rows(
     if combiner.temperature != 1:
         log_RC = log_softmax(log_RC / log_RC.dtype.type(combiner.temperature), axis=1)
     proba_RC = np.exp(log_RC, out=log_RC)
+    # Needed where the rest is dropped, and in covers; otherwise rows sum to 1 but for rounding.
     proba_RC /= proba_RC.sum(axis=1, keepdims=True)
     return proba_RC

@@ -1,30 +1,33 @@
-"""Logits of base and specialists on labelled samples -> Report. Arrays only."""
+"""Judging an ensemble by the logits of base and specialists on labelled samples. Arrays only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.measures.balance import measure_balance
-from coterie.measures.metrics import gain_interval, in_top_k
+from coterie.measures.metrics import in_top_k
 from coterie.measures.report import ClusterRow, Curve, Report
+from coterie.measures.significance import gain_interval
 from coterie.partition import Partition
 from coterie.routing.gate import GateCurve, sweep_thresholds
 from coterie.routing.rule import Rule
 
+# More points would make reports larger, and no drawn curve smoother.
 CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What base and specialists say of N labelled samples.
+    """Logits of base and specialists on N labelled samples.
 
     ``base_NC``: the base's logits; ``packed_NM``: every specialist's logits for every sample (see Partition);
-    ``label_N``: true classes; ``pass_cost``: operations of a specialist's pass in those of the base's, less than 1
-    where it goes on from the base's trunk.
+    ``label_N``: true classes; ``pass_cost``: operations of a specialist's pass as a multiple of the base's, less than 1
+    where it continues from the base's trunk.
 
     Raises:
         InputError: lengths differ, or a logit is not finite.
@@ -52,10 +55,14 @@ class Outputs:
 
 @dataclass(frozen=True, eq=False)
 class Routing:
-    """Each sample's answer if it is not routed (``base_proba_NC``) and if it is (``routed_proba_NC``); the gate's
-    score; the most likely cluster; and the forward passes beyond the base's that routing costs.
+    """What a rule does with N samples.
+
+    ``base_proba_NC``: probabilities of a sample that is not routed; ``routed_proba_NC``: of one that is; ``score_N``:
+    the gate's score; ``cluster_N``: the likeliest cluster; ``extra_N``: forward passes that routing the sample adds to
+    the base's.
     """
 
+    rule: Rule
     base_proba_NC: FloatArray
     routed_proba_NC: FloatArray
     score_N: FloatArray
@@ -68,6 +75,7 @@ class Routing:
         question = rule.ask(outputs.base_NC, partition)
         asked_NS = question.asked(np.ones(len(outputs.label_N), dtype=bool))
         return cls(
+            rule,
             question.answer.proba_NC,
             question.combine(outputs.packed_NM, asked_NS),
             question.score_N,
@@ -79,27 +87,43 @@ class Routing:
         """Whether each sample's answer is right if it is not routed, and if it is."""
         return self.base_proba_NC.argmax(axis=1) == label_N, self.routed_proba_NC.argmax(axis=1) == label_N
 
-    def answers(self, rule: Rule) -> tuple[IntArray, IntArray]:
+    @cached_property
+    def routed_N(self) -> BoolArray:
+        """Whether each sample's score reaches the gate's threshold."""
+        return self.score_N >= self.rule.gate.threshold
+
+    def answers(self) -> tuple[IntArray, IntArray]:
         """The class that base and ensemble give each sample."""
         base_N = self.base_proba_NC.argmax(axis=1)
-        return base_N, np.where(self.score_N >= rule.gate.threshold, self.routed_proba_NC.argmax(axis=1), base_N)
+        return base_N, np.where(self.routed_N, self.routed_proba_NC.argmax(axis=1), base_N)
 
-    def proba_NC(self, rule: Rule) -> FloatArray:
+    def proba_NC(self) -> FloatArray:
         """The ensemble's probabilities, of shape (N, C)."""
-        return np.where((self.score_N >= rule.gate.threshold)[:, None], self.routed_proba_NC, self.base_proba_NC)
+        return np.where(self.routed_N[:, None], self.routed_proba_NC, self.base_proba_NC)
+
+    def mean_passes(self) -> float:
+        """Forward passes per sample, the base's included."""
+        return 1.0 + float((self.extra_N * self.routed_N).mean())
 
 
 def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: IntArray | None = None) -> Report:
-    """Everything that the report tells of a data split; ``train_count_C``: training samples of each class, if known."""
+    """The report of a data split.
+
+    Args:
+        outputs: of base and specialists on the split.
+        partition: the clusters.
+        rule: whom each sample asks, and how answers are combined.
+        train_count_C: training samples of each class; default: not known.
+    """
     routing = Routing.of(outputs, partition, rule)
     label_N = outputs.label_N
-    routed_N = routing.score_N >= rule.gate.threshold
-    proba_NC = routing.proba_NC(rule)
+    proba_NC = routing.proba_NC()
     base_N = in_top_k(routing.base_proba_NC, label_N, 1)
     ensemble_N = in_top_k(proba_NC, label_N, 1)
-    low, high = gain_interval(base_N, ensemble_N)
+    interval = gain_interval(base_N, ensemble_N)
     rows = tuple(_cluster_row(outputs, partition, cluster) for cluster in range(partition.n_clusters))
     n = len(label_N)
+    # Of several partitions side by side, each class is in one cluster of the first: its figures are the ensemble's.
     first = [rows[cluster] for cluster in partition.layers[0]]
     n_held = sum(row.n_samples for row in first)  # more than n where clusters overlap
     return Report(
@@ -109,10 +133,10 @@ def evaluate(outputs: Outputs, partition: Partition, rule: Rule, train_count_C: 
         ensemble_top1=float(ensemble_N.mean()),
         ensemble_top3=float(in_top_k(proba_NC, label_N, 3).mean()),
         gain=float(ensemble_N.mean() - base_N.mean()),
-        gain_low=low,
-        gain_high=high,
-        routed_fraction=float(routed_N.mean()),
-        mean_passes=1.0 + float((routing.extra_N * routed_N).mean()),
+        gain_low=interval.low,
+        gain_high=interval.high,
+        routed_fraction=float(routing.routed_N.mean()),
+        mean_passes=routing.mean_passes(),
         router_accuracy=float(partition.holds(routing.cluster_N, label_N).mean()),
         oracle_restricted=sum(row.restricted_top1 * row.n_samples for row in first) / n_held,
         oracle_specialist=sum(row.specialist_top1 * row.n_samples for row in first) / n_held,

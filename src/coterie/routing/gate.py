@@ -1,6 +1,6 @@
-"""Where the base is unsure enough to ask a specialist. Arrays only.
+"""The gate: a score of each sample and a threshold that decide which samples ask a specialist. Arrays only.
 
-A row is routed when its score reaches the threshold. A threshold of infinity routes nothing.
+A sample is routed when its score reaches the threshold. A threshold of infinity routes nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from coterie.errors import InputError
 from coterie.routing.combine import BaseAnswer
 from coterie.vocabulary import ScoreName
 
+# Four fifths of the samples fit nearly what all would, for five fits.
 FOLDS = 5
 RISK_CONFIDENCE = 0.95
-# Ridge regression's penalty on standardised features: they are few and samples many, so any small one will do.
+# Ridge regression's penalty on standardised features. Features are few and samples many, so any small value will do.
 RIDGE = 10.0
 
 
 def entropy(proba_NC: FloatArray) -> FloatArray:
     """H(p) = -sum_k p_k log p_k of each row, in nats, of shape (N,); 0 log 0 is 0."""
+    # einsum sums the products of a row without an array of all products.
     log_NC = np.log(np.where(proba_NC > 0, proba_NC, 1.0))
     return -np.einsum("nc,nc->n", proba_NC, log_NC)
 
@@ -35,6 +37,7 @@ def first_two(proba_NC: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The largest and the second largest value of each row, each of shape (N,); of a single column, 0 is the second."""
     if proba_NC.shape[1] == 1:
         return proba_NC[:, 0], np.zeros_like(proba_NC[:, 0])
+    # A partition and not a sort: two values of many classes are needed.
     largest_N2 = np.partition(proba_NC, -2, axis=1)[:, -2:]
     return largest_N2[:, 1], largest_N2[:, 0]
 
@@ -42,8 +45,8 @@ def first_two(proba_NC: FloatArray) -> tuple[FloatArray, FloatArray]:
 def contested(answer: BaseAnswer) -> FloatArray:
     """The mass of the most likely cluster less the lead that its first class has over its second, of shape (N,).
 
-    Where the first class leads far there is nothing that a specialist could turn; where the mass is small the true
-    class is likely elsewhere. It is what is at stake between these two, so it is low for both.
+    It is low where the first class leads far, as a specialist can turn nothing there, and where the mass is small, as
+    the true class is likely elsewhere.
     """
     partition = answer.partition
     stake_N = answer.cluster_mass_N.copy()
@@ -56,6 +59,7 @@ def contested(answer: BaseAnswer) -> FloatArray:
 
 def _margin(answer: BaseAnswer) -> FloatArray:
     first_N, second_N = first_two(answer.proba_NC)
+    # Turned around, since a gate routes high scores.
     return 1 - (first_N - second_N)
 
 
@@ -71,10 +75,11 @@ SCORES: dict[str, Callable[[BaseAnswer], FloatArray]] = {
 
 
 def features(answer: BaseAnswer) -> FloatArray:
-    """What a learned gate sees of the base's answer: every score, then logarithms and the mass. Float64, (N, F)."""
+    """The input of a learned gate: every score, the mass, and logarithms. Float64 of shape (N, F)."""
     scores = [score(answer) for score in SCORES.values()]
     first_N, second_N = first_two(answer.proba_NC)
     mass_N, stake_N = answer.cluster_mass_N, scores[-1]
+    # The gate is linear: with logarithms it can weigh ratios of probabilities too.
     smallest = np.finfo(np.float32).tiny
     logs = [np.log(np.maximum(value_N, smallest)) for value_N in (first_N, second_N, mass_N, stake_N)]
     return np.column_stack([*scores, mass_N, stake_N / mass_N, *logs]).astype(np.float64)
@@ -96,12 +101,15 @@ class GainModel:
 
     @classmethod
     def fit(cls, features_NF: FloatArray, base_correct_N: BoolArray, routed_correct_N: BoolArray) -> GainModel:
-        """By ridge regression of the gain, which is -1, 0 or 1."""
+        """Fit by ridge regression of the gain, which is -1, 0 or 1, on all features."""
+        # Imported here, as only fitting needs it.
         from sklearn.linear_model import Ridge
 
+        # The least spread keeps a constant feature from a division by 0.
         centre_F, spread_F = features_NF.mean(axis=0), features_NF.std(axis=0) + 1e-9
         gain_N = routed_correct_N.astype(np.float64) - base_correct_N
         ridge = Ridge(alpha=RIDGE).fit((features_NF - centre_F) / spread_F, gain_N)
+        # Standardisation is folded into the coefficients, so that the manifest needs no further numbers.
         coefficient_F = ridge.coef_ / spread_F
         return cls(float(ridge.intercept_ - coefficient_F @ centre_F), tuple(coefficient_F.tolist()))
 
@@ -145,13 +153,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the threshold is chosen for: the best accuracy within the limits that are given.
+    """What the threshold is chosen for: the best accuracy within the given limits.
 
-    ``passes``: forward passes per sample on average, the base's included; ``routed``: share of samples; ``risk``: the
-    error rate that is bounded, with a confidence of 95 %, at the least cost; ``threshold``: no choice at all.
+    ``passes``: mean forward passes per sample, the base's included; ``routed``: share of samples; ``risk``: error rate
+    to bound, with a confidence of 95 %, at the least cost; ``threshold``: given, and not chosen.
 
     Raises:
-        InputError: a limit that cannot be.
+        InputError: a limit out of its range, or a limit beside a threshold.
     """
 
     passes: float | None = None
@@ -171,7 +179,7 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class GateCurve:
-    """What every threshold would give on some labelled samples, from routing none (first) to routing all (last).
+    """What every threshold gives on labelled samples, from routing none (first) to routing all (last).
 
     All arrays have shape (T,): ``threshold``; ``routed``, the fraction at or above it; ``accuracy``, of the ensemble;
     ``passes``, mean forward passes.
@@ -189,14 +197,14 @@ class GateCurve:
         return int(np.argmax(self.accuracy_T))
 
     def choose(self, budget: Budget) -> int:
-        """Index of what the budget asks for. Routing nothing meets any limit of cost.
+        """Index of the threshold for a budget. Routing nothing meets any limit to the cost.
 
-        A bound on the risk goes from the most routed threshold that the limits allow down to the first that fails, and
-        takes the last that held: tests in a fixed order need no correction for their number (Angelopoulos et al. 2021,
-        "Learn then Test"). The bound of one threshold is Clopper and Pearson's.
+        For a risk, thresholds are tested from the one that routes the most, within the limits, down to the first that
+        fails; the last that held is chosen (Angelopoulos et al. 2021, "Learn then Test"). The bound of one threshold is
+        Clopper and Pearson's.
 
         Raises:
-            InputError: no threshold bounds the risk; says what could be reached.
+            InputError: no threshold bounds the risk; the message names the lowest bound.
         """
         if budget.threshold is not None:
             return int(np.flatnonzero(self.threshold_T >= budget.threshold)[-1])
@@ -205,6 +213,7 @@ class GateCurve:
         allowed_T &= self.routed_T <= (1.0 if budget.routed is None else budget.routed) + slack
         if budget.risk is None:
             return int(np.argmax(np.where(allowed_T, self.accuracy_T, -1.0)))
+        # Tests in a fixed order that stop at the first failure need no correction for their number.
         bound_T = risk_bound(1 - self.accuracy_T, self.n_samples)
         most = int(np.flatnonzero(allowed_T)[-1])
         failing = np.flatnonzero(bound_T[: most + 1] > budget.risk)
@@ -218,9 +227,10 @@ class GateCurve:
 
 
 def risk_bound(error_T: FloatArray, n_samples: int) -> FloatArray:
-    """Upper bounds of error rates seen on so many samples, each with a confidence of 95 % (Clopper, Pearson 1934)."""
+    """Upper bounds of error rates that were seen on N samples, at a confidence of 95 % (Clopper and Pearson 1934)."""
     wrong_T = np.round(error_T * n_samples)
     bound_T = beta.ppf(RISK_CONFIDENCE, wrong_T + 1, n_samples - wrong_T)
+    # Where all are wrong, the beta distribution has no parameters.
     return np.where(wrong_T >= n_samples, 1.0, bound_T)
 
 
@@ -230,13 +240,13 @@ def sweep_thresholds(
     routed_correct_N: BoolArray,
     extra_N: NDArray[Any] | None = None,
 ) -> GateCurve:
-    """Accuracy and cost at every threshold that tells samples apart, by one sort: O(N log N).
+    """Accuracy and cost at every threshold that separates samples, by one sort: O(N log N).
 
     Args:
         score_N: the gate's score of each sample.
         base_correct_N: whether the base is right.
-        routed_correct_N: whether the ensemble would be right, were the sample routed.
-        extra_N: forward passes beyond the base's that routing the sample would cost; one each if left out.
+        routed_correct_N: whether the ensemble is right if the sample is routed.
+        extra_N: forward passes that routing the sample adds; default: one each.
 
     Raises:
         InputError: lengths differ, there is no sample, or a score is NaN.
@@ -252,7 +262,7 @@ def sweep_thresholds(
     order = np.argsort(-score_N, kind="stable")
     sorted_score = score_N[order]
     gain = routed_correct_N[order].astype(np.int64) - base_correct_N[order]
-    # Samples of equal score are routed together: a threshold stands only after the last of them.
+    # Samples of equal score are routed together: a threshold lies only after the last of them.
     last_of_equals = np.flatnonzero(np.append(sorted_score[1:] != sorted_score[:-1], True))
 
     def gathered(values_N: NDArray[Any]) -> NDArray[Any]:
@@ -268,12 +278,12 @@ def sweep_thresholds(
 
 
 def make_folds(n_samples: int, seed: int = 0, folds: int = FOLDS) -> IntArray:
-    """The fold of each sample, of shape (N,), as even as can be."""
+    """The fold of each sample, of shape (N,); sizes differ by at most 1."""
     return np.random.default_rng(seed).permutation(n_samples) % min(folds, n_samples)
 
 
 def other_folds(held_N: BoolArray) -> BoolArray:
-    """The samples that one fold's answers are fitted on; of a single sample, itself."""
+    """The samples that a fold's answers are fitted on: those of the other folds; of a single sample, itself."""
     return held_N if held_N.all() else ~held_N
 
 
@@ -285,8 +295,17 @@ def cross_fitted_routing(
     budget: Budget,
     fold_N: IntArray,
 ) -> BoolArray:
-    """Who is routed on the samples that the threshold is chosen on, without the optimism of that choice: each fold is
-    routed at the threshold that the other folds choose. Shape (N,).
+    """Which samples are routed, of shape (N,), each fold at the threshold that the other folds choose.
+
+    So figures on the samples that the threshold is chosen on are free of the optimism of that choice.
+
+    Args:
+        score_N: the gate's score of each sample.
+        base_correct_N: whether the base is right.
+        routed_correct_N: whether the ensemble is right if the sample is routed.
+        extra_N: forward passes that routing the sample adds.
+        budget: what the threshold is chosen for.
+        fold_N: the fold of each sample.
     """
     routed_N = np.zeros(len(score_N), dtype=bool)
     for fold in np.unique(fold_N).tolist():

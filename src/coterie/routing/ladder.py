@@ -1,4 +1,4 @@
-"""Where an ensemble's gain comes from: a ladder of accuracies on the same samples. Arrays only."""
+"""Where the gain of an ensemble comes from: a ladder of accuracies on the same samples. Arrays only."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from coterie.routing.rule import Rule
 class Ladder:
     """Accuracies as shares of 1, each of all samples.
 
-    ``base``: over all classes. ``routing``: the base's best class of the chosen cluster. ``restricted``: its best class
-    of the true cluster, were it known. ``oracle_specialist``: the specialist of the true cluster.
-    ``routed``: the ensemble, were every sample routed. ``gated``: with the gate. ``best_gate``: with a gate that
-    always knew who is right, a bound that no gate reaches.
+    ``base``: over all classes. ``routing``: the base's best class of the chosen cluster. ``restricted``: its best
+    class of the true cluster, were it known. ``oracle_specialist``: the specialist of the true cluster. ``routed``: the
+    ensemble with every sample routed. ``gated``: the ensemble with its gate. ``best_gate``: with a gate that always
+    knows which of the two is right, an upper bound for gates.
     """
 
     base: float
@@ -32,7 +32,7 @@ class Ladder:
 
 
 def ladder_of(outputs: Outputs, partition: Partition, rule: Rule) -> Ladder:
-    """The ladder of an ensemble on labelled samples."""
+    """The ladder of a rule on labelled samples."""
     routing, label_N = Routing.of(outputs, partition, rule), outputs.label_N
     base_N, routed_N = routing.right(label_N)
     true_N = partition.cluster_of_class_C[label_N]
@@ -43,7 +43,7 @@ def ladder_of(outputs: Outputs, partition: Partition, rule: Rule) -> Ladder:
         restricted=_right_within(outputs.base_NC[:, class_M], partition, true_N, label_N),
         oracle_specialist=_right_within(outputs.packed_NM, partition, true_N, label_N),
         routed=float(routed_N.mean()),
-        gated=float(np.where(routing.score_N >= rule.gate.threshold, routed_N, base_N).mean()),
+        gated=float(np.where(routing.routed_N, routed_N, base_N).mean()),
         best_gate=float((base_N | routed_N).mean()),
     )
 

@@ -17,9 +17,9 @@ from coterie.routing.gate import Gate
 
 @dataclass(frozen=True)
 class Rule:
-    """Who is asked, and what comes out. The paper's is ``Rule(Gate(threshold))``.
+    """Which clusters a sample asks, and how the answers are combined. The paper's rule is ``Rule(Gate(threshold))``.
 
-    Logits are divided by the temperatures before anything else is done with them.
+    Logits are divided by the temperatures first.
     """
 
     gate: Gate
@@ -31,7 +31,7 @@ class Rule:
         return logits_NC / logits_NC.dtype.type(self.temperatures.base)
 
     def ask(self, base_logits_NC: FloatArray, partition: Partition) -> Question:
-        """From the base's logits to whom each sample asks."""
+        """Apply the rule to the base's logits, before any specialist is run."""
         return Question(self, BaseAnswer(self.base_logits(base_logits_NC), partition))
 
     def fallen_back(self, partition: Partition) -> tuple[int, ...]:
@@ -42,7 +42,7 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a rule makes of the base's answer, before any specialist is heard."""
+    """A rule applied to the base's answer, before any specialist is run."""
 
     rule: Rule
     answer: BaseAnswer
@@ -58,17 +58,21 @@ class Question:
         return self.score_N >= self.rule.gate.threshold
 
     def asked(self, routed_N: BoolArray) -> BoolArray:
-        """Which clusters each sample asks, were the samples of ``routed_N`` routed. Shape (N, S)."""
+        """Which clusters each sample asks if the samples of ``routed_N`` are routed, of shape (N, S)."""
         return self.rule.combiner.asked(self.answer, routed_N)
 
     def extra_passes(self, asked_NS: BoolArray) -> NDArray[np.int64]:
-        """How many specialists each sample is passed through: a one-class cluster has none. Shape (N,)."""
+        """Number of specialists that each sample passes through, of shape (N,); a one-class cluster has none."""
         return (asked_NS & self.rule.combiner.needs_specialist(self.answer.partition)).sum(axis=1)
 
     def combine(self, packed_logits_NM: FloatArray, asked_NS: BoolArray) -> FloatArray:
-        """The ensemble's probabilities, of shape (N, C), from the specialists' logits (see Partition), of which only
-        those of asked clusters are read.
+        """The ensemble's probabilities, of shape (N, C).
+
+        Args:
+            packed_logits_NM: the specialists' logits (see Partition); only those of asked clusters are read.
+            asked_NS: which clusters each sample asks.
         """
+        # The temperatures take the logits' type: float64 would double the memory of all that follows.
         temperature_M = self.rule.temperatures.of_columns(self.answer.partition)
         calibrated_NM = packed_logits_NM / temperature_M.astype(packed_logits_NM.dtype)
         return combine(self.rule.combiner, self.answer, calibrated_NM, asked_NS)

@@ -140,7 +140,8 @@ class Run:
             ArtifactError: another process writes to it, or it holds another run by now.
         """
         with hold(self.path):
-            self.manifest = Run.create_or_resume(self.path, self.settings).manifest
+            found = Run.create_or_resume(self.path, self.settings).manifest
+            self.manifest = type(self.manifest)(**dict(found))
             yield self
 
     def refuse_if_held(self) -> None:

@@ -12,6 +12,7 @@ from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
 from coterie.inputs import AnyPreprocessing
+from coterie.measures.costs import RunCosts
 from coterie.vocabulary import CombinerName, ScoreName
 
 FORMAT: Literal[2] = 2
@@ -72,7 +73,7 @@ class TriedRecord(_Frozen):
     """One rule that was tried, on validation: cross-fitted accuracy and gain over the base, shares of 1."""
 
     combiner: str
-    score: str
+    score: ScoreName
     accuracy: float
     gain: float
     passes: float
@@ -98,17 +99,6 @@ class GateRecord(_Frozen):
     accuracy: float | None = None
     note: str = ""
     tried: tuple[TriedRecord, ...] = ()
-
-
-class CostRecord(_Frozen):
-    """Seconds of training, milliseconds per image (null where the rule has changed since), numbers of weights."""
-
-    base_seconds: float
-    specialist_seconds: float
-    base_image_ms: float
-    ensemble_image_ms: float | None
-    base_parameters: int
-    specialist_parameters: int
 
 
 class ChangeRecord(_Frozen):
@@ -146,7 +136,7 @@ class Manifest(_Frozen):
     seconds: dict[str, float] = {}
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None
-    costs: CostRecord | None = None
+    costs: RunCosts | None = None
     changes: tuple[ChangeRecord, ...] = ()
     files: dict[str, FileRecord] = {}
     replacing: dict[str, FileRecord] = {}
@@ -175,7 +165,7 @@ class FinishedManifest(Manifest):
     head: Head
     partition: PartitionRecord
     gate: GateRecord
-    costs: CostRecord
+    costs: RunCosts
 
 
 class Records(TypedDict, total=False):
@@ -191,7 +181,7 @@ class Records(TypedDict, total=False):
     seconds: dict[str, float]
     partition: PartitionRecord
     gate: GateRecord
-    costs: CostRecord | None
+    costs: RunCosts | None
     changes: tuple[ChangeRecord, ...]
     files: dict[str, FileRecord]
     replacing: dict[str, FileRecord]

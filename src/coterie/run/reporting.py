@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
+from typing_extensions import Unpack
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.data.splits import Splits
 from coterie.inputs import ImagePreprocessing
 from coterie.measures.report import Report
-from coterie.pages.run_page import Example, ReportContent, RunCosts, render
+from coterie.pages.run_page import Example, ReportContent, render
 from coterie.partition import Partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Tuning, TuningRequest, tune
-from coterie.run.folder import REPORT, Run
+from coterie.run.folder import REPORT, FinishedRun, Run
+from coterie.run.manifest import FinishedManifest, Records
 from coterie.run.names import (
     EXAMPLE_TEXTS_FILE,
     EXAMPLES_FILE,
@@ -27,22 +30,22 @@ from coterie.run.names import (
     outputs_file,
 )
 from coterie.run.values import (
-    gate_record,
     labels_of,
     partition_of,
     pass_cost_of,
     record_of,
     rule_of,
     train_counts_of,
+    tuning_of,
     weight_bytes,
     where_rows_are,
 )
-from coterie.system.lock import hold
+from coterie.vocabulary import SplitName
 
 N_EXAMPLES = 12
 
 
-def retune(run: Run, request: TuningRequest) -> Tuning:
+def retune(run: FinishedRun, request: TuningRequest) -> Tuning:
     """Choose the rule of a finished run anew from its validation logits, and write it with all that follows from it:
     figures, report. Nothing is trained, and no test image has a say. How long an image takes is no longer known.
 
@@ -52,23 +55,35 @@ def retune(run: Run, request: TuningRequest) -> Tuning:
     """
     manifest, partition = run.manifest, partition_of(run.manifest)
     seed = manifest.settings.seed
-    tuning = tune(read_outputs(run, "validation"), partition, request, seed)
-    costs = None if manifest.costs is None else manifest.costs.model_copy(update={"ensemble_image_ms": None})
-    with hold(run.path):
-        write_rule(run, tuning, costs=costs)
-        write_report(run, datetime.now(UTC).date().isoformat())
+    outputs: dict[SplitName, Outputs] = {
+        "validation": read_outputs(run, "validation"),
+        "test": read_outputs(run, "test"),
+    }
+    tuning = tune(outputs["validation"], partition, request, seed)
+    costs = replace(manifest.costs, ensemble_image_ms=None)
+    with run.writing():
+        write_rule(run, tuning, outputs, costs=costs)
+        write_report(run, datetime.now(UTC).date().isoformat(), outputs["test"])
     return tuning
 
 
-def write_rule(run: Run, tuning: Tuning, **records: Any) -> None:
-    """Put a rule into the manifest, together with its figures on the stored logits of validation and test."""
+def write_rule(run: Run, tuning: Tuning, outputs: Mapping[SplitName, Outputs], **records: Unpack[Records]) -> None:
+    """Put a rule into the manifest, together with its figures on validation and test.
+
+    Args:
+        run: whose partition is known.
+        tuning: the rule, and what it was chosen from.
+        outputs: the logits of each split.
+        records: further records of the manifest, written in the same moment.
+    """
     partition = partition_of(run.manifest)
     train_count_C = train_counts_of(run.manifest)
     reports = {
-        name: evaluate(read_outputs(run, name), partition, tuning.rule, train_count_C).to_values()
+        name: evaluate(outputs[name], partition, tuning.rule, train_count_C).to_values()
         for name in ("validation", "test")
     }
-    run.write_json("metrics.json", reports, gate=record_of(tuning), **records)
+    named: Records = {**records, "gate": record_of(tuning)}
+    run.write_json("metrics.json", reports, **named)
 
 
 def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
@@ -107,7 +122,7 @@ def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule,
 
 def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntArray:
     """At random, with a fixed seed: half of those that the ensemble corrected, half of those that it spoiled."""
-    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers(rule)
+    base_N, ensemble_N = Routing.of(outputs, partition, rule).answers()
     right_N, was_right_N = ensemble_N == outputs.label_N, base_N == outputs.label_N
     rng = np.random.default_rng(0)
     kinds = (right_N & ~was_right_N, was_right_N & ~right_N)
@@ -122,7 +137,7 @@ def read_reports(run: Run) -> dict[str, Report]:
 def tracked_figures(run: Run) -> dict[str, float]:
     """What a tracker shows of a finished run: figures by name."""
     test, manifest = read_reports(run)["test"], run.manifest
-    threshold = gate_record(manifest).threshold
+    threshold = rule_of(manifest).gate.threshold
     return {
         "test/base": test.base_top1,
         "test/ensemble": test.ensemble_top1,
@@ -130,7 +145,7 @@ def tracked_figures(run: Run) -> dict[str, float]:
         "router/accuracy": test.router_accuracy,
         "gate/routed": test.routed_fraction,
         "gate/mean-passes": test.mean_passes,
-        **({} if threshold is None else {"gate/threshold": threshold}),
+        **({} if not np.isfinite(threshold) else {"gate/threshold": threshold}),
         **{f"cluster-{row.cluster}/base": row.base_top1 for row in test.clusters},
         **{f"cluster-{row.cluster}/restricted-base": row.restricted_top1 for row in test.clusters},
         **{f"cluster-{row.cluster}/specialist": row.specialist_top1 for row in test.clusters},
@@ -138,22 +153,25 @@ def tracked_figures(run: Run) -> dict[str, float]:
     }
 
 
-def write_report(run: Run, created: str) -> None:
-    """Draw the report anew from what the folder holds."""
-    run.write(REPORT, render(_report_content(run, created)).encode())
+def write_report(run: Run, created: str, test: Outputs | None = None) -> None:
+    """Draw the report anew from what the folder holds.
+
+    Args:
+        run: with all records of a finished run.
+        created: an ISO date.
+        test: the logits of the test split. Default: those in the folder.
+    """
+    content = _report_content(run, created, read_outputs(run, "test") if test is None else test)
+    run.write(REPORT, render(content).encode())
 
 
-def _report_content(run: Run, created: str) -> ReportContent:
-    manifest = run.manifest
+def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
+    # The report is one of the last files of a run, so all records are there, though the run is not complete yet.
+    manifest = FinishedManifest(**{**dict(run.manifest), "complete": True})
     reports = read_reports(run)
-    assert manifest.data is not None  # labels_of checks
-    assert manifest.head is not None
-    assert manifest.partition is not None  # partition_of checks
-    assert manifest.costs is not None
     settings = manifest.settings
     head_file, rows, _ = where_rows_are(run)
     history = run.read_json("history.json")
-    costs = manifest.costs.model_dump()
     return ReportContent(
         about=manifest.data.about.rstrip(".") + ".",
         backbone=settings.backbone,
@@ -162,11 +180,12 @@ def _report_content(run: Run, created: str) -> ReportContent:
         similarity_CC=LabelEmbedding(run.read_arrays(head_file)[rows].astype(np.float64)).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
-        accounting=ladder_of(read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)),
+        accounting=ladder_of(test, partition_of(manifest), rule_of(manifest)),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
-        gate=gate_record(manifest),
-        examples=_read_examples(run),
-        costs=RunCosts(**costs, storage_bytes=weight_bytes(manifest)),
+        tuning=tuning_of(manifest),
+        examples=_read_examples(run, test),
+        costs=manifest.costs,
+        storage_bytes=weight_bytes(manifest),
         histories=tuple(
             (title, tuple(r["loss"] for r in records), tuple(r["accuracy"] for r in records))
             for title, records in history.items()
@@ -177,17 +196,16 @@ def _report_content(run: Run, created: str) -> ReportContent:
     )
 
 
-def _read_examples(run: Run) -> tuple[Example, ...]:
-    """The kept images on which base and ensemble differ: fewer than were kept if the rule has changed since."""
-    manifest = run.manifest
-    outputs, partition, rule = read_outputs(run, "test"), partition_of(manifest), rule_of(manifest)
+def _read_examples(run: Run, outputs: Outputs) -> tuple[Example, ...]:
+    """The kept samples on which base and ensemble differ: fewer than were kept if the rule has changed since."""
+    partition, rule = partition_of(run.manifest), rule_of(run.manifest)
     stored = run.read_arrays(EXAMPLES_FILE)
     shown = stored["pixels_EHWC"] if "pixels_EHWC" in stored else run.read_json(EXAMPLE_TEXTS_FILE)
     if not len(stored["row_E"]):  # base and ensemble gave the same answers
         return ()
     kept = outputs.take(stored["row_E"])
     routing = Routing.of(kept, partition, rule)
-    base_E, ensemble_E = routing.answers(rule)
+    base_E, ensemble_E = routing.answers()
     return tuple(
         Example(
             sample=shown[place],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,11 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.routing.calibration import Temperatures
 from coterie.routing.combine import Combiner
-from coterie.routing.gate import GainModel, Gate
+from coterie.routing.fitting import Combination
+from coterie.routing.gate import Budget, GainModel, Gate
 from coterie.routing.rule import Rule
-from coterie.routing.tune import Tuning
+from coterie.routing.trials import Candidate
+from coterie.routing.tune import COMBINERS, Tuning
 from coterie.run.folder import Run
 from coterie.run.manifest import GainRecord, GateRecord, Manifest, TriedRecord
 from coterie.run.names import (
@@ -26,6 +29,11 @@ from coterie.run.names import (
     TOKENIZER_FILE,
     specialist_files,
 )
+from coterie.vocabulary import CombinerName
+
+_COMBINERS: dict[str, CombinerName] = {name: name for name in COMBINERS}
+# What Combination.title makes: "hard", "blend, weights by cluster, top 2".
+_TITLE = re.compile(rf"({'|'.join(COMBINERS)})(, weights by cluster)?(?:, top (\d+))?")
 
 
 def labels_of(manifest: Manifest) -> LabelSpace:
@@ -120,6 +128,33 @@ def rule_of(manifest: Manifest) -> Rule:
     )
 
 
+def tuning_of(manifest: Manifest) -> Tuning:
+    """The rule of a run, and the table that it was chosen from; the inverse of ``record_of``, but for the chosen row,
+    which a manifest does not name.
+
+    Raises:
+        ArtifactError: the run has no gate yet, or a row of its table names an unknown combiner.
+    """
+    record = gate_record(manifest)
+    return Tuning(
+        rule_of(manifest),
+        None,
+        tuple(_candidate(row) for row in record.tried),
+        np.nan if record.accuracy is None else record.accuracy,
+        record.note,
+        Budget(**record.limits),
+    )
+
+
+def _candidate(row: TriedRecord) -> Candidate:
+    match = _TITLE.fullmatch(row.combiner)
+    if match is None:
+        raise ArtifactError(f"the run's table of rules names an unknown combiner: {row.combiner!r}")
+    name, by_cluster, top = match.groups()
+    combination = Combination(_COMBINERS[name], int(top or 1), by_cluster is not None)
+    return Candidate(combination, row.score, row.accuracy, row.gain, row.passes, row.routed)
+
+
 def record_of(tuning: Tuning) -> GateRecord:
     """A rule as the manifest holds it, with the table that it was chosen from."""
     rule, model = tuning.rule, tuning.rule.gate.model
@@ -134,7 +169,7 @@ def record_of(tuning: Tuning) -> GateRecord:
         specialist_temperatures=rule.temperatures.specialist_S,
         gain=None if model is None else GainRecord(**vars(model)),
         limits={name: limit for name, limit in vars(tuning.budget).items() if limit is not None},
-        accuracy=tuning.accuracy,
+        accuracy=None if np.isnan(tuning.accuracy) else tuning.accuracy,
         note=tuning.note,
         tried=tuple(
             TriedRecord(combiner=row.combination.title, **{k: v for k, v in vars(row).items() if k != "combination"})

@@ -1,1 +1,1 @@
-"""What a run needs of the machine: files that appear whole, a lock, limits, ranks, a cache."""
+"""The machine: files that appear whole, a lock, limits and their units, ranks, a cache."""

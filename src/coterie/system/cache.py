@@ -1,4 +1,4 @@
-"""Where coterie keeps what can be fetched or computed again."""
+"""The folder for what can be fetched or computed again."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Downloads and sentence embeddings: ``$XDG_CACHE_HOME/coterie``, or ``~/.cache/coterie``."""
+    """``$XDG_CACHE_HOME/coterie``, or ``~/.cache/coterie``: for downloads and sentence embeddings."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coterie"

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever moment the process dies or the power fails at."""
+"""Files that appear whole or not at all, at whatever moment the process dies or the power fails."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coterie.errors import ArtifactError
 
+# No space left, quota exceeded, file too large: there is something to delete.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -18,12 +19,14 @@ def write_whole(file: Path, content: bytes) -> None:
     Raises:
         ArtifactError: the disk is full, or the folder cannot be written; what was there before is intact.
     """
+    # In the same folder: a rename is atomic within one file system only.
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
+            # Before the rename, which may reach the disk first otherwise: a name without its content.
             os.fsync(stream.fileno())
         temporary.replace(file)
         _sync_folder(file.parent)
@@ -42,7 +45,7 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 def bytes_below(folder: Path) -> int:
-    """What all files below a folder take."""
+    """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

@@ -1,4 +1,4 @@
-"""How long a start of a run may take, and how much memory it may hold; and the units in which this is said."""
+"""Limits of a run: how long it may take from a start, and how much memory it may hold."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ SECONDS_PER_LOOK = 1.0
 
 
 class Limits:
-    """Time counts from when this is made, by a clock that does not jump. Memory is the resident set of this process
-    and its children; pages that they share count for each.
+    """Limits on time and memory.
+
+    Time counts from when this is made, by a clock that does not jump. Memory is the resident set of this process and
+    its children; pages that they share count for each.
+
+    Args:
+        max_time: such as ``10m``; None: no limit.
+        max_memory: such as ``4GiB``; None: no limit.
     """
 
     def __init__(self, max_time: str | None = None, max_memory: str | None = None) -> None:
@@ -26,7 +32,7 @@ class Limits:
         self.started = self.looked = time.monotonic()
 
     def check(self) -> None:
-        """To be called where the run can be stopped.
+        """Check both limits; called where a run can be stopped without losing work.
 
         Raises:
             LimitError: a limit is reached.
@@ -44,8 +50,11 @@ class Limits:
                 )
 
 
+NO_LIMITS = Limits()
+
+
 class LimitedProgress(Progress):
-    """Stops a training that another process does, wherever it says how far it is; its last state is kept."""
+    """Stops a training in another process at a step that it reports; the last state that it sent is kept."""
 
     def __init__(self, inner: Progress, limits: Limits) -> None:
         self.inner = inner
@@ -70,7 +79,7 @@ class LimitedProgress(Progress):
 
 
 def resident_bytes() -> int:
-    """The resident set of this process and its children."""
+    """Bytes in the resident set of this process and its children."""
     process = psutil.Process()
     held = 0
     for each in (process, *process.children(recursive=True)):

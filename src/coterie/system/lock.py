@@ -1,8 +1,8 @@
-"""One writer to a run folder. Readers take no lock: what they read appears whole or not at all.
+"""A lock for one writer to a run folder. Readers take none: what they read appears whole or not at all.
 
-The lock is the operating system's (``flock`` through ``filelock``), so that of a process that died, however it died, is
-gone with it; a file beside it says who holds it. Where a file system knows no ``flock``, ``filelock`` makes do with a
-marker file that names host and process.
+The lock is the operating system's (``flock`` through ``filelock``), so that it goes with the process that holds it,
+however that dies; a file beside it names the holder. On file systems without ``flock``, ``filelock`` uses a marker file
+that names host and process.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from coterie.system.files import write_whole
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
-# Characters of the holder's command line: a worker's starts with a program of its own.
+# Characters of the holder's command line in a message: some commands carry a whole program.
 COMMAND_SHOWN = 400
 
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Be the only writer to a folder, which is made if need be.
+    """Be the only writer to a folder, which is made where it is missing.
 
     Raises:
         ArtifactError: another process holds it, which is named; or the folder cannot be written.
@@ -54,7 +54,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_held(folder: Path) -> None:
-    """Say early what ``hold`` would say, and leave nothing.
+    """Raise what ``hold`` would raise, and write nothing.
 
     Raises:
         ArtifactError: as ``hold``.

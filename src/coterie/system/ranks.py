@@ -1,7 +1,7 @@
-"""Several processes that train one network together: ranks, as torchrun and ``fabric run`` start them.
+"""Ranks: processes that train one network together, as torchrun and ``fabric run`` start them.
 
-Rank 0 does everything; the others help with the training of the base and end with it. What they do is decided by rank 0
-and told to them, so that only its files count.
+Rank 0 does the whole run; the others help to train the base, and end with it. Rank 0 tells them what to do, so that its
+files alone count.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 from coterie.errors import SettingsError
 
+# torchrun sets it in the processes that it starts, and nothing else does: RANK alone may be a scheduler's.
+MEMBERSHIP = "TORCHELASTIC_RUN_ID"
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's number among those that train together, and how many there are, in all and on this machine."""
+    """The number of this process among those that train together; how many they are, in all and on this machine."""
 
     rank: int = 0
     world: int = 1
@@ -22,24 +25,21 @@ class Ranks:
 
     @classmethod
     def of_environment(cls) -> Ranks:
-        """As torchrun's variables say; alone where there are none."""
-        for name in [name for name in os.environ if name.startswith("LT_")]:
-            # `fabric run` has its say through them in each Fabric that is made; coterie's settings say the same.
-            del os.environ[name]
-        if "TORCHELASTIC_RUN_ID" not in os.environ:
+        """Read torchrun's variables; ALONE where there are none."""
+        if MEMBERSHIP not in os.environ:
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
     @property
     def part(self) -> slice:
-        """This rank's part of a batch: every ``world``-th sample."""
+        """The part of a batch that this rank takes: every ``world``-th sample."""
         return slice(self.rank, None, self.world)
 
     def check_batch_size(self, batch_size: int) -> None:
-        """Batches are shared out evenly.
+        """Refuse a batch size that cannot be shared out evenly.
 
         Raises:
-            SettingsError: this one cannot be.
+            SettingsError: it is no multiple of the number of ranks.
         """
         if batch_size % self.world:
             raise SettingsError(
@@ -51,3 +51,20 @@ class Ranks:
     def leads(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
+
+
+ALONE = Ranks()
+
+
+def forget_launcher_variables() -> None:
+    """Delete the environment variables by which ``fabric run`` passes on its options.
+
+    They override the arguments of each Fabric that is made in this process; coterie's settings say the same.
+    """
+    for name in [name for name in os.environ if name.startswith("LT_")]:
+        del os.environ[name]
+
+
+def forget_ranks() -> None:
+    """Delete the environment variable that makes this process one of several ranks."""
+    os.environ.pop(MEMBERSHIP, None)

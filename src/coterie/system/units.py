@@ -6,25 +6,31 @@ import re
 from collections.abc import Mapping
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
 BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 def seconds_of(text: str) -> float:
-    """``90s``, ``10m``, ``2h``, ``3d`` as seconds.
+    """Seconds of a duration such as ``90s``, ``10m``, ``2h`` or ``3d``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has another form, or is 0.
+
+    Examples:
+        >>> seconds_of("1.5h")
+        5400.0
     """
     return _amount(text, SECONDS, "90s, 10m, 2h or 3d")
 
 
 def bytes_of(text: str) -> float:
-    """``500MiB``, ``4GiB``, ``1TiB`` as bytes.
+    """Bytes of a size such as ``500MiB``, ``4GiB`` or ``1TiB``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has another form, or is 0.
+
+    Examples:
+        >>> bytes_of("0.5GiB")
+        536870912.0
     """
     return _amount(text, BYTES, "500MiB, 4GiB or 1TiB")
 

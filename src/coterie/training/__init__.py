@@ -1,1 +1,1 @@
-"""The training loop, and what takes part in it."""
+"""The training loop, its hooks, and passes over samples."""

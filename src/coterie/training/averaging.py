@@ -9,13 +9,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from coterie.training.checkpoint import State
 
-# Of a state: what belongs to the average.
+# Begins the names of the average in the state of a training.
 AVERAGE = "average."
 
 
 class RunningAverage:
-    """Of weights and running statistics after each step of a training, older ones counting less (Tarvainen and Valpola
-    2017, "Mean teachers are better role models"). It is the training's result.
+    """The exponential average of weights and running statistics over the steps of a training, which is the training's
+    result (Tarvainen and Valpola 2017, "Mean teachers are better role models").
 
     Args:
         network: as it is before the first step.
@@ -24,10 +24,11 @@ class RunningAverage:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         average = get_ema_multi_avg_fn(decay)
+        # With the buffers: norms need the statistics of the weights that they are used with.
         self.mean = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if decay else None
 
     def step(self, network: nn.Module) -> None:
-        """A step has been taken."""
+        """Take in the weights after a step."""
         if self.mean is not None:
             self.mean.update_parameters(network)
 
@@ -37,12 +38,12 @@ class RunningAverage:
             network.load_state_dict(self.mean.module.state_dict())
 
     def state(self) -> State:
-        """What it takes to go on."""
+        """The state from which ``restore`` goes on."""
         if self.mean is None:
             return {}
         return {f"{AVERAGE}{name}": tensor.detach().cpu() for name, tensor in self.mean.state_dict().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state`` gave."""
+        """Go on from a ``state``."""
         if self.mean is not None:
             self.mean.load_state_dict({name: state[f"{AVERAGE}{name}"] for name in self.mean.state_dict()})

@@ -1,6 +1,6 @@
-"""The state of a training between two steps, as named tensors: what it takes to go on as if nothing had happened.
+"""The state of a training between two steps, as named tensors, from which it goes on with the same bits.
 
-Batches and dropout depend on the seed and the step's number alone, so no random state needs keeping.
+Batches and dropout depend on the seed and the step's number alone, so no random state is kept.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import safetensors.torch
@@ -26,19 +26,26 @@ State = dict[str, Tensor]
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-class Checkpoint:
-    """Where the state of a training is kept. This one keeps none."""
+class Checkpoint(Protocol):
+    """Where the state of a training is kept."""
 
     def save(self, state: State) -> None:
         """Keep a state instead of the one before."""
+        return
 
     def load(self) -> State | None:
-        """The state that was saved last, if there is one."""
+        """The state that was saved last; None where there is none."""
         return None
 
 
+class _NoCheckpoint(Checkpoint): ...
+
+
+NO_CHECKPOINT: Checkpoint = _NoCheckpoint()
+
+
 class CheckpointFile(Checkpoint):
-    """One state on disk. The file begins with the sha256 of the rest, so that it needs no other file to vouch for it:
+    """One state on disk. The file begins with the sha256 of the rest, so that no other file has to be written with it:
     a state replaces the one before in a single rename, and one of the two is always there, whole.
     """
 
@@ -62,10 +69,11 @@ class CheckpointFile(Checkpoint):
             return None
         stored = self.path.read_bytes()
         digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        # A damaged state is no error: the training begins again, as it would without any.
         return safetensors.torch.load(content) if hashlib.sha256(content).digest() == digest else None
 
     def delete(self) -> None:
-        """The training is done."""
+        """Delete the state of a training that is done."""
         self.path.unlink(missing_ok=True)
 
 
@@ -81,8 +89,8 @@ def capture(
     history: list[tuple[float, float]],
     steps_K2: NDArray[np.float32],
 ) -> State:
-    """Everything that the next step depends on; the history so far, one row an epoch; and loss and accuracy of the
-    steps of the epoch under way.
+    """The state of a training: network, optimizer and schedule; its history, a row (loss, accuracy) an epoch; and the
+    same of the K steps of the epoch under way.
     """
     optimizer_state = optimizer.state_dict()
     plain = {"groups": optimizer_state["param_groups"], "schedule": schedule.state_dict(), "history": history}
@@ -93,6 +101,7 @@ def capture(
             for index, values in optimizer_state["state"].items()
             for name, value in values.items()
         },
+        # JSON has every float64 exactly, and loading it runs no code, as a pickle would.
         "plain": torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8),
         "steps": torch.from_numpy(steps_K2),
     }
@@ -101,8 +110,10 @@ def capture(
 def restore(
     state: Mapping[str, Tensor], network: nn.Module, optimizer: Optimizer, schedule: LRScheduler
 ) -> tuple[list[tuple[float, float]], NDArray[np.float32]]:
-    """Put a captured state back into fresh objects of the same kinds, in place; returns the history, and loss and
-    accuracy of the steps of the epoch that was under way.
+    """Put a captured state back into fresh objects of the same kinds, in place.
+
+    Returns:
+        The history; and loss and accuracy (K, 2) of the steps of the epoch that was under way.
     """
     plain: dict[str, Any] = json.loads(bytes(state["plain"].tolist()))
     network.load_state_dict({name: state[f"network.{name}"] for name in network.state_dict()})
@@ -113,7 +124,8 @@ def restore(
         if kind == "optimizer":
             index, _, name = rest.partition(".")
             like = parameters[int(index)]
-            # A fused step wants its buffers in the memory order of the parameter; files know only one order.
+            # A fused step walks parameter and buffers as they lie in memory, so both must have one order; files have
+            # only one, and weights of convolutions another. Of another shape are scalars, such as the step's number.
             ordered = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             moments.setdefault(int(index), {})[name] = ordered
     optimizer.load_state_dict({"state": moments, "param_groups": plain["groups"]})

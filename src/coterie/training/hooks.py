@@ -1,38 +1,51 @@
-"""What stands beside a training: it gives the state to start from, is told after each step and each epoch, and may end
-the training there.
-"""
+"""Hooks of the training loop: called after each step and each epoch, they keep its state, stop it, or follow it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from typing_extensions import override
 
 from coterie.errors import LimitError
-from coterie.system.limits import Limits
+from coterie.system.limits import NO_LIMITS, Limits
 from coterie.training.checkpoint import Checkpoint, State
-from coterie.training.tracking import Trackers
+from coterie.training.tracking import NO_TRACKERS, Trackers
 
 
-class TrainingHook:
-    """Sees nothing, keeps nothing."""
+class TrainingHook(Protocol):
+    """Called by the training loop; gives the state to start from. What it raises ends the training."""
 
     def load(self) -> State | None:
-        """The state that the training starts from; None for its beginning."""
+        """The state that the training starts from; None: from its beginning."""
         return None
 
     def step(self, capture: Callable[[], State]) -> None:
-        """A step is done; ``capture`` makes the state it leaves. Whatever this raises ends the training."""
+        """A step is done; ``capture`` makes the state it leaves."""
+        return
 
     def epoch(self, history: Sequence[tuple[float, float]], capture: Callable[[], State]) -> None:
         """An epoch is done; ``history`` holds mean loss and accuracy of each so far."""
+        return
+
+
+class _NoHook(TrainingHook): ...
+
+
+NO_HOOK: TrainingHook = _NoHook()
 
 
 class StageHook(TrainingHook):
-    """Keeps the state of a stage in a file, at the end of each epoch or every ``every`` steps; stops it where a limit
-    is reached; and tells the trackers.
+    """Keeps the state of a training, stops it where a limit is reached, and shows it to the trackers.
+
+    Args:
+        file: where the state is kept.
+        every: steps between two states; None: one at the end of each epoch.
+        title: of the training, for the trackers.
+        limits: checked after each step.
+        trackers: follow the history.
     """
 
     def __init__(
@@ -40,8 +53,8 @@ class StageHook(TrainingHook):
         file: Checkpoint,
         every: int | None,
         title: str = "",
-        limits: Limits = Limits(),  # noqa: B008 - it has no limit
-        trackers: Trackers = Trackers(),  # noqa: B008 - it has no tracker
+        limits: Limits = NO_LIMITS,
+        trackers: Trackers = NO_TRACKERS,
     ) -> None:
         self.title = title
         self.file = file
@@ -54,7 +67,7 @@ class StageHook(TrainingHook):
 
     @property
     def seconds(self) -> float:
-        """What the training took so far, over all starts; steps that were lost count for nothing."""
+        """Seconds that the training took so far, over all starts, without those of steps that were lost."""
         return self.seconds_before + time.perf_counter() - self.started
 
     @override
@@ -72,6 +85,7 @@ class StageHook(TrainingHook):
         try:
             self.limits.check()
         except LimitError:
+            # Now, not at the next epoch: the process ends here, and an epoch may be hours.
             self._save(capture)
             raise
 

@@ -1,9 +1,10 @@
-"""The one training loop. Base and specialists both go through it."""
+"""The training loop, of base and specialists alike."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -26,19 +27,20 @@ from coterie.inputs import Preprocessing
 from coterie.progress import Progress
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
-from coterie.training.hooks import TrainingHook
+from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.passes import plain_passes
-from coterie.training.stopping import EarlyStopping, Stopping
+from coterie.training.stopping import NEVER_STOP, EarlyStopping, Stopping
 from coterie.training.together import together
 
-# Fabric announces its precision each time; the plan says it once.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+# Logits (B, C) and labels (B,) to a scalar.
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Losses are read back from the device in blocks: reading each one would stall a GPU.
 STEPS_PER_READ = 10
 NO_STEPS = np.zeros((0, 2), dtype=np.float32)
-# Trainings of neighbouring seeds draw their dropout from streams this far apart.
+# Between the dropout streams of neighbouring seeds: more than the steps of a training, which are added to it.
 SEED_STRIDE = 1_000_003
+# Between the streams of ranks: beyond every seed and step.
 RANK_STRIDE = 2**53
 
 
@@ -57,6 +59,7 @@ class EpochRecord:
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
     """SGD with Nesterov momentum or AdamW; weight decay only on weights of two or more dimensions."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    # Norms' scales and biases have one dimension. Decay would pull them to 0, and they are too few to overfit.
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -71,6 +74,7 @@ def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) 
     """The learning rate over ``steps`` steps: one-cycle or cosine, both down to (almost) 0."""
     if settings.schedule == "cosine":
         return CosineAnnealingLR(optimizer, steps)
+    # Only the learning rate goes round: momentum is a setting, and means the same with both schedules.
     return OneCycleLR(
         optimizer, settings.learning_rate, total_steps=steps, pct_start=settings.warmup_share, cycle_momentum=False
     )
@@ -84,30 +88,40 @@ def train(
     progress: Progress,
     *,
     part: TrainedPart = WHOLE,
-    watch: TrainingHook = TrainingHook(),  # noqa: B008 - this one has no state
-    stopping: Stopping = Stopping(),  # noqa: B008 - nor has this one
+    hook: TrainingHook = NO_HOOK,
+    stopping: Stopping = NEVER_STOP,
+    loss: Loss | None = None,
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:
-    """Train ``network``, or a ``part`` of it, in place; leaves it on the fabric's device, in evaluation mode.
+    """Train a network, or a part of it, in place; it ends on the fabric's device, in evaluation mode.
 
-    ``watch`` is told after each step and each epoch, and may keep the state; where it has one already, training goes on
-    from that, and on a CPU ends with the same bits as if it had never stopped. ``stopping`` may end it after any epoch.
+    On a CPU, a training that goes on from the hook's state ends with the same bits as one that was never stopped.
+
+    Args:
+        fabric: device and precision.
+        network: inputs (B, ...) to logits (B, C).
+        batches: of the samples; they decide the seed.
+        settings: optimiser, schedule, number of epochs.
+        progress: progress callback.
+        part: what of the network is trained.
+        hook: gives the state to start from, and is called after each step and each epoch.
+        stopping: may end the training after any epoch.
+        loss: logits (B, C) and labels (B,) to a scalar; default: cross-entropy with the settings' label smoothing.
+        compile_network: train by ``torch.compile``.
 
     Raises:
-        TrainingError: the loss is NaN or infinite; says at which step.
+        TrainingError: the loss is NaN or infinite; names the step.
     """
     network.train().to(memory_format=torch.channels_last)
     part.prepare(network, batches.seed)
+    loss = smoothed_cross_entropy(settings) if loss is None else loss
+    # The compiled module shares its weights with the network, whose names are those that a state is kept by.
     runner: Any = torch.compile(network) if compile_network else network
     plain_optimizer = make_optimizer(network, settings)
     model, optimizer = fabric.setup(runner, plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
     average = RunningAverage(network, settings.average_decay)
-    state = watch.load()
-    history, steps_K2 = ([], NO_STEPS) if state is None else restore(state, network, plain_optimizer, schedule)
-    if state is not None:
-        stopping.restore(state)
-        average.restore(state)
+    history, steps_K2 = _resume(hook.load(), network, plain_optimizer, schedule, (stopping, average))
     meter = _Meter(progress, batches, len(history), steps_K2)
 
     def captured() -> State:
@@ -119,33 +133,55 @@ def train(
             if stopping.done:
                 break
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
-                # Of dropout and the like, which differs from rank to rank.
+                # Of dropout and the like. Seeded at each step, so that a step that is done again draws the same.
                 torch.manual_seed(batches.seed * SEED_STRIDE + meter.step + fabric.global_rank * RANK_STRIDE)
-                meter.add(fabric, *training_step(fabric, model, optimizer, settings, inputs, labels))
+                meter.add(fabric, *training_step(fabric, model, optimizer, settings, loss, inputs, labels))
                 schedule.step()
                 average.step(network)
-                watch.step(captured)
+                hook.step(captured)
             history.append(meter.close())
             stopping.epoch(network)
-            watch.epoch(history, captured)
+            hook.epoch(history, captured)
+    # Best weights first: a running average, where there is one too, has the last word.
     stopping.finish(network)
     average.finish(network)
     network.eval()
     return tuple(EpochRecord(loss, accuracy) for loss, accuracy in history)
 
 
+def _resume(
+    state: State | None,
+    network: nn.Module,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    others: Sequence[Stopping | RunningAverage],
+) -> tuple[list[tuple[float, float]], NDArray[np.float32]]:
+    """The history so far, and loss and accuracy of the steps of the epoch under way: none without a state."""
+    if state is None:
+        return [], NO_STEPS
+    for other in others:
+        other.restore(state)
+    return restore(state, network, optimizer, schedule)
+
+
+def smoothed_cross_entropy(settings: TrainingSettings) -> Loss:
+    """Mean cross-entropy in nats, with the settings' label smoothing."""
+    return partial(F.cross_entropy, label_smoothing=settings.label_smoothing)
+
+
 def training_step(
-    fabric: Fabric, model: Any, optimizer: Any, settings: TrainingSettings, inputs: Tensor, labels: Tensor
+    fabric: Fabric, model: Any, optimizer: Any, settings: TrainingSettings, loss: Loss, inputs: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One step on one batch; returns loss and accuracy, still on the device."""
     logits = model(inputs)
-    loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+    loss_value = loss(logits, labels)
     optimizer.zero_grad()
-    fabric.backward(loss)
+    fabric.backward(loss_value)
     if settings.clip_norm is not None:
+        # A gradient that is not finite is no error here: the meter finds the loss and names the step.
         fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
     optimizer.step()
-    return loss.detach(), (logits.detach().argmax(1) == labels).float().mean()
+    return loss_value.detach(), (logits.detach().argmax(1) == labels).float().mean()
 
 
 def early_stopping(
@@ -156,23 +192,32 @@ def early_stopping(
     validation: Split | None,
     preprocessing: Preprocessing,
 ) -> Stopping:
-    """As the settings say, by the loss on the validation samples of the specialist's classes; never, where there are
-    none. What is trained may be the specialist's end alone.
+    """Stopping by the loss on the validation samples of a specialist's classes; NEVER_STOP where there are none, or
+    where the settings name no patience.
+
+    Args:
+        fabric: device and precision.
+        specialist: the whole network, of which a tail alone may be what is trained.
+        classes: of the specialist, in the order of its head's rows.
+        settings: its patience.
+        validation: all validation samples.
+        preprocessing: from sample to input.
     """
     if settings.patience is None or validation is None or not np.isin(validation.labels_N, classes).any():
-        return Stopping()
+        return NEVER_STOP
     own = validation.of_classes(classes)
 
     def loss_of(_: nn.Module) -> float:
         with evaluating(specialist):
             logits_NC = torch.cat(list(plain_passes(fabric, specialist, own.samples, preprocessing)))
+        # Plain, whatever the training's loss: smoothed or distilled, a loss is a means; this is what is wanted.
         return float(F.cross_entropy(logits_NC, own.labels_N))
 
     return EarlyStopping(settings.patience, loss_of)
 
 
 class _Meter:
-    """Counts steps; gathers their loss and accuracy on the device and reads them in blocks."""
+    """Counts steps, and gathers their loss and accuracy on the device, to be read in blocks."""
 
     def __init__(
         self, progress: Progress, batches: Batches, epochs_done: int, steps_K2: NDArray[np.float32] = NO_STEPS
@@ -187,6 +232,7 @@ class _Meter:
 
     def add(self, fabric: Fabric, loss: Tensor, accuracy: Tensor) -> None:
         self.step += 1
+        # The mean over ranks, each of which has an equal part of the batch.
         figures = torch.stack((loss.float(), accuracy))
         self.unread.append(cast("Tensor", fabric.all_reduce(figures, reduce_op="mean")))
         if len(self.unread) == STEPS_PER_READ:
@@ -199,6 +245,7 @@ class _Meter:
 
     def close(self) -> tuple[float, float]:
         """Their means; the next epoch begins."""
+        # In float64: a float32 sum of an epoch's steps would lose digits.
         loss, accuracy = self.steps_K2().mean(axis=0, dtype=np.float64)
         self.read = [NO_STEPS]
         return float(loss), float(accuracy)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from coterie.arrays import FloatArray
 from coterie.backbones import Head, head_inputs
 from coterie.data.batches import plain_batches
 from coterie.inputs import Preprocessing, Samples
+
+
+def put_in_use(network: nn.Module, device: torch.device) -> nn.Module:
+    """Put a network in evaluation mode, on a device, with the memory layout that convolutions are fastest in."""
+    # Weights that are moved in inference mode stay tensors of that mode, and no training takes them any more.
+    with torch.inference_mode(mode=False):
+        return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @torch.inference_mode()
@@ -23,13 +29,20 @@ def plain_passes(
     preprocessing: Preprocessing,
     batch_size: int | None = None,
 ) -> Iterator[Tensor]:
-    """Logits of all samples, in order, not augmented, a batch at a time: float32 on the CPU. ``batch_size``: what suits
-    the preprocessing, if left out.
+    """Yield the logits of all samples, in order, not augmented: a batch (B, C) at a time, float32 on the CPU.
+
+    Args:
+        fabric: device and precision.
+        network: inputs (B, ...) to logits (B, C).
+        samples: to pass.
+        preprocessing: from sample to input.
+        batch_size: default: the preprocessing's.
     """
-    network.eval().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    put_in_use(network, fabric.device)
     for inputs in plain_batches(samples, preprocessing, batch_size or preprocessing.at_once, fabric.device):
         with fabric.autocast():
             logits = network(inputs)
+        # float32 whatever the precision: probabilities, gates and sums over classes are computed from them.
         yield logits.float().cpu()
 
 
@@ -39,15 +52,15 @@ def compute_logits(
     samples: Samples,
     preprocessing: Preprocessing,
     batch_size: int | None = None,
-) -> NDArray[np.float32]:
+) -> FloatArray:
     """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
     return torch.cat(list(plain_passes(fabric, network, samples, preprocessing, batch_size))).numpy()
 
 
 def compute_features(
     fabric: Fabric, network: nn.Module, head: Head, samples: Samples, preprocessing: Preprocessing
-) -> NDArray[np.float32]:
-    """What enters the head for each sample, in order, not augmented: float32 of shape (N, D).
+) -> FloatArray:
+    """The head's input for each sample, in order, not augmented: float32 of shape (N, D).
 
     Raises:
         BackboneError: as ``head_inputs``.

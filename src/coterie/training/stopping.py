@@ -1,8 +1,9 @@
-"""When a training ends before its last epoch, and with which weights."""
+"""Early stopping: when a training ends before its last epoch, and with which weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -10,38 +11,48 @@ from typing_extensions import override
 
 from coterie.training.checkpoint import State
 
-# Of a state: the weights of the best epoch by name, and the validation loss of each epoch.
+# Names in the state of a training: of the best epoch's weights, and of the validation loss of each epoch.
 BEST, LOSSES = "best.", "validation losses"
 
 
-class Stopping:
-    """Never: all epochs are trained, and the last weights are the result."""
+class Stopping(Protocol):
+    """Ends a training before its last epoch, and chooses the weights that are its result."""
 
     @property
     def done(self) -> bool:
-        """Whether there is to be no further epoch."""
+        """Whether the training ends here."""
         return False
 
     def epoch(self, network: nn.Module) -> None:
         """An epoch has ended."""
+        return
 
     def finish(self, network: nn.Module) -> None:
         """The training has ended: put the weights that are its result into the network."""
+        return
 
     def state(self) -> State:
-        """What it takes to go on."""
+        """The state from which ``restore`` goes on."""
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from what ``state`` gave."""
+        """Go on from a ``state``."""
+        return
+
+
+class _NeverStop(Stopping): ...
+
+
+# All epochs are trained, and the last weights are the result.
+NEVER_STOP: Stopping = _NeverStop()
 
 
 class EarlyStopping(Stopping):
-    """So many epochs after that of the lowest validation loss, whose weights are the result (Prechelt 1998, "Early
-    stopping - but when?").
+    """Ends a training ``patience`` epochs after the lowest validation loss; that epoch's weights are the result
+    (Prechelt 1998, "Early stopping - but when?").
 
     Args:
-        patience: epochs.
+        patience: epochs without a lower loss.
         loss_of: the validation loss of a network, whose mode it leaves as it was.
     """
 
@@ -59,6 +70,7 @@ class EarlyStopping(Stopping):
     @override
     def epoch(self, network: nn.Module) -> None:
         loss = self.loss_of(network)
+        # Of equals the first is the best: of two epochs that do as well, the shorter training is the simpler one.
         if not self.losses or loss < min(self.losses):
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         self.losses.append(loss)
@@ -74,5 +86,6 @@ class EarlyStopping(Stopping):
 
     @override
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        # As float64, so that what is compared after a restart has the bits that it had before.
         self.losses = state[LOSSES].tolist()
         self.best = {name.removeprefix(BEST): tensor for name, tensor in state.items() if name.startswith(BEST)}

@@ -1,9 +1,8 @@
-"""What it takes for several ranks to train one network as one process would, with the same batches."""
+"""Several ranks train one network as one process would, on the same batches."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -16,16 +15,17 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from coterie.errors import LimitError, TrainingError
+from coterie.system.ranks import forget_ranks
 from coterie.training.checkpoint import State
 from coterie.training.hooks import TrainingHook
 
-# Ranks wait for one another at each, so not at every step.
+# Steps between two agreements on whether a limit is reached: ranks wait for one another at each, so not at every step.
 STEPS_PER_AGREEMENT = 10
 
 
 class RankHook(TrainingHook):
-    """Rank 0's watch, whose state all ranks start from, and whose limits end the training on all ranks together: one
-    that stopped by itself would leave the others waiting in the middle of a step.
+    """The hook of rank 0, for all ranks: they start from its state, and its limits end the training on all of them at
+    the same step. A rank that stopped by itself would leave the others waiting in the middle of a step.
     """
 
     def __init__(self, fabric: Fabric, inner: TrainingHook) -> None:
@@ -46,10 +46,11 @@ class RankHook(TrainingHook):
             self.inner.step(capture)
             return
         self.steps += 1
+        # Once a limit is reached, steps up to the next agreement are done for nothing: the state is kept here.
         if self.fabric.global_rank == 0 and self.limit is None:
             try:
                 self.inner.step(capture)
-            except LimitError as error:  # its state is kept
+            except LimitError as error:
                 self.limit = str(error)
         if self.steps % STEPS_PER_AGREEMENT == 0:
             self.limit = self.fabric.broadcast(self.limit)
@@ -64,11 +65,11 @@ class RankHook(TrainingHook):
 
 @contextlib.contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
-    """For the training of one network by several ranks: batch norms see the whole batch, and a rank that is lost is
-    an error. Alone, it does nothing.
+    """Train one network with several ranks: batch norms see the whole batch, and the loss of a rank is an error of
+    coterie's. With one rank, this does nothing.
 
     Raises:
-        TrainingError: another rank is gone.
+        TrainingError: another rank is lost.
     """
     if fabric.world_size == 1:
         yield
@@ -79,16 +80,18 @@ def together(fabric: Fabric) -> Iterator[None]:
     except dist.DistBackendError as error:
         raise _lost(fabric, error) from None
     except RuntimeError as error:
+        # gloo has no class of its own for a connection that broke; an error of the network's must stay what it is.
         if "gloo" not in str(error) and "Connection" not in str(error):
             raise
         raise _lost(fabric, error) from None
 
 
 def leave(fabric: Fabric) -> None:
-    """End the group of ranks; each goes on alone, or ends."""
+    """End the group of ranks: from here each goes on alone, or ends; ``Ranks.of_environment`` says so."""
+    # The last to arrive may still be sending: a group that ends before would look like a lost rank.
     fabric.barrier()
     dist.destroy_process_group()
-    os.environ.pop("TORCHELASTIC_RUN_ID", None)
+    forget_ranks()
 
 
 def _lost(fabric: Fabric, error: Exception) -> TrainingError:
@@ -99,9 +102,11 @@ def _lost(fabric: Fabric, error: Exception) -> TrainingError:
 
 
 class SynchronisedBatchNorm(TorchFunctionMode):
-    """Batch norms in training take their means and variances over all ranks, so that the batch that they see is the
-    one that the settings name. torch's own does this on GPUs only, and has to replace modules; this replaces the
-    function that all of them call, on any device. Ranks must have equally many samples.
+    """Batch norms in training take means and variances over all ranks, so that they see the batch that the settings
+    name. All ranks must have equally many samples.
+
+    torch's SyncBatchNorm does this on GPUs only, and replaces modules, which changes what a network is. This replaces
+    the function that all batch norms call, on any device.
     """
 
     @override
@@ -109,14 +114,17 @@ class SynchronisedBatchNorm(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        # In evaluation a norm uses its running statistics, which are the same on all ranks already.
         in_training = kwargs.get("training", args[5] if len(args) > 5 else False)
         replaced = func is F.batch_norm and in_training
         return (batch_norm if replaced else func)(*args, **kwargs)
 
 
 class _BatchNorm(torch.autograd.Function):
-    """Batch normalisation by the means and variances of all ranks' samples, in passes over memory as few as torch's own
-    for one process: one for the figures and one for the output; two and a half for the gradient.
+    """Batch normalisation by given means and variances, of all ranks' samples.
+
+    A norm is bound by memory, so passes over it are kept as few as torch needs for one process: one for means and
+    variances and one for the output; two and a half for the gradient.
     """
 
     @staticmethod
@@ -126,6 +134,7 @@ class _BatchNorm(torch.autograd.Function):
     ) -> Tensor:
         ctx.eps = eps
         ctx.wanted = (False, weight is not None, bias is not None)
+        # The normalised input is not kept: it is as large as the input, which is kept anyway and gives it again.
         ctx.save_for_backward(x, mean_C, (var_C + eps).rsqrt(), weight)
         return F.batch_norm(x, mean_C, var_C, weight, bias, training=False, eps=eps)
 
@@ -135,14 +144,17 @@ class _BatchNorm(torch.autograd.Function):
         x, mean_C, scale_C, weight = ctx.saved_tensors
         (gradient,) = gradients
         # Sums over this rank's samples of the gradient, and of the gradient times the normalised input. They are also
-        # the gradients of bias and weight, which DistributedDataParallel averages.
+        # the gradients of bias and weight, so they are not summed over ranks in place: DistributedDataParallel takes
+        # the mean of those. torch's own kernel, in one pass over both tensors.
         _, along_C, sum_C = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, None, None, mean_C, scale_C, True, ctx.eps, (False, True, True)
         )
+        # Both in one message: on a network, its start costs more than its length.
         all_2C = torch.stack((sum_C, along_C)).float()
         dist.all_reduce(all_2C)
         mean_2C = all_2C / (dist.get_world_size() * x.numel() // x.shape[1])
-        # weight * scale * (gradient - mean - normalised input * mean along it), as one line in gradient and input.
+        # weight * scale * (gradient - mean - normalised input * mean along it), written as a line in gradient and input
+        # with factors per channel: two fused passes, and the normalised input is never made.
         shape = [1, -1] + [1] * (x.ndim - 2)
         factor_C = scale_C if weight is None else scale_C * weight.float()
         slope_C = -factor_C * mean_2C[1] * scale_C
@@ -162,27 +174,30 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Batch normalisation in training over all ranks of the default group; differentiable. Each rank's gradient is that
-    of the sum of all ranks' losses, of which DistributedDataParallel takes the mean.
+    """Batch normalisation in training over all ranks of the default group; differentiable.
+
+    The gradient on each rank is that of the sum of all ranks' losses, of which DistributedDataParallel takes the mean.
 
     Args:
         input: (B, C, ...), this rank's part of the batch.
-        running_mean: (C,), updated in place; also ``running_var``.
-        running_var: as ``running_mean``; of variances over n - 1.
-        weight: (C,), as ``bias``.
-        bias: as ``weight``.
-        training: it is.
-        momentum: of the running figures.
+        running_mean: (C,), updated in place.
+        running_var: (C,), updated in place; of variances over n - 1, as torch has them.
+        weight: (C,).
+        bias: (C,).
+        training: must be True; here for the signature of torch's function.
+        momentum: weight of this batch in the running statistics.
         eps: added to the variance.
     """
     world = dist.get_world_size()
     with torch.no_grad():
+        # Means and variances, not sums and sums of squares, whose difference cancels where means are large.
         own_2C = torch.stack(torch.batch_norm_update_stats(input, None, None, momentum)).float()
         all_R2C = [torch.empty_like(own_2C) for _ in range(world)]
         dist.all_gather(all_R2C, own_2C)
         mean_RC, var_RC = torch.stack(all_R2C).unbind(1)
         mean_C = mean_RC.mean(0)
-        var_C = var_RC.mean(0) + (mean_RC - mean_C).square().mean(0)  # within ranks, and between them
+        # Within ranks, and between them; plain means, since all ranks have equally many samples.
+        var_C = var_RC.mean(0) + (mean_RC - mean_C).square().mean(0)
         if running_mean is not None and running_var is not None:
             n = world * input.numel() // input.shape[1]
             running_mean.lerp_(mean_C.to(running_mean.dtype), momentum)

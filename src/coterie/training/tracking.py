@@ -1,8 +1,8 @@
-"""Where a run is followed: TensorBoard's event files in RUN/logs, and MLflow's file store where one is named.
+"""Trackers of a run: TensorBoard's event files in RUN/logs, and MLflow's file store where the settings name one.
 
-A tracker is told of a training's whole history after each epoch, and writes what it has not written yet: a run that is
-started again shows each epoch once. Neither library is imported before there is something to write. A run is worth no
-less for its log: a tracker that fails is left out from there on, and the run says so.
+A tracker gets the whole history of a training after each epoch, and writes what it has not written yet, so that a run
+which is started again shows each epoch once. Neither library is imported before there is something to write. A tracker
+that fails is left out from there on, with a note: a run is worth more than its log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from coterie.config import FitSettings, TrackSettings
 from coterie.errors import SettingsError
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.system.files import write_whole
 
 LOGS = "logs"
@@ -41,15 +41,15 @@ class Tracker(ABC):
 
     @abstractmethod
     def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:
-        """What came out: figures by name, and the files of the finished run."""
+        """The figures of the finished run by name, and its files."""
 
     @abstractmethod
     def close(self) -> None:
-        """Nothing more will come in this process."""
+        """Release what is open; nothing more will come in this process."""
 
 
 class TensorBoardTracker(Tracker):
-    """Event files, a folder a training. That of a training which goes on is written anew."""
+    """Event files in a folder for each training. The folder of a training that goes on is written anew."""
 
     name = "TensorBoard"
 
@@ -128,6 +128,7 @@ class MlflowTracker(Tracker):
     @override
     def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:
         client = self._open()
+        # A start that died while it wrote these may have written some: MLflow would keep both values.
         known = client.get_run(self.run_id).data.metrics
         for name, value in figures.items():
             if name not in known:
@@ -139,12 +140,11 @@ class MlflowTracker(Tracker):
 
     @override
     def close(self) -> None:
-        """Each call of the client leaves all on disk."""
+        """Do nothing: after each call of the client, all is on disk."""
 
     def _open(self) -> Any:
         if self._client is None:
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            _set_mlflow_environment()
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self.store.as_uri())
@@ -170,9 +170,9 @@ class MlflowTracker(Tracker):
 
 
 class Trackers:
-    """All trackers of a run; one that fails is left out, and the run says so once."""
+    """All trackers of a run; one that fails is left out, with one note."""
 
-    def __init__(self, trackers: Sequence[Tracker] = (), progress: Progress = Progress()) -> None:  # noqa: B008
+    def __init__(self, trackers: Sequence[Tracker] = (), progress: Progress = SILENT) -> None:
         self.trackers = list(trackers)
         self.progress = progress
 
@@ -197,8 +197,11 @@ class Trackers:
                 self.progress.note(f"the log for {tracker.name} ends here: {error}")
 
 
+NO_TRACKERS = Trackers()
+
+
 def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -> Trackers:
-    """The trackers that were asked for, as far as their libraries are there.
+    """The trackers that the settings name and whose libraries are installed.
 
     Raises:
         SettingsError: MLflow was asked for and is not installed.
@@ -217,6 +220,11 @@ def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -
             )
         trackers.append(MlflowTracker(Path(track.mlflow), run_folder, settings))
     return Trackers(trackers, progress)
+
+
+def _set_mlflow_environment() -> None:
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def _installed(module: str) -> bool:

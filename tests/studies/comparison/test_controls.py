@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -11,12 +12,18 @@ from coterie.config import EngineSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, CoterieError, DataError
-from coterie.progress import Progress
+from coterie.inputs import MemorySamples
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import contenders_of
-from coterie.studies.comparison.controls import add_flipped, controls_folder, read_flipped
+from coterie.studies.comparison.controls import (
+    add_flipped,
+    controls_folder,
+    read_flipped,
+    train_weight_average,
+)
 from coterie.studies.comparison.study import compare_run
 from coterie.studies.comparison.tables import Comparison
 from helpers import make_settings, make_splits, weights
@@ -76,7 +83,7 @@ def test_the_controls_start_from_the_runs_base_and_cost_what_they_should(run: Ru
     for name in ("all-classes", "random", "confusion", "superclasses"):
         control = Run.open_complete(controls_folder(run.path) / name)
         assert control.read("base.safetensors") == run.read("base.safetensors")
-    member = Run.open_complete(controls_folder(run.path) / "member-1")
+    member = Run.open(controls_folder(run.path) / "member-1")
     assert member.read("base.safetensors") != run.read("base.safetensors")
     # Half the base's epochs on all images: four for the base, two for the specialists.
     for name, training, passes in (
@@ -104,12 +111,58 @@ def test_the_runs_own_row_is_the_runs_own_report(run: Run, comparison: Compariso
     assert comparison.row("specialists").cost.inference == pytest.approx(test["mean_passes"], abs=0.05)
 
 
-def test_the_weight_average_is_not_its_last_cycle(run: Run) -> None:
-    stored = Run.open_complete(controls_folder(run.path) / "weight-average")
-    arrays = stored.read_arrays("logits/test.safetensors")
-    np.testing.assert_allclose(np.exp(arrays["cycles"]).sum(axis=1), 1, rtol=1e-5)
-    assert np.isfinite(arrays["logits"]).all()
-    assert not any(name.startswith("cycles/") for name in stored.manifest.files)
+def test_weight_average_and_snapshots_are_means_of_the_cycles_written_out(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against means in double precision; without crops and flips, so that an epoch is all images once."""
+    splits = make_splits()
+    shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("controls"))
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    manifest["settings"]["data"]["crop_padding"] = 0
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(Run, "forget", lambda *_: None)  # keeps the weights at the cycles' ends
+    train_weight_average(Run.open_complete(tmp_path / "run"), tmp_path / "average", splits, SILENT)
+    control = Run.open(tmp_path / "average")
+    network = coterie.load(tmp_path / "run").base.eval()
+    cycles = [control.read_tensors(f"cycles/{cycle}.safetensors") for cycle in range(2)]
+    average = control.read_tensors("average.safetensors")
+    weights = [name for name, _ in network.named_parameters()]
+    for name in weights:
+        mean = sum(cycle[name].double() for cycle in cycles) / 2
+        torch.testing.assert_close(average[name].double(), mean, rtol=1e-6, atol=1e-7)
+        assert not torch.equal(average[name], cycles[1][name])
+    # The first norm, measured anew over the training images, under the averaged weights.
+    network.load_state_dict(average)
+    norm = network.stem[1]
+    with torch.no_grad():
+        seen = network.stem[0](splits.preprocessing(splits.train.samples.read(torch.arange(len(splits.train)))))
+    torch.testing.assert_close(norm.running_mean, seen.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        norm.running_var, seen.var((0, 2, 3)), rtol=0.05, atol=0
+    )  # that of each batch, on average
+
+    def logits(state: dict[str, torch.Tensor], split: Split) -> np.ndarray:
+        network.load_state_dict(state)
+        with torch.no_grad():
+            return network(splits.preprocessing(split.samples.read(torch.arange(len(split))))).double().numpy()
+
+    for name in ("validation", "test"):
+        split, stored = getattr(splits, name), control.read_arrays(f"logits/{name}.safetensors")
+        np.testing.assert_allclose(stored["logits"], logits(average, split), rtol=1e-4, atol=1e-4)
+        each = np.exp([logits(state, split) for state in cycles])
+        proba_NC = (each / each.sum(axis=2, keepdims=True)).mean(axis=0)
+        np.testing.assert_allclose(np.exp(stored["cycles"]), proba_NC, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rows_of_weight_average_and_snapshots_are_those_of_their_logits(
+    run: Run, splits: Splits, comparison: Comparison
+) -> None:
+    control = Run.open(controls_folder(run.path) / "weight-average")
+    arrays, label_N = control.read_arrays("logits/test.safetensors"), splits.test.labels_N.numpy()
+    for name, kept in (("weight average", "logits"), ("snapshots", "cycles")):
+        right_N = arrays[kept].argmax(axis=1) == label_N
+        assert comparison.row(name).scores.top1 == pytest.approx(right_N.mean())
+    assert not any(name.startswith("cycles/") for name in control.manifest.files)
 
 
 def test_nothing_is_trained_twice(run: Run, splits: Splits, comparison: Comparison) -> None:
@@ -123,7 +176,7 @@ def test_nothing_is_trained_twice(run: Run, splits: Splits, comparison: Comparis
 def test_flipped_logits_are_those_of_mirrored_images(run: Run, splits: Splits) -> None:
     ensemble = coterie.load(run.path)
     pixels = splits.test.samples.read(torch.arange(len(splits.test)))
-    mirrored = Split(type(splits.test.samples)(pixels.flip(2)), splits.test.labels_N)
+    mirrored = Split(MemorySamples(pixels.flip(2)), splits.test.labels_N)
     expected = ensemble.outputs(mirrored.samples, mirrored.labels_N.numpy())
     np.testing.assert_allclose(read_flipped(run, "test").base_NC, expected.base_NC, rtol=1e-5, atol=1e-5)
     assert FlippedImages(splits.test.samples).shape == splits.test.samples.shape
@@ -197,7 +250,7 @@ def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:
     pixels = splits.test.samples.read(torch.arange(len(splits.test))).clone()
     pixels[3] = splits.validation.samples.read(torch.tensor([5]))[0]
     pixels[7] = splits.train.samples.read(torch.tensor([2]))[0]
-    test = Split(type(splits.test.samples)(pixels), splits.test.labels_N)
+    test = Split(MemorySamples(pixels), splits.test.labels_N)
     sharing = dataclasses.replace(splits, test=test)
     with pytest.raises(DataError, match=r"validation 5 = test 3.*--allow-shared"):
         compare_run(run, sharing, train=False)

@@ -66,7 +66,7 @@ def test_where_the_base_is_nearly_right_the_advice_is_dont() -> None:
     advice = survey(answers, maker(answers), ("spectral", "average"), (2, 4, 6)).advice
     assert not advice.train
     assert advice.setting.chance < 0.5
-    assert f"errs on {1 - answers.accuracy:.1%}" in advice.reasons[1]
+    assert f"errs on {100 * (1 - answers.accuracy):.1f}\N{NO-BREAK SPACE}%" in advice.reasons[1]
 
 
 def test_a_base_without_errors_leaves_nothing_to_win() -> None:

@@ -154,10 +154,10 @@ def test_the_same_samples_give_the_same_forecast() -> None:
     [
         (np.full((4, 2), 0.5), np.zeros(4, dtype=int), "are probabilities"),
         (np.ones((4, 1)), np.zeros(4, dtype=int), "C at least 2"),
-        (np.zeros((4, 3)), np.zeros(5, dtype=int), "as many are needed"),
+        (np.zeros((4, 3)), np.zeros(5, dtype=int), "the numbers must be equal"),
         (np.array([[0.0, np.nan]]), np.zeros(1, dtype=int), "must be finite; row 0"),
-        (np.zeros((4, 3)), np.full(4, 3), "label 3 is no class"),
-        (np.zeros((4, 3)), np.full(4, -1), "label -1 is no class"),
+        (np.zeros((4, 3)), np.full(4, 3), "label 3 is not a class"),
+        (np.zeros((4, 3)), np.full(4, -1), "label -1 is not a class"),
     ],
 )
 def test_what_are_no_logits_is_refused(logits_NC: np.ndarray, label_N: np.ndarray, message: str) -> None:

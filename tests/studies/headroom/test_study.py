@@ -16,11 +16,12 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import CoterieError, DataError, InputError, PartitionError
-from coterie.progress import Progress
+from coterie.pipeline import prepare as prepare_module
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, base_logits_file
 from coterie.studies.headroom import study as headroom_study
-from coterie.studies.headroom.study import HeadroomRequest, read_source, study, write_study
+from coterie.studies.headroom.study import HeadroomRequest, read_source, study_headroom, write_study
 
 QUESTION = HeadroomRequest(("spectral", "average"), (2, 3))
 
@@ -61,7 +62,7 @@ def test_every_format_holds_the_same(tmp_path: Path, name: str) -> None:
 
 
 def test_logits_alone_give_table_advice_and_clusters(tmp_path: Path) -> None:
-    result = study(read_source(write(tmp_path / "some.npz", arrays())), QUESTION, Progress())
+    result = study_headroom(read_source(write(tmp_path / "some.npz", arrays())), QUESTION, SILENT)
     write_study(result, tmp_path / "out")
     values = json.loads((tmp_path / "out" / "headroom.json").read_text())
     assert len(values["settings"]) == len(values["costs"]) == 4
@@ -90,7 +91,7 @@ def test_labels_may_be_whole_floats_or_names(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="are texts"):
         read_source(file)
     (tmp_path / "others.txt").write_text("\n".join(["gnu", *names[1:]]))
-    with pytest.raises(InputError, match="no class name: ant"):
+    with pytest.raises(InputError, match="not class names: ant"):
         read_source(file, names=str(tmp_path / "others.txt"))
     (tmp_path / "more.txt").write_text("\n".join([*names, "gnu"]))
     with pytest.raises(DataError, match="holds 7 names for 6 classes"):
@@ -101,9 +102,9 @@ def test_labels_may_be_whole_floats_or_names(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"logits_validation": np.full((400, 6), 1 / 6)}, "are probabilities"),
-        ({"labels_validation": np.zeros(399, dtype=int)}, "as many are needed"),
+        ({"labels_validation": np.zeros(399, dtype=int)}, "the numbers must be equal"),
         ({"logits_validation": np.full((400, 6), np.nan)}, "must be finite"),
-        ({"labels_validation": np.full(400, 6)}, "label 6 is no class"),
+        ({"labels_validation": np.full(400, 6)}, "label 6 is not a class"),
         ({"labels_validation": np.full(400, 1.5)}, "whole numbers"),
         ({"logits_validation": np.zeros((400, 1))}, "C at least 2"),
         ({"logits_validation": np.zeros((400, 6, 1))}, "of shape"),
@@ -119,7 +120,7 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
         read_source(tmp_path / "nowhere.npz")
     with pytest.raises(CoterieError, match="no array logits_validation; it has: x"):
         read_source(write(tmp_path / "some.npz", {"x": np.zeros(3)}))
-    with pytest.raises(CoterieError, match=r"no file of logits; allowed: \.npz, \.safetensors, \.parquet"):
+    with pytest.raises(CoterieError, match=r"not a file of logits; allowed: \.npz, \.safetensors, \.parquet"):
         read_source(tmp_path / "some.pt")
     (tmp_path / "torn.npz").write_bytes(write(tmp_path / "some.npz", arrays()).read_bytes()[:500])
     with pytest.raises(CoterieError, match=r"cannot read .*torn\.npz"):
@@ -132,18 +133,18 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
 def test_questions_that_the_classes_do_not_allow(tmp_path: Path) -> None:
     source = read_source(write(tmp_path / "some.npz", arrays()))
     with pytest.raises(PartitionError, match=r"cannot try \[7\] clusters of 6 classes; allowed: 1 to 6"):
-        study(source, HeadroomRequest(clusters=(7,)), Progress())
+        study_headroom(source, HeadroomRequest(clusters=(7,)), SILENT)
     with pytest.raises(PartitionError, match="given needs --groups"):
-        study(source, HeadroomRequest(("given",), (2,)), Progress())
+        study_headroom(source, HeadroomRequest(("given",), (2,)), SILENT)
     two = read_source(write(tmp_path / "two.npz", arrays(n_classes=2)))
     with pytest.raises(PartitionError, match="2 classes cannot be grouped"):
-        study(two, QUESTION, Progress())
+        study_headroom(two, QUESTION, SILENT)
 
 
 def test_given_groups_are_a_method(tmp_path: Path) -> None:
     (tmp_path / "groups.txt").write_text("a\na\nb\nb\nc\nc")
     source = read_source(write(tmp_path / "some.npz", arrays()), groups=str(tmp_path / "groups.txt"))
-    result = study(source, HeadroomRequest(("average", "given"), (2,)), Progress())
+    result = study_headroom(source, HeadroomRequest(("average", "given"), (2,)), SILENT)
     given = next(s for s in result.headroom.settings if s.method == "given")
     assert (given.n_clusters, given.largest) == (3, 2)
 
@@ -164,7 +165,7 @@ def test_a_run_whose_base_is_trained_is_enough(
     run = Run.open(tmp_path / "run")
     assert run.has(base_logits_file("validation"))
     before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
-    result = study(read_source(tmp_path / "run"), QUESTION, Progress())
+    result = study_headroom(read_source(tmp_path / "run"), QUESTION, SILENT)
     assert result.source.validation.n_samples == len(splits.validation)
     assert result.source.test is None
     cost = result.costs[0]
@@ -174,7 +175,7 @@ def test_a_run_whose_base_is_trained_is_enough(
     assert {file: file.read_bytes() for file in before} == before
     # Without the stored logits the network is run on the run's data.
     run.forget([base_logits_file("validation")])
-    monkeypatch.setattr("coterie.pipeline.fit.load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     again = read_source(tmp_path / "run")
     np.testing.assert_allclose(again.validation.logits_NC, result.source.validation.logits_NC, atol=1e-5)
 
@@ -186,11 +187,11 @@ def test_the_next_command_trains_the_advised_setting_on_the_same_base(
 
     coterie.fit(settings, tmp_path / "run", splits=splits)
     question = HeadroomRequest(("average",), (2,), asked=1e-6)
-    result = study(read_source(tmp_path / "run"), question, Progress())
+    result = study_headroom(read_source(tmp_path / "run"), question, SILENT)
     command = headroom_study.next_command(result.source, result.headroom.partition, "average")
     words = shlex.split(command)
     assert words[:2] == ["coterie", "fit"]
-    monkeypatch.setattr("coterie.pipeline.fit.load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     assert main(words[1:]) == 0
     new = Run.open_complete(tmp_path / "run-average-2")
     assert len(new.manifest.partition.members) == 2
@@ -208,7 +209,7 @@ def test_a_run_without_a_base_is_refused(tmp_path: Path, settings: FitSettings) 
 @pytest.mark.parametrize(("training", "said"), [(0.5, True), (0.99, False), (None, False)])
 def test_a_base_that_is_still_learning_is_said_to(tmp_path: Path, training: float | None, said: bool) -> None:
     source = read_source(write(tmp_path / "some.npz", arrays()))
-    result = study(dataclasses.replace(source, training_accuracy=training), QUESTION, Progress())
+    result = study_headroom(dataclasses.replace(source, training_accuracy=training), QUESTION, SILENT)
     write_study(result, tmp_path / "out")
     assert ("still learning" in (tmp_path / "out" / "headroom.html").read_text()) == said
     assert (result.to_values()["caution"] is not None) == said

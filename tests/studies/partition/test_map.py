@@ -3,16 +3,17 @@ import pytest
 
 from coterie.errors import PartitionError
 from coterie.partition.vectors import unit_rows
+from coterie.studies.partition import map as map_module
 from coterie.studies.partition.map import choose_map, map_labels
 from planted import planted_vectors
 
 
 def test_the_map_suits_number_and_installation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coterie.studies.partition.map.find_spec", lambda name: None)
+    monkeypatch.setattr(map_module, "find_spec", lambda name: None)
     assert [choose_map(n) for n in (1, 5, 6, 3000, 3001)] == ["pca", "pca", "tsne", "tsne", "pca"]
     with pytest.raises(PartitionError, match="needs umap-learn"):
         choose_map(100, "umap")
-    monkeypatch.setattr("coterie.studies.partition.map.find_spec", lambda name: name)
+    monkeypatch.setattr(map_module, "find_spec", lambda name: name)
     assert [choose_map(n) for n in (5, 10, 100, 10_000, 10**6)] == ["pca", "tsne", "umap", "umap", "pca"]
     assert choose_map(100, "pca") == "pca"
 

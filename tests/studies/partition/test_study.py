@@ -2,7 +2,6 @@
 
 import copy
 import io
-import itertools
 import json
 import os
 import re
@@ -21,16 +20,13 @@ from sklearn.metrics import adjusted_rand_score
 
 from coterie.cli import main
 from coterie.config import DataSettings, PartitionSettings
-from coterie.data import load
 from coterie.errors import DataError
-from coterie.partition import Partition
-from coterie.partition.vectors import unit_rows
+from coterie.pipeline import prepare as prepare_module
 from coterie.pipeline.fit import fit
 from coterie.pipeline.plan import make_plan
 from coterie.run.load import load_ensemble
 from coterie.studies.headroom.study import read_source
-from coterie.studies.partition.figures import dendrogram, label_map, ordered_matrix
-from coterie.studies.partition.study import read_labels
+from coterie.studies.partition.labels import read_labels
 from helpers import hears_ctrl_c
 from planted import planted_vectors
 
@@ -106,7 +102,7 @@ def test_a_run_tells_what_it_confuses(settings, splits, tmp_path: Path, capsys) 
 def test_fit_and_partition_take_the_same_embeddings(settings, splits, tmp_path: Path, monkeypatch, capsys) -> None:
     """Against the features of the network without its head."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("coterie.pipeline.fit.load_data", lambda *_: splits)
+    monkeypatch.setattr(prepare_module, "load_data", lambda *_: splits)
     np.save("names.npy", np.random.default_rng(0).normal(size=(8, 5)))
     for name, embedding in (("means", "means"), ("mixed", "names.npy+means")):
         chosen = settings.partition.model_copy(update={"embedding": embedding, "method": "ward"})
@@ -204,7 +200,7 @@ def test_fit_takes_groups_from_a_column_of_the_data(settings, splits, tmp_path: 
     )
     ensemble = fit(chosen, tmp_path / "run")
     assert [ensemble.partition.classes(s).tolist() for s in range(2)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
-    assert "2 specialists" in [stage.title for stage in make_plan(chosen, load(chosen.data, 0)).stages]
+    assert "2 specialists" in [stage.title for stage in make_plan(prepare_module.prepare(chosen)).stages]
     arguments = (tmp_path / "run", "--clusters", 2, "--stability", "no", "--out", tmp_path / "out")
     assert partition(*arguments, "--method", "given", "--groups", "column:coarse") == 0
     assert json.loads((tmp_path / "out" / "partition.json").read_text())["cluster_of_class"] == [0, 1] * 4
@@ -278,37 +274,6 @@ def test_half_precision_and_columns_first_are_taken_as_they_are(tmp_path: Path) 
         assert partition(tmp_path / file, "--clusters", 4, "--out", out) == 0
         found = json.loads((out / "partition.json").read_text())["cluster_of_class"]
         assert adjusted_rand_score(truth, found) == 1.0
-
-
-def test_many_classes_are_drawn_by_density() -> None:
-    vectors_CD, truth = planted_vectors(3000, 120, 0.5)
-    unit_CD, grouping = unit_rows(vectors_CD), Partition.from_assignment(truth)
-    names = [str(k) for k in range(3000)]
-    mean_SD = grouping.membership_SC.astype(np.float32) @ unit_CD
-    drawn = label_map(unit_CD[:, :2], grouping, names)
-    assert drawn.count("<circle") == 0
-    assert "data:image/png" in drawn
-    assert re.search(r"<title>cluster \d+, \d+ classes: \d+, ", drawn)  # on hovering over a number
-    places = [(float(a), float(b)) for a, b in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"', drawn)]
-    assert 10 < len(places) < 120
-    assert all(abs(a - c) > 25.8 or abs(b - d) > 14.8 for (a, b), (c, d) in itertools.combinations(places, 2))
-    assert len(ordered_matrix(unit_CD, grouping, np.arange(120), names).svg) < 400_000
-    assert dendrogram(unit_CD, grouping, mean_SD, names) == ""
-
-
-def test_the_matrix_of_means_is_that_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors_CD, truth = planted_vectors(60, 3, 0.5)
-    unit_CD, grouping = unit_rows(vectors_CD), Partition.from_assignment(truth)
-    seen = {}
-    monkeypatch.setattr("coterie.studies.partition.figures.MOST_MATRIX_ROWS", 10)
-    monkeypatch.setattr("coterie.studies.partition.figures.MATRIX_BINS", 6)
-    monkeypatch.setattr(
-        "coterie.studies.partition.figures.similarity_matrix", lambda cosines, *_: seen.update(c=cosines)
-    )
-    ordered_matrix(unit_CD, grouping, np.arange(3), [""] * 60)
-    ordered = unit_CD[grouping.packed_class_M]
-    slow = (ordered @ ordered.T).reshape(6, 10, 6, 10).mean(axis=(1, 3))
-    np.testing.assert_allclose(seen["c"], slow, atol=1e-5)
 
 
 def test_ctrl_c_ends_a_partition_that_is_under_way(tmp_path: Path) -> None:

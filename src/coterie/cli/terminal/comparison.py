@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from coterie.measures.metrics import Scores
-from coterie.measures.significance import Interval, show_chance
+from coterie.pages.format import chance, decimal, gain, hundredths
 from coterie.studies.comparison.tables import Comparison, ContenderCost, SeedsRow
 
 # Narrower terminals get the columns that decide; the page and --json have all.
@@ -33,10 +32,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         star = "*" if row.name == comparison.best_control[row.flips] else ""
         table.add_row(
             _name(row.name, row.flips, row.kind == "specialists", star),
-            f"{100 * row.scores.top1:.2f}",
-            "" if row.p_base is None else show_interval(row.gain),
+            hundredths(row.scores.top1),
+            "" if row.p_base is None else gain(row.gain),
             *_costs(row.cost),
-            *((show_chance(row.p_base), show_chance(row.p_control), *_more(row.scores, row.cost)) if wide else ()),
+            *((chance(row.p_base), chance(row.p_control), *_more(row.scores, row.cost)) if wide else ()),
         )
     console.print(table)
     console.print(LEGEND, highlight=False)
@@ -51,19 +50,13 @@ def print_seeds(console: Console, rows: tuple[SeedsRow, ...]) -> None:
     for row in rows:
         table.add_row(
             _name(row.name, row.flips, row.kind == "specialists", ""),
-            f"{100 * row.top1.mean:.2f}",
-            show_interval(row.gain),
+            hundredths(row.top1.mean),
+            gain(row.gain),
             *_costs(row.cost),
-            *(("" if row.lead is None else show_interval(row.lead), *_more(row.scores, row.cost)) if wide else ()),
+            *(("" if row.lead is None else gain(row.lead), *_more(row.scores, row.cost)) if wide else ()),
         )
     console.print(table)
     console.print(SEEDS_LEGEND, highlight=False)
-
-
-def show_interval(interval: Interval) -> str:
-    """Points with the interval's ends, where it has any."""
-    ends = f" ({100 * interval.low:+.2f}, {100 * interval.high:+.2f})" if np.isfinite(interval.low) else ""
-    return f"{100 * interval.mean:+.2f}{ends}"
 
 
 def _table(headings: tuple[str, ...], wide_headings: tuple[str, ...], wide: bool) -> Table:
@@ -80,15 +73,15 @@ def _name(name: str, flips: bool, ours: bool, star: str) -> Text:
 
 
 def _costs(cost: ContenderCost) -> tuple[str, ...]:
-    return f"{cost.training:.2f}", f"{cost.inference:.2f}"
+    return decimal(cost.training), decimal(cost.inference)
 
 
 def _more(scores: Scores, cost: ContenderCost) -> tuple[str, ...]:
     return (
-        f"{100 * scores.top3:.2f}",
-        f"{scores.nll:.3f}",
-        f"{scores.ece:.3f}",
-        f"{scores.brier:.3f}",
-        f"{scores.aurc:.3f}",
-        f"{cost.storage:.2f}",
+        hundredths(scores.top3),
+        decimal(scores.nll, 3),
+        decimal(scores.ece, 3),
+        decimal(scores.brier, 3),
+        decimal(scores.aurc, 3),
+        decimal(cost.storage),
     )

@@ -7,14 +7,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coterie.measures.significance import Interval
+from coterie.pages.format import count, gain, hundredths, percent, points
+from coterie.studies.headroom.advice import Setting
+from coterie.studies.headroom.costs import SettingCost
 from coterie.studies.headroom.study import HeadroomStudy
 
 
 def print_headroom(console: Console, study: HeadroomStudy) -> None:
     """The table of settings, the advice with its reasons, and the command that follows from it."""
     headroom, advice = study.headroom, study.headroom.advice
+    console.print(f"{study.source.about}. Base accuracy {percent(headroom.base_accuracy)}.", highlight=False)
+    _print_settings(console, study)
+    verdict = (
+        f"Train them: {advice.setting.method}, {advice.setting.n_clusters} clusters." if advice.train else "Don't."
+    )
+    console.print(Text(f"\n{verdict}", style="bold"))
+    for reason in advice.reasons:
+        console.print(reason, highlight=False, markup=False)
+    if study.caution is not None:
+        console.print(Text(study.caution, style="bold"))
+    if study.test is not None:
+        forecast = gain(Interval(study.test.gain, study.test.gain_low, study.test.gain_high))
+        console.print(
+            f"On the test samples, which took no part in this, that setting's forecast is {forecast}, its router "
+            f"{percent(study.test.router_accuracy, 1)}.",
+            highlight=False,
+        )
+    if study.next_command is not None:
+        console.print(f"next: {study.next_command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_settings(console: Console, study: HeadroomStudy) -> None:
+    """The table, narrow enough for 80 columns, and what its headings mean."""
+    headroom = study.headroom
     asked = f"{100 * headroom.asked:+.2g}"
-    console.print(f"{study.source.about}. Base accuracy {headroom.base_accuracy:.2%}.", highlight=False)
+    disk = "nets" if study.costs[0].bytes is None else "MB"
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -24,30 +52,10 @@ def print_headroom(console: Console, study: HeadroomStudy) -> None:
         title_justify="left",
     )
     table.add_column("method", no_wrap=True, min_width=8)
-    disk = "nets" if study.costs[0].bytes is None else "MB"
     for heading in ("S", "sizes", "restr", "hard", "comp", "gain", "95 %", "sent", asked, "time", disk):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for setting, cost in zip(headroom.settings, study.costs, strict=True):
-        table.add_row(
-            setting.method,
-            str(setting.n_clusters),
-            f"{setting.smallest}-{setting.largest}",
-            *(
-                f"{100 * share:.1f}"
-                for share in (
-                    setting.restricted_accuracy,
-                    setting.ceiling_hard,
-                    setting.ceiling_compose,
-                )
-            ),
-            f"{100 * setting.gain:+.2f}",
-            f"{100 * setting.gain_low:+.1f} {100 * setting.gain_high:+.1f}",
-            f"{100 * setting.routed:.0f}",
-            "-" if setting.routed_for_gain is None else f"{100 * setting.routed_for_gain:.0f}",
-            cost.time,
-            str(setting.n_specialists) if cost.bytes is None else f"{cost.bytes / 1e6:,.0f}",
-            style="bold" if setting == advice.setting else "",
-        )
+        table.add_row(*_cells(setting, cost), style="bold" if setting == headroom.advice.setting else "")
     console.print(table)
     console.print(
         "sizes: classes in a cluster; restr: the base among the true "
@@ -56,19 +64,20 @@ def print_headroom(console: Console, study: HeadroomStudy) -> None:
         f"{disk}: of the specialists.",
         highlight=False,
     )
-    setting = advice.setting
-    verdict = f"Train them: {setting.method}, {setting.n_clusters} clusters." if advice.train else "Don't."
-    console.print(Text(f"\n{verdict}", style="bold"))
-    for reason in advice.reasons:
-        console.print(reason, highlight=False, markup=False)
-    if study.caution is not None:
-        console.print(Text(study.caution, style="bold"))
-    if study.test is not None:
-        console.print(
-            f"On the test samples, which took no part in this, that setting's forecast is {100 * study.test.gain:+.2f} "
-            f"({100 * study.test.gain_low:+.2f} to {100 * study.test.gain_high:+.2f}), its router "
-            f"{study.test.router_accuracy:.1%}.",
-            highlight=False,
-        )
-    if study.next_command is not None:
-        console.print(f"next: {study.next_command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _cells(setting: Setting, cost: SettingCost) -> tuple[str, ...]:
+    return (
+        setting.method,
+        str(setting.n_clusters),
+        f"{setting.smallest}-{setting.largest}",
+        hundredths(setting.restricted_accuracy, 1),
+        hundredths(setting.ceiling_hard, 1),
+        hundredths(setting.ceiling_compose, 1),
+        points(setting.gain),
+        f"{points(setting.gain_low, 1)} {points(setting.gain_high, 1)}",
+        hundredths(setting.routed, 0),
+        "-" if setting.routed_for_gain is None else hundredths(setting.routed_for_gain, 0),
+        cost.time,
+        str(setting.n_specialists) if cost.bytes is None else count(cost.bytes / 1e6),
+    )

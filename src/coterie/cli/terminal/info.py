@@ -6,9 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.cli.terminal.progress import show_duration
 from coterie.cli.terminal.report import rule_line
+from coterie.pages.format import mebibytes, rough_duration
 from coterie.run.manifest import Manifest
+from coterie.run.values import rule_of
 
 
 def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:
@@ -27,11 +28,11 @@ def print_info(console: Console, path: str, manifest: Manifest, size: int) -> No
         "clusters": ", ".join(str(len(m)) for m in manifest.partition.members) + " classes"
         if manifest.partition
         else "",
-        "rule": rule_line(manifest.gate) if manifest.gate else "",
-        "trained": "; ".join(f"{name} {show_duration(seconds)}" for name, seconds in manifest.seconds.items()),
+        "rule": rule_line(rule_of(manifest)) if manifest.gate else "",
+        "trained": "; ".join(f"{name} {rough_duration(seconds)}" for name, seconds in manifest.seconds.items()),
         "files": str(len(manifest.files)),
-        "disk": f"{size / 2**20:.1f} MiB"
-        + (f"; at most {manifest.disk_bytes / 2**20:,.0f} MiB while it runs" if manifest.disk_bytes else ""),
+        "disk": mebibytes(size, 1)
+        + (f"; at most {mebibytes(manifest.disk_bytes)} while it runs" if manifest.disk_bytes else ""),
         "versions": _show(manifest.versions),
         "later with": "; ".join(
             _show({name: number for name, number in versions.items() if manifest.versions.get(name) != number})

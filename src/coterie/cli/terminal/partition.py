@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.studies.partition.page import quality_rows
+from coterie.pages.format import count
 from coterie.studies.partition.study import PartitionStudy
+from coterie.studies.partition.tables import quality_rows
 
 CLUSTERS_SHOWN = 12
 
@@ -16,8 +17,8 @@ def print_partition(console: Console, study: PartitionStudy) -> None:
     """Sizes and figures of a partition, and its largest clusters."""
     partition, quality = study.partition, study.quality
     console.print(
-        f"{partition.n_classes:,} classes in {partition.n_clusters:,} clusters of {quality.smallest:,} to "
-        f"{quality.largest:,} classes (median {quality.median:,.0f})",
+        f"{count(partition.n_classes)} classes in {count(partition.n_clusters)} clusters of "
+        f"{count(quality.smallest)} to {count(quality.largest)} classes (median {count(quality.median)})",
         highlight=False,
     )
     if study.choice is not None:
@@ -33,5 +34,5 @@ def print_partition(console: Console, study: PartitionStudy) -> None:
     for cluster in sorted(range(partition.n_clusters), key=lambda k: -partition.size_S[k])[:CLUSTERS_SHOWN]:
         classes = partition.classes(cluster)
         names = ", ".join(study.data.names[k] for k in classes[:20].tolist())
-        table.add_row(str(cluster), f"{len(classes):,}", Text(names))
+        table.add_row(str(cluster), count(len(classes)), Text(names))
     console.print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from coterie.cli.terminal.progress import show_duration
+from coterie.pages.format import count, mebibytes, rough_duration
 from coterie.pipeline.plan import Plan
 
 
@@ -18,15 +18,15 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
     for stage in plan.stages:
         table.add_row(
             stage.title,
-            f"{stage.n_images:,}",
+            count(stage.n_images),
             str(stage.epochs),
-            f"{stage.steps:,}" if stage.steps else "",
-            show_duration(stage.seconds),
+            count(stage.steps) if stage.steps else "",
+            rough_duration(stage.seconds),
         )
     console.print(table)
     console.print(
-        f"{plan.parameters:,} weights, {plan.precision} on {plan.device}. "
-        f"About {show_duration(plan.seconds)} in all, from a measured warm-up; "
-        f"at most {plan.disk_bytes / 2**20:,.0f} MiB on disk.",
+        f"{count(plan.parameters)} weights, {plan.precision} on {plan.device}. "
+        f"About {rough_duration(plan.seconds)} in all, from a measured warm-up; "
+        f"at most {mebibytes(plan.disk_bytes)} on disk.",
         highlight=False,
     )

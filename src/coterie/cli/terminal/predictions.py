@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coterie.ensemble.ensemble import Explanation
+from coterie.pages.format import percent
 
 
 def print_predictions(console: Console, rows: Sequence[tuple[str, Explanation]]) -> None:
@@ -18,11 +19,11 @@ def print_predictions(console: Console, rows: Sequence[tuple[str, Explanation]])
     for heading in ("routed to", "the base had said"):
         table.add_column(heading)
     for name, explanation in rows:
-        base = ", ".join(f"{label} {probability:.1%}" for label, probability in explanation.base_top)
+        base = ", ".join(f"{label} {percent(probability, 1)}" for label, probability in explanation.base_top)
         table.add_row(
             Text(name, overflow="fold"),
             Text(explanation.predicted),
-            f"{explanation.probability:.1%}",
+            percent(explanation.probability, 1),
             Text(_where(explanation), overflow="fold"),
             Text(base, overflow="fold"),
         )

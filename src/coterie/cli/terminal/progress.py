@@ -9,19 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from typing_extensions import override
 
+from coterie.pages.format import count, decimal, percent, rough_duration
 from coterie.progress import Progress
 
 SECONDS_PER_LINE = 30.0
 # Finished stages leave the display when there are more.
 BARS = 24
-
-
-def show_duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class BarProgress(Progress):
@@ -108,8 +101,8 @@ class LineProgress(Progress):
             elapsed = now - self.rate.started
             left = elapsed * (self.steps - self.done) / self.done
             self.note(
-                f"{self.title:<20} {self.done}/{self.steps} {figures}  {show_duration(elapsed)}, "
-                f"left {show_duration(left)}"
+                f"{self.title:<20} {self.done}/{self.steps} {figures}  {rough_duration(elapsed)}, "
+                f"left {rough_duration(left)}"
             )
 
     @override
@@ -132,9 +125,9 @@ class _Rate:
         self.images += n_images
         parts = []
         if loss is not None and accuracy is not None:
-            parts += [f"loss {loss:.3f}", f"accuracy {accuracy:.1%}"]
+            parts += [f"loss {decimal(loss, 3)}", f"accuracy {percent(accuracy, 1)}"]
         if self.images:
-            parts.append(f"{self.images / max(time.monotonic() - self.started, 1e-6):,.0f} samples/s")
+            parts.append(f"{count(self.images / max(time.monotonic() - self.started, 1e-6))} samples/s")
         return "  ".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +12,8 @@ from rich.text import Text
 
 from coterie.measures.balance import Balance
 from coterie.measures.report import Report
-from coterie.run.manifest import GateRecord
+from coterie.pages.format import count, decimal, hundredths, interval, percent, points, zero
+from coterie.routing.rule import Rule
 
 
 def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:
@@ -31,9 +33,9 @@ def print_report(console: Console, report: Report, labels: Sequence[str]) -> Non
         table.add_row(
             str(row.cluster),
             Text(f"{len(row.classes)}: " + ", ".join(labels[k] for k in row.classes)),
-            f"{row.n_samples:,}",
+            count(row.n_samples),
             *(
-                f"{100 * value:.2f}"
+                hundredths(value)
                 for value in (
                     row.base_top1,
                     row.restricted_top1,
@@ -54,36 +56,36 @@ def print_report(console: Console, report: Report, labels: Sequence[str]) -> Non
 
 def _print_balance(console: Console, balance: Balance) -> None:
     console.print(
-        f"balanced accuracy: base {balance.base_balanced:.2%}, ensemble {balance.ensemble_balanced:.2%}; "
-        f"macro-F1: base {balance.base_macro_f1:.2%}, ensemble {balance.ensemble_macro_f1:.2%}",
+        f"balanced accuracy: base {percent(balance.base_balanced)}, ensemble {percent(balance.ensemble_balanced)}; "
+        f"macro-F1: base {percent(balance.base_macro_f1)}, ensemble {percent(balance.ensemble_macro_f1)}",
         highlight=False,
     )
     for row in balance.groups:
         console.print(
-            f"{row.name}: {row.n_classes} classes of {row.fewest:,} to {row.most:,} training samples: "
-            f"base {row.base_top1:.2%}, ensemble {row.ensemble_top1:.2%}",
+            f"{row.name}: {row.n_classes} classes of {count(row.fewest)} to {count(row.most)} training samples: "
+            f"base {percent(row.base_top1)}, ensemble {percent(row.ensemble_top1)}",
             highlight=False,
         )
 
 
 def headline(report: Report) -> str:
     """Base, ensemble, gain and what it costs, in a few lines."""
-    gain = (
-        f"{100 * report.gain:+.2f} points (95 % interval {100 * report.gain_low:+.2f} to {100 * report.gain_high:+.2f})"
-    )
-    verdict = "" if report.gain_low > 0 or report.gain_high < 0 else ": not told apart from none"
     return (
-        f"base {report.base_top1:.2%}, ensemble {report.ensemble_top1:.2%} on {report.n_samples:,} samples: "
-        f"{gain}{verdict}\n"
-        f"routed {report.routed_fraction:.1%}, so {report.mean_passes:.2f} forward passes on average; "
-        f"the right cluster is chosen for {report.router_accuracy:.1%}\n"
-        f"in the true cluster: restricted base {report.oracle_restricted:.2%}, "
-        f"specialists {report.oracle_specialist:.2%}"
+        f"base {percent(report.base_top1)}, ensemble {percent(report.ensemble_top1)} on {count(report.n_samples)} "
+        f"samples: {points(report.gain)} points (95 % interval {interval(report.gain_low, report.gain_high)}): "
+        f"{zero(report.gain_low, report.gain_high)}\n"
+        f"routed {percent(report.routed_fraction, 1)}, so {decimal(report.mean_passes)} forward passes on average; "
+        f"the right cluster is chosen for {percent(report.router_accuracy, 1)}\n"
+        f"in the true cluster: restricted base {percent(report.oracle_restricted)}, "
+        f"specialists {percent(report.oracle_specialist)}"
     )
 
 
-def rule_line(gate: GateRecord) -> str:
+def rule_line(rule: Rule) -> str:
     """How answers are combined, and which samples are routed."""
-    top = f", top {gate.top}" if gate.top > 1 else ""
-    routed = "never routed" if gate.threshold is None else f"routed at {gate.threshold:.4g} and above ({gate.score})"
-    return f"{gate.combiner}{top}, {routed}"
+    combiner, gate = rule.combiner, rule.gate
+    top = f", top {combiner.top}" if combiner.top > 1 else ""
+    routed = (
+        f"routed at {gate.threshold:.4g} and above ({gate.score})" if np.isfinite(gate.threshold) else "never routed"
+    )
+    return f"{combiner.name}{top}, {routed}"

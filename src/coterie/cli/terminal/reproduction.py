@@ -7,11 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.cli.terminal.comparison import print_seeds
-from coterie.cli.terminal.progress import show_duration
 from coterie.data.splits import Splits
+from coterie.pages.format import count, decimal, gain, hundredths, mean_share, points, rough_duration
 from coterie.pipeline.plan import make_plan
 from coterie.pipeline.prepare import prepare
-from coterie.studies.reproduction.page import show_gain, show_share
 from coterie.studies.reproduction.study import ReproductionStudy, trainings_of_seed
 from coterie.studies.reproduction.tables import Reproduction
 
@@ -23,10 +22,11 @@ def print_cost(console: Console, study: ReproductionStudy, splits: Splits) -> No
     n_trainings = trainings_of_seed(study)
     per_seed = base + n_trainings * specialists
     console.print(
-        f"{splits.about}\n{study.settings.backbone}: {plan.parameters:,} weights, {plan.precision} on {plan.device}. "
-        f"Each seed trains a base ({study.settings.base.epochs} epochs, about {show_duration(base)}) and {n_trainings} "
-        f"times {study.settings.specialist.epochs} epochs (about {show_duration(specialists)} each): "
-        f"about {show_duration(per_seed)} a seed, {show_duration(per_seed * len(study.seeds))} in all. "
+        f"{splits.about}\n{study.settings.backbone}: {count(plan.parameters)} weights, {plan.precision} on "
+        f"{plan.device}. Each seed trains a base ({study.settings.base.epochs} epochs, about {rough_duration(base)}) "
+        f"and {n_trainings} times {study.settings.specialist.epochs} epochs (about {rough_duration(specialists)} "
+        "each): "
+        f"about {rough_duration(per_seed)} a seed, {rough_duration(per_seed * len(study.seeds))} in all. "
         "Every part resumes.",
         highlight=False,
     )
@@ -37,15 +37,15 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title="In % of test images", title_justify="left")
     for heading in ("", *(f"S = {column.n_clusters}" for column in result.columns), "paper, S = 9"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    paper_gain = 100 * (result.paper.ensemble - result.paper.base)
+    paper_gain = points(result.paper.ensemble - result.paper.base)
     for title, values, paper in (
-        ("base", [show_share(c.base_within) for c in result.columns], f"{100 * result.paper.base:.2f}"),
-        ("ensemble", [show_share(c.ensemble) for c in result.columns], f"{100 * result.paper.ensemble:.2f}"),
-        ("gain, points", [show_gain(c.gain) for c in result.columns], f"{paper_gain:+.2f}"),
-        ("router", [show_share(c.router) for c in result.columns], ""),
-        ("restricted base", [show_share(c.restricted) for c in result.columns], ""),
-        ("specialist", [show_share(c.specialist) for c in result.columns], ""),
-        ("passes", [f"{c.passes.mean:.2f}" for c in result.columns], ""),
+        ("base", [mean_share(c.base_within) for c in result.columns], hundredths(result.paper.base)),
+        ("ensemble", [mean_share(c.ensemble) for c in result.columns], hundredths(result.paper.ensemble)),
+        ("gain, points", [gain(c.gain) for c in result.columns], paper_gain),
+        ("router", [mean_share(c.router) for c in result.columns], ""),
+        ("restricted base", [mean_share(c.restricted) for c in result.columns], ""),
+        ("specialist", [mean_share(c.specialist) for c in result.columns], ""),
+        ("passes", [decimal(c.passes.mean) for c in result.columns], ""),
     ):
         table.add_row(title, *values, paper)
     console.print(table)

@@ -8,9 +8,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from coterie.cli.terminal.comparison import show_interval
 from coterie.measures.report import Report
-from coterie.measures.significance import over_seeds
+from coterie.measures.significance import Interval, over_seeds
+from coterie.pages.format import decimal, gain, hundredths
 
 
 def print_seed_runs(console: Console, reports: Mapping[str, Report]) -> None:
@@ -21,12 +21,12 @@ def print_seed_runs(console: Console, reports: Mapping[str, Report]) -> None:
     for title, report in reports.items():
         table.add_row(
             title,
-            f"{100 * report.base_top1:.2f}",
-            f"{100 * report.ensemble_top1:.2f}",
-            f"{100 * report.gain:+.2f} ({100 * report.gain_low:+.2f}, {100 * report.gain_high:+.2f})",
-            f"{report.mean_passes:.2f}",
+            hundredths(report.base_top1),
+            hundredths(report.ensemble_top1),
+            gain(Interval(report.gain, report.gain_low, report.gain_high)),
+            decimal(report.mean_passes),
         )
     console.print(table)
     if reports:
-        gain = over_seeds([report.gain for report in reports.values()])
-        console.print(f"mean gain over {len(reports)} seed(s): {show_interval(gain)} points", highlight=False)
+        mean = over_seeds([report.gain for report in reports.values()])
+        console.print(f"mean gain over {len(reports)} seed(s): {gain(mean)} points", highlight=False)

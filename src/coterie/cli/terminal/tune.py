@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from coterie.pages.format import decimal, percent, points
 from coterie.partition import Partition
 from coterie.routing.tune import Tuning
 
@@ -23,15 +24,17 @@ def print_tuning(console: Console, tuning: Tuning, partition: Partition) -> None
     for heading in ("accuracy", "gain", "passes", "routed"):
         table.add_column(heading, justify="right", no_wrap=True)
     shown = tuning.candidates[:ROWS_SHOWN]
-    for row in shown if tuning.chosen in shown else (*shown, tuning.chosen):
+    if tuning.chosen is not None and tuning.chosen not in shown:
+        shown += (tuning.chosen,)
+    for row in shown:
         table.add_row(
             "✓" if row is tuning.chosen else "",
             row.combination.title,
             row.score,
-            f"{row.accuracy:.2%}",
-            f"{100 * row.gain:+.2f}",
-            f"{row.passes:.2f}",
-            f"{row.routed:.1%}",
+            percent(row.accuracy),
+            points(row.gain),
+            decimal(row.passes),
+            percent(row.routed, 1),
         )
     console.print(table)
     console.print(
@@ -46,8 +49,8 @@ def _describe(tuning: Tuning, partition: Partition) -> str:
     rule = tuning.rule
     threshold = f"at {rule.gate.threshold:.4g} and above" if np.isfinite(rule.gate.threshold) else "never"
     lines = [f"routed {threshold} ({rule.gate.score}); weights {_spread(rule.combiner.weight_S)}; temperatures "]
-    lines[0] += f"{rule.temperatures.base:.2f} (base), {_spread(rule.temperatures.specialist_S)} (specialists), "
-    lines[0] += f"{rule.combiner.temperature:.2f} (their mixture)"
+    lines[0] += f"{decimal(rule.temperatures.base)} (base), {_spread(rule.temperatures.specialist_S)} (specialists), "
+    lines[0] += f"{decimal(rule.combiner.temperature)} (their mixture)"
     fallen_back = rule.fallen_back(partition)
     if fallen_back:
         clusters = ", ".join(map(str, fallen_back))
@@ -57,4 +60,4 @@ def _describe(tuning: Tuning, partition: Partition) -> str:
 
 def _spread(values: tuple[float, ...]) -> str:
     low, high = min(values), max(values)
-    return f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+    return decimal(low) if low == high else f"{decimal(low)} to {decimal(high)}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from scipy.special import log_softmax, softmax
 from coterie.arrays import FloatArray
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.flops import inference_flops, training_flops
+from coterie.config import FitSettings
 from coterie.data.splits import Splits
+from coterie.pages.format import decimal
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
@@ -71,106 +74,155 @@ def contenders_of(run: FinishedRun, splits: Splits, siblings: Sequence[Run] = ()
         splits: its data.
         siblings: finished runs on the same splits with other seeds, whose bases make deep ensembles with this one.
     """
-    settings = control_settings(run)
-    folder = controls_folder(run.path)
-    validation, test = read_outputs(run, "validation"), read_outputs(run, "test")
-    flips = (False, True) if run.has(flipped_file("test")) else (False,)
-    base = {flip: _base(run, flip) for flip in flips}
-    copies = settings.specialist.epochs / settings.base.epochs
-    rows: list[Contender] = []
-    notes: list[str] = [] if splits.flip else ["Flips are left out: a mirrored image of this data is another class."]
+    case = _Case.of(run, splits)
+    rows = (
+        *_of_base(case),
+        *_of_partitions(case),
+        *_of_other_rules(case),
+        *_of_all_class_copy(case),
+        *_of_weight_average(case),
+        *_of_deep_ensembles(case, siblings),
+    )
+    validation, test = (read_outputs(run, split) for split in SPLITS)
+    return Contenders(rows, validation.label_N, test.label_N, tuple(case.notes))
 
-    if base_came_trained(run):
-        notes.append(
-            f"The base came trained: its own training is taken to be the {settings.base.epochs} epochs that "
-            "--base.epochs says, and bases of other seeds cannot be made."
-        )
 
-    def add(name: str, about: str, kind: ContenderKind, pair: Pair, cost: ContenderCost, flip: bool) -> None:
-        passes = cost.inference * (2 if flip else 1)
-        validation_NC, test_NC = pair
-        paid = ContenderCost(cost.training, passes, cost.storage)
-        rows.append(Contender(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip))
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """What all rows are made from. ``flips``: False, and True where mirrored images were seen too; ``base``: its
+    answers, by flips; ``costs``: of the run; ``notes``: grows with what is left out.
+    """
 
-    for flip in flips:
+    run: Run
+    splits: Splits
+    settings: FitSettings
+    folder: Path
+    flips: tuple[bool, ...]
+    base: Mapping[bool, Pair]
+    costs: CostModel
+    notes: list[str]
+
+    @classmethod
+    def of(cls, run: FinishedRun, splits: Splits) -> Self:
+        settings = control_settings(run)
+        notes = [] if splits.flip else ["Flips are left out: a mirrored image of this data is another class."]
+        if base_came_trained(run):
+            notes.append(
+                f"The base came trained: its own training is taken to be the {settings.base.epochs} epochs that "
+                "--base.epochs says, and bases of other seeds cannot be made."
+            )
+        flips = (False, True) if run.has(flipped_file("test")) else (False,)
+        base = {flip: _base(run, flip) for flip in flips}
+        return cls(run, splits, settings, controls_folder(run.path), flips, base, CostModel.of(run, splits), notes)
+
+    @property
+    def longer(self) -> float:
+        """Cost of the base's training and the specialists' epochs over all classes, in multiples of the base's."""
+        return 1 + self.settings.specialist.epochs / self.settings.base.epochs
+
+    def finished(self, name: str, title: str) -> Run | None:
+        """A finished control, or None with a note on why it is left out."""
+        return _finished(self.folder / name, title, self.notes)
+
+
+def _row(name: str, about: str, kind: ContenderKind, pair: Pair, cost: ContenderCost, flip: bool) -> Contender:
+    """A mirrored image takes a pass more for each."""
+    validation_NC, test_NC = pair
+    paid = replace(cost, inference=cost.inference * (2 if flip else 1))
+    return Contender(name, about, kind, validation_NC.argmax(axis=1), test_NC, paid, flip)
+
+
+def _of_base(case: _Case) -> Iterator[Contender]:
+    """The base, and with its temperature."""
+    validation_N = read_outputs(case.run, "validation").label_N
+    for flip in case.flips:
         kind: ContenderKind = "control" if flip else "base"
-        add("base", "the base as it stands", kind, base[flip], ContenderCost(), flip)
-        scale = temperature(_log(base[flip][0]), validation.label_N)
-        scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in base[flip]])
-        add("base, calibrated", f"the base at temperature {scale:.2f}", "control", scaled, ContenderCost(), flip)
+        yield _row("base", "the base as it stands", kind, case.base[flip], ContenderCost(), flip)
+        scale = temperature(_log(case.base[flip][0]), validation_N)
+        scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in case.base[flip]])
+        about = f"the base at temperature {decimal(scale)}"
+        yield _row("base, calibrated", about, "control", scaled, ContenderCost(), flip)
 
-    own = CostModel.of(run, splits)
-    for name, title, kind in (
-        ("", "specialists", "specialists"),
+
+def _of_partitions(case: _Case) -> Iterator[Contender]:
+    """The run by its own rule, and specialists for other clusters."""
+    others: tuple[tuple[str, str, ContenderKind], ...] = (
         (CONFUSION, "confusion clusters", "partition"),
         (SUPERCLASSES, "superclasses", "partition"),
         (RANDOM, "random clusters", "control"),
-    ):
-        found = _finished(folder / name, title, notes) if name else run
-        if found is not None:
-            partition = partition_of(found.manifest)
-            sizes = ", ".join(str(size) for size in partition.size_S.tolist())
-            about = f"{partition.n_clusters} specialists for clusters of {sizes} classes"
-            price = own if found is run else CostModel.of(found, splits)
-            for flip in flips:
-                pair, cost, rule = _routed(found, price, flip)
-                add(title, f"{about}: {rule}", kind, pair, cost, flip)
+    )
+    yield from _of_partition(case, case.run, case.costs, "specialists", "specialists")
+    for name, title, kind in others:
+        control = case.finished(name, title)
+        if control is not None:
+            yield from _of_partition(case, control, CostModel.of(control, case.splits), title, kind)
 
+
+def _of_partition(case: _Case, run: Run, costs: CostModel, title: str, kind: ContenderKind) -> Iterator[Contender]:
+    partition = partition_of(run.manifest)
+    sizes = ", ".join(str(size) for size in partition.size_S.tolist())
+    about = f"{partition.n_clusters} specialists for clusters of {sizes} classes"
+    for flip in case.flips:
+        pair, cost, rule = _routed(run, costs, flip)
+        yield _row(title, f"{about}: {rule}", kind, pair, cost, flip)
+
+
+def _of_other_rules(case: _Case) -> Iterator[Contender]:
+    """The run by the best rules for given numbers of passes."""
     for passes in TUNED_PASSES:
-        for flip in flips:
-            pair, cost, rule = _routed(run, own, flip, TuningRequest(budget=Budget(passes=passes)))
+        for flip in case.flips:
+            pair, cost, rule = _routed(case.run, case.costs, flip, TuningRequest(budget=Budget(passes=passes)))
             about = f"the run's specialists, by the best rule for at most {passes:g} passes: {rule}"
-            add(f"tuned to {passes:g} passes", about, "tuned", pair, cost, flip)
+            yield _row(f"tuned to {passes:g} passes", about, "tuned", pair, cost, flip)
 
-    copy = _finished(folder / ALL_CLASSES, "all-class copy", notes)
-    if copy is not None:
-        for flip in flips:
-            alone = _copy(copy, flip)
-            cost = ContenderCost(1 + copies, 1.0, 1.0)
-            add(
-                "base, trained on",
-                "the base after the specialists' epochs over all classes",
-                "control",
-                alone,
-                cost,
-                flip,
-            )
-            about = "the mean of the base and of one copy of it, trained on for the specialists' epochs (S = 1)"
-            add(
-                "all-class copy",
-                about,
-                "control",
-                _average([base[flip], alone]),
-                ContenderCost(1 + copies, 2.0, 2.0),
-                flip,
-            )
 
-    average = _finished(folder / WEIGHT_AVERAGE, "weight average", notes)
-    if average is not None:
-        for flip in flips:
-            n_cycles = settings.specialist.epochs
-            about = f"the mean of the weights at the end of {n_cycles} cycles of one epoch"
-            add("weight average", about, "control", _stored(average, "logits", flip), ContenderCost(1 + copies), flip)
-            about = f"the mean of the probabilities at the end of the same {n_cycles} cycles"
-            cost = ContenderCost(1 + copies, n_cycles, n_cycles)
-            add("snapshots", about, "control", _stored(average, "cycles", flip), cost, flip)
+def _of_all_class_copy(case: _Case) -> Iterator[Contender]:
+    """One specialist of all classes: alone, and averaged with the base."""
+    copy = case.finished(ALL_CLASSES, "all-class copy")
+    if copy is None:
+        return
+    for flip in case.flips:
+        alone = _copy(copy, flip)
+        about = "the base after the specialists' epochs over all classes"
+        yield _row("base, trained on", about, "control", alone, ContenderCost(case.longer), flip)
+        about = "the mean of the base and of one copy of it, trained on for the specialists' epochs (S = 1)"
+        pair, cost = _average([case.base[flip], alone]), ContenderCost(case.longer, 2.0, 2.0)
+        yield _row("all-class copy", about, "control", pair, cost, flip)
 
-    members = [{flip: _base(sibling, flip) for flip in flips} for sibling in siblings]
-    for place in sorted(folder.glob(f"{MEMBER}-*")):
-        member = _finished(place, "deep ensemble", notes)
+
+def _of_weight_average(case: _Case) -> Iterator[Contender]:
+    """The mean of the weights of several cycles, and of their probabilities."""
+    average = case.finished(WEIGHT_AVERAGE, "weight average")
+    if average is None:
+        return
+    n_cycles = case.settings.specialist.epochs
+    for flip in case.flips:
+        about = f"the mean of the weights at the end of {n_cycles} cycles of one epoch"
+        cost = ContenderCost(case.longer)
+        yield _row("weight average", about, "control", _stored(average, "logits", flip), cost, flip)
+        about = f"the mean of the probabilities at the end of the same {n_cycles} cycles"
+        cost = ContenderCost(case.longer, n_cycles, n_cycles)
+        yield _row("snapshots", about, "control", _stored(average, "cycles", flip), cost, flip)
+
+
+def _of_deep_ensembles(case: _Case, siblings: Sequence[Run]) -> Iterator[Contender]:
+    """Means of the base and of bases from other seeds: those of siblings, then those trained as controls."""
+    members = [{flip: _base(sibling, flip) for flip in case.flips} for sibling in siblings]
+    for place in sorted(case.folder.glob(f"{MEMBER}-*")):
+        member = _finished(place, "deep ensemble", case.notes)
         if member is not None:
-            members.append({flip: _stored(member, "logits", flip) for flip in flips})
+            members.append({flip: _stored(member, "logits", flip) for flip in case.flips})
     for size in (2, 4):
         if len(members) + 1 < size:
-            notes.append(
+            case.notes.append(
                 f"The deep ensemble of {size} is left out: there are {len(members) + 1} bases on these splits."
             )
             continue
-        for flip in flips:
-            pair = _average([base[flip], *(member[flip] for member in members[: size - 1])])
+        for flip in case.flips:
+            pair = _average([case.base[flip], *(member[flip] for member in members[: size - 1])])
             about = f"the mean of {size} bases from different seeds"
-            add(f"deep ensemble of {size}", about, "dearer", pair, ContenderCost(size, size, size), flip)
-    return Contenders(tuple(rows), validation.label_N, test.label_N, tuple(notes))
+            cost = ContenderCost(size, size, size)
+            yield _row(f"deep ensemble of {size}", about, "dearer", pair, cost, flip)
 
 
 def _base(run: Run, flip: bool) -> Pair:

@@ -41,6 +41,7 @@ from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import base_came_trained, n_tried, partition_of
 from coterie.system.files import write_whole
+from coterie.training.fabric import configure_process
 from coterie.training.passes import compute_logits
 from coterie.vocabulary import SplitName
 
@@ -268,6 +269,7 @@ def add_flipped(run: Run, splits: Splits) -> None:
     """What base and specialists of a finished run say of the mirrored images, where a mirror keeps the class."""
     if not splits.flip or run.has(flipped_file("test")):
         return
+    configure_process(run.settings.hardware)
     ensemble = trusted_ensemble(run)
     for split in SPLITS:
         data: Split = getattr(splits, split)

@@ -7,9 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from coterie.measures.significance import show_chance
 from coterie.pages.figures import Mark, cost_scatter
-from coterie.pages.format import points
+from coterie.pages.format import percent
 from coterie.pages.page import render_page
 from coterie.studies.comparison.tables import Comparison, Row, SeedsRow
 
@@ -42,7 +41,6 @@ def render(comparison: Comparison, about: str) -> str:
     """
     return render_page(
         "comparison.html.j2",
-        {"points": points, "chance": show_chance},
         comparison=comparison,
         about=about,
         rows=list(enumerate(comparison.rows, start=1)),
@@ -68,7 +66,7 @@ def cost_figures(rows: Sequence[Row | SeedsRow]) -> dict[str, Any]:
                 row.scores.top1,
                 SHAPES.get(row.kind, "ring"),
                 str(number),
-                f"{row.name}{' with flips' if row.flips else ''}: {row.scores.top1:.2%}",
+                f"{row.name}{' with flips' if row.flips else ''}: {percent(row.scores.top1)}",
             )
             for number, row in drawn
         ]

@@ -11,7 +11,7 @@ from coterie.data.splits import Splits
 from coterie.engine import check_engine
 from coterie.errors import ArtifactError
 from coterie.pipeline.runs import do_all, resources_of
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.values import specialist_seconds
 from coterie.studies.comparison.contenders import contenders_of
@@ -19,7 +19,6 @@ from coterie.studies.comparison.controls import ControlTask, add_flipped, contro
 from coterie.studies.comparison.page import render
 from coterie.studies.comparison.tables import Comparison, compare
 from coterie.system.limits import Limits
-from coterie.system.lock import hold
 
 COMPARISON_FILE = "comparison.json"
 COMPARISON_PAGE = "comparison.html"
@@ -36,7 +35,7 @@ def compare_run(
     allow_shared: bool = False,
     trust: str | None = None,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
-    progress: Progress = Progress(),  # noqa: B008 - it has no state
+    progress: Progress = SILENT,
 ) -> Comparison:
     """Weigh a finished run against what else its budget could have bought, and keep the table in the run folder.
 
@@ -68,7 +67,7 @@ def compare_run(
     notes = refuse_shared(splits, allow_shared)
     if train:
         check_engine(engine)
-    with hold(run.path):
+    with run.writing():
         add_flipped(run, splits)
         if train:
             _train_controls(run, splits, control_tasks(run, splits, superclasses, members), engine, progress)

@@ -13,7 +13,8 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.logits_file import LabelledLogits
 from coterie.measures.metrics import Scores, score
-from coterie.measures.significance import Interval, mcnemar, over_seeds, paired_bootstrap
+from coterie.measures.significance import Interval, gain_interval, mcnemar, over_seeds
+from coterie.pages.format import decimal, hundredths, percent
 from coterie.routing.calibration import temperature
 from coterie.vocabulary import ContenderKind
 
@@ -143,7 +144,7 @@ def compare(
                 answer.cost,
                 score(answer.test_NC, test_N),
                 validation[place],
-                paired_bootstrap(right[place].astype(np.int8) - right[0].astype(np.int8)),
+                gain_interval(right[0], right[place]),
                 None if place == 0 else mcnemar(right[0], right[place]),
                 None if control in (None, place) else mcnemar(right[control], right[place]),
             )
@@ -176,7 +177,7 @@ def compare_logits(validation: LabelledLogits, test: LabelledLogits) -> Comparis
         kinds: tuple[ContenderKind, ContenderKind] = ("base", "control") if name == "base" else ("other", "other")
         for title, about, divisor, kind in (
             (name, "as given", 1.0, kinds[0]),
-            (f"{name}, calibrated", f"at temperature {scale:.2f}", scale, kinds[1]),
+            (f"{name}, calibrated", f"at temperature {decimal(scale)}", scale, kinds[1]),
         ):
             proba_NC = softmax(test_NC / divisor if divisor != 1 else test_NC, axis=1)
             answers.append(Contender(title, about, kind, validation_N, proba_NC, ContenderCost()))
@@ -206,26 +207,28 @@ def _verdict(rows: Sequence[Row], best: Sequence[int | None]) -> tuple[str, ...]
         control = rows[place]
         assert ours.p_control is not None  # there is a control, and the specialists are none
         ahead, difference = ours.scores.top1 >= control.scores.top1, abs(ours.scores.top1 - control.scores.top1)
-        told = "" if ours.p_control < 0.05 else ", which is not told apart from chance"
+        doubt = "" if ours.p_control < 0.05 else ", which chance alone can explain"
         first, second = (ours, control) if ahead else (control, ours)
         sentences.append(
-            f"At the same training budget{where}, {first.name} is ahead of {second.name} by {100 * difference:.2f} "
-            f"points ({first.scores.top1:.2%} against {second.scores.top1:.2%}, p = {ours.p_control:.2g}){told}; "
-            f"it takes {first.cost.inference:.2f} forward passes, the other {second.cost.inference:.2f}."
+            f"At the same training budget{where}, {first.name} is ahead of {second.name} by "
+            f"{hundredths(difference)} points ({percent(first.scores.top1)} against {percent(second.scores.top1)}, "
+            f"p = {ours.p_control:.2g}){doubt}; it takes {decimal(first.cost.inference)} forward passes, the other "
+            f"{decimal(second.cost.inference)}."
         )
     ours = next((row for row in rows if row.kind == "specialists" and not row.flips), None)
     if ours is not None:
         free = [row for row in rows if row.kind in ("base", "control") and row.cost.training == rows[0].cost.training]
         # Calibration changes no answer: of equal rows the first speaks for all.
         ahead_free = {row.scores.top1: row for row in reversed(free) if row.scores.top1 > ours.scores.top1}.values()
+        own = percent(ours.scores.top1)
         sentences += [
-            f"{_title(row)} needs no training at all and is ahead of {ours.name}: {row.scores.top1:.2%} against "
-            f"{ours.scores.top1:.2%}, at {row.cost.inference:.2f} forward passes against {ours.cost.inference:.2f}."
+            f"{_title(row)} needs no training at all and is ahead of {ours.name}: {percent(row.scores.top1)} against "
+            f"{own}, at {decimal(row.cost.inference)} forward passes against {decimal(ours.cost.inference)}."
             for row in ahead_free
         ]
         sentences += [
-            f"{_title(row)} costs {row.cost.training:.2f} times the base's training (the specialists: "
-            f"{ours.cost.training:.2f}) and reaches {row.scores.top1:.2%} against {ours.scores.top1:.2%}."
+            f"{_title(row)} costs {decimal(row.cost.training)} times the base's training (the specialists: "
+            f"{decimal(ours.cost.training)}) and reaches {percent(row.scores.top1)} against {own}."
             for row in rows
             if row.kind == "dearer" and not row.flips
         ]

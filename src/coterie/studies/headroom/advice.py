@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from coterie.errors import PartitionError
+from coterie.pages.format import hundredths, interval, percent, points
 from coterie.partition import Partition, confusion_counts
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, best_gain, forecast
 from coterie.vocabulary import ForecastRule, PartitionMethod
 
-SILENT = Progress()
 MOST_CLUSTERS = 50
 GRID = 10
 # A gain is promised where it is at least as likely as not.
@@ -120,8 +120,8 @@ def survey(
         n_clusters: the values of S to try; a method that gives another number is entered once under that.
         rule: how a specialist's answer is used.
         asked: the gain in accuracy that would be worth it, as a share of 1.
-        skill: of specialists; what is known of the rule if left out.
-        progress: who is told.
+        skill: of specialists; default: what is known of the rule.
+        progress: progress callback.
 
     Raises:
         PartitionError: what cannot be partitioned so, or nothing to try.
@@ -138,8 +138,8 @@ def survey(
         if method == "confusion":
             seen = np.flatnonzero(half_N)
             by, seen_CC = judge, confusion_counts(answers.proba_NC[seen], answers.label_N[seen])
-        for wished in n_clusters:
-            partition = make(method, wished, seen_CC)
+        for wanted in n_clusters:
+            partition = make(method, wanted, seen_CC)
             if (method, partition.n_clusters) not in tried:
                 tried[method, partition.n_clusters] = judge_partition(by, partition, method, rule, asked, skill)
             progress.advance(1)
@@ -196,8 +196,8 @@ def judge_partition(
 
 
 def _choose(tried: Sequence[tuple[Setting, Forecast]]) -> Setting:
-    """The fewest specialists among the settings whose gain is not told apart from the best one's: by at most one
-    standard error of their difference over the same draws (Breiman et al. 1984).
+    """The fewest specialists among the settings whose gain is within one standard error of the best one's, of their
+    difference over the same draws (Breiman et al. 1984).
     """
     best = max(tried, key=lambda entry: entry[0].gain)[1]
     good = [
@@ -214,17 +214,17 @@ def _advise(answers: BasePredictions, setting: Setting, rule: ForecastRule, aske
     errors = 1 - answers.accuracy
     ceiling = (setting.ceiling_hard if rule == "hard" else setting.ceiling_compose) - answers.accuracy
     hope = (
-        f"A gain of {100 * asked:.2g} points or more has a chance of {setting.chance:.0%}: forecast "
-        f"{100 * setting.gain:+.2f} points (95 % interval {100 * setting.gain_low:+.2f} to "
-        f"{100 * setting.gain_high:+.2f}), with {setting.routed:.0%} of the samples routed."
+        f"A gain of {100 * asked:.2g} points or more has a chance of {percent(setting.chance, 0)}: forecast "
+        f"{points(setting.gain)} points (95 % interval {interval(setting.gain_low, setting.gain_high)}), with "
+        f"{percent(setting.routed, 0)} of the samples routed."
     )
     room = (
-        f"The base errs on {errors:.1%}. Specialists that are never wrong would win {100 * ceiling:.1f} points; "
-        f"the likeliest cluster holds the true class of {setting.router_accuracy:.1%}. Trained ones have won about "
-        f"{skill.mean:.0%} of the errors open to them."
+        f"The base errs on {percent(errors, 1)}. Specialists that are never wrong would win {hundredths(ceiling, 1)} "
+        f"points; the likeliest cluster holds the true class of {percent(setting.router_accuracy, 1)}. Trained ones "
+        f"have won about {percent(skill.mean, 0)} of the errors open to them."
     )
     choice = (
         f"{setting.method} with {setting.n_clusters} clusters has the fewest specialists of the settings whose gain is "
-        "not told apart from the best one's."
+        "within a standard error of the best one's."
     )
     return Advice(train, setting, (hope, room, choice) if train else (hope, room))

@@ -184,10 +184,10 @@ class Outlook:
 
 
 def likeliest_cluster(answers: BasePredictions, partition: Partition) -> IntArray:
-    """The cluster with the largest mass under the base, of shape (N,)."""
+    """The likeliest cluster under the base, of shape (N,), a block of rows at a time."""
     cluster_N = np.empty(answers.n_samples, dtype=np.int64)
     for rows in blocks(*answers.proba_NC.shape):
-        cluster_N[rows] = partition.mass_NS(answers.proba_NC[rows]).argmax(axis=1)
+        cluster_N[rows] = partition.likeliest_N(partition.mass_NS(answers.proba_NC[rows]))
     return cluster_N
 
 

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from coterie.measures.significance import Interval
 from coterie.pages.drawing import WIDTH, line, svg, text
 from coterie.pages.figures import Scale, nice_ticks
+from coterie.pages.format import gain, points
+from coterie.pages.page import render_page
 from coterie.studies.headroom.advice import Headroom, Setting
+from coterie.studies.headroom.costs import SettingCost
 
-# Told apart by shape, so that none depends on seeing colour.
+# A shape for each method, so that nothing depends on seeing colour.
 SHAPES = "●○◆◇■□▲△▼"
 HEIGHT = 300
 
 
-@dataclass(frozen=True)
-class SettingCost:
-    """What a setting's specialists take: epochs over the data, seconds and bytes; None where not known."""
-
-    epochs: float
-    seconds: float | None
-    bytes: int | None
-
-    @property
-    def time(self) -> str:
-        """``12 min``, or the epochs where no time is known."""
-        if self.seconds is None:
-            return f"{self.epochs:.0f} ep."
-        if self.seconds < 90:
-            return f"{self.seconds:.0f} s"
-        minutes = round(self.seconds / 60)
-        return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-    def storage(self, setting: Setting) -> str:
-        """``68 MB``, or how many times the base's where its size is not known."""
-        if self.bytes is None:
-            return f"{setting.n_specialists} x"
-        return f"{self.bytes / 1e6:,.0f} MB" if self.bytes >= 1e6 else f"{self.bytes / 1e3:,.0f} kB"
-
-
 @dataclass(frozen=True, eq=False)
-class PageContent:
+class HeadroomContent:
     """All that the page shows. ``costs``: of each setting; ``test``: the advised setting on test samples."""
 
     about: str
@@ -55,13 +32,12 @@ class PageContent:
     next_command: str | None
 
 
-def render(content: PageContent) -> str:
-    """The page, as HTML text."""
-    source = resources.files("coterie").joinpath("templates/headroom.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def render(content: HeadroomContent) -> str:
+    """The page, as HTML text to be written as UTF-8."""
     headroom = content.headroom
     methods = list(dict.fromkeys(setting.method for setting in headroom.settings))
-    return environment.from_string(source).render(
+    return render_page(
+        "headroom.html.j2",
         content=content,
         headroom=headroom,
         advice=headroom.advice,
@@ -81,7 +57,7 @@ def gain_chart(headroom: Headroom) -> Markup:
     y = Scale(ticks[0], ticks[-1], HEIGHT - 44, 12)
     slot = (WIDTH - 80) / len(numbers)
     digits = max(0, len(f"{ticks[1] - ticks[0]:.3f}".rstrip("0").partition(".")[2]))
-    parts = [piece for tick in ticks for piece in _rule(y(tick), f"{tick:+.{digits}f}" if tick else "0")]
+    parts = [piece for tick in ticks for piece in _rule(y(tick), points(tick / 100, digits) if tick else "0")]
     parts.append(line(64, y(0), WIDTH - 8, y(0), "axis"))
     parts.append(line(64, y(100 * headroom.asked), WIDTH - 8, y(100 * headroom.asked), "level"))
     for place, number in enumerate(numbers):
@@ -96,10 +72,8 @@ def gain_chart(headroom: Headroom) -> Markup:
 
 
 def _mark(x: float, y: Scale, setting: Setting, shape: str, *, chosen: bool) -> Sequence[Markup]:
-    title = (
-        f"{setting.method}, {setting.n_clusters} clusters: {100 * setting.gain:+.2f} points "
-        f"({100 * setting.gain_low:+.2f} to {100 * setting.gain_high:+.2f})"
-    )
+    with_interval = gain(Interval(setting.gain, setting.gain_low, setting.gain_high))
+    title = f"{setting.method}, {setting.n_clusters} clusters: {with_interval} points"
     css = "middle shape chosen" if chosen else "middle shape"
     return (
         line(x, y(100 * setting.gain_low), x, y(100 * setting.gain_high), "whisker chosen" if chosen else "whisker"),
@@ -108,4 +82,4 @@ def _mark(x: float, y: Scale, setting: Setting, shape: str, *, chosen: bool) -> 
 
 
 def _rule(y: float, label: str) -> Sequence[Markup]:
-    return (line(64, y, WIDTH - 8, y, "grid"), text(56, y + 4, label.replace("-", "\N{MINUS SIGN}"), "end"))
+    return (line(64, y, WIDTH - 8, y, "grid"), text(56, y + 4, label, "end"))

@@ -20,12 +20,14 @@ from coterie.config import FitSettings
 from coterie.errors import PartitionError
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
+from coterie.pages.format import count, percent
 from coterie.partition import Partition, PartitionRequest, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.progress import Progress
 from coterie.studies.headroom.advice import Headroom, Setting, judge_partition, numbers_to_try, survey
+from coterie.studies.headroom.costs import SettingCost, SpecialistPrice
 from coterie.studies.headroom.forecast import SKILLS, BasePredictions
-from coterie.studies.headroom.page import PageContent, SettingCost, render
+from coterie.studies.headroom.page import HeadroomContent, render
 from coterie.system.files import write_whole
 from coterie.vocabulary import ForecastRule, PartitionMethod
 
@@ -33,25 +35,6 @@ FORMAT = 1
 # A base that is right on its training samples hardly more often than on others has not been trained to its end.
 LEARNING = 0.02
 DEFAULT_METHODS: tuple[PartitionMethod, ...] = ("spectral", "average")
-
-
-@dataclass(frozen=True)
-class SpecialistPrice:
-    """What specialists for all classes take: epochs over the training data, the seconds of these as the base's own
-    training took them, and the bytes of one network; None where nothing is known but logits.
-    """
-
-    epochs: int
-    seconds: float | None = None
-    network_bytes: int | None = None
-
-    def of(self, setting: Setting) -> SettingCost:
-        """A cluster of one class needs no specialist, so its samples are not trained on."""
-        return SettingCost(
-            self.epochs * setting.trained_share,
-            None if self.seconds is None else self.seconds * setting.trained_share,
-            None if self.network_bytes is None else self.network_bytes * setting.n_specialists,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +92,9 @@ class HeadroomStudy:
         if known is None or known >= here + LEARNING:
             return None
         return (
-            f"The base is still learning: in its last epoch it was right on {known:.1%} of its training samples, on "
-            f"{here:.1%} here. More training of the base may gain as much; the forecast does not hold for it."
+            f"The base is still learning: in its last epoch it was right on {percent(known, 1)} of its training "
+            f"samples, on {percent(here, 1)} here. More training of the base may gain as much; the forecast does not "
+            "hold for it."
         )
 
     def to_values(self) -> dict[str, Any]:
@@ -131,7 +115,7 @@ def read_source(place: Path, *, names: str | None = None, groups: str | None = N
 
     Args:
         place: the run, or a file as ``logits_file.read_logits`` takes.
-        names: of the classes, see ``label_file.read_column``; of a run its own if left out.
+        names: of the classes, see ``label_file.read_column``; default: the run's own; of logits, numbers.
         groups: given groups of the classes, likewise.
 
     Raises:
@@ -144,7 +128,7 @@ def read_source(place: Path, *, names: str | None = None, groups: str | None = N
     return source
 
 
-def study(source: Source, question: HeadroomRequest, progress: Progress) -> HeadroomStudy:
+def study_headroom(source: Source, request: HeadroomRequest, progress: Progress) -> HeadroomStudy:
     """Try every setting and choose one.
 
     Raises:
@@ -153,19 +137,19 @@ def study(source: Source, question: HeadroomRequest, progress: Progress) -> Head
     n_classes = len(source.names)
     if n_classes < 3:
         raise PartitionError(f"{n_classes} classes cannot be grouped; headroom needs at least 3")
-    clusters = question.clusters or numbers_to_try(n_classes)
+    clusters = request.clusters or numbers_to_try(n_classes)
     if min(clusters) < 1 or max(clusters) > n_classes:
         raise PartitionError(f"cannot try {list(clusters)} clusters of {n_classes} classes; allowed: 1 to {n_classes}")
-    if ("given" in question.methods) != (source.groups is not None):
+    if ("given" in request.methods) != (source.groups is not None):
         raise PartitionError("method given needs --groups, and no other method takes any")
 
     def make(method: PartitionMethod, n_clusters: int, confusion_CC: Any) -> Partition:
-        wish = PartitionRequest(method, n_clusters, None, source.seed)
-        return make_partition(wish, source.vectors_CD, confusion_CC, source.groups)
+        wanted = PartitionRequest(method, n_clusters, None, source.seed)
+        return make_partition(wanted, source.vectors_CD, confusion_CC, source.groups)
 
-    rule = question.rule or source.rule
-    asked = question.asked / 100
-    headroom = survey(source.validation, make, question.methods, clusters, rule=rule, asked=asked, progress=progress)
+    rule = request.rule or source.rule
+    asked = request.asked / 100
+    headroom = survey(source.validation, make, request.methods, clusters, rule=rule, asked=asked, progress=progress)
     method = headroom.advice.setting.method
     test = (
         judge_partition(source.test, headroom.partition, method, rule, asked, SKILLS[rule])[0]
@@ -184,7 +168,7 @@ def write_study(result: HeadroomStudy, out: Path) -> None:
     """
     write_whole(out / "headroom.json", json.dumps(result.to_values(), allow_nan=False).encode())
     page = render(
-        PageContent(
+        HeadroomContent(
             result.source.about, result.headroom, result.costs, result.test, result.caution, result.next_command
         )
     )
@@ -214,7 +198,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
     assert validation is not None  # read_logits sees to it
     n, n_classes = validation.logits_NC.shape
     return Source(
-        about=f"{n:,} samples of {n_classes:,} classes, the logits of {file.name}",
+        about=f"{count(n)} samples of {count(n_classes)} classes, the logits of {file.name}",
         vectors_CD=LabelEmbedding.from_logits(validation.logits_NC).vectors_CD,
         names=tuple(str(k) for k in range(n_classes)),
         groups=read_column(groups, n_classes, "groups") if groups else None,
@@ -231,7 +215,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
 def _read_run(folder: Path, groups: str | None) -> Source:
     from coterie.run.folder import Run
     from coterie.run.names import BASE_FILE
-    from coterie.studies.partition.study import read_labels
+    from coterie.studies.partition.labels import read_labels
 
     run = Run.open(folder)
     labels = read_labels(folder, groups=groups)
@@ -243,7 +227,7 @@ def _read_run(folder: Path, groups: str | None) -> Source:
     per_epoch = None if seconds is None else seconds / settings.base.epochs
     epochs = settings.specialist.epochs
     return Source(
-        about=f"The run {folder.name}: {len(labels.names)} classes, {validation.n_samples:,} validation samples",
+        about=f"The run {folder.name}: {len(labels.names)} classes, {count(validation.n_samples)} validation samples",
         vectors_CD=labels.vectors_CD,
         names=labels.names,
         groups=labels.groups,

@@ -14,6 +14,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from coterie.arrays import FloatArray, IntArray
 from coterie.pages.drawing import WIDTH, line, png_address, svg, text
 from coterie.pages.figures import MatrixFigure, Scale, nice_ticks, shorten, similarity_matrix
+from coterie.pages.format import decimal
 from coterie.partition import Partition
 
 # Beyond these numbers a mark, a name or a leaf for each would no longer be legible.
@@ -36,7 +37,7 @@ def cluster_order(mean_SD: FloatArray) -> IntArray:
     return leaves_list(_tree(mean_SD))
 
 
-def label_map(place_C2: FloatArray, partition: Partition, names: Sequence[str]) -> Markup:
+def map_figure(place_C2: FloatArray, partition: Partition, names: Sequence[str]) -> Markup:
     """Classes as dots in the colour of their cluster, with names on hovering; as density where they are many."""
     low, high = place_C2.min(axis=0), place_C2.max(axis=0)
     x, y = Scale(low[0], high[0], 14, WIDTH - 14), Scale(low[1], high[1], WIDTH - 14, 14)
@@ -119,7 +120,7 @@ def choice_curve(n_clusters: Sequence[int], values: Sequence[float], chosen: int
     y = Scale(ticks[0], ticks[-1], height - 40, 14)
     places = [(x(np.log(s)), y(value)) for s, value in zip(n_clusters, values, strict=True)]
     digits = max(0, int(np.ceil(-np.log10(ticks[1] - ticks[0]) - 1e-9)))
-    parts = [piece for tick in ticks for piece in _rule(y(tick), f"{tick:.{digits}f}")]
+    parts = [piece for tick in ticks for piece in _rule(y(tick), decimal(tick, digits))]
     parts.append(
         Markup('<polyline class="first line" points="{}"/>').format(" ".join(f"{a:.1f},{b:.1f}" for a, b in places))
     )
@@ -128,7 +129,7 @@ def choice_curve(n_clusters: Sequence[int], values: Sequence[float], chosen: int
         css = "dot chosen" if s == chosen else "dot first"
         parts.append(
             Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>').format(
-                css, px, py, 7 if s == chosen else 3.5, f"S = {s}: {value:.4f}"
+                css, px, py, 7 if s == chosen else 3.5, f"S = {s}: {decimal(value, 4)}"
             )
         )
         if px - last > 24 or s == chosen:

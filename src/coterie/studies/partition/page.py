@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +10,20 @@ from markupsafe import Markup
 
 from coterie.arrays import FloatArray
 from coterie.pages.figures import cluster_sizes, shorten
+from coterie.pages.format import count
 from coterie.pages.page import render_page
 from coterie.partition import Partition
 from coterie.partition.choose import Choice
 from coterie.partition.quality import Quality
 from coterie.studies.partition import figures as draw
+from coterie.studies.partition.tables import quality_rows
 
 MOST_ROWS = 300
 MOST_LISTED = 60
 
 
 @dataclass(frozen=True, eq=False)
-class PageContent:
+class PartitionContent:
     """All that the page shows.
 
     ``about``: a sentence on where the vectors come from; ``method``: in words; ``map_kind``: how the map was made;
@@ -41,7 +42,7 @@ class PageContent:
     notes: tuple[str, ...]
 
 
-def render(content: PageContent) -> str:
+def render(content: PartitionContent) -> str:
     """The page, as HTML text."""
     partition = content.partition
     member_SC = partition.membership_SC.astype(np.float32)
@@ -53,7 +54,7 @@ def render(content: PageContent) -> str:
         quality=content.quality,
         partition=partition,
         figures=quality_rows(content.quality),
-        map=draw.label_map(content.place_C2, partition, content.names),
+        map=draw.map_figure(content.place_C2, partition, content.names),
         by_density=partition.n_classes > draw.MOST_POINTS,
         matrix=draw.ordered_matrix(content.unit_CD, partition, order_S, content.names),
         by_groups=partition.n_classes > draw.MOST_MATRIX_ROWS,
@@ -65,28 +66,6 @@ def render(content: PageContent) -> str:
     )
 
 
-def quality_rows(quality: Quality) -> list[tuple[str, str, str]]:
-    """Title, value and meaning of each figure that is there."""
-    kept = quality.confusion_kept_at_random
-    rows: Sequence[tuple[str, float | None, str, str]] = (
-        (
-            "confusion kept inside",
-            quality.confusion_kept,
-            "{:.1%}",
-            "of the validation errors, true and said class share a cluster"
-            + (f" (random clusters of these sizes: {kept:.1%})" if kept is not None else ""),
-        ),
-        ("router accuracy", quality.router_accuracy, "{:.1%}", "the likeliest cluster holds the true class"),
-        ("gain forecast", quality.gain_forecast, "{:+.2%}", "points over the base, by the paper's rule"),
-        ("silhouette", quality.silhouette, "{:.3f}", "in cosine, from -1 to 1; higher is tighter"),
-        ("adjusted Rand index", quality.rand_index, "{:.3f}", "agreement with the given groups; 1 is the same"),
-        ("mutual information", quality.mutual_information, "{:.3f}", "the same, normalised"),
-        ("stability over seeds", quality.seed_stability, "{:.3f}", "mean Rand index to other seeds' partitions"),
-        ("stability, bootstrap", quality.bootstrap_stability, "{:.3f}", "the same, dimensions drawn anew"),
-    )
-    return [(title, form.format(value), meaning) for title, value, form, meaning in rows if value is not None]
-
-
 def _curves(choice: Choice | None) -> list[tuple[str, Markup]]:
     if choice is None or len(choice.n_clusters) < 2:
         return []
@@ -96,7 +75,7 @@ def _curves(choice: Choice | None) -> list[tuple[str, Markup]]:
     return [(title, draw.choice_curve(choice.n_clusters, values, choice.chosen, title)) for title, values in series]
 
 
-def _cluster_rows(content: PageContent) -> list[dict[str, Any]]:
+def _cluster_rows(content: PartitionContent) -> list[dict[str, Any]]:
     partition = content.partition
     rows = []
     for cluster in range(min(partition.n_clusters, MOST_ROWS)):
@@ -108,7 +87,7 @@ def _cluster_rows(content: PageContent) -> list[dict[str, Any]]:
                 "cluster": cluster,
                 "colour": draw.colour(cluster),
                 "size": len(classes),
-                "names": listed + (f" and {more:,} more" if more > 0 else ""),
+                "names": listed + (f" and {count(more)} more" if more > 0 else ""),
             }
         )
     return rows

@@ -209,4 +209,4 @@ def paper_figures() -> PaperFigures:
 
 
 def _resource(name: str) -> str:
-    return resources.files("coterie").joinpath(f"recipes/{name}.yaml").read_text(encoding="utf-8")
+    return resources.files("coterie.studies.reproduction").joinpath(f"recipes/{name}.yaml").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import numpy as np
 
 from coterie.measures.report import ClusterRow, Report
 from coterie.measures.significance import Interval, over_seeds
+from coterie.pages.format import gain, points, zero
 from coterie.studies.comparison.tables import Comparison, SeedsRow, compare_seeds
 
 # What the paper claims to be the gain on the whole test set: "about one point".
@@ -120,8 +121,8 @@ def _claims(columns: Sequence[Column], table: Sequence[SeedsRow]) -> tuple[tuple
     claims = [_beats_base(columns), _own_share(columns), _grows(columns), _gains_a_point(columns[-1])]
     ours = next((row for row in table if row.kind == "specialists" and not row.flips), None)
     if ours is not None and ours.lead is not None:
-        told = "" if ours.lead.excludes_zero else ", not told apart from none"
-        found = f"{_interval(ours.lead)} points over the control that is best on validation{told}."
+        found = f"{gain(ours.lead)} points over the control that is best on validation"
+        found += f"; {zero(ours.lead.low, ours.lead.high)}." if np.isfinite(ours.lead.low) else "."
         holds = "Holds" if ours.lead.low > 0 else "Not shown"
         claims.append(("No control of the same training budget gives as much", f"{holds}: {found}"))
     return tuple(claims)
@@ -136,7 +137,7 @@ def _beats_base(columns: Sequence[Column]) -> tuple[str, str]:
 def _own_share(columns: Sequence[Column]) -> tuple[str, str]:
     mostly = all(c.specialist.mean - c.restricted.mean > c.restricted.mean - c.base_within.mean for c in columns)
     shares = "; ".join(
-        f"{_points(c.specialist.mean - c.restricted.mean)} of {_points(c.specialist.mean - c.base_within.mean)} points "
+        f"{points(c.specialist.mean - c.restricted.mean)} of {points(c.specialist.mean - c.base_within.mean)} points "
         f"at S = {c.n_clusters}, better in {c.better_than_restricted} of {c.n_specialists} clusters"
         for c in columns
     )
@@ -145,7 +146,7 @@ def _own_share(columns: Sequence[Column]) -> tuple[str, str]:
 
 
 def _grows(columns: Sequence[Column]) -> tuple[str, str]:
-    gains = ", ".join(f"{_interval(c.gain)} at S = {c.n_clusters}" for c in columns)
+    gains = ", ".join(f"{gain(c.gain)} at S = {c.n_clusters}" for c in columns)
     grows = all(before.gain.mean < after.gain.mean for before, after in pairwise(columns))
     return "The gain grows with the number of clusters", f"{'In the means, yes' if grows else 'No'}: {gains}."
 
@@ -157,14 +158,5 @@ def _gains_a_point(most: Column) -> tuple[str, str]:
         verdict = "Less than that"
     else:
         verdict = "Consistent with that"
-    found = f"{verdict}: {_interval(most.gain)} at S = {most.n_clusters}."
+    found = f"{verdict}: {gain(most.gain)} at S = {most.n_clusters}."
     return "The ensemble gains about one point over the base", found
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.2f}"
-
-
-def _interval(interval: Interval) -> str:
-    ends = f" ({_points(interval.low)} to {_points(interval.high)})" if np.isfinite(interval.low) else " (one seed)"
-    return _points(interval.mean) + ends

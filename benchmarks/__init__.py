@@ -1,0 +1,1 @@
+"""Measurements of coterie, by question: README.md is their index."""

@@ -1,0 +1,17 @@
+"""From the settings of a gate to what the tuning of a rule may choose from."""
+
+from __future__ import annotations
+
+from coterie.config import GateSettings
+from coterie.routing.gate import Budget
+from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest
+
+
+def tuning_request(settings: GateSettings) -> TuningRequest:
+    """The candidates that the settings leave open, and the budget that they set."""
+    return TuningRequest(
+        COMBINERS if settings.combiner == "auto" else (settings.combiner,),
+        GATES if settings.score == "auto" else (settings.score,),
+        TOPS if settings.top is None else (settings.top,),
+        Budget(settings.passes, settings.routed, settings.risk, settings.threshold),
+    )

@@ -1,0 +1,18 @@
+from rich.console import Console
+
+from coterie.cli.terminal.plan import print_plan
+from coterie.pipeline.plan import Plan, PlannedStage
+
+
+def test_each_stage_has_a_row_and_the_sum_is_said(console: Console) -> None:
+    stages = (PlannedStage("base", 12_000, 10, 1_880, 600.0), PlannedStage("evaluation", 2_000, 1, 0, 30.0))
+    print_plan(console, Plan(stages, 3_214_500, "cpu", "fp32", 3 * 2**20), "Made up.")
+    text = console.export_text(clear=False)
+    assert text.startswith("Made up.")
+    base, evaluation = (line for line in text.splitlines() if "base" in line or "evaluation" in line)
+    assert [cell.strip() for cell in base.split("│")[1:-1]] == ["base", "12,000", "10", "1,880", "10 min"]
+    assert [cell.strip() for cell in evaluation.split("│")[1:-1]] == ["evaluation", "2,000", "1", "", "30 s"]
+    said = " ".join(text.split())
+    assert (
+        "3,214,500 weights, fp32 on cpu. About 10 min in all, from a measured warm-up; at most 3 MiB on disk." in said
+    )

@@ -1,0 +1,42 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from coterie.cli.terminal.progress import BARS, BarProgress, LineProgress, make_progress
+
+
+def test_progress_is_lines_in_a_pipe_and_bars_on_a_terminal() -> None:
+    assert isinstance(make_progress(Console(file=io.StringIO())), LineProgress)
+    assert isinstance(make_progress(Console(file=io.StringIO(), force_terminal=True)), BarProgress)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_loss_accuracy_and_rate(terminal: bool) -> None:
+    out = Console(file=io.StringIO(), width=100, force_terminal=terminal, record=True)
+    with make_progress(out) as progress:
+        progress.stage("base", 20)
+        progress.advance(10, 1280, 2.5, 0.125)
+        progress.advance(10, 1280, 1.5, 0.5)
+        progress.note("done")
+    text = out.export_text()
+    assert "base" in text
+    assert "20/20" in text
+    assert "loss 1.500" in text
+    assert "accuracy 50.0\N{NO-BREAK SPACE}%" in text
+    assert "samples/s" in text
+    assert "done" in text
+
+
+def test_a_lane_shows_one_stage_at_a_time_and_finished_stages_make_room() -> None:
+    out = Console(file=io.StringIO(), force_terminal=True)
+    with make_progress(out) as progress:
+        assert isinstance(progress, BarProgress)
+        lane = progress.lane()
+        lane.stage("first", 5)
+        lane.stage("second", 5)
+        assert [task.description.strip() for task in progress.bars.tasks] == ["second"]
+        for number in range(2 * BARS):
+            progress.stage(f"stage {number}", 1)
+            progress.advance(1)
+        assert len(progress.bars.tasks) <= BARS

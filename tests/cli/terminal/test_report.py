@@ -1,0 +1,58 @@
+import dataclasses
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from coterie.cli.terminal.report import headline, print_report, rule_line
+from coterie.measures.report import Report
+from coterie.partition import Partition
+from coterie.routing.combine import Combiner
+from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.gate import Gate
+from coterie.routing.rule import Rule
+
+
+@pytest.fixture
+def report() -> Report:
+    rng = np.random.default_rng(0)
+    label_N = rng.integers(6, size=300)
+    logits = rng.normal(size=(300, 6)) + np.eye(6)[label_N]
+    return evaluate(Outputs(logits, logits, label_N), Partition.from_assignment([0, 0, 1, 1, 2, 2]), Rule(Gate(1.0)))
+
+
+def test_a_gain_that_may_be_none_says_so(report: Report) -> None:
+    sure = dataclasses.replace(report, gain=0.02, gain_low=0.01, gain_high=0.03)
+    unsure = dataclasses.replace(report, gain=0.02, gain_low=-0.01, gain_high=0.05)
+    assert "+2.00 points (95 % interval +1.00 to +3.00)" in headline(sure)
+    assert "the interval excludes zero" in headline(sure)
+    assert "the interval includes zero" in headline(unsure)
+
+
+def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report, console: Console) -> None:
+    print_report(console, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
+    text = console.export_text(clear=False)
+    assert sum(line.strip().startswith(("0 ", "1 ", "2 ")) for line in text.splitlines()) == 3
+    assert "é, ж" in text
+    narrow = Console(file=io.StringIO(), width=80, record=True)
+    print_report(narrow, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
+    assert re.search(r"0 +2: é, ж", narrow.export_text(clear=False))
+    assert max(map(len, narrow.export_text(clear=False).splitlines())) <= 80
+    assert "[red]" in text
+
+
+def test_a_rule_in_a_line() -> None:
+    paper = Rule(Gate(0.123456))
+    assert rule_line(paper) == "hard, routed at 0.1235 and above (entropy)"
+    never = Rule(Gate(np.inf, "margin"), Combiner.named("blend", (0.5,), top=2))
+    assert rule_line(never) == "blend, top 2, never routed"
+
+
+def test_classes_counted_alike_have_a_line_of_their_own(report: Report, console: Console) -> None:
+    print_report(console, report, list("abcdef"))
+    assert report.balance is not None
+    line = next(line for line in console.export_text(clear=False).splitlines() if line.startswith("balanced accuracy"))
+    assert f"base {100 * report.balance.base_balanced:.2f}" in line
+    assert f"ensemble {100 * report.balance.ensemble_macro_f1:.2f}" in line
