@@ -11,7 +11,7 @@
     ├── ArtifactError     a run folder: missing, damaged, newer, held by another process, or of another run
     ├── LimitError        a limit of time or memory is reached; the run can go on
     ├── EngineError       workers or a cluster: none there, other versions, or one that died
-    └── InputError        arrays or images passed to a trained ensemble
+    └── InputError        arrays, texts or tables passed to a trained ensemble
 
 The message of each is one screen at most and names the value that was given and the values allowed; the command
 line prints it as it is and exits with 1, or with 75 where a limit was reached.
@@ -35,7 +35,7 @@ class BackboneError(CoterieError):
 
 
 class PartitionError(CoterieError):
-    """Label embeddings, or a number of clusters, that cannot be partitioned."""
+    """Label embeddings cannot be partitioned into the number of clusters asked for."""
 
 
 class TrainingError(CoterieError):
@@ -47,12 +47,12 @@ class ArtifactError(CoterieError):
 
 
 class LimitError(CoterieError):
-    """A limit of time or memory is reached. The state is kept: the same command goes on."""
+    """A limit of time or memory is reached. The state is kept, and the same command goes on."""
 
 
 class EngineError(CoterieError):
-    """Workers or a cluster that cannot do the work, or one that died at it."""
+    """Workers or a cluster cannot be used, or died during the work."""
 
 
 class InputError(CoterieError):
-    """Arrays or images passed to a trained ensemble do not have the form that it takes."""
+    """Arrays, texts or tables passed to a trained ensemble are not as its networks take them."""

@@ -1,8 +1,6 @@
 """A base that the user brings: built by a function, from a library, passed in, or taken from a run."""
 
 import json
-import os
-import pickle
 import sys
 from pathlib import Path
 
@@ -28,7 +26,9 @@ from helpers import image_form
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8
 
 PREPROCESSING = image_form(1, side=12)
+
 EXAMPLE = PREPROCESSING.example()
+
 LABELS = LabelSpace(tuple(f"class {k}" for k in range(8)))
 
 
@@ -188,47 +188,6 @@ def test_a_function_is_found_in_the_current_folder(tmp_path: Path, settings: Fit
     path = list(sys.path)
     assert base_of(settings, backbone="my_networks:make").head.path == "1"
     assert sys.path == path
-
-
-class Payload:
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, ("was_here",)
-
-
-def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(
-    tmp_path: Path, settings: FitSettings, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": {"head.weight": torch.zeros(8, 6)}, "extra": Payload()}, "code.pt")
-    torch.save(make_8(), "whole.pt")
-    Path("plain.pkl").write_bytes(pickle.dumps(Payload()))
-    for name in ("code.pt", "whole.pt", "plain.pkl"):
-        with pytest.raises(
-            BackboneError, match=r"holds more than tensors, and reading it would run code, so it is ref"
-        ):
-            base_of(settings, backbone="networks:make_8", weights=name)
-    assert not Path("was_here").exists()
-
-
-def test_weights_that_do_not_fit_are_named_with_both_shapes(tmp_path: Path, settings: FitSettings) -> None:
-    file = tmp_path / "weights.pt"
-    state = make_8().state_dict()
-    cases = {
-        r"head.weight has shape \(3, 6\) in the file and \(8, 6\)": {**state, "head.weight": torch.zeros(3, 6)},
-        "the file lacks head.bias": {name: tensor for name, tensor in state.items() if name != "head.bias"},
-        "the network has no more": {**state, "more": torch.zeros(1)},
-        "holds a list and no state_dict": [1, 2],
-        "holds a dict and no state_dict": {"epoch": 3},
-    }
-    for message, content in cases.items():
-        torch.save(content, file)
-        with pytest.raises(BackboneError, match=message):
-            base_of(settings, backbone="networks:make_8", weights=str(file))
-    file.write_bytes(b"nonsense")
-    with pytest.raises(BackboneError, match=r"cannot read the weights|holds more than tensors"):
-        base_of(settings, backbone="networks:make_8", weights=str(file))
-    with pytest.raises(BackboneError, match=r"cannot read the weights in .*missing.safetensors"):
-        base_of(settings, backbone="networks:make_8", weights=str(tmp_path / "missing.safetensors"))
 
 
 def test_a_head_of_another_width_than_the_data_is_refused_with_both_numbers(settings: FitSettings) -> None:

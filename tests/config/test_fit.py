@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.config import FitSettings, PartitionSettings, TrainingSettings
+from coterie.config import FitSettings, TrainingSettings
 from coterie.errors import SettingsError
 from helpers import ROOT
 
@@ -34,10 +34,6 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("")
     assert FitSettings.from_yaml(file) == FitSettings()
-
-
-def test_one_number_of_clusters_may_be_given_plainly() -> None:
-    assert FitSettings.from_values({"partition": {"clusters": 4}}).partition.clusters == (4,)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +85,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(values: dict[str, object], 
         FitSettings.from_values(values)
 
 
-def test_settings_cannot_be_changed() -> None:
-    with pytest.raises(Exception, match="frozen"):
-        FitSettings().seed = 1  # type: ignore[misc]
-
-
 def test_files_that_are_no_settings(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read the settings file"):
         FitSettings.from_yaml(tmp_path / "missing.yaml")
@@ -106,8 +97,14 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
         FitSettings.from_yaml(file)
 
 
-def test_given_groups_and_their_method_need_each_other() -> None:
-    assert PartitionSettings(method="given", groups="g.txt").groups == "g.txt"
-    for values in ({"method": "given"}, {"groups": "g.txt"}):
-        with pytest.raises(SettingsError, match=r"groups = .*: method given needs groups"):
-            PartitionSettings(**values)
+@pytest.mark.parametrize("split_seed", [None, 3])
+def test_another_seed_keeps_the_splits(split_seed: int | None) -> None:
+    settings = FitSettings.from_values({"seed": 7, "data": {"split_seed": split_seed}}).with_seed(8)
+    assert (settings.seed, settings.data.split_seed) == (8, 7 if split_seed is None else 3)
+
+
+@pytest.mark.parametrize("values", [{"max_time": "10"}, {"max_memory": "4 apples"}])
+def test_limits_without_a_unit_are_named(values: dict[str, str]) -> None:
+    ((name, text),) = values.items()
+    with pytest.raises(SettingsError, match=f"{name} = '{text}'"):
+        FitSettings(**values)

@@ -21,11 +21,6 @@ from helpers import image_form
 PREPROCESSING = NGramPreprocessing(64, 100)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def ragged(sequences: list[list[int]]) -> RaggedSamples:
     starts = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])])
     return RaggedSamples.cut(np.array([k for sequence in sequences for k in sequence], np.int64), starts, 4)

@@ -180,16 +180,3 @@ def test_plain_batches_are_all_images_in_order() -> None:
     inputs = torch.cat(list(plain_batches(memory, preprocessing, 3, CPU)))
     expected = (memory.values_N.float() - torch.tensor([10.0, 20.0, 30.0])) / torch.tensor([2.0, 4.0, 5.0])
     torch.testing.assert_close(inputs, expected.permute(0, 3, 1, 2))
-
-
-def test_measured_preprocessing_normalises() -> None:
-    memory = numbered(50)
-    preprocessing = ImagePreprocessing.measure(memory)
-    inputs = preprocessing(memory.values_N)
-    torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
-
-
-def test_a_constant_channel_is_not_divided_by_its_spread() -> None:
-    preprocessing = ImagePreprocessing.measure(MemorySamples(torch.full((2, 8, 8, 1), 7, dtype=torch.uint8)))
-    assert preprocessing.std == (1.0,)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,9 @@ from coterie.data.cut import cut_missing, stratified_cut
 from coterie.data.splits import Split
 from coterie.errors import DataError
 from coterie.inputs import MemorySamples
+from data_files import (
+    load,
+)
 
 
 def split_of(labels: list[int]) -> Split:
@@ -82,3 +87,15 @@ def test_a_class_with_a_single_image_stays_in_train() -> None:
     assert 1 in splits["train"].labels_N
     assert 1 not in splits["test"].labels_N
     assert 1 not in splits["validation"].labels_N
+
+
+def test_a_long_tail_is_exponential_in_train_only_and_seeded(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(5), 100)
+    np.savez(tmp_path / "all.npz", features=np.arange(500.0)[:, None], labels=labels)
+    source = f"features:{tmp_path}/all.npz"
+    whole, thin, other = load(source), load(source, imbalance=64), load(source, seed=1, imbalance=64)
+    assert torch.bincount(thin.train.labels_N).tolist() == [64, 22, 8, 2, 1]  # 64 * 64 ** (-k / 4)
+    assert thin.test.labels_N.tolist() == whole.test.labels_N.tolist()
+    kept = {splits: set(splits.train.samples.read(torch.arange(97)).flatten().tolist()) for splits in (thin, other)}
+    assert kept[thin] <= set(whole.train.samples.read(torch.arange(320)).flatten().tolist())
+    assert kept[thin] != kept[other]

@@ -12,7 +12,6 @@ from coterie import data
 from coterie.config import DataSettings
 from coterie.data import glyphs
 from coterie.data.splits import Splits
-from coterie.errors import DataError
 from coterie.inputs import MemorySamples
 
 
@@ -151,12 +150,3 @@ def test_warp_without_a_pose_cuts_out_the_middle_of_the_canvas() -> None:
     warped = glyphs._warp(masks, zero, zero, zero + 1, torch.zeros(2, 2))
     expected = masks[:, middle : middle + glyphs.SIDE, middle : middle + glyphs.SIDE]
     torch.testing.assert_close(warped, expected, atol=1e-4, rtol=0)
-
-
-def test_a_given_mean_and_spread_take_the_place_of_measured_ones() -> None:
-    splits = data.load(DataSettings(train_per_class=2, mean=(0.5,), std=(0.25,)), 0)
-    assert splits.preprocessing.mean == (127.5,)
-    pixels = torch.full((1, 32, 32, 1), 255, dtype=torch.uint8)
-    torch.testing.assert_close(splits.preprocessing(pixels), torch.full((1, 1, 32, 32), 2.0))
-    with pytest.raises(DataError, match=r"data.mean has 3 numbers; the images have 1 channel"):
-        data.load(DataSettings(train_per_class=2, mean=(0.5,) * 3, std=(0.25,) * 3), 0)

@@ -10,19 +10,10 @@ import pytest
 import torch
 
 import coterie
-from coterie.backbones import build, find_head
 from coterie.cli import main
 from coterie.data import load
-from coterie.errors import BackboneError, InputError
-from coterie.inputs import (
-    FeaturePreprocessing,
-    NGramPreprocessing,
-    Preprocessing,
-    Scale,
-    SentencePreprocessing,
-    TablePreprocessing,
-    encoder,
-)
+from coterie.errors import InputError
+from coterie.inputs import encoder
 from coterie.run.folder import Run
 from coterie.run.names import EXAMPLE_TEXTS_FILE
 from coterie.run.reporting import read_reports
@@ -33,8 +24,6 @@ FAST += ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--speciali
 FAST += ["--partition.clusters", "2", "--hardware.accelerator", "cpu", "--hardware.threads", "1"]
 WORDS = ("apple", "pear", "oak", "elm")
 NEW = "acorn"  # the first of all, by its name
-NUMBERS = Scale((0.0, 1.0, 2.0), (1.0, 1.0, 2.0))
-TABLE_FORM = TablePreprocessing(("a",), Scale((0.0,), (1.0,)), ("b", "c"), (("x", "y"), ()))
 
 
 @pytest.fixture(autouse=True)
@@ -184,49 +173,3 @@ def test_new_samples_come_as_python_has_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ensemble.predict_proba(pd.DataFrame(rows)), ensemble.predict_proba(rows))
     with pytest.raises(InputError, match="missing: part"):
         ensemble.predict([{"size": 0.1}])
-
-
-@pytest.mark.parametrize(
-    ("name", "form"),
-    [
-        ("linear", FeaturePreprocessing(NUMBERS)),
-        ("mlp-8", FeaturePreprocessing(NUMBERS)),
-        ("mlp-8", SentencePreprocessing("minilm", NUMBERS)),
-        ("ngram-8", NGramPreprocessing(64, 16)),
-        ("table-mlp-8", TABLE_FORM),
-    ],
-)
-def test_small_networks_run_have_a_head_and_come_from_their_seed(name: str, form: Preprocessing) -> None:
-    network, same = (build(name, 5, form, seed=3) for _ in range(2))
-    head = find_head(network, 5, form.example())
-    assert head.path == "head"
-    assert torch.equal(head.of(network).weight, head.of(same).weight)
-    assert not torch.equal(head.of(network).weight, head.of(build(name, 5, form, seed=4)).weight)
-
-
-@pytest.mark.parametrize(
-    ("name", "form", "message"),
-    [
-        (
-            "convnet-64",
-            NGramPreprocessing(64, 16),
-            "'convnet-64' is not one for n-grams of texts; allowed: ngram",
-        ),
-        ("ngram-8", FeaturePreprocessing(NUMBERS), "not one for features; allowed: linear, mlp-WIDTH"),
-        ("mlp-8", TABLE_FORM, "not one for rows of tables; allowed: table-mlp-WIDTH"),
-        ("linear", NGramPreprocessing(64, 16), "not one for n-grams"),
-        ("mlp-0", FeaturePreprocessing(NUMBERS), "mlp-0: the width must be at least 1"),
-        ("ngram-0", NGramPreprocessing(64, 16), "ngram-0: the width must be at least 1"),
-    ],
-)
-def test_a_network_of_another_modality_is_refused(name: str, form: Preprocessing, message: str) -> None:
-    with pytest.raises(BackboneError, match=message):
-        build(name, 5, form, 0)
-
-
-def test_padding_and_the_neighbours_of_a_text_do_not_matter() -> None:
-    network = build("ngram-8", 3, NGramPreprocessing(64, 16), seed=0).eval()
-    short, long = torch.tensor([[1, 2, -1, -1]]), torch.tensor([[3, 4, 5, 6]])
-    torch.testing.assert_close(network(torch.cat([short, long]))[0], network(short[:, :2])[0])
-    nothing = network(torch.tensor([[-1]]))
-    assert torch.isfinite(nothing).all()

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
 
@@ -22,7 +20,7 @@ from coterie.backbones.text_classifier import TextClassifier  # noqa: E402
 from coterie.cli import main  # noqa: E402
 from coterie.config import FitSettings  # noqa: E402
 from coterie.engine import choose  # noqa: E402
-from coterie.errors import ArtifactError, BackboneError, InputError, SettingsError  # noqa: E402
+from coterie.errors import ArtifactError, BackboneError, SettingsError  # noqa: E402
 from coterie.inputs import TokenPreprocessing  # noqa: E402
 from coterie.labels import LabelSpace  # noqa: E402
 from coterie.run import load as artifact  # noqa: E402
@@ -209,21 +207,6 @@ def test_what_specialists_could_bring_is_known_before_one_is_trained(
 
 # --- what makes the inputs -----------------------------------------------------------------------------------------
 
-SOME_WORDS = st.lists(st.sampled_from([*WORDS, "this", "unheard", "[SEP]"]), min_size=1, max_size=2 * MOST_TOKENS)
-
-
-@given(st.lists(SOME_WORDS.map(" ".join), min_size=1, max_size=5))
-def test_texts_are_the_tokens_that_transformers_makes_of_them(texts: list[str]) -> None:
-    tokenizer = make_tokenizer()
-    form = TokenPreprocessing.of(tokenizer.backend_tokenizer.to_str(), longest=MOST_TOKENS, padding=0, cut="right")
-    theirs = tokenizer(texts, truncation=True, padding=True, return_tensors="pt")
-    samples = form.samples(texts)
-    expected = theirs.input_ids.masked_fill(theirs.attention_mask == 0, -1)
-    assert torch.equal(form(samples.read(torch.arange(len(texts)))), expected)
-    long = [row for row, ids in enumerate(tokenizer(texts).input_ids) if len(ids) > MOST_TOKENS]
-    assert samples.shortened() == long
-    assert samples.take(torch.tensor([0])).shortened() == [0] * (0 in long)
-
 
 def test_padding_and_the_neighbours_of_a_text_do_not_matter(model: Path) -> None:
     form = form_of(model)
@@ -262,16 +245,6 @@ def test_the_fewest_of_what_is_asked_for_and_what_the_model_takes_is_kept(model:
     )
     with pytest.raises(BackboneError, match=r"of 2 tokens a text, the tokenizer of .* takes 2 for itself"):
         form_of(model, longest=2)
-
-
-def test_a_text_in_which_the_tokenizer_finds_nothing_is_named() -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    tokenizer = Tokenizer(models.WordLevel({"oak": 0}, unk_token=None))
-    tokenizer.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("-")
-    form = TokenPreprocessing.of(tokenizer.to_str(), longest=8, padding=0, cut="right")
-    with pytest.raises(InputError, match="the tokenizer finds nothing in text 2 of 2: '---'"):
-        form.samples(["oak", "---"])
 
 
 def test_a_trunk_is_shared_only_where_it_gives_the_same_for_texts_of_any_length(model: Path) -> None:

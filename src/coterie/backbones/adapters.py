@@ -20,7 +20,7 @@ SCALE = 2
 
 
 def check_peft() -> None:
-    """Before anything is trained.
+    """Check that peft is installed.
 
     Raises:
         BackboneError: peft is not installed.
@@ -30,7 +30,7 @@ def check_peft() -> None:
 
 
 def has_adapters(network: nn.Module) -> bool:
-    """Whether peft was there before: further adapters would put its own out of use."""
+    """Whether the network has adapters of its own, which further ones would disable."""
     return any(hasattr(layer, "base_layer") and hasattr(layer, "active_adapters") for layer in network.modules())
 
 
@@ -44,7 +44,7 @@ def can_be_adapted(layer: nn.Module) -> bool:
 
 
 def largest_rank(layer: nn.Module) -> int:
-    """Of an adapter that is smaller than the layer's matrix could be in every way."""
+    """The largest rank of an adapter of the layer: the smaller side of its matrix."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
     return min(weight.flatten(1).shape)
 

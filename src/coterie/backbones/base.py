@@ -1,4 +1,4 @@
-"""The base: built by name, or brought by the user; with its head found, and its classes in the data's order."""
+"""The base: built by name or passed from Python, with its head found and its classes in the order of the data."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ CLEARLY = 0.05
 
 @dataclass(frozen=True)
 class NetworkForm:
-    """What it takes, besides its name and weights, to build a network again.
+    """What is needed, besides its name and weights, to build a network again.
 
-    ``output``: the part of what it returns that are the logits; None where it returns nothing else. ``reordered``:
-    whether its head was put into the data's order. ``transformers``: the configuration of a model of transformers.
+    Attributes:
+        output: key, attribute or position of the logits in its output; None if it returns logits alone.
+        reordered: whether the rows of its head were put into the order of the data's classes.
+        transformers: the configuration of a model of transformers; None for others.
     """
 
     output: str | int | None = None
@@ -51,9 +53,14 @@ class NetworkForm:
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A network from inputs (B, ...) to logits (B, C), its head, and whether it came trained.
+    """A network from inputs (B, ...) to logits (B, C).
 
-    ``form``: what it takes, besides its name and weights, to build it again; ``part``: what its specialists train.
+    Attributes:
+        network: the network.
+        head: its head.
+        trained: whether it came with trained weights.
+        form: what is needed, besides its name and weights, to build it again.
+        part: the part that its specialists train.
     """
 
     network: nn.Module
@@ -64,16 +71,16 @@ class Base:
 
 
 def name_of_module(network: nn.Module) -> str:
-    """How a network that was passed from Python stands in settings."""
+    """The name in settings of a network that was passed from Python."""
     return f"python:{type(network).__module__}.{type(network).__qualname__}"
 
 
 def preprocessing_of_base(settings: FitSettings) -> Preprocessing | None:
-    """What makes the base's inputs, where the base itself says so: a text classifier of transformers has its tokenizer.
+    """The preprocessing that the base prescribes: the tokenizer of a text classifier of transformers; None for others.
 
     Raises:
-        BackboneError: there is no such classifier, or its tokenizer is of no use here.
-        SettingsError: texts are to be something else.
+        BackboneError: there is no such classifier, or its tokenizer cannot be kept.
+        SettingsError: the settings ask for another representation of texts.
     """
     if not settings.backbone.startswith(TRANSFORMERS):
         return None
@@ -88,13 +95,13 @@ def preprocessing_of_base(settings: FitSettings) -> Preprocessing | None:
 def make_base(
     settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessing, given: nn.Module | None = None
 ) -> Base:
-    """Build the base that the settings name, or take the one given, and make sure that it fits.
+    """Build the base that the settings name, or copy the one given, and check that it fits the data.
 
     Args:
         settings: ``backbone``, ``weights``, ``names``, ``head`` and ``seed``.
         labels: the classes of the data.
         preprocessing: what makes its inputs.
-        given: a network passed from Python; it comes trained, and is copied.
+        given: a trained network passed from Python, which is copied.
 
     Raises:
         BackboneError: there is no such network, its weights do not fit, it does not give one logit per class, it has
@@ -102,11 +109,13 @@ def make_base(
     """
     example = preprocessing.example()
     network, trained, config = _build(settings, len(labels), preprocessing, given)
+    # A base that is trained here learns the order of the data.
     names = _class_names(settings, network, len(labels)) if trained else None
     part, network, head = _find(network, len(labels), example, settings.head)
     order = _order(names, labels, trained)
     if order is not None:
         replace_head(network, head, torch.tensor(order))
+        # Reordering makes plain layers of those that are linear in another guise: the head may have changed with them.
         head = find_head(network, len(labels), example, head.path)
     return Base(network, head, trained, NetworkForm(output=part, reordered=order is not None, transformers=config))
 
@@ -120,11 +129,11 @@ def rebuild_base(
     given: nn.Module | None,
     trust: str | None,
 ) -> tuple[nn.Module, Head]:
-    """The base of a run, of the right form but without its weights yet.
+    """The base of a run, without its weights.
 
     Args:
         settings: of the run.
-        form: of the run; None in runs of the first versions, whose networks needed none.
+        form: of the run's network; None in runs of the first versions.
         head: of the run.
         n_classes: C.
         preprocessing: what makes its inputs.
@@ -156,6 +165,7 @@ def rebuild_base(
             f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
         ) from None
     if form is not None and form.reordered:
+        # The weights that will be loaded are those of a reordered head, which is a plain layer.
         replace_head(network, head, torch.arange(n_classes))
     return network, head
 
@@ -184,12 +194,14 @@ def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
     """
     n_classes = logits_NC.shape[1]
     predicted_N = logits_NC.argmax(axis=1)
+    # Every other sample, since validation may come sorted by class.
     first_N = np.arange(len(label_N)) % 2 == 0
     count_CC = np.zeros((n_classes, n_classes))
     np.add.at(count_CC, (predicted_N[first_N], label_N[first_N]), 1)
     renamed_C = linear_sum_assignment(count_CC, maximize=True)[1]
     plain = float((predicted_N == label_N)[~first_N].mean())
     renamed = float((renamed_C[predicted_N] == label_N)[~first_N].mean())
+    # To rename classes helps any bad base a little, by chance: only a gain that is clear on the other half counts.
     if renamed > 2 * plain + CLEARLY:
         raise BackboneError(
             f"the base gets {plain:.1%} of the validation samples right, but {renamed:.1%} if its classes are renamed: "
@@ -205,6 +217,7 @@ def _build(
     name, weights = settings.backbone, settings.weights
     config = None
     if given is not None:
+        # A copy, since the caller's network stays as it is; in single precision, for half precision loses small steps.
         network, trained = copy.deepcopy(given).float(), True
     elif name.startswith(TRANSFORMERS):
         network, trained = load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)
@@ -227,6 +240,7 @@ def _config_of(network: nn.Module) -> Any:
 
 def _plain_config(network: nn.Module) -> dict[str, Any]:
     config: dict[str, Any] = _config_of(network).to_dict()
+    # Where a model lay is no part of what it is, and code that its configuration names is never run.
     return {name: value for name, value in config.items() if name not in ("_name_or_path", "auto_map")}
 
 

@@ -32,7 +32,7 @@ from coterie.inputs import (
 
 
 def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) -> nn.Module:
-    """A network with fresh weights, by name.
+    """Build a network with fresh weights.
 
     Args:
         name: ``convnet-WIDTH``, ``wrn-DEPTH-WIDTH``, ``timm:NAME``, ``torchvision:NAME`` or ``transformers:DIR``, whose

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from coterie.errors import BackboneError
 
+# Half of the paper's 16, which would leave the narrowest networks no unit.
 SQUEEZE = 8
 
 
@@ -62,6 +63,7 @@ class _ResidualPair(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    # The norm that follows has a bias of its own.
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )

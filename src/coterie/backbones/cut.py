@@ -1,4 +1,4 @@
-"""A network cut in two: a trunk that is run once, and tails that go on from what it gives."""
+"""A network cut in two: a trunk that runs once, and tails that continue from its output."""
 
 from __future__ import annotations
 
@@ -43,12 +43,16 @@ class _FromTheCut(fx.Tracer):
 
     @override
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # The tail calls the network's own modules, so that to train it is to train them; what they do inside need not
+        # be followed.
         return True
 
     @override
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if m is self.cut:
             return self.features
+        # What does not depend on the cut's output runs here and now and leaves no trace in the graph: that is the
+        # trunk.
         recorded = any(isinstance(each, fx.Proxy) for each in torch.utils._pytree.tree_leaves((args, kwargs)))
         return super().call_module(m, forward, args, kwargs) if recorded else forward(*args, **kwargs)
 
@@ -73,6 +77,7 @@ def tail_of(network: nn.Module, cut: str, example: Tensor) -> nn.Module:
     refused = BackboneError(f"{type(network).__name__} cannot be cut in two behind its module {cut}")
     tracer = _FromTheCut(network.get_submodule(cut))
     try:
+        # The trunk runs for real on the example, but nobody needs its gradients.
         with torch.no_grad():
             graph = tracer.trace(_Rest(network, fitting(example, network), tracer))
     except Exception as error:  # a network's own code, given a stand-in for a tensor, can raise anything
@@ -90,14 +95,17 @@ def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
     that it was not made with, another number of them, and sequences of another length, whose trunk's output has to have
     the same form, so that those of all samples can lie side by side. Not behind a module that runs more than once.
     """
+    # Another sample, and one instead of several: values or a batch size that the graph has taken over would show.
     other = example.flip(0)[:1]
     if example.ndim == 2 and not example.is_floating_point():
+        # Tokens, padded further: a length that the graph has taken over would show.
         other = F.pad(other, (0, LONGER), value=-1)
     with evaluating(network):
         try:
             tail = tail_of(network, cut, example)
             shape = run_trunk(network, cut, fitting(example, network)).shape[1:]
             features = run_trunk(network, cut, fitting(other, network))
+            # Bit for bit: the answer of a specialist must not depend on whether its trunk is shared.
             return features.shape[1:] == shape and torch.equal(network(fitting(other, network)), tail(features))
         except (BackboneError, RuntimeError):
             return False
@@ -105,7 +113,7 @@ def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
 
 @contextmanager
 def trunk_output(network: nn.Module, cut: str) -> Iterator[Callable[[], Tensor]]:
-    """While it is open, what it gives returns the output of the module ``cut`` in the network's latest pass."""
+    """Yield a function that returns the output of the module ``cut`` in the network's latest pass."""
     latest: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: Any) -> None:
@@ -122,12 +130,13 @@ class _ReachedTheCut(BaseException):  # so that no network's own code takes it f
 
 
 def run_trunk(network: nn.Module, cut: str, inputs: Tensor) -> Tensor:
-    """What the module ``cut`` gives for inputs, in the network's mode; nothing that comes after it is run."""
+    """The output of the module ``cut`` for inputs, in the network's current mode; nothing after it is run."""
 
     def stop(_: nn.Module, __: object, output: Any) -> None:
         raise _ReachedTheCut(output)
 
     with hooked({network.get_submodule(cut): stop}):
+        # An exception is the one way out of the middle of a network's own code.
         try:
             network(inputs)
         except _ReachedTheCut as reached:
@@ -136,6 +145,6 @@ def run_trunk(network: nn.Module, cut: str, inputs: Tensor) -> Tensor:
 
 
 def trunk_features(network: nn.Module, cut: str, example: Tensor) -> Tensor:
-    """What the module ``cut`` gives for an example, in evaluation mode."""
+    """The output of the module ``cut`` for an example, in evaluation mode."""
     with evaluating(network):
         return run_trunk(network, cut, fitting(example, network))

@@ -30,18 +30,21 @@ RAW_DEFLATE, MEMORY = -15, 9
 
 
 def encode(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], bits: float) -> dict[str, Tensor]:
-    """What must be kept of weights beside a base's.
+    """The tensors to store for weights, given those of the base.
 
     Args:
         weights: named tensors, on the CPU.
         base: named tensors, on the CPU.
-        bits: of each difference on average, more than 1; ``EXACT_BITS`` keeps what differs as it is.
+        bits: average bits per difference, more than 1; ``EXACT_BITS`` stores tensors that differ as they are.
     """
     kept: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         known = base.get(name)
+        # A frozen layer costs nothing: decode leaves it to the base.
         if known is not None and torch.equal(tensor, known):
             continue
+        # Vectors are a small share of all weights: to round them would save next to nothing. A head has fewer rows than
+        # the base's, and no like there.
         if bits == EXACT_BITS or known is None or known.shape != tensor.shape or tensor.ndim < 2:
             kept[name] = tensor
             continue
@@ -52,7 +55,7 @@ def encode(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], bits: floa
 
 
 def decode(kept: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of ``encode``, up to the precision of the differences: all weights that are not the base's.
+    """All weights that differ from the base's: the inverse of ``encode``, up to the precision of the differences.
 
     Raises:
         ValueError: the base is another one, or the codes are damaged.
@@ -83,10 +86,13 @@ def quantise(delta_RK: Tensor, bits: float) -> tuple[bytes, Tensor]:
     Returns:
         The coded numbers of all rows; steps, float16 of shape (R,).
     """
+    # Steps in proportion to a row's own spread, so that rows that moved little are rounded no more than others.
     square_R = delta_RK.square().mean(dim=1).sqrt()
     # Not so fine that a number would leave its byte.
     finest = float((delta_RK.abs().amax(dim=1) / square_R.clamp(min=2**-24)).max()) / (LARGEST - 1)
+    # The coded length falls as the step grows: bisection, on a logarithmic scale, for steps span several powers of ten.
     low, high = max(finest, 1e-3), COARSEST
+    # With so coarse a step almost all numbers are 0 and take a bit each, which any allowed number of bits suffices for.
     best = _at(delta_RK, square_R * high)
     for _ in range(HALVINGS):
         share = (low * high) ** 0.5
@@ -99,6 +105,7 @@ def quantise(delta_RK: Tensor, bits: float) -> tuple[bytes, Tensor]:
 
 
 def _at(delta_RK: Tensor, step_R: Tensor) -> tuple[bytes, Tensor]:
+    # 2**-24 is the smallest float16 above 0: a smaller step would be stored as 0.
     half_R = step_R.half()  # as it will be read
     step_R1 = half_R.float().clamp(min=2**-24)[:, None]  # a row without any difference has step 0
     codes_RK = (delta_RK / step_R1).round().clamp(-LARGEST, LARGEST).to(torch.int8)
@@ -110,6 +117,7 @@ def _uncoded(coded: Tensor, n: int) -> Tensor:
     """So many whole numbers, as float32."""
     reader = zlib.decompressobj(RAW_DEFLATE)
     try:
+        # One more than is wanted, so that too many are noticed and a damaged file cannot fill the memory.
         found = reader.decompress(coded.numpy().tobytes(), n + 1)
     except zlib.error as error:
         raise ValueError(f"the coded differences cannot be read: {error}") from None

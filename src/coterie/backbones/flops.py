@@ -27,6 +27,7 @@ def inference_flops(network: nn.Module, example: torch.Tensor) -> float:
 
 def training_flops(network: nn.Module, example: torch.Tensor) -> float:
     """Operations of one training step for one sample, forward and backward; frozen parts take no gradient."""
+    # A copy: a pass in training mode changes running statistics, and a backward pass leaves gradients.
     network = copy.deepcopy(network).train()
     with FlopCounterMode(display=False) as counter:
         network(example.repeat_interleave(SAMPLES, 0).to(next(network.parameters()).device)).sum().backward()

@@ -1,4 +1,4 @@
-"""The head of a network: what holds one row per class. Found by running the network, not by its name."""
+"""The head of a network, which holds one row per class, is found by running the network, not by its name."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ class Head:
     unit: bool = False
 
     def of(self, network: nn.Module) -> nn.Linear:
-        """The head as one linear layer: itself where it is one; else one with the same C rows.
+        """The head as one linear layer: the layer itself if it is linear, else a new one with the same C rows.
 
         The rows of heads that are added to each other stand side by side; those of a cosine classifier have length 1.
         """
         if isinstance(_at(network, self.path), nn.Parameter):
+            # The network ignores the lengths of these rows, so label embeddings must not depend on them.
             rows_CD = _as_rows(_at(network, self.path), self.out_features)
             return linear_of(F.normalize(rows_CD, dim=1) if self.unit else rows_CD, None)
         layers = [as_linear(_at(network, path)) for path in (self.path, *self.more)]
@@ -81,11 +82,15 @@ def find_head(network: nn.Module, n_classes: int, example: Tensor, name: str | N
             f"{title} gives {width}, an output of shape {tuple(output.shape)} for {len(output)} samples; the data has "
             f"{n_classes} classes, so ({len(output)}, {n_classes}) is needed"
         )
+    # Before a head is sought: a softmax mixes classes, so that none would be found and the message would blame the
+    # layers.
     _refuse_probabilities(network, output, example)
     found = list(_heads(network, n_classes, example))
+    # A name picks among the heads that were found: a layer does not become one by being named.
     if name is not None:
         found = [head for head in found if name in (head.path, *head.more)]
     if len(found) == 1:
+        # Only now, since it takes a head whose outputs can be made up.
         _refuse_squashed(network, found[0], example)
         return found[0]
     if found:
@@ -111,9 +116,10 @@ def replace_head(network: nn.Module, head: Head, classes: Tensor) -> None:
 
 @contextmanager
 def head_inputs(network: nn.Module, head: Head) -> Iterator[list[Tensor]]:
-    """While it is open, each pass of the network adds what enters its head to the list: float32 of shape (B, D).
+    """Collect the inputs of the head: each pass of the network appends a float32 tensor of shape (B, D) to the list.
 
-    Of a convolution it is the mean over places; of several layers, whose outputs are added, all of it side by side.
+    The input of a convolution is averaged over places; those of several layers, whose outputs are added, stand side by
+    side.
 
     Raises:
         BackboneError: the head is no layer, or sees more than one vector of a sample; the latter from the network.
@@ -125,6 +131,7 @@ def head_inputs(network: nn.Module, head: Head) -> Iterator[list[Tensor]]:
     latest: dict[nn.Module, Tensor] = {}
 
     def keep(layer: nn.Module, given: tuple[Tensor, ...], _: object) -> None:
+        # What a convolution gives is averaged over places behind it: by linearity, that is its answer to the mean.
         features = given[0].flatten(2).mean(dim=2) if isinstance(layer, _ConvNd) else given[0]
         if features.ndim != 2:
             raise BackboneError(
@@ -132,6 +139,7 @@ def head_inputs(network: nn.Module, head: Head) -> Iterator[list[Tensor]]:
                 "than one vector of a sample"
             )
         latest[layer] = features.float()
+        # Side by side in the order of the head's rows, in whatever order the layers ran.
         if len(latest) == len(layers):
             seen.append(torch.cat([latest[layer] for layer in layers], dim=1).cpu())
             latest.clear()
@@ -144,9 +152,12 @@ def _heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head
     """Layers first; parameters only where no layer is a head."""
     layers = _layers_of_width(network, n_classes, example)
     single = [path for path in layers if _cuts(network, n_classes, example, _some(layers, (path,)))]
+    # A wrapper passes the test as well as the head inside it: the innermost holds the rows.
     innermost = [path for path in single if not any(other.startswith(f"{path}.") for other in single)]
     found = [_layer_head(network, (path,)) for path in innermost if is_linear(layers[path])]
     if not found:
+        # To cut one of two heads that are added breaks the sum; to cut both does not. Pairs grow with the square of the
+        # layers, and heads come last.
         plain = [path for path, layer in layers.items() if is_plain(layer)][-LAST_LAYERS:]
         pairs = combinations(plain, 2)
         found = [
@@ -183,6 +194,7 @@ def _class_axis(layer: nn.Module) -> int:
 
 def _cuts(network: nn.Module, n_classes: int, example: Tensor, layers: dict[str, nn.Module]) -> bool:
     """Whether to cut what these layers return is to cut what the network returns."""
+    # Both runs get the same noise: where they agree, nothing behind these layers looks at the other classes.
     classes = _some_classes(n_classes)
     whole = _run_made_up(network, example, layers, None)
     cut = _run_made_up(network, example, layers, classes)
@@ -193,6 +205,8 @@ def _is_cut(whole: Tensor, cut: Tensor, classes: Tensor) -> bool:
     columns = whole[:, classes]
     if cut.shape != columns.shape or not torch.isfinite(whole).all():
         return False
+    # Where all outputs are the same, any columns agree with any others. Kernels round otherwise for another width, so
+    # that equal means up to single precision.
     spread = float(whole.max() - whole.min())
     return spread > 0 and torch.allclose(cut, columns, rtol=1e-4, atol=1e-5 * spread)
 
@@ -201,6 +215,8 @@ def _some_classes(n_classes: int) -> Tensor:
     """Half of the classes, in another order; two at least, for a network may squeeze its output."""
     if n_classes == 2:
         return torch.tensor([1, 0])
+    # Out of order, so that what takes the first classes, or counts them, is found out; seeded, so that a network always
+    # has the same head.
     return torch.randperm(n_classes, generator=torch.Generator().manual_seed(2))[: max(2, n_classes // 2)]
 
 
@@ -211,6 +227,7 @@ def _run_made_up(
     generator = torch.Generator().manual_seed(1)
 
     def replace(layer: nn.Module, _: object, output: Tensor) -> Tensor:
+        # Noise, since a fresh head may give zeros; large, so that a sigmoid behind it shows.
         noise = 10 * torch.randn(output.shape, generator=generator)
         return (noise if classes is None else noise.index_select(_class_axis(layer), classes)).to(output)
 
@@ -231,6 +248,7 @@ def _layer_head(network: nn.Module, paths: Sequence[str]) -> Head:
 def _parameter_heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head]:
     """Matrices that the network itself, or a layer of its own kind, multiplies with: cosine classifiers."""
     classes = _some_classes(n_classes)
+    # A tied matrix has several names, of which one may be the head and another none.
     for path, matrix in network.named_parameters(remove_duplicate=False):
         if matrix.ndim != 2 or n_classes not in matrix.shape:
             continue
@@ -241,6 +259,7 @@ def _parameter_heads(network: nn.Module, n_classes: int, example: Tensor) -> Ite
         whole_NC, cut_NC = (_run_with(network, example, tensors) for tensors in (values, cut))
         if whole_NC is None or cut_NC is None or not _is_cut(whole_NC, cut_NC, classes):
             continue
+        # A cosine classifier does not see how long its rows are.
         longer = _run_with(network, example, {**values, path: 2 * made_up})
         unit = longer is not None and torch.allclose(longer, whole_NC, rtol=1e-4, atol=1e-6)
         yield Head(path, matrix.numel() // n_classes, n_classes, beside, unit)
@@ -281,6 +300,7 @@ def _as_rows(matrix: Tensor, n_classes: int) -> Tensor:
 
 
 def _cut_tensor(tensor: Tensor, classes: Tensor, n_classes: int) -> Tensor:
+    # Classes are rows or columns; of a square matrix, rows.
     axis = 0 if len(tensor) == n_classes else 1
     cut = tensor.detach().index_select(axis, classes.to(tensor.device))
     return nn.Parameter(cut) if isinstance(tensor, nn.Parameter) else cut

@@ -98,11 +98,13 @@ def read_tokens(place: str, longest: int) -> TokenPreprocessing | None:
         raise BackboneError(
             f"{place} has no tokenizer that a run could keep; a tokenizer.json is needed, as fast tokenizers save it"
         )
+    # A network is given tokens and nothing beside them.
     if any(backend.encode("a").type_ids):
         raise BackboneError(f"the tokenizer of {place} gives its tokens types, as {config.model_type} needs them")
     padding = next((token for token in _padding(tokenizer, config) if token is not None), None)
     if padding is None:
         raise BackboneError(f"neither tokenizer nor configuration in {place} names a padding token: set pad_token_id")
+    # The model has no positions for more.
     longest = min(longest, _most_tokens(tokenizer, config, padding))
     added = backend.num_special_tokens_to_add(False)
     if longest <= added:
@@ -123,12 +125,14 @@ def load_transformers(place: str, preprocessing: Preprocessing) -> tuple[nn.Modu
     """
     transformers = _transformers(place)
     folder = Path(place)
+    # A name on the hub stands for a trained model; a folder may hold a configuration alone.
     has_weights = not folder.is_dir() or any(folder.glob("*.safetensors"))
     with _quiet(transformers):
         try:
             if not has_weights:
                 config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
                 return build_transformers(config.to_dict(), preprocessing), False
+            # Safetensors only: pickled weights could run code.
             network, found = _auto_class(transformers, preprocessing).from_pretrained(
                 place, trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
@@ -151,6 +155,7 @@ def build_transformers(config: dict[str, Any], preprocessing: Preprocessing) -> 
         BackboneError: transformers is not installed, or knows no such classifier.
     """
     transformers = _transformers(str(config.get("model_type")))
+    # ``auto_map`` names code to be loaded and run.
     values = {name: value for name, value in config.items() if name not in ("model_type", "auto_map")}
     try:
         known = transformers.AutoConfig.for_model(config["model_type"], **values)
@@ -172,7 +177,7 @@ def with_classes(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]
 
 
 def _in_form(network: nn.Module, preprocessing: Preprocessing) -> nn.Module:
-    """In single precision, whatever the weights were kept in, and taking one tensor."""
+    """The network in single precision, from one tensor to its output."""
     network = network.float()
     return TextClassifier(network, preprocessing.padding) if isinstance(preprocessing, TokenPreprocessing) else network
 

@@ -23,6 +23,7 @@ def is_plain(layer: nn.Module) -> bool:
 
 def _agree(layer: nn.Module, weight_CD: Tensor, bias_C: Tensor | None) -> bool:
     """Whether the layer gives on noise what a linear layer with these rows does."""
+    # No layer that does more agrees on noise by chance.
     noise = torch.randn((3, weight_CD.shape[1]), generator=torch.Generator().manual_seed(4)).to(weight_CD)
     with evaluating(layer):
         return torch.allclose(layer(noise), F.linear(noise, weight_CD, bias_C), rtol=1e-3, atol=1e-4)
@@ -42,12 +43,13 @@ def as_linear(layer: nn.Module) -> nn.Linear:
     exact = copy.deepcopy(layer).double()
     with evaluating(exact):
         bias_C = exact(torch.zeros(1, width, dtype=torch.float64, device=like.device))[0]
+        # A linear function is known by its values at 0 and at the unit vectors.
         weight_DC = exact(torch.eye(width, dtype=torch.float64, device=like.device)) - bias_C
     return linear_of(weight_DC.T.to(like.dtype), bias_C.to(like.dtype))
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether ``as_linear`` can be asked."""
+    """Whether the layer computes a linear function, so that ``as_linear`` applies."""
     if is_plain(layer):
         return True
     try:
@@ -60,6 +62,7 @@ def is_linear(layer: nn.Module) -> bool:
 def cut_layer(layer: nn.Module, classes: Tensor) -> nn.Module:
     """A layer with the rows of some classes only, in that order."""
     if isinstance(layer, _ConvNd):
+        # A copy keeps stride, padding and dilation, which a new layer would have to be told.
         cut = copy.deepcopy(layer)
         cut.out_channels = len(classes)
         cut.weight = nn.Parameter(layer.weight.detach()[classes])

@@ -13,7 +13,7 @@ class NGramNet(nn.Module):
 
     Args:
         width: W, of the embeddings.
-        buckets: number of n-grams that are told apart.
+        buckets: number of hash buckets of n-grams.
         n_classes: C, the width of the linear head.
 
     Raises:
@@ -24,6 +24,7 @@ class NGramNet(nn.Module):
         if width < 1:
             raise BackboneError(f"ngram-{width}: the width must be at least 1, such as 64")
         super().__init__()
+        # One number more, for what fills up a batch: -1, moved up to 0, does not count in the mean.
         self.bag = nn.EmbeddingBag(buckets + 1, width, mode="mean", padding_idx=0)
         self.norm = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(0.2))
         self.head = nn.Linear(width, n_classes)

@@ -59,9 +59,11 @@ def logit_parts(network: nn.Module, n_classes: int, example: Tensor) -> list[Par
     """
     output = run(network, example)
     if isinstance(output, Tensor):
+        # One tensor now may be one part of several in training, where auxiliary heads run too.
         in_training = _parts_in_training(network, example)
         return ["logits" if any(part == "logits" for part, _ in in_training) else None]
     parts = parts_of(output)
+    # The name goes before the width: if the width is wrong, find_head says so with both numbers.
     if any(part == "logits" and isinstance(value, Tensor) for part, value in parts):
         return ["logits"]
     wanted = (len(example), n_classes)

@@ -62,10 +62,12 @@ class TrainedPart:
             add_adapters(network, self.adapted, self.rank, seed)
         for name, parameter in network.named_parameters():
             if not self.trains(name):
+                # Never to True: what the user froze stays frozen.
                 parameter.requires_grad_(False)
         still = set(self.still)
         for path, module in network.named_modules():
             if path in still:
+                # Batch statistics and dropout before the trained part would make its inputs others in each epoch.
                 module.eval()
 
 
@@ -95,6 +97,7 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
     cuts = _cuts(network, head, example, order)
     if choice in {"head", "last-1"}:
         still = tuple(path for path in order.ended if not _holds(path, heads))
+        # A head that is a parameter of the network itself never starts: all modules run before it.
         begin = min((order.start_of(path) for path in heads if path in order.started), default=1 << 62)
         return TrainedPart(frozenset(), heads, still, _cut_before(network, cuts, example, begin))
     if match := re.fullmatch(r"last-(\d+)", choice):
@@ -197,6 +200,7 @@ class _Order:
 
     def first_use(self, network: nn.Module) -> dict[str, int]:
         """When the first module that holds a parameter starts, by the parameter's name. Shared ones have one time."""
+        # By tensor, not by name: a shared weight is in use once the first of its owners runs.
         earliest: dict[Tensor, int] = {}
         named = list(network.named_parameters(remove_duplicate=False))
         for name, parameter in named:
@@ -217,6 +221,7 @@ def _part_starts(network: nn.Module, cuts: Sequence[tuple[str, int]], order: _Or
     for _, end in cuts:
         if any(last_end < time < end for time in times):
             starts.append(last_end)
+        # What ends before the first matrix runs is no part of its own, but belongs to the first one.
         last_end = end if starts else last_end
     return starts
 
@@ -236,6 +241,7 @@ def _cuts(network: nn.Module, head: Head, example: Tensor, order: _Order) -> lis
         for path, end in sorted(order.ended.items(), key=lambda item: item[1])
         if path
         and end < first_head
+        # Of a module that runs twice there are two outputs, and to hold one of them cuts nothing.
         and order.runs[path] == 1
         and not _holds(path, heads)
         and any(True for _ in network.get_submodule(path).parameters())
@@ -256,6 +262,7 @@ def _cuts(network: nn.Module, head: Head, example: Tensor, order: _Order) -> lis
     with hooked(dict.fromkeys(names, keep)):
         seen = _what_the_head_sees(network, heads, example)
     kept.clear()
+    # The samples change places: if the head still sees the old order, it knows the input by the held output alone.
     other = example.flip(0)
     found = []
     for path, held in outputs.items():

@@ -1,4 +1,4 @@
-"""Running a network on made-up inputs, to see what it does."""
+"""Run a network on made-up inputs, to observe what it does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Hook = Callable[[nn.Module, Any, Any], Any]
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode and without gradients, for a while; each module gets its own mode back."""
+    """Put a network into evaluation mode without gradients; afterwards each module has its own mode again."""
+    # Module by module: of a network that is trained in part, some are in evaluation mode already.
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -29,7 +30,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def hooked(hooks: dict[nn.Module, Hook]) -> Iterator[None]:
-    """With a forward hook on some modules, for a while."""
+    """Put forward hooks on some modules; afterwards they are removed."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
     try:
         yield
@@ -40,12 +41,14 @@ def hooked(hooks: dict[nn.Module, Hook]) -> Iterator[None]:
 
 def fitting(example: Tensor, network: nn.Module) -> Tensor:
     """The example on the network's device; numbers in the network's precision, indices as they are."""
+    # By a parameter of floating point: counters and indices say nothing of a network's precision. Without one, torch's
+    # defaults hold.
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     return example.to(like.device, like.dtype if example.is_floating_point() else example.dtype)
 
 
 def run(network: nn.Module, example: Tensor) -> Any:
-    """What the network returns for the example, in evaluation mode.
+    """The network's output for the example, in evaluation mode.
 
     Raises:
         BackboneError: it cannot run on such inputs.
@@ -60,7 +63,7 @@ def run(network: nn.Module, example: Tensor) -> Any:
 
 
 def describe_inputs(example: Tensor) -> str:
-    """In words, for messages."""
+    """Inputs in words, for messages."""
     if example.ndim == 4:
         channels, height, width = example.shape[1:]
         return f"images of {height} x {width} pixels with {channels} channel(s)"
@@ -68,4 +71,5 @@ def describe_inputs(example: Tensor) -> str:
 
 
 def _first_lines(error: Exception) -> str:
+    # Errors of compiled modules quote their source and would fill several screens.
     return "\n".join(str(error).splitlines()[:8])

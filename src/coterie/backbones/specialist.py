@@ -25,4 +25,5 @@ def make_specialist(base: nn.Module, head: Head, classes: IntArray) -> nn.Module
 
 def as_asked(specialist: nn.Module, cut: str | None, example: Tensor) -> nn.Module:
     """A specialist as an ensemble holds it: its tail where there is a trunk to share, else whole."""
+    # In evaluation mode first, since a tail is traced in the mode in which it runs.
     return specialist if cut is None else tail_of(specialist.eval(), cut, example)

@@ -37,6 +37,8 @@ class TableMLP(nn.Module):
 
     def forward(self, row_BF: Tensor) -> Tensor:
         """Numbers, then codes, (B, F) to logits (B, C)."""
+        # Codes come as floats in one tensor with the numbers; they are exact below 2**24, and there are a thousand at
+        # most.
         number_BF, code_BK = row_BF[:, : self.n_numbers], row_BF[:, self.n_numbers :].long()
         embedded = [embedding(code_BK[:, k]) for k, embedding in enumerate(self.embeddings)]
         logits: Tensor = self.head(self.hidden(torch.cat([number_BF, *embedded], dim=1)))

@@ -27,6 +27,7 @@ class TextClassifier(nn.Module):
     def forward(self, token_BL: Tensor) -> Tensor:
         """Tokens (B, L), each text's followed by -1, to logits (B, C)."""
         there_BL = token_BL >= 0
+        # Any id will do where the mask hides it, but -1 is none.
         input_BL = token_BL.masked_fill(~there_BL, self.padding)
         logits: Tensor = self.network(input_ids=input_BL, attention_mask=there_BL.long()).logits
         return logits

@@ -56,6 +56,7 @@ def hidden_layer(name: str, inputs: int, width: int, dropout: float) -> nn.Seque
     """
     if width < 1:
         raise BackboneError(f"{name}-{width}: the width must be at least 1, such as 256")
+    # The norm that follows has a bias of its own.
     return nn.Sequential(
         nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True), nn.Dropout(dropout)
     )

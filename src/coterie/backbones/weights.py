@@ -28,6 +28,7 @@ def load_weights(file: Path, network: nn.Module) -> None:
     state = _read(file)
     wanted = network.state_dict()
     for prefix in PREFIXES:
+        # Only if no name fits as it is: a network may well have a module called model.
         if not any(name in wanted for name in state) and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     faults = [

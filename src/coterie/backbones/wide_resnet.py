@@ -41,6 +41,7 @@ class WideResNet(nn.Module):
         )
         self.norm = nn.BatchNorm2d(widths[3])
         self.head = nn.Linear(widths[3], n_classes)
+        # As the paper's code starts it.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -59,6 +59,7 @@ class FitSettings(Settings):
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
     specialist: SpecialistSettings = Field(
+        # Gentler than the base's training, since a specialist starts from trained weights.
         SpecialistSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
         description="training of each specialist, from the base's weights, on its own classes",
     )
@@ -129,6 +130,7 @@ class FitSettings(Settings):
         for name, field in cls.model_fields.items():
             group = field.annotation
             if isinstance(group, type) and issubclass(group, Settings) and isinstance(merged[name], dict):
+                # Group by group, so that a message says in which group a setting is wrong.
                 try:
                     merged[name] = group(**merged[name])
                 except SettingsError as error:

@@ -16,6 +16,7 @@ class Settings(BaseModel):
         SettingsError: a setting is unknown or not allowed; the message has one line for each.
     """
 
+    # NaN is neither below nor above a bound, and would pass all of them.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:

@@ -81,7 +81,7 @@ class JoinedSamples(Samples):
 
 
 def read_additions(source: str, preprocessing: Preprocessing, settings: DataSettings) -> dict[str, Samples]:
-    """The samples of each class of a source, in the form that a run's networks take; one class is enough.
+    """The samples of each class of a source, as a run's networks take them; one class is enough.
 
     Args:
         source: as ``data.source``, but for those that are generated or downloaded; its splits count alike.

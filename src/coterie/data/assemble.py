@@ -24,7 +24,7 @@ class Rows(Generic[T]):
     """Labelled rows as a file holds them: ``raw`` and class indices by split, and what the source is called.
 
     ``take`` picks rows of a split's raw form; ``learn`` makes the preprocessing of the training rows; ``notes`` says
-    what people should know of all parts once they are cut; ``unit`` is what a row is called, in the plural.
+    sentences about all parts once they are cut; ``unit`` is what rows are called.
     """
 
     raw: Mapping[str, T]
@@ -45,11 +45,13 @@ def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Pr
         rows: what was read.
         settings: how splits are cut.
         seed: of the cut.
-        preprocessing: that of a run, where its networks are to take the samples; learned from train if left out.
+        preprocessing: of the run whose networks take the samples; default: learned from train.
 
     Raises:
         DataError: too few rows to cut, a class without a training row, or rows that the preprocessing cannot take.
     """
+    # Row numbers stand in for rows, since samples can be made only once train is known, which teaches the
+    # preprocessing.
     found = {
         name: Split(MemorySamples(torch.arange(len(labels_N))), torch.from_numpy(labels_N))
         for name, labels_N in rows.labels.items()

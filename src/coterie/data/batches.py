@@ -63,6 +63,7 @@ class Batches(ABC):
             DataError: there are fewer samples than ranks.
         """
         self.ranks = ranks
+        # Ranks take equally many samples, as the mean of their gradients assumes.
         self.batch_size -= self.batch_size % ranks.world
         if self.batch_size == 0:
             raise DataError(f"{len(self.split)} training samples cannot be shared out over {ranks.world} ranks")
@@ -110,10 +111,13 @@ class MemoryBatches(Batches):
 
     @override
     def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        # Later epochs find them there.
         self.samples = self.samples.to(device)
         for rows, generator in self.draws(number, first):
             batch = augment(self.samples.read(rows).to(device), self.augmentation, generator)
             batch = cut_out(batch, self.augmentation.cutout, self.augmentation.fill, generator)
+            # Every rank augments the whole batch and takes its part afterwards: the draws do not depend on how many
+            # ranks there are.
             part = self.ranks.part
             yield self.preprocessing(batch[part]), self.split.labels_N[rows[part]].to(device)
 
@@ -142,6 +146,7 @@ class StreamedBatches(Batches):
             self.dataset,
             batch_sampler=_SeededBatches(self, number, first),
             num_workers=self.workers,
+            # Copies from pinned memory overlap with computing.
             pin_memory=device.type == "cuda",
         )
         for pixels, labels in loader:
@@ -169,6 +174,7 @@ def balanced_rows(labels_N: Tensor, generator: torch.Generator) -> Tensor:
     classes, count_C = torch.unique(labels_N, return_counts=True)
     by_class = torch.argsort(labels_N, stable=True)
     class_N = torch.randint(len(classes), (len(labels_N),), generator=generator)
+    # In double precision: a float32 just below 1, times the count, may round up to the count.
     place_N = (torch.rand(len(labels_N), generator=generator, dtype=torch.float64) * count_C[class_N]).long()
     return by_class[(count_C.cumsum(0) - count_C)[class_N] + place_N]
 
@@ -265,5 +271,6 @@ class _SeededBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for rows, generator in self.batches.draws(self.epoch, self.first):
+            # A seed an image, so that it does not matter which worker decodes it.
             seeds = torch.randint(2**62, (len(rows),), generator=generator)
             yield list(zip(rows.tolist(), seeds.tolist(), strict=True))[self.batches.ranks.part]

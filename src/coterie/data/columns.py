@@ -81,6 +81,8 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
     declared = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     plain = [name for name, feature in features.items() if _is_value(feature, INTEGERS + STRINGS)]
     if wanted is not None:
+        # A column that was named may hold floats, as whole numbers are read where some are missing; unnamed, floats are
+        # no label.
         plain += [name for name, feature in features.items() if _is_value(feature, (*FLOATS, "bool"))]
         return _choose("label", "class names, text or whole numbers", features, declared + plain, wanted)
     candidates = declared or [name for name in plain if name != (text or "text")] or plain
@@ -115,6 +117,7 @@ def index_labels(values: Mapping[str, Sequence[Any]], column: str) -> tuple[Labe
     whole = {split: [_as_class(value, column) for value in rows] for split, rows in values.items()}
     for split, rows in whole.items():
         _refuse_missing(rows, column, split)
+    # Texts and numbers have no common order, and '1' and 1 would have one name.
     kinds = sorted({type(value).__name__ for rows in whole.values() for value in rows})
     if len(kinds) > 1:
         raise DataError(f"the labels in {column!r} are of several types: {', '.join(kinds)}; allowed: one")

@@ -20,6 +20,7 @@ def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -
     """
     random = np.random.default_rng(seed)
     splits = dict(found)
+    # Test first, so that the validation share does not change it.
     for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
         if name not in splits:
             train = splits["train"]
@@ -39,6 +40,7 @@ def thin(train: Split, imbalance: float, random: np.random.Generator) -> Split:
     labels_N = train.labels_N.numpy()
     count_C = np.bincount(labels_N)
     share_C = imbalance ** (-np.arange(len(count_C)) / max(1, len(count_C) - 1))
+    # A share that is exact on paper may come out just below a whole number.
     most_C = np.maximum(1, (count_C.max() * share_C + 1e-9).astype(np.int64))
     shuffled = random.permutation(len(labels_N))
     by_class = shuffled[np.argsort(labels_N[shuffled], kind="stable")]
@@ -63,6 +65,7 @@ def stratified_cut(labels_N: np.ndarray, share: float, random: np.random.Generat
             f"none of the {(count_C > 0).sum()} class(es) has two samples"
         )
     take_C = _apportion(count_C, share, random)
+    # Shuffled, then sorted by class with ties in place: the rows of each class come at random.
     shuffled = random.permutation(len(labels_N))
     by_class = shuffled[np.argsort(labels_N[shuffled], kind="stable")]
     starts_C = np.cumsum(count_C) - count_C
@@ -73,9 +76,11 @@ def stratified_cut(labels_N: np.ndarray, share: float, random: np.random.Generat
 
 def _apportion(count_C: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
     """Rows to take per class: its quota's whole part, one more for the largest remainders; ties by lot."""
+    # A row of each class stays, since a class without a training sample cannot be learned.
     limit_C = np.maximum(count_C - 1, 0)
     quota_C = count_C * share
     take_C: np.ndarray = np.minimum(np.floor(quota_C).astype(np.int64), limit_C)
+    # Each class rounded by itself could miss the total by half a row a class.
     wanted = max(1, round(float(quota_C.sum()))) - int(take_C.sum())
     open_C = np.flatnonzero(take_C < limit_C)
     order = random.permutation(len(open_C))

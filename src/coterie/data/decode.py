@@ -150,7 +150,7 @@ def read_images(
     """Decode image files for a trained ensemble, as its networks take them.
 
     Returns:
-        The images; the files they come from, in the same order; and, with ``skip_broken``, what was left out and why.
+        The images; the files they come from, in the same order; and, with ``skip_broken``, what was skipped and why.
 
     Raises:
         DataError: a file is missing or not an image (named), unless ``skip_broken``; or no image is left.
@@ -178,6 +178,7 @@ def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
     """Square uint8 images at ``size`` x ``size`` pixels, antialiased; as they are if it is None or theirs."""
     if size is None or tuple(pixels_NHWC.shape[1:3]) == (size, size):
         return pixels_NHWC
+    # In parts, which bounds the memory that interpolation takes on the way.
     resized = [
         functional.interpolate(part.permute(0, 3, 1, 2), (size, size), mode="bilinear", antialias=True)
         for part in torch.split(pixels_NHWC, 4096)
@@ -186,6 +187,7 @@ def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
 
 
 def _decode_split(encoded: EncodedImages, shape: ImageShape, in_memory: bool) -> Decoded:
+    # Pixels that do not fit are decoded all the same, to find what is broken.
     pixels = np.empty((len(encoded) if in_memory else 0, shape.height, shape.width, shape.channels), np.uint8)
 
     def work(rows: range) -> list[tuple[int, Broken]]:
@@ -233,6 +235,7 @@ def _common_shape(splits: dict[str, EncodedImages], image_size: int | None) -> I
             f"images come in {len(examples)} sizes, e.g. {size[0]} x {size[1]} pixels ({name}) and "
             f"{other[0]} x {other[1]} ({other_name}); pass --data.image-size N to make all N x N"
         )
+    # One image in colour makes all of them colour: a network takes one number of channels.
     width, height = next(iter(examples)) if image_size is None else (image_size, image_size)
     return ImageShape(height, width, 1 if grey else 3)
 

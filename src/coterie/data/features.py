@@ -40,7 +40,7 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
 
 
 def read_named_npz(place: str) -> tuple[np.ndarray, list[str]]:
-    """All features of a file as ``load_npz`` takes it, of whatever split, and the class of each by its name.
+    """All features of a file as ``load_npz`` takes it, of all splits, and the class name of each.
 
     Raises:
         DataError: as ``load_npz``; or splits of different widths.

@@ -1,4 +1,4 @@
-"""Images seen in a mirror: the cheapest second opinion there is."""
+"""Mirrored images, for predictions that average both views."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def load(
         place: a file, a folder, or a name on the hub.
         settings: columns, and how splits are cut.
         seed: of the splits.
-        preprocessing: that of a run, where its networks are to take the samples; learned from train if left out.
+        preprocessing: of the run whose networks take the samples; default: learned from train.
 
     Raises:
         DataError: what is there cannot be read or does not describe labelled samples; see the message.
@@ -50,6 +50,7 @@ def load(
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
     if modality == "image":
         image = image_column(features, settings.image)
+        # Labels are read, and refused, before images are decoded, which may take minutes.
         return _load_images(source, image, *read_labels(source.tables, label), settings, seed)
     left_out = [f"left out as of no split: {', '.join(source.unused[:10])}"] if source.unused else []
     if modality == "text":
@@ -103,13 +104,14 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
 def read_named(
     kind: str, place: str, settings: DataSettings, preprocessing: Preprocessing
 ) -> tuple[Samples, list[str]]:
-    """All samples at a place, of whatever split, in the form that a run's networks take, and the class of each by name.
+    """All samples at a place, of all splits, as a run's networks take them, and the class name of each.
 
     Raises:
         DataError: what is there cannot be read, or a row has no label, or an empty text, unless
             ``settings.skip_broken``.
         InputError: samples that the preprocessing cannot take.
     """
+    # Splits count alike: all of it is new to the run.
     table = datasets.concatenate_datasets(list(open_tables(kind, place, settings).tables.values()))
     label = label_column(table.features, settings.label, settings.text)
     names = read_class_names(table, label, place)

@@ -20,7 +20,7 @@ COLUMN_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".parque
 
 @dataclass(frozen=True, eq=False)
 class New:
-    """Samples, a name for each of them, what such a name is, and what was left out and why."""
+    """Samples with a name each, the kind of these names, and what was skipped and why."""
 
     samples: Samples
     names: tuple[str, ...]
@@ -37,8 +37,8 @@ def read_new(
         preprocessing: the run's.
         arguments: names of image files; texts, or files with a text a line (``-``: standard input) or a column of
             texts; csv, JSON lines or parquet files with the columns of a table; .npz or .npy files of features.
-        skip_broken: leave out images that cannot be decoded, and empty texts.
-        text: the column of texts; ``text``, or the only one, if left out.
+        skip_broken: skip images that cannot be decoded, and empty texts.
+        text: the column of texts; default: ``text``, or the only one.
 
     Raises:
         DataError: a file is missing or broken (named), unless ``skip_broken``; or nothing is left.

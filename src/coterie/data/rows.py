@@ -34,6 +34,7 @@ def load_table(
     """
     wanted = _wanted_columns(tables["train"], label, settings)
     raw = {split: table.select_columns(wanted).with_format("arrow")[:] for split, table in tables.items()}
+    # A column without a value in train teaches nothing, and has no type to go by.
     filled = [name for name in wanted if raw["train"][name].null_count < len(raw["train"])]
     if not filled:
         raise DataError(f"every column of {settings.source} but the label is empty: {', '.join(wanted[:10])}")
@@ -86,5 +87,6 @@ def _kinds(table: pa.Table, settings: DataSettings) -> tuple[list[str], list[str
 
 
 def _is_number(type_: pa.DataType) -> bool:
+    # Booleans, decimals and dates are numbers, too: their order tells something.
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
     return any(is_kind(type_) for is_kind in (*kinds, pa.types.is_timestamp, pa.types.is_date))

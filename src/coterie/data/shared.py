@@ -16,6 +16,7 @@ NAMED = 10
 
 def shared_rows(first: Samples, second: Samples) -> list[tuple[int, int]]:
     """Pairs of rows, one of each, that hold the same."""
+    # Digests, not samples: both splits need not be in memory.
     rows_of: dict[bytes, list[int]] = {}
     for row, digest in enumerate(_digests(first)):
         rows_of.setdefault(digest, []).append(row)

@@ -30,6 +30,7 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         raise DataError("data.mean and data.std are for images; other data is standardised as its training samples are")
     if len(settings.mean) != learned.channels:
         raise DataError(f"data.mean has {len(settings.mean)} numbers; the images have {learned.channels} channel(s)")
+    # Settings count brightness from 0 to 1, pixels from 0 to 255.
     mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
     return replace(splits, preprocessing=replace(learned, mean=mean, std=std))
 

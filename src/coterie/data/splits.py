@@ -1,4 +1,4 @@
-"""What every data source returns: three disjoint splits of labelled samples, and how to feed them to a network."""
+"""What every data source returns: three disjoint splits of labelled samples, and their preprocessing."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Split:
 
     def of_classes(self, classes: np.ndarray) -> Split:
         """The samples of some classes only, labelled by position in ``classes``."""
+        # A class without a sample in this split may have a higher number than any label.
         position_C = torch.full((int(max(self.labels_N.max(), classes.max())) + 1,), -1, dtype=torch.int64)
         position_C[torch.from_numpy(classes)] = torch.arange(len(classes))
         local_N = position_C[self.labels_N]
@@ -47,7 +48,7 @@ class Split:
 class Splits:
     """Training, validation and test samples of one task.
 
-    ``flip`` says whether a mirrored image keeps its class; ``about`` is one sentence for people, with the source.
+    ``flip`` says whether a mirrored image keeps its class; ``about`` describes them in one sentence, with the source.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.

@@ -99,12 +99,14 @@ def _open_files(kind: str, place: str) -> Source:
     files: dict[str, list[Path]] = {}
     unused = []
     for path in paths:
+        # The name of a file goes before those of its folders.
         words = (path.stem, *path.relative_to(root).parts[:-1])
         split = next(filter(None, map(_split_of, words)), None)
         if split is None:
             unused.append(path)
         else:
             files.setdefault(split, []).append(path)
+    # One file is all there is, whatever its name: test.csv is cut as well.
     if not files or root.is_file():
         files, unused = {"train": paths}, []
     _require_train(files, f"files in {root}")
@@ -141,7 +143,7 @@ def _open_folder(place: str) -> Source:
 
 
 def _open_hub(name: str, configuration: str | None) -> Source:
-    """The splits of a data set on the hub, whatever of the usual words it calls them."""
+    """The splits of a data set on the hub, by any of the usual words for them."""
     chosen = {} if configuration is None else {"name": configuration}
     hint = "is the name right, does it need --data.configuration, and is there a network?"
     published = _load_dataset(f"hub:{name} ({hint})", name, **chosen)

@@ -67,7 +67,7 @@ def full_texts(table: datasets.Dataset, column: str, split: str) -> tuple[list[s
 
 
 def refuse_empty(empty: Sequence[str], skip: bool) -> None:
-    """Raises DataError, naming empty texts, unless they are to be left out."""
+    """Raise DataError, naming the empty texts, unless they are skipped."""
     if empty and not skip:
         shown = "\n".join(f"  {item}" for item in empty[:10]) + ("\n  ..." if len(empty) > 10 else "")
         raise DataError(f"{len(empty)} text(s) are empty (--data.skip-broken leaves them out):\n{shown}")

@@ -26,7 +26,7 @@ FEWEST_KEPT = 500
 
 
 def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Embeddings of shape (N, F), of length 1; the same texts are encoded once, for whatever run.
+    """Embeddings of shape (N, F), of length 1; the same texts are encoded once for all runs.
 
     Raises:
         InputError: the encoder is not installed, or cannot be read.

@@ -26,9 +26,10 @@ class Scale:
 
     @classmethod
     def measure(cls, feature_NF: FloatArray) -> Scale:
-        """Over all rows, in double precision; NaN counts for nothing."""
+        """Measure over all rows, in double precision; NaN and infinity are ignored."""
         values_NF = np.asarray(feature_NF, dtype=np.float64)
         there_NF = np.isfinite(values_NF)
+        # A column without any value is divided by 1.
         count_F = np.maximum(there_NF.sum(axis=0), 1)
         mean_F = np.where(there_NF, values_NF, 0.0).sum(axis=0) / count_F
         spread_F = np.sqrt(np.where(there_NF, np.square(values_NF - mean_F), 0.0).sum(axis=0) / count_F)
@@ -37,7 +38,7 @@ class Scale:
         return cls(tuple(mean_F.tolist()), tuple(np.where(constant_F, 1.0, spread_F).tolist()))
 
     def __call__(self, feature_NF: Tensor) -> Tensor:
-        """To mean 0 and standard deviation 1."""
+        """Features with mean 0 and standard deviation 1."""
         mean_F = torch.tensor(self.mean, dtype=feature_NF.dtype, device=feature_NF.device)
         std_F = torch.tensor(self.std, dtype=feature_NF.dtype, device=feature_NF.device)
         return (feature_NF - mean_F) / std_F
@@ -53,7 +54,7 @@ class FeaturePreprocessing(Preprocessing):
 
     @property
     def width(self) -> int:
-        """F."""
+        """The number of features F."""
         return len(self.scale.mean)
 
     @property

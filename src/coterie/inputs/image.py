@@ -43,6 +43,7 @@ class ImagePreprocessing(Preprocessing):
                 f"{(len(images), *images.shape)}"
             )
         height, width, channels = images.shape
+        # In double precision: a sum over many pixels, and a difference of large squares.
         total = torch.zeros(channels, dtype=torch.float64)
         squares = torch.zeros(channels, dtype=torch.float64)
         n_images = min(sample, len(images))
@@ -71,6 +72,7 @@ class ImagePreprocessing(Preprocessing):
     def __call__(self, batch: Tensor) -> Tensor:
         """uint8 (B, H, W, channels) to normalised float32 (B, channels, H, W), in channels_last memory order."""
         mean = torch.tensor(self.mean, device=batch.device)
+        # A division per channel, not per pixel.
         scale = 1.0 / torch.tensor(self.std, device=batch.device)
         # A permuted NHWC tensor *is* an NCHW tensor in channels_last order: nothing is moved.
         return ((batch - mean) * scale).permute(0, 3, 1, 2)

@@ -20,26 +20,26 @@ class Preprocessing(ABC):
     """
 
     modality: ClassVar[Modality]
-    """What columns of a data source it takes."""
+    """The modality of the columns that it takes."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Of one sample, as ``Samples.shape`` has it."""
+        """Shape of one sample, as in ``Samples.shape``."""
 
     @property
     @abstractmethod
     def wanted(self) -> str:
-        """The form of what ``samples`` takes, for messages."""
+        """Description of what ``samples`` takes, for messages."""
 
     @property
     def at_once(self) -> int:
-        """Samples that a network is asked about at once, where nothing is trained."""
+        """Batch size of a network in evaluation."""
         return 500
 
     @abstractmethod
     def __call__(self, batch: Tensor) -> Tensor:
-        """From what ``Samples.read`` gives to a network's input, on the batch's device."""
+        """Make a network's input of a batch read by ``Samples.read``, on the batch's device."""
 
     @abstractmethod
     def example(self) -> Tensor:
@@ -47,17 +47,17 @@ class Preprocessing(ABC):
 
     @abstractmethod
     def samples(self, raw: Any) -> Samples:
-        """New samples out of what a user has in Python.
+        """Samples of raw data, such as arrays, texts or tables.
 
         Raises:
-            InputError: it has another form than is ``wanted``.
+            InputError: the data is not as ``wanted``.
         """
 
     def check(self, raw: Any) -> Samples:
-        """Samples as they are, if they have the right shape; anything else through ``samples``.
+        """Return samples unchanged, or make them of raw data by ``samples``, and check their shape.
 
         Raises:
-            InputError: it has another form than is ``wanted``.
+            InputError: the data is not as ``wanted``.
         """
         samples = raw if isinstance(raw, Samples) else self.samples(raw)
         if samples.shape != self.shape:

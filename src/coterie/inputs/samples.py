@@ -17,7 +17,7 @@ class Samples(ABC):
     """N samples of one modality, as a source holds them; a Preprocessing makes a network's input of what is read."""
 
     streamed = False
-    """Whether reading is slow enough to be worth worker processes."""
+    """Whether samples are decoded on reading, which worker processes speed up."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -25,7 +25,7 @@ class Samples(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Of one sample; -1 where the samples differ."""
+        """Shape of one sample; -1 for an axis along which samples differ."""
 
     @abstractmethod
     def read(self, rows_B: Tensor) -> Tensor:
@@ -37,18 +37,18 @@ class Samples(ABC):
 
     @abstractmethod
     def take(self, rows: Tensor) -> Samples:
-        """Some samples as a view: nothing is copied."""
+        """A view of some samples; nothing is copied."""
 
     @abstractmethod
     def show(self, row: int) -> str:
-        """What there is of a sample to read for people; empty where there is nothing but numbers or pixels."""
+        """A sample as readable text; empty for pixels and plain numbers."""
 
     def shortened(self) -> list[int]:
         """Rows of samples of which only a part was kept."""
         return []
 
     def to(self, device: torch.device) -> Samples:
-        """The same samples on a device, where they can lie there whole; else as they are."""
+        """The samples on a device if they are one tensor; else unchanged."""
         return self
 
 
@@ -92,7 +92,7 @@ class RaggedSamples(Samples):
     """Sequences of numbers of any length, such as tokens: sample k is ``token_T[start_K[k] : start_K[k + 1]]``.
 
     They are read as int64 (B, L), L the longest of the batch, and at least 1; shorter ones end in -1. ``shortened_K``
-    says of which sequences only a part is here; of none, if left out.
+    marks the sequences of which only a part is kept; default: none.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class RaggedSamples(Samples):
 
     @classmethod
     def cut(cls, token_T: IntArray, start_K: IntArray, longest: int) -> RaggedSamples:
-        """Of each sequence its first ``longest`` numbers."""
+        """Keep the first ``longest`` numbers of each sequence."""
         length_N = np.diff(start_K)
         place_T = np.arange(len(token_T)) - np.repeat(start_K[:-1], length_N)
         starts = np.concatenate([[0], np.cumsum(np.minimum(length_N, longest))])
@@ -130,6 +130,7 @@ class RaggedSamples(Samples):
         first_B, end_B = self.start_K[rows_B], self.start_K[rows_B + 1]
         longest = max([1, *(end_B - first_B).tolist()])
         place_BL = first_B[:, None] + torch.arange(longest, device=first_B.device)
+        # Places behind the end are masked below; here they only must not leave the tensor.
         token_BL = self.token_T[place_BL.clamp(max=len(self.token_T) - 1)].long()
         return torch.where(place_BL < end_B[:, None], token_BL, -1)
 
@@ -148,11 +149,12 @@ class RaggedSamples(Samples):
 
     @override
     def to(self, device: torch.device) -> RaggedSamples:
+        # The rows stay on the CPU, where batches are drawn.
         return RaggedSamples(self.token_T.to(device), self.start_K.to(device), self.rows, self.shortened_K)
 
 
 class DescribedSamples(Samples):
-    """Other samples, of which people can read what they were made of; ``describe`` takes a sample's first number."""
+    """Samples with readable descriptions; ``describe`` takes the row that a sample had before any was taken."""
 
     def __init__(self, samples: Samples, describe: Callable[[int], str], rows: Tensor | None = None) -> None:
         self.samples = samples

@@ -128,6 +128,7 @@ def _numbers(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
 
 def _column_of_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
     try:
+        # Dates become seconds since 1970, whatever their unit.
         seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64()) if _is_date(column.type) else column
         values_N: NDArray[np.float64] = seconds.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
     except pa.ArrowException as error:
@@ -145,6 +146,7 @@ def _is_date(type_: pa.DataType) -> bool:
 def _common_values(column: pa.ChunkedArray) -> tuple[str, ...]:
     """The most frequent values as texts, sorted."""
     counted = pc.value_counts(_as_text(column).drop_null()).to_pylist()
+    # Ties by name, so that the same rows give the same categories in any order.
     common = sorted((c for c in counted if c["counts"] >= FEWEST_ROWS), key=lambda c: (-c["counts"], c["values"]))
     return tuple(sorted(c["values"] for c in common[:MOST_CATEGORIES]))
 
@@ -152,6 +154,8 @@ def _common_values(column: pa.ChunkedArray) -> tuple[str, ...]:
 def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[np.float32]:
     texts = _as_text(column)
     place = pc.index_in(texts, value_set=pa.array(names, pa.string()))
+    # Arrow gives null, which becomes NaN, for a value that is not in the set; missing ones are not either, and are told
+    # apart by the next line.
     code_N = np.nan_to_num(place.to_numpy().astype(np.float32) + FIRST_CATEGORY, nan=UNSEEN)
     code_N[texts.is_null().to_numpy()] = MISSING
     return code_N

@@ -23,7 +23,7 @@ WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
 
 
 class TextPreprocessing(Preprocessing):
-    """What takes texts."""
+    """Preprocessing of texts."""
 
     modality: ClassVar[Modality] = "text"
 
@@ -65,10 +65,12 @@ class NGramPreprocessing(TextPreprocessing):
         from sklearn.feature_extraction.text import HashingVectorizer  # of no use to a run of images
 
         texts = check_texts(raw, self.wanted)
+        # Each n-gram once, without sign or norm: the network takes the mean of their embeddings.
         options = {"n_features": self.buckets // 2, "alternate_sign": False, "norm": None, "binary": True}
         words = HashingVectorizer(token_pattern=WORD_OR_SIGN, ngram_range=(1, 2), dtype=np.float32, **options)
         parts = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32, **options)
         found = hstack([words.transform(texts), parts.transform(texts)], format="csr")
+        # By number, so that those kept of a long text do not depend on the order in which the library hashes.
         found.sort_indices()
         return DescribedSamples(RaggedSamples.cut(found.indices, found.indptr, self.longest), texts.__getitem__)
 
@@ -83,7 +85,7 @@ class SentencePreprocessing(TextPreprocessing):
 
     @classmethod
     def measure(cls, encoder: Encoder, texts: Sequence[str]) -> SentencePreprocessing:
-        """The scale over the texts.
+        """Measure the scale over the embeddings of texts.
 
         Raises:
             InputError: the encoder is not installed, or cannot be read.

@@ -43,7 +43,7 @@ class TokenPreprocessing(TextPreprocessing):
 
     @classmethod
     def of(cls, tokenizer: str, *, longest: int, padding: int, cut: Literal["left", "right"]) -> TokenPreprocessing:
-        """With the sum of the tokenizer."""
+        """A preprocessing with the SHA-256 sum of the tokenizer."""
         digest = hashlib.sha256(tokenizer.encode()).hexdigest()
         return cls(digest, longest, padding, cut, tokenizer=tokenizer)
 
@@ -107,6 +107,8 @@ class TokenPreprocessing(TextPreprocessing):
         from tokenizers import Tokenizer  # of no use to a run of images
 
         tokenizer = Tokenizer.from_str(self.tokenizer)
+        # What the file says of padding and length is undone: a batch is padded as a whole, and the run has a length of
+        # its own.
         tokenizer.no_padding()
         tokenizer.enable_truncation(longest, direction=self.cut)
         return tokenizer

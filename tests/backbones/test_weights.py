@@ -1,0 +1,51 @@
+"""Weights out of a file, into a network."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from coterie.backbones.weights import load_weights
+from coterie.errors import BackboneError
+from networks import make_8
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("was_here",)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"head.weight": torch.zeros(8, 6)}, "extra": Payload()}, "code.pt")
+    torch.save(make_8(), "whole.pt")
+    Path("plain.pkl").write_bytes(pickle.dumps(Payload()))
+    for name in ("code.pt", "whole.pt", "plain.pkl"):
+        with pytest.raises(
+            BackboneError, match=r"holds more than tensors, and reading it would run code, so it is ref"
+        ):
+            load_weights(Path(name), make_8())
+    assert not Path("was_here").exists()
+
+
+def test_weights_that_do_not_fit_are_named_with_both_shapes(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    state = make_8().state_dict()
+    cases = {
+        r"head.weight has shape \(3, 6\) in the file and \(8, 6\)": {**state, "head.weight": torch.zeros(3, 6)},
+        "the file lacks head.bias": {name: tensor for name, tensor in state.items() if name != "head.bias"},
+        "the network has no more": {**state, "more": torch.zeros(1)},
+        "holds a list and no state_dict": [1, 2],
+        "holds a dict and no state_dict": {"epoch": 3},
+    }
+    for message, content in cases.items():
+        torch.save(content, file)
+        with pytest.raises(BackboneError, match=message):
+            load_weights(file, make_8())
+    file.write_bytes(b"nonsense")
+    with pytest.raises(BackboneError, match=r"cannot read the weights|holds more than tensors"):
+        load_weights(file, make_8())
+    with pytest.raises(BackboneError, match=r"cannot read the weights in .*missing.safetensors"):
+        load_weights(tmp_path / "missing.safetensors", make_8())

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coterie.data import read_new
+from coterie.errors import DataError, InputError
+from coterie.inputs import NGramPreprocessing
+from data_files import FEATURES, KINDS, TABLE, load, write
+
+
+def test_new_texts_come_from_arguments_and_files(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("first\nsecond\n")
+    new = read_new(NGramPreprocessing(64, 8), ["a text?", str(tmp_path / "lines.txt")])
+    assert new.names == ("a text?", "first", "second")
+    assert len(new.samples) == 3
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_new_texts_come_from_a_column_of_a_file(tmp_path: Path, suffix: str) -> None:
+    preprocessing, file = NGramPreprocessing(64, 8), tmp_path / f"new.{suffix}"
+    write(file, {"text": ["first", "second"], "title": ["a", "b"]})
+    assert read_new(preprocessing, [str(file), "third"]).names == ("first", "second", "third")
+    assert read_new(preprocessing, [str(file)], text="title").names == ("a", "b")
+    write(file, {"number": [1], "body": ["only"]})
+    assert read_new(preprocessing, [str(file)]).names == ("only",)
+    write(file, {"title": ["a"], "body": ["b"]})
+    with pytest.raises(DataError, match="has no column 'text' of texts; columns: title, body"):
+        read_new(preprocessing, [str(file)])
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("nosuch.txt", "cannot read nosuch.txt: no such file"), ("", "text 1 of 1: empty. --skip-broken leaves")],
+)
+def test_new_texts_that_are_none(argument: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_new(NGramPreprocessing(64, 8), [argument])
+    with pytest.raises(DataError, match=message.split(":")[0] if argument else "no text to classify"):
+        read_new(NGramPreprocessing(64, 8), [argument], skip_broken=True)
+
+
+def test_a_file_of_other_bytes_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_new(NGramPreprocessing(64, 8), [str(tmp_path / "a.txt")])
+
+
+def test_new_rows_and_features(tmp_path: Path) -> None:
+    preprocessing = load(write(tmp_path / "all.csv", {**TABLE, "kind": KINDS}), label="kind").preprocessing
+    write(tmp_path / "new.jsonl", {"colour": ["red"], "zip": [8], "size": [2.0], "more": [1]})
+    new = read_new(preprocessing, [str(tmp_path / "new.jsonl")])
+    assert new.samples.show(0) == "size = 2, zip = 8, colour = red"
+    assert new.names == (f"{tmp_path}/new.jsonl row 1",)
+    write(tmp_path / "less.csv", {"size": [2.0]})
+    with pytest.raises(InputError, match="missing: zip, colour; there: size"):
+        read_new(preprocessing, [str(tmp_path / "less.csv")])
+    with pytest.raises(DataError, match=r"cannot tell what .*rows\.txt is"):
+        read_new(preprocessing, [str(tmp_path / "rows.txt")])
+    np.savez(tmp_path / "all.npz", features=FEATURES, labels=np.array(KINDS))
+    preprocessing = load(f"features:{tmp_path}/all.npz").preprocessing
+    np.save(tmp_path / "new.npy", FEATURES[:4])
+    assert len(read_new(preprocessing, [str(tmp_path / "new.npy"), str(tmp_path / "all.npz")]).samples) == 24
+    np.save(tmp_path / "other.npy", FEATURES[:, :2])
+    with pytest.raises(InputError, match="3 features"):
+        read_new(preprocessing, [str(tmp_path / "other.npy")])

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coterie.errors import DataError
+from coterie.inputs import TablePreprocessing
+from data_files import KINDS, TABLE, load, write
+
+
+def test_columns_are_numbers_or_categories_by_their_types(tmp_path: Path) -> None:
+    splits = load(write(tmp_path / "all.csv", {**TABLE, "kind": KINDS}), label="kind")
+    preprocessing = splits.preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert (preprocessing.numeric, preprocessing.categorical) == (("size", "zip"), ("colour",))
+    assert "rows of 2 numeric and 1 categorical columns; left out, for they hold nothing: void" in splits.about
+    assert splits.test.samples.show(0) in {
+        "size = 1.5, zip = 7, colour = red",
+        "size = missing, zip = 8, colour = blue",
+    }
+
+
+def test_columns_are_chosen_and_numbers_declared_categories(tmp_path: Path) -> None:
+    source = write(tmp_path / "all.csv", {**TABLE, "kind": KINDS})
+    preprocessing = load(source, label="kind", columns=("zip",), categorical=("zip",)).preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert (preprocessing.numeric, preprocessing.categorical, preprocessing.categories) == ((), ("zip",), (("7", "8"),))
+    with pytest.raises(DataError, match=r"no column 'area'.*besides the label: size, colour, void, zip"):
+        load(source, label="kind", columns=("area",))
+    with pytest.raises(DataError, match=r"every column .* is empty: void"):
+        load(source, label="kind", columns=("void",), modality="table")
+
+
+def test_a_table_of_nothing_but_labels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column but the label 'kind'"):
+        load(write(tmp_path / "all.csv", {"kind": KINDS}))
+
+
+def test_columns_that_are_neither_numbers_nor_categories_are_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "all.parquet", {"size": [1] * 20, "tags": [["a"]] * 20, "kind": KINDS})
+    with pytest.raises(DataError, match=r"1 column\(s\) are neither .*tags .*--data\.columns"):
+        load(source, label="kind")
+
+
+def test_infinite_values_are_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "all.parquet", {"size": [1.0, np.inf] * 10, "kind": KINDS})
+    with pytest.raises(DataError, match=r"column 'size' holds .* infinite"):
+        load(source, label="kind")

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from coterie import data
+from coterie.config import DataSettings
+from coterie.errors import DataError
+from coterie.labels import LabelSpace
+
+
+def test_generated_data_have_no_columns() -> None:
+    with pytest.raises(DataError, match=r"glyphs has no column 'coarse' for groups; files and the hub may"):
+        data.read_groups(DataSettings(), "coarse", LabelSpace(("a", "b")))
+
+
+def test_a_given_mean_and_spread_take_the_place_of_measured_ones() -> None:
+    splits = data.load(DataSettings(train_per_class=2, mean=(0.5,), std=(0.25,)), 0)
+    assert splits.preprocessing.mean == (127.5,)
+    pixels = torch.full((1, 32, 32, 1), 255, dtype=torch.uint8)
+    torch.testing.assert_close(splits.preprocessing(pixels), torch.full((1, 1, 32, 32), 2.0))
+    with pytest.raises(DataError, match=r"data.mean has 3 numbers; the images have 1 channel"):
+        data.load(DataSettings(train_per_class=2, mean=(0.5,) * 3, std=(0.25,) * 3), 0)

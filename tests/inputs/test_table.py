@@ -1,0 +1,85 @@
+import datetime
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+
+from coterie.errors import InputError
+from coterie.inputs import (
+    TablePreprocessing,
+)
+
+TABLE = pa.table(
+    {
+        "size": [1.0, None, 3.0, 5.0],
+        "count": [2**40, 2**40 + 1, 2**40 + 2, 2**40 + 3],
+        "colour": ["red", "red", None, "blue"],
+        "zip": [101, 101, 202, 202],
+        "day": [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2), None, datetime.date(2026, 1, 4)],
+    }
+)
+
+
+def measured() -> TablePreprocessing:
+    return TablePreprocessing.measure(TABLE, ["size", "count", "day"], ["colour", "zip"])
+
+
+def test_a_table_becomes_numbers_indicators_and_codes() -> None:
+    preprocessing = measured()
+    assert preprocessing.categories == (("red",), ("101", "202"))  # one row says blue: nothing can be learned of it
+    inputs = preprocessing(preprocessing.samples(TABLE).read(torch.arange(4)))
+    assert inputs.shape == (4, 3 + 3 + 2)
+    size_N = np.array([1, 3, 3, 5.0])  # the missing one stands at the mean
+    np.testing.assert_allclose(inputs[:, 0], (size_N - 3) / np.std([1, 3, 5]), atol=1e-6)
+    # Large numbers that differ little are told apart: standardised before they become float32.
+    np.testing.assert_allclose(inputs[:, 1], (np.arange(4) - 1.5) / np.std(np.arange(4)), atol=1e-6)
+    np.testing.assert_allclose(inputs[[0, 1, 3], 2], (np.array([0, 1, 3]) - 4 / 3) / np.std([0, 1, 3]), atol=1e-6)
+    assert inputs[:, 3:6].tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    assert inputs[:, 6].tolist() == [2, 2, 0, 1]  # red, red, missing, unseen
+    assert inputs[:, 7].tolist() == [2, 2, 3, 3]
+    assert preprocessing.cardinalities == (3, 4)
+    assert (
+        preprocessing.samples(TABLE)
+        .show(1)
+        .startswith("size = missing, count = 1099511627777, day = 2026-01-02, colour = red")
+    )
+
+
+def test_a_table_comes_in_four_shapes_and_its_columns_in_any_order() -> None:
+    preprocessing = measured()
+    expected = preprocessing.samples(TABLE).read(torch.arange(4))
+    columns = dict(reversed(TABLE.to_pydict().items()))
+    rows = [{name: value for name, value in row.items() if value is not None} for row in TABLE.to_pylist()]
+    for raw in (columns, rows, pd.DataFrame(columns), TABLE):
+        torch.testing.assert_close(preprocessing.samples(raw).read(torch.arange(4)), expected, equal_nan=True)
+
+
+def test_whole_floats_are_the_categories_that_integers_were() -> None:
+    preprocessing = measured()
+    floats = TABLE.set_column(3, "zip", pa.array([101.0, math.nan, 202.0, None]))
+    assert preprocessing.samples(floats).read(torch.arange(4))[:, 4].tolist() == [2, 0, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"size": [1.0]}, "missing: count, day, colour, zip; there: size"),
+        (
+            {**{name: TABLE[name].to_pylist() for name in TABLE.column_names}, "size": ["a"] * 4},
+            "'size' must hold numb",
+        ),
+        (
+            {**{name: TABLE[name].to_pylist() for name in TABLE.column_names}, "size": [math.inf] * 4},
+            "4 infinite value",
+        ),
+        ({name: [] for name in TABLE.column_names}, "got no row"),
+        ([1, 2], "got list"),
+        ("size", "got str"),
+    ],
+)
+def test_other_tables_are_refused(raw: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        measured().samples(raw)
