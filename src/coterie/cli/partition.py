@@ -41,8 +41,7 @@ def partition(
         str | None,
         tyro.conf.arg(
             metavar="head|head+bias|means|confusion|FILE",
-            help="of a run or of logits, as fit's --partition.embedding, or two with a + between them; default: the "
-            "run's own",
+            help="of a run or of logits, as fit's --partition.embedding, or two joined by +; default: the run's own",
         ),
     ] = None,
     route: Annotated[
