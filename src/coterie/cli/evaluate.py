@@ -15,7 +15,7 @@ def evaluate(
     run: RunFolder,
     source: Annotated[
         str | None,
-        tyro.conf.arg(help="labelled samples to judge on, as --data.source of fit; its own if left out"),
+        tyro.conf.arg(help="labelled samples to judge on, as --data.source of fit; default: its own"),
     ] = None,
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
     split: Annotated[

@@ -24,7 +24,7 @@ def headroom(
     ],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder for headroom.json and headroom.html")],
     clusters: Annotated[
-        tuple[int, ...] | None, tyro.conf.arg(metavar="S", help="numbers of clusters to try; ten if left out")
+        tuple[int, ...] | None, tyro.conf.arg(metavar="S", help="numbers of clusters to try; default: ten")
     ] = None,
     methods: Annotated[tuple[PartitionMethod, ...], tyro.conf.arg(help="to try, as fit's --partition.method")] = (
         "spectral",
@@ -33,7 +33,7 @@ def headroom(
     gain: Annotated[float, tyro.conf.arg(metavar="POINTS", help="the gain in points that would be worth it")] = 0.5,
     combiner: Annotated[
         Literal["hard", "compose", "blend"] | None,
-        tyro.conf.arg(help="how a specialist's answer is used, see fit's --gate.combiner; the run's if left out"),
+        tyro.conf.arg(help="how a specialist's answer is used, see fit's --gate.combiner; default: the run's"),
     ] = None,
     names: Annotated[
         str | None, tyro.conf.arg(metavar="FILE", help="class names: a line each, a .json list, or FILE.csv:COLUMN")

@@ -22,11 +22,9 @@ def partition(
     ],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder for partition.json and partition.html")],
     clusters: Annotated[
-        int | None, tyro.conf.arg(metavar="S", help="number of clusters; chosen, with its curve, if left out")
+        int | None, tyro.conf.arg(metavar="S", help="number of clusters; default: chosen, with its curve")
     ] = None,
-    method: Annotated[
-        PartitionMethod, tyro.conf.arg(help="as fit's --partition.method; given: take --groups")
-    ] = "spectral",
+    method: Annotated[PartitionMethod, tyro.conf.arg(help="as fit's; given: take --groups")] = "spectral",
     max_size: Annotated[int | None, tyro.conf.arg(help="balanced and confusion: classes per cluster at most")] = None,
     names: Annotated[
         str | None, tyro.conf.arg(metavar="FILE", help="class names: a line each, a .json list, or FILE.csv:COLUMN")
@@ -43,8 +41,7 @@ def partition(
         str | None,
         tyro.conf.arg(
             metavar="head|head+bias|means|confusion|FILE",
-            help="of a run or of logits, as fit's --partition.embedding, or two with a + between them; the run's own "
-            "if left out",
+            help="of a run or of logits, as fit's --partition.embedding, or two joined by +; default: the run's own",
         ),
     ] = None,
     route: Annotated[

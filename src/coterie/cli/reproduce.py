@@ -21,7 +21,7 @@ def reproduce(
     seeds: Annotated[int, tyro.conf.arg(help="number of seeds, from 0 on")] = 1,
     first_seed: Annotated[int, tyro.conf.arg(help="seeds are counted from this one")] = 0,
     source: Annotated[
-        str | None, tyro.conf.arg(help="where CIFAR-100 is, as fit's --data.source; downloaded if left out")
+        str | None, tyro.conf.arg(help="where CIFAR-100 is, as fit's --data.source; default: downloaded")
     ] = None,
     superclasses: Annotated[
         str | None,

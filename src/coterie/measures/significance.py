@@ -88,8 +88,3 @@ def over_seeds(value_R: ArrayLike, level: float = 0.95) -> Interval:
         return Interval(mean, -np.inf, np.inf)
     half = float(t.ppf((1 + level) / 2, len(value_R) - 1) * value_R.std(ddof=1) / np.sqrt(len(value_R)))
     return Interval(mean, mean - half, mean + half)
-
-
-def show_chance(p: float | None) -> str:
-    """A p-value with two digits; nothing for None."""
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"

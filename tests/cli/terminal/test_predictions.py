@@ -13,11 +13,8 @@ def explanation(routed: bool, classes: tuple[str, ...] = ("a", "b")) -> Explanat
 
 def test_a_sample_that_was_routed_says_where_and_what_the_base_had_said(console: Console) -> None:
     print_predictions(console, [("one.png", explanation(True)), ("two.png", explanation(False))])
-    one, two = (
-        line.replace("\N{NO-BREAK SPACE}", " ")
-        for line in console.export_text(clear=False).splitlines()
-        if ".png" in line
-    )
+    text = console.export_text(clear=False).replace("\N{NO-BREAK SPACE}", " ")
+    one, two = (line for line in text.splitlines() if ".png" in line)
     assert "81.2 %" in one
     assert "1, 2: a, b" in one
     assert "b 60.0 %, a 30.0 %" in one

@@ -49,7 +49,7 @@ def compare_run(
         allow_shared: go on where validation and test share samples.
         trust: as for ``load_ensemble``.
         engine: who trains the controls; it changes nothing in them.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         DataError: validation and test share samples.
