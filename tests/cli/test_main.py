@@ -212,7 +212,6 @@ def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
     workers: str, tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from coterie.pipeline import runs
-    from coterie.system.limits import Limits
 
     class Reached(Limits):
         def check(self) -> None:

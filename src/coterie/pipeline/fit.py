@@ -7,8 +7,8 @@ there.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,40 +86,17 @@ def fit(
         >>> folder, label_N = tempfile.mkdtemp(), np.arange(240) % 6
         >>> features_ND = np.eye(6)[label_N] + np.random.default_rng(0).normal(scale=0.3, size=(240, 6))
         >>> np.savez(f"{folder}/data.npz", features=features_ND, labels=label_N)
-        >>> settings = coterie.FitSettings.from_values(
-        ...     {
-        ...         "data": {"source": f"features:{folder}/data.npz"},
-        ...         "backbone": "linear",
-        ...         "base": {"epochs": 5, "batch_size": 16},
-        ...         "specialist": {"epochs": 2, "batch_size": 16},
-        ...         "partition": {"clusters": 2},
-        ...     }
-        ... )
-        >>> ensemble = coterie.fit(settings, f"{folder}/run")
-        >>> ensemble.predict_proba(features_ND[:3]).shape
+        >>> values = {"data": {"source": f"features:{folder}/data.npz"}, "backbone": "linear"}
+        >>> values |= {"base": {"epochs": 5, "batch_size": 16}, "specialist": {"epochs": 2, "batch_size": 16}}
+        >>> settings = coterie.FitSettings.from_values({**values, "partition": {"clusters": 2}})
+        >>> coterie.fit(settings, f"{folder}/run").predict_proba(features_ND[:3]).shape
         (3, 6)
-        >>> coterie.load(f"{folder}/run").predict(features_ND[:6]).tolist()
-        [0, 1, 2, 3, 4, 5]
     """
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
-            return fit(
-                settings,
-                folder,
-                splits=splits,
-                base=base,
-                base_run=base_run,
-                progress=progress,
-                engine=engine,
-                limits=limits,
-                announce=announce,
-            )
     forget_launcher_variables()
     _refuse_other_ranks()
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     if base is not None:
         settings = settings.model_copy(update={"backbone": name_of_module(base)})
-    run = Run.create_or_resume(Path(out), settings)
 
     def prepared() -> Prepared:
         check_engine(engine)
@@ -134,7 +111,9 @@ def fit(
     def work(found: Prepared) -> SpecialistEnsemble:
         return _with_job(found, run, progress, engine, limits, run_stages)
 
-    return unless_complete(run, prepared, work, load)
+    with _folder(out) as place:
+        run = Run.create_or_resume(place, settings)
+        return unless_complete(run, prepared, work, load)
 
 
 def fit_base(
@@ -188,6 +167,16 @@ def _with_job(
 ) -> ResultT:
     with closing(make_trackers(prepared.settings, run.path, progress)) as trackers:
         return work(Job(prepared, run, progress, engine, limits, trackers))
+
+
+@contextmanager
+def _folder(out: Path | str | None) -> Iterator[Path]:
+    """The run folder; one that is deleted at the end where none is given."""
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="coterie-") as folder:
+        yield Path(folder)
 
 
 def _refuse_other_ranks() -> None:
