@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
@@ -95,8 +96,6 @@ def train(
 ) -> tuple[EpochRecord, ...]:
     """Train a network, or a part of it, in place; it ends on the fabric's device, in evaluation mode.
 
-    On a CPU, a training that goes on from the hook's state ends with the same bits as one that was never stopped.
-
     Args:
         fabric: device and precision.
         network: inputs (B, ...) to logits (B, C).
@@ -104,7 +103,7 @@ def train(
         settings: optimiser, schedule, number of epochs.
         progress: progress callback.
         part: what of the network is trained.
-        hook: gives the state to start from, and is called after each step and each epoch.
+        hook: gives the state to start from (on a CPU: to the same bits), and is called after each step and epoch.
         stopping: may end the training after any epoch.
         loss: logits (B, C) and labels (B,) to a scalar; default: cross-entropy with the settings' label smoothing.
         compile_network: train by ``torch.compile``.
@@ -115,10 +114,8 @@ def train(
     network.train().to(memory_format=torch.channels_last)
     part.prepare(network, batches.seed)
     loss = smoothed_cross_entropy(settings) if loss is None else loss
-    # The compiled module shares its weights with the network, whose names are those that a state is kept by.
-    runner: Any = torch.compile(network) if compile_network else network
     plain_optimizer = make_optimizer(network, settings)
-    model, optimizer = fabric.setup(runner, plain_optimizer)
+    model, optimizer = fabric.setup(_runner(network, compile_network), plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
     average = RunningAverage(network, settings.average_decay)
     history, steps_K2 = _resume(hook.load(), network, plain_optimizer, schedule, (stopping, average))
@@ -128,13 +125,12 @@ def train(
         plain = capture(network, plain_optimizer, schedule, history, meter.steps_K2())
         return {**plain, **stopping.state(), **average.state()}
 
-    with together(fabric), torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    with together(fabric), _forked_random_state(fabric.device):
         for epoch in range(len(history), settings.epochs):
             if stopping.done:
                 break
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
-                # Of dropout and the like. Seeded at each step, so that a step that is done again draws the same.
-                torch.manual_seed(batches.seed * SEED_STRIDE + meter.step + fabric.global_rank * RANK_STRIDE)
+                _seed_dropout(batches.seed, meter.step, fabric.global_rank)
                 meter.add(fabric, *training_step(fabric, model, optimizer, settings, loss, inputs, labels))
                 schedule.step()
                 average.step(network)
@@ -142,11 +138,25 @@ def train(
             history.append(meter.close())
             stopping.epoch(network)
             hook.epoch(history, captured)
-    # Best weights first: a running average, where there is one too, has the last word.
     stopping.finish(network)
-    average.finish(network)
+    average.finish(network)  # where both are asked for, the average is the result
     network.eval()
-    return tuple(EpochRecord(loss, accuracy) for loss, accuracy in history)
+    return tuple(EpochRecord(*means) for means in history)
+
+
+def _seed_dropout(seed: int, step: int, rank: int) -> None:
+    # At each step, so that a step that is done again, after a stop, draws the same.
+    torch.manual_seed(seed * SEED_STRIDE + step + rank * RANK_STRIDE)
+
+
+def _runner(network: nn.Module, compile_network: bool) -> Any:
+    """The network or its compiled form, which shares its weights; a state is kept by the names of the network."""
+    return torch.compile(network) if compile_network else network
+
+
+def _forked_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """Leave the process's random state as it was: the loop sets seeds at each step."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _resume(
