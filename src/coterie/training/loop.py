@@ -113,7 +113,7 @@ def train(
     """
     network.train().to(memory_format=torch.channels_last)
     part.prepare(network, batches.seed)
-    loss = smoothed_cross_entropy(settings) if loss is None else loss
+    loss = loss or smoothed_cross_entropy(settings)
     plain_optimizer = make_optimizer(network, settings)
     model, optimizer = fabric.setup(_runner(network, compile_network), plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
@@ -122,13 +122,12 @@ def train(
     meter = _Meter(progress, batches, len(history), steps_K2)
 
     def captured() -> State:
-        plain = capture(network, plain_optimizer, schedule, history, meter.steps_K2())
-        return {**plain, **stopping.state(), **average.state()}
+        own = capture(network, plain_optimizer, schedule, history, meter.steps_K2())
+        return own | stopping.state() | average.state()
 
     with together(fabric), _forked_random_state(fabric.device):
-        for epoch in range(len(history), settings.epochs):
-            if stopping.done:
-                break
+        while len(history) < settings.epochs and not stopping.done:
+            epoch = len(history)
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
                 _seed_dropout(batches.seed, meter.step, fabric.global_rank)
                 meter.add(fabric, *training_step(fabric, model, optimizer, settings, loss, inputs, labels))
