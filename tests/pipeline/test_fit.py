@@ -11,7 +11,7 @@ from coterie.backbones.cut import trunk_features
 from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings, GateSettings
 from coterie.data.splits import Splits
-from coterie.errors import ArtifactError, BackboneError, PartitionError, SettingsError, TrainingError
+from coterie.errors import ArtifactError, BackboneError, EngineError, PartitionError, SettingsError, TrainingError
 from coterie.partition import Partition
 from coterie.pipeline import fit as pipeline
 from coterie.pipeline import partitions, plan
@@ -493,3 +493,10 @@ def test_partitions_side_by_side_keep_the_specialists_that_each_alone_would_trai
 def test_two_partitions_of_which_one_is_asked_for_is_no_stack(tmp_path, settings, splits) -> None:
     one = changed(settings, partition={"clusters": [3], "together": True})
     assert coterie.fit(one, tmp_path / "one", splits=splits).partition.layer_S == ()
+
+
+def test_only_the_first_rank_fits(settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(EngineError, match="rank 1 of 2 calls fit; only rank 0 does.*help_train_base"):
+        coterie.fit(settings, splits=splits)
