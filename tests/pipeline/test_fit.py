@@ -498,5 +498,5 @@ def test_two_partitions_of_which_one_is_asked_for_is_no_stack(tmp_path, settings
 def test_only_the_first_rank_fits(settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(EngineError, match="rank 1 of 2 calls fit; only rank 0 does.*help_train_base"):
+    with pytest.raises(EngineError, match=r"rank 1 of 2 calls fit; only rank 0 does.*help_train_base"):
         coterie.fit(settings, splits=splits)
