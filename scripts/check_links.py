@@ -29,7 +29,7 @@ def dead_links(document: Path) -> list[str]:
 
 def main() -> None:
     """Exit with 1 if a link is dead."""
-    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")]
     dead = [line for document in documents for line in dead_links(document)]
     sys.exit("dead links:\n" + "\n".join(dead) if dead else 0)
 

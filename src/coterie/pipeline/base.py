@@ -58,8 +58,10 @@ def train_base(job: Job) -> TrainedBase:
     if base.trained and prepared.base_run is None:
         _keep_brought_base(run, base.network)
     network = _train(job)
+    # Apart from the weights: whoever wants label embeddings need not build the base.
     write_head(run, base.head.of(network))
     validation_NC = job.logits(BASE_FILE, network, "validation")
+    # A base that was built here has its head in the data's order.
     if base.trained:
         refuse_other_order(validation_NC, job.splits.validation.labels_N.numpy())
     return TrainedBase(network, base.head, base.part, validation_NC)
@@ -104,6 +106,7 @@ def dismiss_helpers(settings: FitSettings) -> None:
 
 def _describe(run: Run, prepared: Prepared) -> None:
     """Write what the run is made of, and delete what killed processes left."""
+    # Data that changed between two starts would make one run of two.
     data = prepared.data_record
     if run.manifest.data not in (None, data):
         raise ArtifactError(
@@ -131,6 +134,7 @@ def _train(job: Job) -> nn.Module:
     ranks.check_batch_size(settings.base.batch_size)
     fabric = make_fabric(settings.hardware, ranks)
     needed = not job.run.has(BASE_FILE)
+    # Only the folder of rank 0 tells whether the others are needed; they wait for the answer.
     fabric.broadcast(needed)
     if needed:
         job.progress.note(
@@ -138,6 +142,7 @@ def _train(job: Job) -> nn.Module:
             f"{settings.base.batch_size}; the learning rate is {settings.base.learning_rate}, as set"
         )
     base = job.train_network("base", BASE_FILE, network, settings.base, settings.seed, fabric)
+    # The other ranks end here, and leave their devices to the specialists.
     leave(fabric)
     return base
 

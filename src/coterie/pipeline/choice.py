@@ -54,6 +54,8 @@ def outputs_of(job: Job, base: TrainedBase, specialists: Specialists, split: Spl
     base_NC, label_N = job.logits(BASE_FILE, base.network, split), data.labels_N.numpy()
     trained = {cluster: network for cluster, network in enumerate(networks) if network is not None}
     trunk = job.run.manifest.trunk
+    # All tails go on from one output of the trunk, which is too large to keep; whole networks are asked one by one, and
+    # what each says is kept, so that a run that is cut short here asks none twice.
     if trunk is not None:
         panel = Panel(job.fabric, base.network, trained, job.splits.preprocessing, trunk.cut)
         return Outputs(base_NC, panel.ask_all(data.samples, partition)[1], label_N, trunk.pass_cost)

@@ -39,6 +39,7 @@ def finish(job: Job, base: TrainedBase, choice: Choice) -> SpecialistEnsemble:
     job.progress.stage("evaluation", 3)
     test = outputs_of(job, base, specialists, "test")
     job.progress.advance(1)
+    # First the records that the figures and the report are made from.
     run.update(partition=_partition_record(choice), costs=_measure_costs(job, ensemble))
     job.progress.advance(1)
     write_outputs(run, "validation", best.validation)
@@ -46,10 +47,12 @@ def finish(job: Job, base: TrainedBase, choice: Choice) -> SpecialistEnsemble:
     write_rule(run, best.tuning, {"validation": best.validation, "test": test})
     write_examples(run, test, specialists.partition, rule, splits)
     write_report(run, datetime.now(UTC).date().isoformat(), test)
+    # Only now: a run that is cut short before this line tunes all partitions again.
     for tuned in choice.tried:
         if tuned is not best:
             run.forget(specialist_files(tuned.specialists.partition))
     run.forget([name for name in run.manifest.files if name.startswith(STAGE_LOGITS)])
+    # Last of all: whoever finds this finds everything.
     run.update(complete=True)
     job.trackers.finish(tracked_figures(run), [run.path / name for name in (MANIFEST, *run.manifest.files)])
     job.progress.advance(1)

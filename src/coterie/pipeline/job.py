@@ -66,6 +66,7 @@ class Job:
         """Write what a training gave, and delete its state."""
         known = self.run.read_json("history.json") if self.run.has("history.json") else {}
         self.run.write_json("history.json", {**known, title: [record.to_values() for record in trained.history]})
+        # History first: weights without one would count as a finished training whose curve is lost.
         self.run.write_tensors(file, trained.weights, seconds={**self.run.manifest.seconds, file: trained.seconds})
         self.checkpoint(file).delete()
         self.trackers.epochs(title, [(record.loss, record.accuracy) for record in trained.history])
@@ -119,6 +120,7 @@ class Job:
         data: Split = getattr(self.splits, split)
         logits_NC = compute_logits(self.fabric, network, data.samples, self.splits.preprocessing)
         self.run.write_arrays(kept, {"logits_NC": logits_NC, "label_N": data.labels_N.numpy()})
+        # A limit that is reached here loses nothing: the logits are kept.
         self.limits.check()
         return logits_NC
 

@@ -20,6 +20,8 @@ def make_partitions(job: Job, base: TrainedBase) -> list[Partition]:
         ArtifactError: the given groups have changed since.
     """
     n_classes, known = len(job.splits.labels), job.run.manifest.groupings
+    # Made again, they could differ in a last bit of the base's logits on another machine, and with them the clusters
+    # whose specialists are there already. Given groups are made again: the file may have changed, which is refused.
     if known and job.settings.partition.method != "given":
         return [Partition.from_members(members, n_classes) for members in known]
     partitions = _make(job, base)

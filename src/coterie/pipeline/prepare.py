@@ -81,6 +81,7 @@ def prepare(
     Raises:
         CoterieError: whatever would stop the run as soon as it starts.
     """
+    # In the order of what it costs to find out: a wrong number of clusters is told before a network is probed.
     source = None if base_run is None else Run.open(Path(base_run))
     splits = load_splits(settings, source) if splits is None else splits
     groups = None if partition else read_given_groups(settings.data, settings.partition.groups, splits.labels)

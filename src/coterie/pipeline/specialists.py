@@ -58,6 +58,7 @@ def train_specialists(
     Returns:
         One entry per partition; one in all where the partitions are kept together.
     """
+    # Each partition is trained as if it were alone: its specialists are the same, whatever stands beside it.
     _train(job, base, specialist_tasks(job.settings, partitions), starts or {})
     together = job.settings.partition.together and len(partitions) > 1
     return [_read(job, base, p) for p in ([Partition.stack(partitions)] if together else partitions)]
@@ -71,6 +72,7 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
             file=files[cluster],
             classes=tuple(partition.classes(cluster).tolist()),
             training=settings.specialist,
+            # By its place in its own partition, so that a refit draws the same batches; the base has the seed itself.
             seed=settings.seed + 1 + place,
             checkpoint_every=settings.checkpoint_every,
             threads=settings.hardware.specialist_threads,
@@ -119,6 +121,7 @@ def _train(
     job: Job, base: TrainedBase, tasks: Sequence[TrainingTask], starts: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
     run, todo = job.run, [task for task in tasks if not job.run.has(task.file)]
+    # Before workers are started, which takes seconds.
     job.limits.check()
     resources = _resources(job, base, todo)
 

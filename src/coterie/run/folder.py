@@ -173,6 +173,7 @@ class Run:
         """
         record = FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         if name in self.manifest.files:
+            # Known before it is there: after a power failure either of the two files is one that the manifest names.
             self.update(replacing={name: record})
         write_whole(self.path / name, content)
         named: Records = {**records, "files": {**self.manifest.files, name: record}, "replacing": {}}
@@ -192,6 +193,7 @@ class Run:
 
     def forget(self, names: Sequence[str]) -> None:
         """Delete files, the manifest first."""
+        # The manifest first: a file that it does not name is swept, one that it names and lacks would be damage.
         self.update(files={name: record for name, record in self.manifest.files.items() if name not in names})
         for name in names:
             (self.path / name).unlink(missing_ok=True)

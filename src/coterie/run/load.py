@@ -57,6 +57,7 @@ def load_ensemble(
     labels, partition = labels_of(manifest), partition_of(manifest)
     network, head = load_base(run, preprocessing, base, trust)
     specialists = []
+    # What a specialist's file lacks is the base's, so the base is read first.
     for cluster, file in enumerate(specialist_files(partition)):
         classes = partition.classes(cluster)
         specialist = make_specialist(network, head, classes) if len(classes) > 1 else None
