@@ -99,7 +99,7 @@ def make_content(n_classes: int = 6, n_clusters: int = 2, n: int = 240, names: t
         similarity_CC=vectors @ vectors.T,
         test=evaluate(test, partition, rule),
         validation=evaluate(validation, partition, rule),
-        accounting=ladder_of(test, partition, rule),
+        ladder=ladder_of(test, partition, rule),
         candidates=((n_clusters, 0.7),),
         tuning=Tuning(rule, None, (), 0.7, "", Budget()),
         examples=(make_example(partition, 0, 1, 0), make_example(partition, 1, 1, 0)),

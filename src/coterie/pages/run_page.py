@@ -83,7 +83,7 @@ class ReportContent:
     similarity_CC: FloatArray
     test: Report
     validation: Report
-    accounting: Ladder
+    ladder: Ladder
     candidates: tuple[tuple[int, float], ...]
     tuning: Tuning
     examples: tuple[Example, ...]
@@ -109,7 +109,7 @@ def render(content: ReportContent) -> str:
         digits=_digits(content.test.n_samples),
         validation_digits=_digits(content.validation.n_samples),
         gain_bar=figures.gain_bar(content.test.gain, content.test.gain_low, content.test.gain_high),
-        ladder=_ladder(content.accounting),
+        ladder=_ladder(content.ladder),
         sizes=figures.cluster_sizes(content.partition.size_S),
         clusters=_clusters(content),
         cluster_digits=min((_digits(row.n_samples) for row in content.test.clusters if row.n_samples), default=2),

@@ -38,14 +38,14 @@ class LabelSources:
     label_N: IntArray | None = None
     features: Callable[[], FloatArray] | None = None
 
-    def embed(self, wish: str) -> LabelEmbedding:
+    def embed(self, embedding: str) -> LabelEmbedding:
         """The embedding that ``partition.embedding`` asks for; of two parts, their cosines are averaged.
 
         Raises:
             PartitionError: what it needs is not there, or a class has no validation sample.
             DataError: a file that cannot be read, or has not one vector a class.
         """
-        return reduce(LabelEmbedding.mixed_with, map(self._part, embedding_parts(wish)))
+        return reduce(LabelEmbedding.mixed_with, map(self._part, embedding_parts(embedding)))
 
     def _part(self, part: str) -> LabelEmbedding:
         if part == "head":

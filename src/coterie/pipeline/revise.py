@@ -42,7 +42,7 @@ from coterie.run.names import BASE_FILE, HEAD_FILE, SPECIALISTS, specialist_file
 from coterie.run.values import labels_of, partition_of, write_head, write_preprocessing
 from coterie.training.passes import compute_logits
 
-# Keeps the new row finite where its class is told apart without error.
+# Weight decay keeps the new row finite where its class is separated without error.
 ROW_DECAY = 1e-4
 ROW_STEPS = 200
 
@@ -66,7 +66,7 @@ def refit(
         out: folder of the new run; an unfinished one goes on.
         further: start from the specialist's weights instead of the base's.
         trust: as for ``load_ensemble``.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         PartitionError: no such cluster, or one of one class.
@@ -122,7 +122,7 @@ def add_class(
         name: of the class.
         source: its images, see ``read_additions``; other classes in it are left out.
         out: folder of the new run; an unfinished one goes on.
-        progress: who is told.
+        progress: progress callback.
 
     Raises:
         BackboneError: the base has no plain linear head, or cannot be built anew with one class more.

@@ -152,7 +152,7 @@ def fit_all(
         tasks: the runs, in folders with absolute paths.
         splits: data that all of them use; None lets each read its own.
         engine: who does them.
-        progress: who is told.
+        progress: progress callback.
         limits: of all runs together.
 
     Returns:

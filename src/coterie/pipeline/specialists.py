@@ -157,7 +157,7 @@ def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Res
         settings.hardware.specialist_threads,
         int(on_gpu),
         MEMORY_BYTES + MEMORY_PER_PARAMETER_BYTE * parameter_bytes + kept_bytes,
-        # Of a base that came trained, nobody knows.
+        # Unknown for a base that came trained.
         share * job.run.manifest.seconds.get(BASE_FILE, 0.0) or math.inf,
     )
 

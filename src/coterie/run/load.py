@@ -37,7 +37,7 @@ def load_ensemble(
 
     Args:
         path: the run folder.
-        hardware: device and precision; those that the run was trained with if left out.
+        hardware: device and precision. Default: those that the run was trained with.
         base: for a run whose base was passed from Python or built by a function: a network of the same form. It is
             copied, and gets the run's weights.
         trust: ``module:function``; that function may be called to build the base of a run that names it.

@@ -7,23 +7,11 @@ from collections.abc import Iterator
 from coterie.partition import Partition
 
 BASE_FILE = "base.safetensors"
-
-
 SPECIALISTS = "specialists/"
-
-
 HEAD_FILE = "head.safetensors"
-
-
 TOKENIZER_FILE = "tokenizer.json"
-
-
 EXAMPLES_FILE = "examples.safetensors"
-
-
 STAGE_LOGITS = "logits/stages/"
-
-
 EXAMPLE_TEXTS_FILE = "examples.json"
 
 

@@ -180,7 +180,7 @@ def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
         similarity_CC=LabelEmbedding(run.read_arrays(head_file)[rows].astype(np.float64)).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
-        accounting=ladder_of(test, partition_of(manifest), rule_of(manifest)),
+        ladder=ladder_of(test, partition_of(manifest), rule_of(manifest)),
         candidates=tuple((c.clusters, c.accuracy) for c in manifest.partition.candidates),
         tuning=tuning_of(manifest),
         examples=_read_examples(run, test),

@@ -1,0 +1,42 @@
+"""A finished run -> an ensemble."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import coterie
+from coterie.data.splits import Splits
+from coterie.errors import ArtifactError
+from coterie.run.folder import Run
+
+
+def test_a_load_reads_and_hashes_each_weights_file_once(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: Counter[str] = Counter()
+    hashed: list[int] = []
+    read, sha256 = Path.read_bytes, hashlib.sha256
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.update([path.name]) or read(path))
+    monkeypatch.setattr(hashlib, "sha256", lambda content: hashed.append(len(content)) or sha256(content))
+    coterie.load(finished_run)
+    weights = ["0.safetensors", "1.safetensors", "2.safetensors", "base.safetensors"]
+    assert sorted(reads.elements()) == weights
+    assert len(hashed) == len(weights)
+
+
+@pytest.mark.parametrize("name", ["base.safetensors", "specialists/3/1.safetensors"])
+def test_a_load_names_the_weights_that_are_damaged(finished_run: Path, name: str) -> None:
+    file = finished_run / name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"is damaged: {name}: its bytes have changed"):
+        coterie.load(finished_run)
+
+
+def test_a_loaded_ensemble_answers_as_the_run_did(finished_run: Path, splits: Splits) -> None:
+    ensemble = coterie.load(finished_run)
+    right = float((ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()).mean())
+    reported = Run.open(finished_run).read_json("metrics.json")["test"]["ensemble_top1"]
+    np.testing.assert_allclose(right, reported)
