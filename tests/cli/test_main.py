@@ -198,12 +198,16 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
     assert main([*command, str(tmp_path / "out")]) == 0
     table = capsys.readouterr().out
     gains = []
+
+    def shown(share: float) -> str:
+        return f"{100 * share:.2f}".replace("-", "\N{MINUS SIGN}")
+
     for seed in (3, 4, 5):
         test = json.loads((tmp_path / "out" / f"seed-{seed}" / "metrics.json").read_text())["test"]
-        base, ensemble, gain = (f"{100 * test[name]:.2f}" for name in ("base_top1", "ensemble_top1", "gain"))
+        base, ensemble, gain = (shown(test[name]) for name in ("base_top1", "ensemble_top1", "gain"))
         assert re.search(rf"seed {seed} +{base} +{ensemble} +[+]?{gain} \(.*\) +{test['mean_passes']:.2f}", table)
         gains.append(100 * test["gain"])
-    assert re.search(rf"mean gain over 3 seed\(s\): [+]?{np.mean(gains):.2f}", table)
+    assert re.search(rf"mean gain over 3 seed\(s\): [+]?{shown(np.mean(gains) / 100)}", table)
     assert main(["fit", "--seeds", "0", "--out", str(tmp_path / "none")]) == 1
 
 
@@ -304,7 +308,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["fit", "--out", "x", "--max-memory", "4GB"], "max_memory = '4GB': must be a number above 0 and a unit"),
         (["fit", "--out", "x", "--checkpoint-every", "0"], "checkpoint_every = 0: Input should be greater"),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--base", "vgg"], "unknown backbone 'vgg'"),
-        (["fit", "--out", "x", "--data.mean", "0.5"], "mean and std are given together"),
+        (["fit", "--out", "x", "--data.mean", "0.5"], "mean and std must be given together"),
         (["fit", "--out", "x", "--data.train-per-class", "2", "--specialist.trainable", "layer9"], "no part 'layer9'"),
         (["headroom", "nowhere.npz", "--out", "x"], "cannot read nowhere.npz"),
         (["headroom", "nowhere", "--out", "x"], "nowhere is not a file of logits; allowed: .npz"),
