@@ -189,8 +189,10 @@ def test_all_certain_and_all_uncertain_give_a_rule(scale: float) -> None:
     same_NC = scale * np.eye(9)[rng.integers(9, size=200)]
     outputs = Outputs(np.float32(same_NC), np.float32(scale * rng.normal(size=(200, 9))), label_N)
     for combiners in (AUTO.combiners, ("blend",), ("average",), ("product",)):
-        report = evaluate(outputs, PARTITION, tune(outputs, PARTITION, TuningRequest(combiners=combiners)).rule)
-        assert 0 <= report.ensemble_top1 <= 1
+        rule = tune(outputs, PARTITION, TuningRequest(combiners=combiners)).rule
+        proba_NC = Routing.of(outputs, PARTITION, rule).proba_NC()
+        np.testing.assert_allclose(proba_NC.sum(axis=1), 1, rtol=1e-5)
+        assert evaluate(outputs, PARTITION, rule).ensemble_top1 == (proba_NC.argmax(axis=1) == label_N).mean()
 
 
 def test_a_cluster_without_samples_is_treated_as_the_others() -> None:

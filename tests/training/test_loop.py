@@ -17,13 +17,13 @@ CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 
 class Recorder(Progress):
     def __init__(self) -> None:
-        self.steps, self.images = 0, 0
+        self.steps, self.images, self.loss, self.right = 0, 0, 0.0, 0.0
 
     def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
         self.steps += steps
         self.images += n_images
-        assert loss is not None
-        assert 0 <= accuracy <= 1
+        self.loss += loss * n_images
+        self.right += accuracy * n_images
 
 
 def small_network() -> nn.Module:
@@ -46,6 +46,9 @@ def test_training_learns_reports_each_step_and_ends_in_evaluation_mode() -> None
     assert history[-1].accuracy > 0.6
     assert recorder.steps == 4 * 6
     assert recorder.images == 4 * 6 * 32
+    # The figures shown while it runs are those of the history.
+    assert recorder.loss / recorder.images == pytest.approx(np.mean([record.loss for record in history]), rel=1e-4)
+    assert recorder.right / recorder.images == pytest.approx(np.mean([record.accuracy for record in history]), rel=1e-4)
     assert not network.training
 
 
