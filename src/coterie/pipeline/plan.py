@@ -73,7 +73,7 @@ def make_plan(prepared: Prepared) -> Plan:
     step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
     if base.part is not WHOLE:
         part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, base.part)
-    # All that is timed are copies: inference mode would leave tensors that cannot be trained.
+    # All that is timed are copies, so that the plan leaves the base on the device and in the mode that it had.
     image_seconds = _time_inference(fabric, copy.deepcopy(network), splits)
     tail_share = 1.0 if prepared.trunk is None else prepared.trunk.pass_cost
     if prepared.trunk is not None and settings.specialist.kept_views:
