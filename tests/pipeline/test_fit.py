@@ -243,11 +243,12 @@ def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings
 
 def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> None:
     gate = GateSettings(combiner="average", score="contested", top=2)
-    tuning = retune(run, tuning_request(gate))
+    tuning, figures = retune(run, tuning_request(gate))
     ensemble = coterie.load(run.path)
     assert ensemble.rule == tuning.rule
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
-    assert read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert read_reports(run)["test"] == figures
+    assert figures.ensemble_top1 == pytest.approx(right.mean())
     assert run.manifest.gate.accuracy == tuning.accuracy
     assert run.manifest.costs.ensemble_image_ms is None
     assert Run.open_complete(run.path).manifest.gate == run.manifest.gate
@@ -255,10 +256,10 @@ def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> 
 
 def test_tuning_reads_no_test_image(run: Run) -> None:
     request = tuning_request(GateSettings(combiner="blend"))
-    first = retune(run, request)
+    first, _ = retune(run, request)
     test = read_outputs(run, "test")
     write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
-    assert retune(run, request).rule == first.rule
+    assert retune(run, request)[0].rule == first.rule
 
 
 def test_a_run_of_an_earlier_version_has_the_papers_rule(run: Run, splits: Splits) -> None:

@@ -12,5 +12,7 @@ def report(run: RunFolder) -> None:
     from coterie.run.folder import Run
     from coterie.run.reporting import write_report
 
-    write_report(Run.open_complete(run), datetime.now(UTC).date().isoformat())
+    folder = Run.open_complete(run)
+    with folder.writing():
+        write_report(folder, datetime.now(UTC).date().isoformat())
     print(run / "report.html")  # noqa: T201 - the answer

@@ -19,7 +19,7 @@ class Settings(BaseModel):
     # NaN is neither below nor above a bound, and would pass all of them.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:

@@ -60,7 +60,7 @@ class Job:
 
     def checkpoint(self, file: str) -> CheckpointFile:
         """The state of the training that will leave ``file``."""
-        return CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+        return CheckpointFile(self.run.place(f"{CHECKPOINT_FOLDER}/{file}"))
 
     def keep(self, file: str, title: str, trained: Trained) -> None:
         """Write what a training gave, and delete its state."""
@@ -140,9 +140,10 @@ def unless_complete(
         load: reads the result of the complete run.
 
     Raises:
-        ArtifactError: another process writes to the run.
+        ArtifactError: another process writes to the run; or it is complete, and files are missing or damaged.
     """
     if run.complete:
+        run.check_whole()
         return load()
     run.refuse_if_held()  # before the data is read, which may take minutes
     prepared = prepare()

@@ -137,11 +137,11 @@ def _train(
             # Of a specialist's weights, what is not the base's is kept.
             kept = encode(trained.weights, base_weights, bits)
             job.keep(task.file, task.title, replace(trained, weights=kept))
-    if todo:  # whose results came in any order
-        history = run.read_json("history.json")
-        titles = [task.title for task in tasks if task.title in history]
-        others = [title for title in history if title not in titles]
-        run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
+    history = run.read_json("history.json")
+    titles = [task.title for task in tasks if task.title in history]
+    ordered = [*(title for title in history if title not in titles), *titles]
+    if ordered != list(history):  # the results came in any order, perhaps in an earlier start
+        run.write_json("history.json", {title: history[title] for title in ordered})
 
 
 def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Resources:

@@ -45,26 +45,26 @@ from coterie.vocabulary import SplitName
 N_EXAMPLES = 12
 
 
-def retune(run: FinishedRun, request: TuningRequest) -> Tuning:
+def retune(run: FinishedRun, request: TuningRequest) -> tuple[Tuning, Report]:
     """Choose the rule of a finished run anew from its validation logits, and write it with all that follows from it:
     figures, report. Nothing is trained, and no test image has a say. How long an image takes is no longer known.
+
+    Returns:
+        The rule, and its figures on the test split.
 
     Raises:
         InputError: no candidate meets the budget.
         ArtifactError: another process writes to the run.
     """
-    manifest, partition = run.manifest, partition_of(run.manifest)
-    seed = manifest.settings.seed
-    outputs: dict[SplitName, Outputs] = {
-        "validation": read_outputs(run, "validation"),
-        "test": read_outputs(run, "test"),
-    }
-    tuning = tune(outputs["validation"], partition, request, seed)
-    costs = replace(manifest.costs, ensemble_image_ms=None)
     with run.writing():
-        write_rule(run, tuning, outputs, costs=costs)
+        outputs: dict[SplitName, Outputs] = {
+            "validation": read_outputs(run, "validation"),
+            "test": read_outputs(run, "test"),
+        }
+        tuning = tune(outputs["validation"], partition_of(run.manifest), request, run.settings.seed)
+        write_rule(run, tuning, outputs, costs=replace(run.manifest.costs, ensemble_image_ms=None))
         write_report(run, datetime.now(UTC).date().isoformat(), outputs["test"])
-    return tuning
+        return tuning, read_reports(run)["test"]
 
 
 def write_rule(run: Run, tuning: Tuning, outputs: Mapping[SplitName, Outputs], **records: Unpack[Records]) -> None:
