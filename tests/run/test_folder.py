@@ -3,6 +3,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from coterie.inputs import ImagePreprocessing
 from coterie.measures.costs import RunCosts
 from coterie.run import folder
 from coterie.run.folder import Run
-from coterie.run.manifest import FORMAT, DataRecord, GateRecord, Manifest, PartitionRecord, Records
+from coterie.run.manifest import FORMAT, DataRecord, FileRecord, GateRecord, Manifest, PartitionRecord, Records
+from coterie.system.files import write_whole
 
 
 @pytest.fixture
@@ -251,3 +253,125 @@ def test_a_run_of_format_1_is_read_as_one_of_images(run: Run) -> None:
     file.write_text(json.dumps({**values, "format": 1, "data": {"about": "Old.", "classes": ["a", "b"]}}))
     with pytest.raises(ArtifactError, match=r"is damaged: data\.input\.image\.height: Field required"):
         Run.open(run.path)
+
+
+def test_a_reader_that_meets_a_writer_reads_again(run: Run) -> None:
+    reader = Run.open_complete(run.path)
+    run.write_json("metrics.json", {"version": 1})
+    early = Run.open_complete(run.path)
+    for version in (2, 3):
+        run.write_json("metrics.json", {"version": version})
+        assert early.read_json("metrics.json") == {"version": version}
+        assert early.has("metrics.json")
+    run.write_json("metrics.json", {"version": 44})
+    assert early.faults() == {}
+    assert reader.read_arrays("logits/test.safetensors")["a_NC"].shape == (2, 3)
+    run.forget(["metrics.json"])
+    with pytest.raises(ArtifactError, match=r"metrics\.json: deleted meanwhile"):
+        early.read("metrics.json")
+
+
+def test_a_finished_run_is_opened_while_its_files_are_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_json("metrics.json", {})
+    look, left = Run._size_fault, [3]
+
+    def late(opened: Run, name: str) -> str | None:
+        if name == "metrics.json" and left[0]:
+            left[0] -= 1
+            run.write_json("metrics.json", {"longer": "x" * left[0]})
+        return look(opened, name)
+
+    monkeypatch.setattr(Run, "_size_fault", late)
+    assert Run.open_complete(run.path).read_json("metrics.json") == {"longer": ""}
+    assert left == [0]
+
+
+def test_a_file_that_is_being_replaced_is_not_taken_for_the_new_one(run: Run) -> None:
+    run.write_json("metrics.json", {"old": 1})
+    run.read("metrics.json")
+    # A power failure after the manifest named what was to come, and before it came.
+    old, new = (run.path / "metrics.json").read_bytes(), b'{"new": 2}'
+    run.update(replacing={"metrics.json": FileRecord(bytes=len(new), sha256=hashlib.sha256(new).hexdigest())})
+    run._renew()
+    assert run.read("metrics.json") == old
+    assert run.has("metrics.json")
+
+
+def test_a_deleted_file_is_not_there(run: Run) -> None:
+    opened = Run.open_complete(run.path)
+    (run.path / "logits/test.safetensors").unlink()
+    assert not opened.has("logits/test.safetensors")
+    assert opened.faults() == {"logits/test.safetensors": "missing"}
+
+
+def test_nothing_is_written_read_or_deleted_through_a_link(run: Run, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("0.safetensors", ".half.tmp", "test.safetensors"):
+        (docs / name).write_text("precious")
+    for name in ("specialists", "checkpoint", "logits"):
+        shutil.rmtree(run.path / name, ignore_errors=True)
+        (run.path / name).symlink_to(docs)
+    run.sweep()
+    for act in (
+        lambda: run.write("specialists/0.safetensors", b"strange"),
+        lambda: run.read("logits/test.safetensors"),
+        lambda: run.forget(["logits/test.safetensors"]),
+        lambda: run.has("logits/test.safetensors"),
+    ):
+        with pytest.raises(ArtifactError, match=r"leads out of .*, through a link"):
+            act()
+    assert {file.name: file.read_text() for file in docs.iterdir()} == dict.fromkeys(
+        ("0.safetensors", ".half.tmp", "test.safetensors"), "precious"
+    )
+
+
+@pytest.mark.parametrize("name", ["../x", "specialists/../../x", "/tmp/x", ".lock", "manifest.json"])
+def test_a_file_has_a_name_below_the_folder(run: Run, name: str) -> None:
+    for act in (lambda: run.write(name, b""), lambda: run.forget([name]), lambda: run.place(name)):
+        with pytest.raises(ArtifactError, match="is no name of a file in a run"):
+            act()
+
+
+def test_sweeping_takes_the_half_files_of_all_versions(run: Run) -> None:
+    half = [run.path / name for name in (".report.html.tmp", "logits/.test.safetensors.0123456789abcdef.tmp")]
+    for file in half:
+        file.write_bytes(b"half")
+    run.sweep()
+    assert not any(file.exists() for file in half)
+    assert run.has("logits/test.safetensors")
+
+
+def test_what_an_orphan_left_of_a_deleted_run_is_no_run_and_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    for name in ("checkpoint/base.safetensors", ".manifest.json.0123456789abcdef.tmp", ".lock"):
+        write_whole(path / name, b"of another run")
+    run = Run.create_or_resume(path, FitSettings())
+    with run.writing():
+        assert not (path / "checkpoint/base.safetensors").exists()
+    (path / "checkpoint.txt").write_text("")
+    with pytest.raises(ArtifactError, match="exists and is not a coterie run"):
+        Run.create_or_resume(path, FitSettings())
+
+
+def test_a_folder_that_cannot_be_read_and_a_name_that_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArtifactError, match=r"cannot read x+.*: File name too long"):
+        Run.open(Path("x" * 300))
+    with pytest.raises(ArtifactError, match=r"File name too long\. Choose another --out"):
+        Run.create_or_resume(tmp_path / ("x" * 300), FitSettings())
+
+    def denied(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ArtifactError, match=r"cannot read .*: Permission denied\. Choose another --out"):
+        Run.create_or_resume(tmp_path, FitSettings())
+
+
+def test_json_with_a_right_checksum_and_a_wrong_content_is_named(run: Run) -> None:
+    for content in (b"{", b"[NaN]", b"[" * 100_000, b"\xff"):
+        run.write("metrics.json", content)
+        with pytest.raises(ArtifactError, match=r"cannot read .*metrics\.json: "):
+            run.read_json("metrics.json")

@@ -161,3 +161,17 @@ def test_trackers_that_are_off_are_not_imported(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_logs_behind_a_link_are_neither_deleted_nor_written(tmp_path: Path) -> None:
+    precious = tmp_path / "docs" / "base" / "thesis.tex"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "logs").symlink_to("../docs")
+    noting = Noting()
+    trackers = Trackers([TensorBoardTracker(run)], noting)
+    trackers.epochs("base", HISTORY)
+    assert [note.partition(":")[0] for note in noting.notes] == ["the log for TensorBoard ends here"]
+    assert [file for file in (tmp_path / "docs").rglob("*") if file.is_file()] == [precious]

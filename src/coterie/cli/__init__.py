@@ -19,6 +19,7 @@ from coterie.cli.headroom import headroom
 from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
+from coterie.cli.repair import repair
 from coterie.cli.report import report
 from coterie.cli.reproduce import reproduce
 from coterie.cli.revise import add_class, refit
@@ -117,6 +118,7 @@ def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
         refit,
         add_class,
         report,
+        repair,
         info,
     ):
         app.command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +68,7 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
 
 def is_run(place: str) -> bool:
     """Whether there is a run folder, not the name of a backbone."""
-    return (Path(place) / "manifest.json").is_file()
+    return os.path.lexists(Path(place) / "manifest.json")
 
 
 def _check(seeds: int, base_run: Path | None, *, base_only: bool) -> None:
@@ -100,8 +101,10 @@ def _fit(
             help_train_base(settings, lambda: prepare(settings, base_run=base_run))
         return
     console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
-    if Run.create_or_resume(out, settings).complete:
+    run = Run.create_or_resume(out, settings)
+    if run.complete:
         dismiss_helpers(settings)
+        run.check_whole()
         console.print(f"{out} is finished; nothing to do.", highlight=False)
         _print_outcome(console, out)
         return

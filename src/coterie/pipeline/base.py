@@ -51,6 +51,9 @@ def train_base(job: Job) -> TrainedBase:
     """
     run, prepared, base = job.run, job.prepared, job.prepared.base
     _describe(run, prepared)
+    if "history.json" in run.manifest.files and not run.has("history.json"):
+        run.write_json("history.json", {})
+        job.progress.note(f"{run.path / 'history.json'} was lost, and with it the curves of what is trained already")
     if note := run.note_versions():
         job.progress.note(note)
     if prepared.base_run is not None and not run.has(BASE_FILE):

@@ -117,16 +117,26 @@ class Run:
         return run
 
     @classmethod
-    def open_complete(cls, path: Path) -> FinishedRun:
-        """Read a finished run. A file's checksum is verified when the file is read.
+    def open_finished(cls, path: Path) -> FinishedRun:
+        """Read the manifest of a finished run, whose files may be missing or damaged.
 
         Raises:
-            ArtifactError: as ``open``; or the run is unfinished, or files are missing or cut short, which are named.
+            ArtifactError: as ``open``; or the run is unfinished.
         """
         if not cls.open(path).complete:
             raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
         run = FinishedRun(path, _read_manifest(path, FinishedManifest))
         run._settle()
+        return run
+
+    @classmethod
+    def open_complete(cls, path: Path) -> FinishedRun:
+        """Read a finished run. A file's checksum is verified when the file is read.
+
+        Raises:
+            ArtifactError: as ``open_finished``; or files are missing or cut short, which are named.
+        """
+        run = cls.open_finished(path)
         for _ in range(MOST_LOOKS):
             faults = {name: fault for name in run._needed() if (fault := run._size_fault(name))}
             known = run.manifest

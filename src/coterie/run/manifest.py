@@ -31,7 +31,9 @@ FileName = Annotated[str, AfterValidator(check_file_name)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Temperature = Annotated[float, Field(gt=0)]
+# Such as no fit gives, and far from where sums and products overflow.
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 Members = Annotated[tuple[tuple[Count, ...], ...], Field(min_length=1)]
 
 
@@ -64,6 +66,20 @@ class DataRecord(_Frozen):
         sides = shape if isinstance(self.input, ImagePreprocessing) else ()
         if min(sides, default=1) < 1 or math.prod(shape) > MOST_VALUES:
             raise ValueError(f"samples of shape {shape}: each side at least 1, at most {MOST_VALUES:,} numbers")
+        for name, most in (("buckets", 2**24), ("longest", 2**20)):
+            if not 1 <= getattr(self.input, name, 1) <= most:
+                raise ValueError(f"{name} of the input: from 1 to {most:,}")
+        return self
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        form = self.input
+        scale = form if isinstance(form, ImagePreprocessing) else getattr(form, "scale", None)
+        if scale is None:
+            return self
+        n_values = form.channels if isinstance(form, ImagePreprocessing) else len(scale.mean)
+        if not len(scale.mean) == len(scale.std) == n_values or min(scale.std, default=1.0) <= 0:
+            raise ValueError("the input needs as many means as deviations, all of these above 0")
         return self
 
 
@@ -94,8 +110,8 @@ class PartitionRecord(_Frozen):
 class GainRecord(_Frozen):
     """A learned gate: a linear estimate of the gain."""
 
-    intercept: float
-    coefficients: tuple[float, ...]
+    intercept: Number
+    coefficients: tuple[Number, ...]
 
 
 class TriedRecord(_Frozen):
@@ -117,7 +133,7 @@ class GateRecord(_Frozen):
 
     score: ScoreName
     combiner: CombinerName
-    threshold: float | None
+    threshold: Number | None
     weights: tuple[Share, ...] = (1.0,)
     top: Annotated[int, Field(ge=1, lt=2**31)] = 1
     temperature: Temperature = 1.0

@@ -62,8 +62,16 @@ MEMBER = "member"
 
 
 def controls_folder(run: Path) -> Path:
-    """Where a run's controls are."""
-    return run / "controls"
+    """Where a run's controls are.
+
+    Raises:
+        ArtifactError: it is a link, or one of them is, which may lead anywhere.
+    """
+    folder = run / "controls"
+    for place in (folder, *folder.glob("*")):
+        if place.is_symlink():
+            raise ArtifactError(f"{place} is a link; the controls of a run are read and trained in its folder alone")
+    return folder
 
 
 ControlTask = Task[Splits | None, Path]
