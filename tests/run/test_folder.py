@@ -375,3 +375,17 @@ def test_json_with_a_right_checksum_and_a_wrong_content_is_named(run: Run) -> No
         run.write("metrics.json", content)
         with pytest.raises(ArtifactError, match=r"cannot read .*metrics\.json: "):
             run.read_json("metrics.json")
+
+
+def test_a_file_that_comes_back_while_it_is_looked_at_is_not_damaged(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_json("metrics.json", {"rule": "hard"})
+    reader = Run.open_complete(run.path)
+    run.write_json("metrics.json", {"rule": "blend"})
+    renew = Run._renew
+
+    def late(opened: Run) -> None:
+        run.write_json("metrics.json", {"rule": "hard"})
+        renew(opened)
+
+    monkeypatch.setattr(Run, "_renew", late)
+    assert reader.read_json("metrics.json") == {"rule": "hard"}

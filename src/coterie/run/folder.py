@@ -136,15 +136,15 @@ class Run:
         Raises:
             ArtifactError: as ``open_finished``; or files are missing or cut short, which are named.
         """
-        run = cls.open_finished(path)
+        run, known = cls.open_finished(path), None
         for _ in range(MOST_LOOKS):
             faults = {name: fault for name in run._needed() if (fault := run._size_fault(name))}
-            known = run.manifest
             if not faults:
                 return run
-            run._renew()
-            if run.manifest == known:  # no other process is writing
+            if run.manifest == known:  # twice the same: no other process is writing
                 break
+            known = run.manifest
+            run._renew()
         raise run._damaged(faults)
 
     @property
@@ -165,10 +165,10 @@ class Run:
             ArtifactError: another process writes to it, or it holds another run by now.
         """
         with hold(self.path):
+            found = Run.create_or_resume(self.path, self.settings).manifest
             if not os.path.lexists(self.path / MANIFEST):
                 # States of a run that was deleted, of which a process lived on: they may be of other settings.
                 _delete(files_below(self.path / CHECKPOINT_FOLDER))
-            found = Run.create_or_resume(self.path, self.settings).manifest
             self.manifest = type(self.manifest)(**dict(found))
             yield self
 
@@ -373,17 +373,17 @@ class Run:
         """The bytes of a file that the manifest names, and what is wrong with them. A file that another process has
         replaced since the manifest was read is not the one that it names: the manifest of now decides.
         """
+        known = None
         for _ in range(MOST_LOOKS):
             record = self.manifest.files.get(name)
             if record is None:
                 return b"", "deleted meanwhile"
             content, fault = self._content(name, record)
-            if fault is None:
-                return content, None
-            self._renew()
-            if self.manifest.files.get(name) == record:  # no other process has replaced it
+            if fault is None or record == known:  # twice the same: no other process has replaced it
                 break
-        return b"", fault
+            known = record
+            self._renew()
+        return content, fault
 
     def _content(self, name: str, record: FileRecord) -> tuple[bytes, str | None]:
         """A file's bytes and what is wrong with them."""
@@ -392,7 +392,7 @@ class Run:
                 # Before it is read: no more than was recorded is held in memory.
                 if status.st_size != record.bytes:
                     return b"", _other_size(status.st_size, record)
-                content = stream.read()
+                content = stream.read(record.bytes)
         except FileNotFoundError:
             return b"", "missing"
         except OSError as error:
@@ -408,8 +408,10 @@ class Run:
 
     def _is_checked(self, name: str) -> bool:
         """Whether a file was read before, and its checksum was right."""
-        status = self._status(name)
-        return status is not None and self._checked.get(name) == (self.manifest.files[name].sha256, *_signature(status))
+        status, record = self._status(name), self.manifest.files.get(name)
+        if status is None or record is None:
+            return False
+        return self._checked.get(name) == (record.sha256, *_signature(status))
 
     def _size_fault(self, name: str) -> str | None:
         """What a look at a file tells without reading it."""

@@ -24,6 +24,7 @@ from coterie.vocabulary import CombinerName, ScoreName
 FORMAT: Literal[2] = 2
 # Of a manifest, which is held in memory several times over while it is read; one of 100,000 classes has 5 MB.
 MOST_BYTES = 32 * 2**20
+MOST_FILES = 50_000
 # Numbers in one image or vector.
 MOST_VALUES = 2**28
 
@@ -189,8 +190,8 @@ class Manifest(_Frozen):
     gate: GateRecord | None = None
     costs: RunCosts | None = None
     changes: tuple[ChangeRecord, ...] = ()
-    files: dict[FileName, FileRecord] = {}
-    replacing: dict[FileName, FileRecord] = {}
+    files: Annotated[dict[FileName, FileRecord], Field(max_length=MOST_FILES)] = {}
+    replacing: Annotated[dict[FileName, FileRecord], Field(max_length=MOST_FILES)] = {}
     groupings: tuple[Members, ...] = ()
     disk_bytes: Count | None = None
     later_versions: tuple[dict[str, str], ...] = ()

@@ -117,7 +117,7 @@ def bytes_below(folder: Path) -> int:
     """Bytes of all regular files below a folder, which itself may be a link."""
     found = 0
     for file in files_below(folder.resolve()):
-        with contextlib.suppress(FileNotFoundError):  # another process has deleted it
+        with contextlib.suppress(OSError):  # another process has deleted it, or it is not ours to see
             status = file.lstat()
             found += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return found
