@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from coterie.backbones.base import rebuild_base
 from coterie.backbones.head import Head
+from coterie.backbones.probe import run as probe
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import HardwareSettings
 from coterie.ensemble.ensemble import SpecialistEnsemble
+from coterie.errors import ArtifactError, BackboneError
 from coterie.inputs import Preprocessing
 from coterie.run.folder import Run
 from coterie.run.names import (
@@ -18,6 +21,7 @@ from coterie.run.names import (
     specialist_files,
 )
 from coterie.run.values import (
+    base_bytes,
     cut_of,
     labels_of,
     partition_of,
@@ -94,6 +98,24 @@ def load_base(
     manifest, settings = run.manifest, run.settings
     assert manifest.head is not None  # a finished run has one
     n_classes = len(labels_of(manifest))
-    network, head = rebuild_base(settings, manifest.network, manifest.head, n_classes, preprocessing, base, trust)
+    network, head = rebuild_base(
+        settings, manifest.network, manifest.head, n_classes, preprocessing, base, trust, base_bytes(run)
+    )
     run.read_weights(BASE_FILE, network)
+    _refuse_other_form(run, network, preprocessing, n_classes)
     return network, head
+
+
+def _refuse_other_form(run: Run, network: nn.Module, preprocessing: Preprocessing, n_classes: int) -> None:
+    """Refuse a base that does not give logits of its classes: what a manifest says of its inputs and outputs shows in
+    no weight.
+    """
+    try:
+        logits_BC = probe(network, preprocessing.example()[:1])
+    except BackboneError as error:
+        raise ArtifactError(f"the base of {run.path} does not run: {error}") from None
+    found = tuple(logits_BC.shape) if isinstance(logits_BC, Tensor) else type(logits_BC).__name__
+    if found != (1, n_classes):
+        raise ArtifactError(f"the base of {run.path} gives {found} for a sample, and not logits of {n_classes} classes")
+    if not bool(torch.isfinite(logits_BC).all()):
+        raise ArtifactError(f"the base of {run.path} gives logits that are NaN or infinite")
