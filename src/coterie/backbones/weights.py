@@ -46,6 +46,12 @@ def put_weights(state: Mapping[str, Tensor], network: nn.Module) -> None:
         ValueError: names, shapes or types are another network's; or a weight is NaN or infinite, or a variance
             negative, as no training leaves them.
     """
+    check_weights(state, network)
+    network.load_state_dict(state)
+
+
+def check_weights(state: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Raises ValueError as ``put_weights``; the network stays as it is."""
     wanted = network.state_dict()
     faults = [
         f"{name} has {fault}"
@@ -63,7 +69,6 @@ def put_weights(state: Mapping[str, Tensor], network: nn.Module) -> None:
     bad = [f"{name} has {fault}" for name in wanted if name in trained and (fault := _unusable(name, state[name]))]
     if bad:
         raise ValueError("no training leaves such weights: " + "; ".join(bad[:8]))
-    network.load_state_dict(state)
 
 
 def _difference(found: Tensor, wanted: Tensor) -> str | None:

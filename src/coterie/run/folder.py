@@ -44,7 +44,7 @@ from typing_extensions import Unpack
 from coterie.backbones.deltas import decode
 from coterie.backbones.weights import put_weights
 from coterie.config import FREE_SETTINGS, FitSettings
-from coterie.errors import ArtifactError, SettingsError
+from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.run.manifest import (
     FORMAT,
     MANIFEST,
@@ -359,6 +359,8 @@ def _read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
         raise ArtifactError(f"{file} is damaged: {where}: {first['msg']}") from None
     except SettingsError as error:
         raise ArtifactError(f"{file} is damaged: settings: {error}") from None
+    except CoterieError as error:  # a record that checks itself
+        raise ArtifactError(f"{file} is damaged: {error}") from None
 
 
 def _other_size(n_bytes: int, record: FileRecord) -> str:

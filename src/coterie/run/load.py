@@ -11,10 +11,11 @@ from coterie.backbones.base import rebuild_base
 from coterie.backbones.head import Head
 from coterie.backbones.probe import run as probe
 from coterie.backbones.specialist import as_asked, make_specialist
+from coterie.backbones.text_classifier import TextClassifier
 from coterie.config import HardwareSettings
 from coterie.ensemble.ensemble import SpecialistEnsemble
-from coterie.errors import ArtifactError, BackboneError
-from coterie.inputs import Preprocessing
+from coterie.errors import ArtifactError, BackboneError, InputError
+from coterie.inputs import Preprocessing, TokenPreprocessing
 from coterie.run.folder import Run
 from coterie.run.names import (
     BASE_FILE,
@@ -110,9 +111,18 @@ def _refuse_other_form(run: Run, network: nn.Module, preprocessing: Preprocessin
     """Refuse a base that does not give logits of its classes: what a manifest says of its inputs and outputs shows in
     no weight.
     """
+    if (
+        isinstance(network, TextClassifier)
+        and isinstance(preprocessing, TokenPreprocessing)
+        and (preprocessing.n_tokens > network.n_tokens or preprocessing.longest > network.longest)
+    ):
+        raise ArtifactError(
+            f"the tokenizer of {run.path} gives up to {preprocessing.longest} tokens numbered below "
+            f"{preprocessing.n_tokens}, and its base takes {network.longest:.0f} below {network.n_tokens:.0f}"
+        )
     try:
         logits_BC = probe(network, preprocessing.example()[:1])
-    except BackboneError as error:
+    except (BackboneError, InputError) as error:
         raise ArtifactError(f"the base of {run.path} does not run: {error}") from None
     found = tuple(logits_BC.shape) if isinstance(logits_BC, Tensor) else type(logits_BC).__name__
     if found != (1, n_classes):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 from torch import nn
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.errors import ArtifactError
+from coterie.errors import ArtifactError, InputError
 from coterie.inputs import Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
@@ -86,12 +85,17 @@ def preprocessing_of(run: Run) -> Preprocessing:
     """What makes the inputs of a run's networks.
 
     Raises:
-        ArtifactError: the run does not say so yet, or has lost its tokenizer.
+        ArtifactError: the run does not say so yet, or its tokenizer is lost, another one, or unfit for use.
     """
     labels_of(run.manifest)
     assert run.manifest.data is not None  # labels_of checks
     form = run.manifest.data.input
-    return replace(form, tokenizer=run.read(TOKENIZER_FILE).decode()) if isinstance(form, TokenPreprocessing) else form
+    if not isinstance(form, TokenPreprocessing):
+        return form
+    try:
+        return form.with_tokenizer(run.read(TOKENIZER_FILE).decode())
+    except (InputError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{run.path / TOKENIZER_FILE} does not hold what it should: {error}") from None
 
 
 def write_preprocessing(run: Run, form: Preprocessing) -> None:
