@@ -20,8 +20,8 @@ from coterie.pipeline import fit as pipeline
 from coterie.pipeline.plan import make_plan
 from coterie.pipeline.prepare import prepare
 from coterie.run.folder import Run
-from coterie.run.reporting import read_reports
 from coterie.run.names import HEAD_FILE
+from coterie.run.reporting import read_reports
 from coterie.run.values import read_head
 from helpers import image_form
 from networks import AuxInTraining, CosineLinear, Net, Outputs, Structured, Tied, TwoHeads, make_8

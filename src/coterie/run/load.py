@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from coterie.backbones.base import rebuild_base
+from coterie.backbones.cut import trunk_features
 from coterie.backbones.head import Head
 from coterie.backbones.probe import run as probe
 from coterie.backbones.specialist import as_asked, make_specialist
@@ -61,7 +64,7 @@ def load_ensemble(
     manifest, preprocessing = run.manifest, preprocessing_of(run)
     labels, partition = labels_of(manifest), partition_of(manifest)
     network, head = load_base(run, preprocessing, base, trust)
-    specialists = []
+    specialists: list[nn.Module | None] = []
     # What a specialist's file lacks is the base's, so the base is read first.
     for cluster, file in enumerate(specialist_files(partition)):
         classes = partition.classes(cluster)
@@ -69,6 +72,8 @@ def load_ensemble(
         if specialist is not None:
             run.read_weights(file, specialist, network)
             specialist = as_asked(specialist, cut_of(manifest), preprocessing.example())
+            if not any(specialists):  # the others differ from the first in their weights alone
+                _refuse_other_answers(run, network, specialist, preprocessing, len(classes))
         specialists.append(specialist)
     return SpecialistEnsemble(
         network,
@@ -120,12 +125,31 @@ def _refuse_other_form(run: Run, network: nn.Module, preprocessing: Preprocessin
             f"the tokenizer of {run.path} gives up to {preprocessing.longest} tokens numbered below "
             f"{preprocessing.n_tokens}, and its base takes {network.longest:.0f} below {network.n_tokens:.0f}"
         )
-    try:
-        logits_BC = probe(network, preprocessing.example()[:1])
-    except (BackboneError, InputError) as error:
-        raise ArtifactError(f"the base of {run.path} does not run: {error}") from None
+    with _named(run):
+        _refuse_other_logits(network, preprocessing.example()[:1], n_classes)
+
+
+def _refuse_other_answers(
+    run: Run, base: nn.Module, specialist: nn.Module, preprocessing: Preprocessing, n_classes: int
+) -> None:
+    cut, example = cut_of(run.manifest), preprocessing.example()[:1]
+    with _named(run):
+        inputs = example if cut is None else trunk_features(base, cut, example)
+        _refuse_other_logits(specialist, inputs, n_classes)
+
+
+def _refuse_other_logits(network: nn.Module, example: Tensor, n_classes: int) -> None:
+    logits_BC = probe(network, example)
     found = tuple(logits_BC.shape) if isinstance(logits_BC, Tensor) else type(logits_BC).__name__
     if found != (1, n_classes):
-        raise ArtifactError(f"the base of {run.path} gives {found} for a sample, and not logits of {n_classes} classes")
+        raise BackboneError(f"{found} for a sample, where there are {n_classes} classes")
     if not bool(torch.isfinite(logits_BC).all()):
-        raise ArtifactError(f"the base of {run.path} gives logits that are NaN or infinite")
+        raise BackboneError("logits that are NaN or infinite")
+
+
+@contextmanager
+def _named(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except (BackboneError, InputError) as error:
+        raise ArtifactError(f"the networks of {run.path} do not answer as its manifest says: {error}") from None
