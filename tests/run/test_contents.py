@@ -188,7 +188,7 @@ def test_weights_that_no_training_leaves_are_never_answered_with(
         coterie.load(run)
 
 
-MATRIX = "stage3.0.convolutions.0.0.weight"
+MATRIX = "stage3.0.0.weight"
 
 
 def coded(run: Path, name: str) -> None:

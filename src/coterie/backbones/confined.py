@@ -17,6 +17,9 @@ from coterie.system.offline import offline
 
 # Beside its weights a network makes tables, masks and what it draws its weights from.
 TIMES_WEIGHTS, BESIDE_WEIGHTS = 4, 2**28
+# In a file, a weight takes 64 bytes at least, its name included; of the largest networks that libraries have, which make
+# some thousand tensors, nothing is refused.
+TENSOR_BYTES, BESIDE_TENSORS, MOST_TENSORS = 64, 1_000, 20_000
 # The ways in which transformers computes attention by itself; other names are those of packages and of code on a hub.
 OWN_ATTENTION = (None, "eager", "sdpa", "flex_attention")
 # Sources that timm knows beside its own names.
@@ -33,7 +36,7 @@ def confined(weights_bytes: int) -> Iterator[None]:
     Raises:
         ArtifactError: a network of another size, one that no library can build, or one that would be fetched.
     """
-    with offline("rebuilding the base of a run"), _Allowance(TIMES_WEIGHTS * weights_bytes + BESIDE_WEIGHTS):
+    with offline("rebuilding the base of a run"), _Allowance(weights_bytes):
         try:
             yield
         except CoterieError:
@@ -82,25 +85,27 @@ def _leaves(value: Any, path: str = "transformers") -> Iterator[tuple[str, Any]]
 
 
 class _Allowance(TorchDispatchMode):
-    """Counts the bytes of tensors that are made of nothing, each before it is made."""
+    """Counts tensors that are made, and their bytes, each before it is made."""
 
-    def __init__(self, n_bytes: int) -> None:
+    def __init__(self, weights_bytes: int) -> None:
         super().__init__()
-        self.n_bytes = self.left = n_bytes
+        self.bytes_left = TIMES_WEIGHTS * weights_bytes + BESIDE_WEIGHTS
+        self.tensors_left = min(MOST_TENSORS, weights_bytes // TENSOR_BYTES + BESIDE_TENSORS)
 
     @override
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not any(isinstance(each, Tensor) for each in tree_iter((args, kwargs))):
+        if any(argument.name == "device" for argument in func._schema.arguments):
             # What has no memory has a size all the same.
             made = func(*args, **{**kwargs, "device": torch.device("meta")})
-            self.left -= sum(each.nbytes for each in tree_iter(made) if isinstance(each, Tensor))
-            if self.left < 0:
+            self.bytes_left -= sum(each.nbytes for each in tree_iter(made) if isinstance(each, Tensor))
+            self.tensors_left -= 1
+            if min(self.bytes_left, self.tensors_left) < 0:
                 raise ArtifactError(
-                    f"the base of this run would take more than {self.n_bytes / 2**20:,.0f} MiB, and its weights are "
-                    "of another size: its name or its configuration is not the one that it was trained with"
+                    "the base of this run would be far larger than the file of its weights: its name, or its "
+                    "configuration, is not the one that it was trained with"
                 )
         return func(*args, **kwargs)
 
