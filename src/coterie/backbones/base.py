@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
+from coterie.backbones.confined import confined, refuse_foreign, without_places
 from coterie.backbones.libraries import (
     TRANSFORMERS,
     build_transformers,
@@ -128,8 +129,9 @@ def rebuild_base(
     preprocessing: Preprocessing,
     given: nn.Module | None,
     trust: str | None,
+    weights_bytes: int,
 ) -> tuple[nn.Module, Head]:
-    """The base of a run, without its weights.
+    """The base of a run, without its weights. This is the one place where what a run folder says makes a network.
 
     Args:
         settings: of the run.
@@ -139,35 +141,67 @@ def rebuild_base(
         preprocessing: what makes its inputs.
         given: a network of the same form, for runs whose base was passed from Python or built by a function.
         trust: ``module:function``, to call that function.
+        weights_bytes: of the file with its weights, which bounds the network.
 
     Raises:
-        ArtifactError: the base can only be built by code that nobody said to trust.
+        ArtifactError: the base can only be built by code that nobody said to trust, or of what is not in the run; or
+            what is built has another size, or no such head.
     """
-    name = settings.backbone
-    if given is not None:
+    form = form or NetworkForm()
+    if given is None:
+        network = _rebuild(settings, form, n_classes, preprocessing, trust, weights_bytes)
+    else:
         network = copy.deepcopy(given).float()
-    elif name.startswith("python:"):
+    if form.output is not None:
+        network = LogitsOf(network, form.output)
+    _refuse_other_head(network, head, n_classes)
+    if form.reordered:
+        # The weights that will be loaded are those of a reordered head, which is a plain layer.
+        replace_head(network, head, torch.arange(n_classes))
+    return network, head
+
+
+def _rebuild(
+    settings: FitSettings,
+    form: NetworkForm,
+    n_classes: int,
+    preprocessing: Preprocessing,
+    trust: str | None,
+    weights_bytes: int,
+) -> nn.Module:
+    name = settings.backbone
+    if name.startswith("python:"):
         raise ArtifactError(
             f"the base of this run, a {name.removeprefix('python:')}, was passed from Python: pass one of the same "
             "form (its weights are in the run): coterie.load(RUN, base=network)"
         )
-    elif form is not None and form.transformers is not None:
-        network = build_transformers(form.transformers, preprocessing)
-    else:
-        refuse_untrusted(name, trust)
-        network = build(name, n_classes, preprocessing, settings.seed)
-    if form is not None and form.output is not None:
-        network = LogitsOf(network, form.output)
+    refuse_untrusted(name, trust)
+    if is_function(name):  # which the user trusts, whatever it does
+        return build(name, n_classes, preprocessing, settings.seed)
+    if form.transformers is None and name.startswith(TRANSFORMERS):
+        raise ArtifactError(
+            f"the run does not hold the configuration of its base, {name}, and nothing is fetched to rebuild a run"
+        )
+    with confined(weights_bytes):
+        if form.transformers is None:
+            return build(name, n_classes, preprocessing, settings.seed)
+        refuse_foreign(form.transformers)
+        return build_transformers(without_places(form.transformers), preprocessing)
+
+
+def _refuse_other_head(network: nn.Module, head: Head, n_classes: int) -> None:
     try:
-        head.of(network)
-    except AttributeError:
+        rows = head.of(network)
+    except Exception:  # whatever a layer does that is no head
         raise ArtifactError(
             f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
         ) from None
-    if form is not None and form.reordered:
-        # The weights that will be loaded are those of a reordered head, which is a plain layer.
-        replace_head(network, head, torch.arange(n_classes))
-    return network, head
+    found, wanted = (rows.out_features, rows.in_features), (n_classes, head.in_features)
+    if found != wanted or head.out_features != n_classes:
+        raise ArtifactError(
+            f"the base of this run has a head of {head.out_features} rows of {head.in_features} at {head.path}, for "
+            f"{n_classes} classes; the {type(network).__name__} has one of {found[0]} rows of {found[1]} there"
+        )
 
 
 def refuse_untrusted(backbone: str, trust: str | None) -> None:
@@ -239,9 +273,8 @@ def _config_of(network: nn.Module) -> Any:
 
 
 def _plain_config(network: nn.Module) -> dict[str, Any]:
-    config: dict[str, Any] = _config_of(network).to_dict()
-    # Where a model lay is no part of what it is, and code that its configuration names is never run.
-    return {name: value for name, value in config.items() if name not in ("_name_or_path", "auto_map")}
+    config: dict[str, Any] = without_places(_config_of(network).to_dict())
+    return config
 
 
 def _find(network: nn.Module, n_classes: int, example: Tensor, name: str | None) -> tuple[Part | None, nn.Module, Head]:

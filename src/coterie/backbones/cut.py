@@ -75,8 +75,8 @@ def tail_of(network: nn.Module, cut: str, example: Tensor) -> nn.Module:
         BackboneError: the network's own code cannot be followed, or the rest looks at the input again.
     """
     refused = BackboneError(f"{type(network).__name__} cannot be cut in two behind its module {cut}")
-    tracer = _FromTheCut(network.get_submodule(cut))
     try:
+        tracer = _FromTheCut(network.get_submodule(cut))
         # The trunk runs for real on the example, but nobody needs its gradients.
         with torch.no_grad():
             graph = tracer.trace(_Rest(network, fitting(example, network), tracer))

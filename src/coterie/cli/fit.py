@@ -98,7 +98,7 @@ def _fit(
     forget_launcher_variables()
     if not Ranks.of_environment().leads:
         if not dry_run:
-            help_train_base(settings, lambda: prepare(settings, base_run=base_run))
+            help_train_base(settings, lambda: prepare(settings, base_run=base_run, trust=settings.backbone))
         return
     console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
     run = Run.create_or_resume(out, settings)
@@ -109,7 +109,7 @@ def _fit(
         _print_outcome(console, out)
         return
     if dry_run:
-        _announce(console, prepare(settings, base_run=base_run))
+        _announce(console, prepare(settings, base_run=base_run, trust=settings.backbone))
         return
 
     def announce(prepared: Prepared) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,9 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples
 from coterie.vocabulary import Modality
 
+# In single precision, numbers end a little above this, and below one over it.
+LARGEST = 1e37
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -23,6 +27,9 @@ class Scale:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_scale(self.mean, self.std)
 
     @classmethod
     def measure(cls, feature_NF: FloatArray) -> Scale:
@@ -44,6 +51,25 @@ class Scale:
         return (feature_NF - mean_F) / std_F
 
 
+def check_scale(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuse a scale by which inputs would not be finite.
+
+    Raises:
+        InputError: not as many means as deviations; or one of them is NaN or too large, or a deviation too small, for
+            single precision.
+    """
+    within = all(abs(value) < LARGEST for value in (*mean, *std)) and all(value > 1 / LARGEST for value in std)
+    if len(mean) != len(std) or not within:
+        raise InputError(
+            f"a scale needs as many finite means as deviations above 0; got {len(mean)} means {_some(mean)} and "
+            f"{len(std)} deviations {_some(std)}"
+        )
+
+
+def _some(values: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:g}' for value in values[:8])}{', ...' if len(values) > 8 else ''})"
+
+
 @dataclass(frozen=True)
 class FeaturePreprocessing(Preprocessing):
     """Standardises each of F features."""
@@ -51,6 +77,10 @@ class FeaturePreprocessing(Preprocessing):
     scale: Scale
     kind: Literal["features"] = "features"
     modality: ClassVar[Modality] = "features"
+
+    def __post_init__(self) -> None:
+        if not self.scale.mean:
+            raise InputError("features need a width of at least 1; got a scale of none")
 
     @property
     def width(self) -> int:

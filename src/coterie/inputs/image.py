@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -10,9 +11,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from coterie.errors import DataError, InputError
+from coterie.inputs.features import check_scale
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples, Samples
 from coterie.vocabulary import Modality
+
+# Of one image: 4,096 x 4,096 pixels in colour, and more.
+MOST_VALUES = 2**26
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,13 @@ class ImagePreprocessing(Preprocessing):
     std: tuple[float, ...]
     kind: Literal["image"] = "image"
     modality: ClassVar[Modality] = "image"
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or math.prod(self.shape) > MOST_VALUES:
+            raise InputError(f"images of (height, width, channels) {self.shape} have no values, or more than anybody's")
+        check_scale(self.mean, self.std)
+        if len(self.mean) != self.channels:
+            raise InputError(f"images of {self.channels} channels need as many means; got {len(self.mean)}")
 
     @classmethod
     def measure(cls, images: Samples, sample: int = 10_000) -> ImagePreprocessing:

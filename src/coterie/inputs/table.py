@@ -40,6 +40,16 @@ class TablePreprocessing(Preprocessing):
     kind: Literal["table"] = "table"
     modality: ClassVar[Modality] = "table"
 
+    def __post_init__(self) -> None:
+        columns = (*self.numeric, *self.categorical)
+        lengths = (len(self.scale.mean), len(self.categories))
+        if not columns or len(set(columns)) != len(columns) or lengths != (len(self.numeric), len(self.categorical)):
+            raise InputError(
+                "a table needs columns of different names, a scale of each numeric one, and the categories of each "
+                f"other; got {len(self.numeric)} and {len(self.categorical)} columns, {lengths[0]} scales and "
+                f"{lengths[1]} lists of categories"
+            )
+
     @classmethod
     def measure(cls, table: pa.Table, numeric: Sequence[str], categorical: Sequence[str]) -> TablePreprocessing:
         """Learn scale and categories from training rows.

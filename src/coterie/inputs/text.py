@@ -45,6 +45,13 @@ class NGramPreprocessing(TextPreprocessing):
     longest: int
     kind: Literal["ngrams"] = "ngrams"
 
+    def __post_init__(self) -> None:
+        # The library that hashes counts in 31 bits.
+        if not 2 <= self.buckets < 2**31 or self.longest < 1:
+            raise InputError(
+                f"n-grams need at least 2 buckets and a length of at least 1; got {self.buckets} and {self.longest}"
+            )
+
     @property
     @override
     def shape(self) -> tuple[int, ...]:
@@ -82,6 +89,10 @@ class SentencePreprocessing(TextPreprocessing):
     encoder: Encoder
     scale: Scale
     kind: Literal["sentences"] = "sentences"
+
+    def __post_init__(self) -> None:
+        if not self.scale.mean:
+            raise InputError("sentence embeddings need a width of at least 1; got a scale of none")
 
     @classmethod
     def measure(cls, encoder: Encoder, texts: Sequence[str]) -> SentencePreprocessing:

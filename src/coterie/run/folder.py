@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from coterie.backbones.deltas import decode
+from coterie.backbones.weights import put_weights
 from coterie.config import FREE_SETTINGS, FitSettings
 from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.run.manifest import (
@@ -289,13 +290,13 @@ class Run:
         what it holds may be differences from the base's (see coterie.backbones.deltas).
 
         Raises:
-            ArtifactError: they are missing, damaged, or another network's.
+            ArtifactError: they are missing, damaged, or another network's, or such as no training leaves.
         """
         known = {} if base is None else base.state_dict()
         try:
-            network.load_state_dict({**known, **decode(self.read_tensors(name), known)})
-        except (RuntimeError, ValueError) as error:
-            raise ArtifactError(f"{self.path / name} holds another network's weights: {error}") from None
+            put_weights({**known, **decode(self.read_tensors(name), known)}, network)
+        except ValueError as error:
+            raise ArtifactError(f"{self.path / name} does not fit: {error}") from None
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], **records: Unpack[Records]) -> None:
         """Named arrays, as safetensors."""
