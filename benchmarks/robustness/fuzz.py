@@ -1,10 +1,10 @@
 """What does a run folder, or a file, do that was mutated to do harm?
 
-Small runs are trained, of images, texts, tables and features. Each case takes a copy of one, or of its data, mutates it
-by its kind and seed (values, tensors, names, links, pipes, ...; checksums mostly fixed up), and runs a few commands on it
-in a process of its own. A fault is an exception that is no CoterieError, a hang, more memory than a good run takes and
-1 GiB, anything read, written or deleted outside the folder, a process that is started, a connection, a stranger's code,
-a control character that is printed, a probability that is none. It exits with 1 where there is any.
+Small runs are trained, of images, texts, tables and features. Each case takes a copy of one, or of its data, mutates
+it by its kind and seed (values, tensors, names, links, pipes, ...; checksums mostly fixed up), and runs a few commands
+on it in a process of its own. A fault is an exception that is no CoterieError, a hang, memory of 1 GiB above what good
+runs take, anything read, written or deleted outside the folder, a process that is started, a connection, a stranger's
+code, a control character that is printed, a probability that is none. It exits with 1 where there is any.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def warm_up(folder: Path, names: tuple[str, ...]) -> None:
 
 def n_threads() -> int:
     """Of this process; memory that pyarrow's allocator gives back takes one."""
-    return len(os.listdir("/proc/self/task"))
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def train(folder: Path, names: tuple[str, ...]) -> None:
@@ -89,7 +89,7 @@ def train(folder: Path, names: tuple[str, ...]) -> None:
                 os.chdir(begun)
                 make(name, begun)
                 code = 0
-            except BaseException as error:  # noqa: BLE001 - a child says so, and never returns
+            except BaseException as error:  # a child says so, and never returns
                 print(f"{name}: {error!r}", file=sys.stderr)
             finally:
                 os._exit(code)
@@ -126,7 +126,9 @@ def cases(seed: int, n: int, only: tuple[str, ...], names: tuple[str, ...]) -> I
 
 def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int) -> str:
     """Counts by kind, and faults by what and where."""
-    counts = {kind: Counter(o.kind for case, found in done.items() if case.kind == kind for o in found) for kind in KINDS}
+    counts = {
+        kind: Counter(o.kind for case, found in done.items() if case.kind == kind for o in found) for kind in KINDS
+    }
     rows = [
         (kind, sum(case.kind == kind for case in done), *(count[name] for name in ("answered", "refused", "fault")))
         for kind, count in counts.items()
@@ -139,14 +141,25 @@ def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int)
                 groups.setdefault((outcome.fault, outcome.where.partition(":")[0]), []).append((case, outcome))
     found = sorted(groups.items(), key=lambda group: -len(group[1]))
     faults = [
-        (fault, found[0][1].where or "-", len(found), found[0][1].command, f"`{found[0][0]}`", _cell(found[0][1].detail))
+        (
+            fault,
+            found[0][1].where or "-",
+            len(found),
+            found[0][1].command,
+            f"`{found[0][0]}`",
+            _cell(found[0][1].detail),
+        )
         for (fault, _), found in found
     ]
     return (
         f"Seed {seed}: {len(done):,} mutations, {sum(total[2:]):,} outcomes of commands, {total[4]:,} faults in "
         f"{len(faults)} groups; {took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
         + markdown_table(("kind", "mutations", "answered", "refused", "faults"), [*rows, total])
-        + ("\n\n" + markdown_table(("fault", "where", "times", "first command", "first case", "detail"), faults) if faults else "")
+        + (
+            "\n\n" + markdown_table(("fault", "where", "times", "first command", "first case", "detail"), faults)
+            if faults
+            else ""
+        )
     )
 
 
@@ -200,7 +213,7 @@ def attempts(place: Path, some: list[Case], memory: int, seconds: float) -> Iter
         done, outcomes = case.run(place / "targets", at, place / "cache", memory, seconds)
         for outcome in outcomes:
             if outcome.kind == "fault":
-                print(f"{number} {case} ({ascii(done):.150}): {ascii(replace(outcome, memory=0))}"[:700], file=sys.stderr)
+                print(f"{number} {case} ({done!a:.150}): {replace(outcome, memory=0)!a}"[:700], file=sys.stderr)
         shutil.rmtree(at)
         yield case, outcomes
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from benchmarks.robustness.fuzzing import folder, inputs
+from benchmarks.robustness.fuzzing import arrays, folder, inputs
 from benchmarks.robustness.fuzzing.commands import COMMANDS, judged
 from benchmarks.robustness.fuzzing.folder import MANIFEST
 from benchmarks.robustness.fuzzing.hostile import SENTINEL
@@ -32,7 +32,7 @@ class Kind:
     Attributes:
         mutate: changes the copy of a target in a folder; says what it did.
         targets: to draw from.
-        commands: two of them are run, or the only one; default: some of READING and WRITING, and now and then one of DEAR.
+        commands: two of them are run, or the only one; default: two of READING, at times one of WRITING or DEAR.
         weight: cases of this kind in those of a kind of weight 1.
         own: whether what is mutated is the user's own, who may name any file.
     """
@@ -61,9 +61,11 @@ KINDS = {
     "csv of texts": Kind(inputs.rows, ("ngrams",), ("predict texts", "evaluate on a source"), weight=0.5),
     "jsonl": Kind(inputs.lines, ("table",), ("predict lines", "plan from lines", "evaluate on lines")),
     "parquet": Kind(inputs.columns, ("whole",), ("plan", "evaluate on a source")),
-    "npz": Kind(inputs.arrays, ("features",), ("predict", "predict features", "plan", "partition vectors")),
+    "npz": Kind(arrays.features, ("features",), ("predict", "predict features", "plan", "partition vectors")),
     "logits": Kind(
-        inputs.logits, ("features",), ("compare logits", "headroom of logits", "headroom of tensors", "partition logits")
+        arrays.logits,
+        ("features",),
+        ("compare logits", "headroom of logits", "headroom of tensors", "partition logits"),
     ),
     "names of classes": Kind(
         inputs.names,
@@ -72,7 +74,7 @@ KINDS = {
         weight=0.4,
     ),
     "images": Kind(inputs.images, ("whole",), ("predict", "predict as JSON", "evaluate on images"), own=True),
-    "weights": Kind(inputs.weights, ("whole",), ("plan with weights", "plan with safetensors")),
+    "weights": Kind(arrays.weights, ("whole",), ("plan with weights", "plan with safetensors")),
     "settings": Kind(inputs.settings, ("features", "table"), ("plan",), weight=0.7),
 }
 

@@ -81,9 +81,7 @@ COMMANDS = {
     "refit": Command(
         _line("refit", RUN, "--cluster", "0", "--source", "SOURCE", "--out", "new"), dear=True, reads_data=True
     ),
-    "plan from the base": Command(
-        _line("fit", "--base", RUN, "--out", "new", "--dry-run"), dear=True, reads_data=True
-    ),
+    "plan from the base": Command(_line("fit", "--base", RUN, "--out", "new", "--dry-run"), dear=True, reads_data=True),
     "fit that goes on": Command(
         _line("fit", "--config", SETTINGS, "--out", RUN, "--workers", "1"), dear=True, reads_data=True
     ),
@@ -96,7 +94,7 @@ COMMANDS = {
     "plan with safetensors": Command(
         _line("fit", "--config", SETTINGS, "--weights", f"{DATA}/weights.safetensors", "--out", "new", "--dry-run")
     ),
-    "predict rows": Command(_line("predict", RUN, f"{DATA}/table.csv" )),
+    "predict rows": Command(_line("predict", RUN, f"{DATA}/table.csv")),
     "predict lines": Command(_line("predict", RUN, f"{DATA}/new.jsonl", "--format", "jsonl")),
     "predict texts": Command(_line("predict", RUN, f"{DATA}/texts.csv")),
     "predict features": Command(_line("predict", RUN, f"{DATA}/features.npz")),

@@ -191,4 +191,3 @@ def _settle(file: Path, content: bytes) -> None:
     record = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     values["files"][file.relative_to(run).as_posix()] = record
     (run / MANIFEST).write_text(json.dumps(values))
-

@@ -9,7 +9,7 @@ from typing import Any
 
 # Beside the run, in the folder of the case: nothing there may be read, written or deleted.
 SENTINEL = "sentinel"
-# A module that can be imported, whose import is an event; what nobody trusts must not get that far.
+# A module that nobody trusts: that it is looked for is too much.
 STRANGER = "stranger_of_the_fuzzer"
 
 PATHS = (

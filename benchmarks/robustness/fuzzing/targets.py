@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -28,7 +29,7 @@ class Target:
     draw: Callable[[Path], None]
     source: str
     inputs: tuple[str, ...]
-    settings: dict[str, object]
+    settings: dict[str, Any]
     options: tuple[str, ...] = ()
 
 
@@ -45,7 +46,7 @@ def make(name: str, place: Path) -> None:
         "specialist": training,
         "hardware": {"accelerator": "cpu", "threads": 1, "precision": "fp32"},
         **target.settings,
-        "data": {"source": target.source, **dict(target.settings.get("data", {}))},  # type: ignore[call-overload]
+        "data": {"source": target.source, **target.settings.get("data", {})},
     }
     Path(SETTINGS).write_text(yaml.safe_dump(values))
     if name == "unfinished":

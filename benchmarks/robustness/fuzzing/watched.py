@@ -1,4 +1,4 @@
-"""A process of its own for each case, forked from one that has imported everything, and watched from within and without.
+"""A process of its own for each case, forked from one that has imported everything, watched from within and without.
 
 From within: exceptions, the files that are opened, listed, moved and deleted (by Python's audit events), processes and
 connections, what is printed. From without: time, signals, and the files beside the run.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from benchmarks.robustness.fuzzing.hostile import STRANGER
 from benchmarks.robustness.fuzzing.targets import DATA, RUN
@@ -168,6 +169,7 @@ def _work(guard: Guard, commands: Sequence[tuple[str, bool]], judge: Callable[[s
         faulthandler.enable(stack)
         watcher = Watcher(guard)
         sys.addaudithook(watcher)
+        sys.meta_path.insert(0, cast(Any, watcher))
         for name, may_read in commands:
             pipe.write(json.dumps({"begin": name}).encode() + b"\n")
             faulthandler.dump_traceback_later(0.9 * guard.seconds, file=stack)
@@ -184,8 +186,7 @@ def _redirected(file: Path) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="strict", line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = (open(to, "w", buffering=1, encoding="utf-8", closefd=False) for to in (1, 2))  # noqa: SIM115
     return said
 
 
@@ -199,12 +200,13 @@ def _limit() -> None:
 
 
 class Watcher:
-    """An audit hook that notes what no command may do; and the judge of what a command printed and raised."""
+    """An audit hook, and a finder of modules, that notes what no command may do; it also judges what a command printed
+    and raised.
+    """
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
-        self.root = os.path.realpath(guard.place)
-        self.shared = os.path.realpath(guard.shared)
+        self.root, self.shared = _real(guard.place), _real(guard.shared)
         self.listens = False
         self.may_read = False
         self.seen: dict[tuple[str, str], str] = {}
@@ -217,8 +219,15 @@ class Watcher:
             fault = self._fault(event, arguments)
             if fault:
                 self.seen.setdefault((fault, _frame_in_coterie()), f"{event} {arguments!r}"[:200])
+        except (OSError, ValueError):  # no path at all, which the call itself will say
+            return
         finally:
             self.listens = True
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Asked by every import; not all of them are audit events."""
+        if self.listens and name.startswith(STRANGER):
+            self.seen.setdefault(("runs a stranger's code", _frame_in_coterie()), name)
 
     def outcomes(self, name: str, may_read: bool, judge: Callable[[str], str], said: int) -> Iterator[Outcome]:
         """Run one command."""
@@ -247,62 +256,57 @@ class Watcher:
             yield Outcome(name, "fault", "takes over 1 GiB more than a good run", where, f"{memory / GIB:.2f} GiB")
 
     def _fault(self, event: str, arguments: tuple[Any, ...]) -> str | None:
+        first = arguments[0] if arguments else None
         if event == "open":
-            path, mode, flags = arguments
-            if isinstance(path, int) or (mode is None and not os.path.isabs(path)):
-                return None  # relative to an open folder, which was judged when it was opened
-            there, writes = os.path.realpath(path), bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            # By `os.open` a relative path may start at an open folder, which was judged when it was opened.
+            if isinstance(first, int) or (arguments[1] is None and not _path(first).is_absolute()):
+                return None
+            there, writes = _real(first), bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
             # A folder is opened for writing where a file without a name tells whether it can be written to.
-            return None if writes and os.path.isdir(there) else self._outside(there, writes)
+            return None if writes and there.is_dir() else self._outside(there, writes=writes)
         if event in READS:
-            return None if isinstance(arguments[0], int) else self._outside(os.path.realpath(arguments[0] or "."), False)
+            return None if isinstance(first, int) else self._outside(_real(first or "."), writes=False)
         if event in WRITES:
-            return next(filter(None, map(self._changed, self._paths(event, arguments))), None)
+            changed = {"os.rename": arguments[:2], "os.link": arguments[:2], "os.symlink": arguments[1:2]}
+            return next(filter(None, map(self._changed, changed.get(event, arguments[:1]))), None)
         if event in STARTS:
             return "starts a process"
         if event in CONNECTIONS and not self.may_read:
             return "uses the network"
-        if event == "import" and str(arguments[0]).startswith(STRANGER):
-            return "runs a stranger's code"
         return None
 
-    def _paths(self, event: str, arguments: tuple[Any, ...]) -> list[Any]:
-        if event in ("os.rename", "os.link"):
-            return [arguments[0], arguments[1]]
-        return [arguments[1] if event == "os.symlink" else arguments[0]]
-
-    def _changed(self, path: Any) -> str | None:
+    def _changed(self, entry: Any) -> str | None:
         """Of an entry of a folder: a link is itself changed, not what it leads to."""
-        if isinstance(path, int) or not os.path.dirname(path):
+        if isinstance(entry, int) or _path(entry).name == os.fsdecode(entry):  # of an open folder, as above
             return None
-        folder, name = os.path.split(os.fsdecode(path))
-        return self._outside(os.path.join(os.path.realpath(folder), name), True)
+        return self._outside(_real(_path(entry).parent) / _path(entry).name, writes=True)
 
-    def _outside(self, path: str | bytes, writes: bool) -> str | None:
-        path = os.fsdecode(path)
-        if _below(path, "/dev"):
-            return None if any(_below(path, device) for device in DEVICES) else "opens a device"
-        if _below(path, self.shared) and not _below(path, os.path.dirname(self.root)):
+    def _outside(self, there: Path, *, writes: bool) -> str | None:
+        if there.is_relative_to("/dev"):
+            return None if self.may_read or any(map(there.is_relative_to, DEVICES)) else "opens a device"
+        if there.is_relative_to(self.shared):
             return None
+        allowed = any(there.is_relative_to(self.root / name) for name in (WRITABLE if writes else READABLE))
         if writes:
-            allowed = any(_below(path, os.path.join(self.root, name)) for name in WRITABLE)
             return None if allowed else "written or deleted outside"
-        allowed = path == self.root or any(_below(path, os.path.join(self.root, name)) for name in READABLE)
-        if allowed or self.may_read:
-            return None
-        return "reads outside" if _below(path, self.root) or path in SECRETS else None
+        kept = there.is_relative_to(self.root) or str(there) in SECRETS
+        return "reads outside" if kept and not (allowed or self.may_read or there == self.root) else None
 
 
-def _below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
+def _path(path: Any) -> Path:
+    return Path(os.fsdecode(path))
+
+
+def _real(path: Any) -> Path:
+    return Path(os.path.realpath(os.fsdecode(path)))  # not Path.resolve, which refuses links in a circle
 
 
 def _frame_in_coterie() -> str:
-    frame = sys._getframe(2)  # noqa: SLF001 - the caller's stack, cheaply
+    frame = inspect.currentframe()
     while frame is not None:
         if "/src/coterie/" in frame.f_code.co_filename:
             return f"{_short(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return ""
 
 
@@ -318,5 +322,3 @@ def _last_in_coterie(text: str) -> str:
 
 def _short(file: str) -> str:
     return file[file.rindex("/src/coterie/") + 5 :]
-
-
