@@ -22,6 +22,7 @@ WRITING = ("report", "tune to a rule")
 DEAR = ("tune", "evaluate on a source", "compare", "refit", "plan from the base", "headroom", "partition")
 # What takes longer is run in fewer cases; what writes, after what reads.
 WRITING_SHARE, DEAR_SHARE = 0.3, 0.1
+LARGEST_MANIFEST = 10**8
 GOES_ON = "fit that goes on"
 
 
@@ -130,6 +131,8 @@ def _drawn(rng: Random) -> list[str]:
 
 
 def _settings(manifest: Path) -> object:
+    if not manifest.is_file() or manifest.stat().st_size > LARGEST_MANIFEST:  # a pipe, or what else lies there now
+        return None
     try:
         return json.loads(manifest.read_bytes())["settings"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.robustness.fuzzing.hostile import SENTINEL, TEXTS, any_value, broken, edited_json
 from benchmarks.robustness.fuzzing.targets import DATA, SETTINGS, WORDS, png
+from benchmarks.robustness.fuzzing.watched import apart
 
 CELLS = (
     *("", " ", "NA", "null", "None", "nan", "inf", "-inf", "1e300", "01234", "1,5", "0x10", "true", "2020-01-01"),
@@ -89,6 +90,10 @@ def lines(rng: Random, place: Path) -> str:
 
 def columns(rng: Random, place: Path) -> str:
     """Parquet files: columns of any type, and damaged files."""
+    return apart(lambda: _columns(rng, place))  # pyarrow starts threads
+
+
+def _columns(rng: Random, place: Path) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
