@@ -76,7 +76,7 @@ KINDS = {
     ),
     "images": Kind(inputs.images, ("whole",), ("predict", "predict as JSON", "evaluate on images"), own=True),
     "weights": Kind(arrays.weights, ("whole",), ("plan with weights", "plan with safetensors")),
-    "settings": Kind(inputs.settings, ("features", "table"), ("plan",), weight=0.7),
+    "settings": Kind(inputs.settings, ("features", "table"), ("plan of settings",), weight=0.7),
 }
 
 

@@ -87,6 +87,9 @@ COMMANDS = {
     ),
     "headroom": Command(_line("headroom", RUN, *_FAST, "--methods", "average"), dear=True, reads_data=True),
     "partition": Command(_line("partition", RUN, *_FAST, *_PICTURE), dear=True, reads_data=True),
+    "plan of settings": Command(  # without a source they draw images of their own, which takes seconds
+        _line("fit", "--config", SETTINGS, "--data.source", "SOURCE", "--out", "new", "--dry-run")
+    ),
     "plan": Command(_line("fit", "--config", SETTINGS, "--out", "new", "--dry-run"), reads_data=True),
     "plan with weights": Command(
         _line("fit", "--config", SETTINGS, "--weights", f"{DATA}/weights.pt", "--out", "new", "--dry-run")
