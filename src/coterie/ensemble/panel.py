@@ -26,8 +26,8 @@ Ask = Callable[[int, IntArray], FloatArray]
 
 
 class Panel:
-    """Asks a base and its specialists: whole networks, or tails that go on from the base's trunk. Threads may ask at the
-    same time: what belongs to a question is kept nowhere but in its call.
+    """Asks a base and its specialists: whole networks, or tails that go on from the base's trunk. Threads may ask at
+    the same time: what belongs to a question is kept nowhere but in its call.
 
     Args:
         fabric: device and precision.
