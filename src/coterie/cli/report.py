@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coterie.cli.arguments import RunFolder
+from coterie.cli.terminal.output import shown
 
 
 def report(run: RunFolder) -> None:
@@ -13,4 +14,4 @@ def report(run: RunFolder) -> None:
     from coterie.run.reporting import write_report
 
     write_report(Run.open_complete(run), datetime.now(UTC).date().isoformat())
-    print(run / "report.html")  # noqa: T201 - the answer
+    print(shown(str(run / "report.html")))  # noqa: T201 - the answer
