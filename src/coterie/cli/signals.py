@@ -19,7 +19,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class _Handler:
-    """The first signal is raised; what follows at once is not heard, so that nothing breaks what the first has begun."""
+    """The first signal is raised. What follows at once is not heard: it would break what the first has begun."""
 
     def __init__(self) -> None:
         self.first: float | None = None

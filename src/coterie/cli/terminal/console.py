@@ -22,7 +22,7 @@ class SafeConsole(Console):
 
     def __init__(self) -> None:
         stream = sys.stdout.unfiltered() if isinstance(sys.stdout, GuardedStream) else sys.stdout
-        super().__init__(file=cast(TextIO, stream), markup=False, emoji=False, highlight=False)
+        super().__init__(file=cast("TextIO", stream), markup=False, emoji=False, highlight=False)
 
     @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -35,7 +35,7 @@ class OutputLost(KeyboardInterrupt):
 
 
 def shown(text: str) -> str:
-    """The text with its control characters as Python writes them, such as ``\\x1b``; lines and tabs stay."""
+    """The text with its control characters escaped as Python does; line feeds and tabs stay."""
     return _CONTROL.sub(lambda match: _escaped(match[0]), text)
 
 
@@ -104,8 +104,8 @@ def guarded_streams() -> Iterator[None]:
     """
     before = sys.stdout, sys.stderr
     with _taking_all_signs(before[0]) as out, _taking_all_signs(before[1]) as err:
-        sys.stdout = cast(TextIO, GuardedStream(out, _end, _clean_but_for_drawing))
-        sys.stderr = cast(TextIO, GuardedStream(err, lambda _: None, _clean_but_for_drawing))
+        sys.stdout = cast("TextIO", GuardedStream(out, _end, _clean_but_for_drawing))
+        sys.stderr = cast("TextIO", GuardedStream(err, lambda _: None, _clean_but_for_drawing))
         try:
             try:
                 yield
