@@ -27,9 +27,12 @@ def put_in_use(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _is_in_use(network: nn.Module, device: torch.device) -> bool:
-    if any(module.training for module in network.modules()):
-        return False
-    return all(_lies_right(tensor, device) for tensor in (*network.parameters(), *network.buffers()))
+    # Module by module, since this is asked before every pass, and each iterator over a network walks all of it.
+    for module in network.modules():
+        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if module.training or not all(_lies_right(tensor, device) for tensor in own):
+            return False
+    return True
 
 
 def _lies_right(tensor: Tensor, device: torch.device) -> bool:
