@@ -1,7 +1,9 @@
 import math
+from pathlib import Path
 
 import hypothesis.extra.numpy as nps
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -31,10 +33,38 @@ def test_features_are_standardised_as_scikit_learn_does(feature_NF: np.ndarray) 
     [
         (np.zeros((2, 4)), r"3 features per sample.*got an array of shape \(2, 4\)"),
         (np.zeros((0, 3)), r"N at least 1; got an array of shape \(0, 3\)"),
-        ([[1.0, math.nan, 2.0]], r"1 row\(s\) hold NaN or infinity, the first is row 0"),
-        (["abc"], "no array of numbers"),
+        ([[1.0, math.nan, 2.0]], r"1 row\(s\) hold NaN, infinity or what is beyond float32, the first is row 0"),
+        ([[1.0, 1e300, 2.0]], "beyond float32"),
+        (["abc"], "got list of str"),
+        ([[1, 2, 3], [4]], "no array of numbers"),
+        (None, "got NoneType"),
+        (Path("a.npy"), "got PosixPath"),
+        (np.ones((2, 3), complex), "an array of complex128"),
+        (np.ones((2, 3), object), "an array of object"),
+        (np.full((2, 3), "1"), "an array of <U1"),
+        (np.ones((2, 3), "M8[s]"), r"an array of datetime64\[s\]"),
+        (np.ma.masked_array(np.ones((2, 3))), "a masked array: fill it"),
     ],
 )
 def test_features_of_another_form_are_refused(raw: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         FeaturePreprocessing(Scale((0.5, 1e-9, -3.0), (1.0, 2.0, 1 / 3))).samples(raw)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: x.astype(">f8"),
+        lambda x: x.astype(np.float16),
+        lambda x: x.astype(int),
+        lambda x: torch.tensor(x, requires_grad=True),
+        lambda x: torch.tensor(x).bfloat16(),
+        lambda x: pd.DataFrame(x),
+        lambda x: x.tolist(),
+    ],
+)
+def test_numbers_of_any_kind_and_order_of_bytes_are_the_same_features(of) -> None:
+    feature_NF = np.arange(6.0).reshape(2, 3)
+    samples = FeaturePreprocessing(Scale((0.0,) * 3, (1.0,) * 3)).samples(of(feature_NF))
+    np.testing.assert_array_equal(samples.values_N.numpy(), feature_NF.astype(np.float32))

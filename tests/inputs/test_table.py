@@ -76,6 +76,13 @@ def test_whole_floats_are_the_categories_that_integers_were() -> None:
             "4 infinite value",
         ),
         ({name: [] for name in TABLE.column_names}, "got no row"),
+        (
+            {**{name: TABLE[name].to_pylist() for name in TABLE.column_names}, "size": [1.0, 2.0, 1e300, 2.0]},
+            "row 2 of column 'size' is 1e[+]300, too far",
+        ),
+        (TABLE.append_column("size", TABLE["size"]), "there twice: size"),
+        ({name: [10**400] for name in TABLE.column_names}, "got dict"),
+        (None, "got NoneType"),
         ([1, 2], "got list"),
         ("size", "got str"),
     ],

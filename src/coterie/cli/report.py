@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coterie.cli.arguments import RunFolder
+from coterie.cli.terminal.output import shown
 
 
 def report(run: RunFolder) -> None:
@@ -15,4 +16,4 @@ def report(run: RunFolder) -> None:
     folder = Run.open_complete(run)
     with folder.writing():
         write_report(folder, datetime.now(UTC).date().isoformat())
-    print(run / "report.html")  # noqa: T201 - the answer
+    print(shown(str(run / "report.html")))  # noqa: T201 - the answer

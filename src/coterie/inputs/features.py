@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
@@ -109,15 +110,42 @@ class FeaturePreprocessing(Preprocessing):
     @override
     def samples(self, raw: Any) -> MemorySamples:
         """Numbers of shape (N, F)."""
-        try:
-            feature_NF = np.asarray(raw, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the networks take {self.wanted}; got what is no array of numbers: {error}") from None
+        values_NF = as_numbers(raw, self.wanted)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            feature_NF = values_NF.astype(np.float32)
         if feature_NF.ndim != 2 or feature_NF.shape[1] != self.width or len(feature_NF) == 0:
             raise InputError(f"the networks take {self.wanted}; got an array of shape {feature_NF.shape}")
         bad = np.flatnonzero(~np.isfinite(feature_NF).all(axis=1))
         if bad.size:
             raise InputError(
-                f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN or infinity, the first is row {bad[0]}"
+                f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN, infinity or what is beyond float32, the "
+                f"first is row {bad[0]}"
             )
         return MemorySamples(torch.from_numpy(np.ascontiguousarray(feature_NF)))
+
+
+def as_numbers(raw: Any, wanted: str) -> NDArray[Any]:
+    """An array of real numbers, in the machine's byte order.
+
+    Raises:
+        InputError: it is none, such as a masked or complex array, one of objects or texts, or a path.
+    """
+    if isinstance(raw, np.ma.MaskedArray):
+        raise InputError(f"the networks take {wanted}; got a masked array: fill it, or leave out what is masked")
+    try:
+        if isinstance(raw, Tensor):
+            raw = (raw.float() if raw.dtype == torch.bfloat16 else raw).detach().cpu().numpy()
+        values = np.asarray(raw)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"the networks take {wanted}; got what is no array of numbers: {error}") from None
+    if values.dtype.kind not in "biuf":
+        got = f"an array of {values.dtype}" if isinstance(raw, np.ndarray) else _describe(raw)
+        raise InputError(f"the networks take {wanted}; got {got}")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _describe(raw: Any) -> str:
+    """What was passed in place of an array."""
+    if isinstance(raw, Sequence) and not isinstance(raw, str | bytes) and len(raw):
+        return f"{type(raw).__name__} of {type(raw[0]).__name__}"
+    return type(raw).__name__

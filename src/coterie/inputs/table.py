@@ -99,8 +99,17 @@ class TablePreprocessing(Preprocessing):
                 f"the networks take {self.wanted}; missing: {', '.join(missing[:10])}; "
                 f"there: {', '.join(table.column_names[:20])}"
             )
+        twice = [name for name in (*self.numeric, *self.categorical) if table.column_names.count(name) > 1]
+        if twice:
+            raise InputError(f"the networks take {self.wanted}; there twice: {', '.join(twice[:10])}")
         # Standardised in double precision: dates in seconds, or large numbers that differ little, survive it.
         number_NF = self.scale(torch.from_numpy(_numbers(table, self.numeric))).to(torch.float32)
+        if number_NF.isinf().any():
+            row, column = number_NF.isinf().nonzero()[0].tolist()
+            raise InputError(
+                f"row {row} of column {self.numeric[column]!r} is {table[self.numeric[column]][row]}, too far from the "
+                f"mean of training, {self.scale.mean[column]:g}, for float32"
+            )
         codes = [_codes(table[name], names) for name, names in zip(self.categorical, self.categories, strict=True)]
         code_NK = torch.from_numpy(np.stack(codes, axis=1) if codes else np.empty((len(table), 0), np.float32))
         shown = table.select([*self.numeric, *self.categorical])
@@ -123,7 +132,7 @@ def _as_table(raw: Any, wanted: str) -> pa.Table:
             table = pa.table({name: [row.get(name) for row in raw] for name in names})
         else:
             table = pa.Table.from_pandas(raw, preserve_index=False)
-    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
+    except (pa.ArrowException, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"the networks take {wanted}; got {type(raw).__name__}: {error}") from None
     if len(table) == 0:
         raise InputError(f"the networks take {wanted}; got no row")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -19,6 +20,7 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSamples
 from coterie.vocabulary import Modality
 
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
 
 
@@ -128,12 +130,23 @@ def check_texts(raw: Any, wanted: str) -> list[str]:
     """A list of texts.
 
     Raises:
-        InputError: it is something else, or a text is empty.
+        InputError: it is something else, or a text is empty or no Unicode.
     """
-    if isinstance(raw, str) or not isinstance(raw, Sequence | np.ndarray) or len(raw) == 0:
-        shown = repr(raw[:40]) if isinstance(raw, str) else type(raw).__name__
+    if isinstance(raw, str | bytes) or not isinstance(raw, Sequence | np.ndarray) or len(raw) == 0:
+        shown = repr(raw[:40]) if isinstance(raw, str | bytes) else type(raw).__name__
         raise InputError(f"the networks take {wanted}; got {shown}")
     bad = [row for row, text in enumerate(raw) if not isinstance(text, str) or not text.strip()]
     if bad:
-        raise InputError(f"the networks take {wanted}; number {bad[0]} is {raw[bad[0]]!r}")
+        raise InputError(f"the networks take {wanted}; number {bad[0]} is {_shortened(raw[bad[0]])}")
+    broken = [row for row, text in enumerate(raw) if LONE_SURROGATE.search(text)]
+    if broken:
+        raise InputError(
+            f"the networks take {wanted}; number {broken[0]} is not Unicode, for it holds half of a surrogate pair: "
+            + _shortened(raw[broken[0]])
+        )
     return [str(text) for text in raw]
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
