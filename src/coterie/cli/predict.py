@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from coterie.cli.arguments import TRUST, RunFolder, make_console
 from coterie.errors import SettingsError
+
+# Control characters beyond ASCII's first 32, which JSON escapes; U+0085, U+2028 and U+2029 end a line for some readers.
+# Lone surrogates have no encoding.
+LINE_BREAKING = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def predict(
@@ -52,8 +57,14 @@ def predict(
     rows = list(zip(new.names, ensemble.explain(new.samples, top), strict=True))
     if format == "jsonl":
         for name, explanation in rows:
-            print(json.dumps({new.kind: name, **asdict(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
+            print(_json_line({new.kind: name, **asdict(explanation)}))  # noqa: T201 - the answer
     else:
         from coterie.cli.terminal.predictions import print_predictions
 
         print_predictions(make_console(), rows)
+
+
+def _json_line(values: dict[str, Any]) -> str:
+    """JSON in which nothing but its end is taken for the end of a line, by any reader, and which any terminal can show."""
+    line = json.dumps(values, ensure_ascii=False)
+    return LINE_BREAKING.sub(lambda found: f"\\u{ord(found.group()):04x}", line)

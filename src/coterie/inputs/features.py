@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
@@ -79,15 +80,34 @@ class FeaturePreprocessing(Preprocessing):
     @override
     def samples(self, raw: Any) -> MemorySamples:
         """Numbers of shape (N, F)."""
-        try:
-            feature_NF = np.asarray(raw, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the networks take {self.wanted}; got what is no array of numbers: {error}") from None
+        feature_NF = _as_float32(raw, self.wanted)
         if feature_NF.ndim != 2 or feature_NF.shape[1] != self.width or len(feature_NF) == 0:
             raise InputError(f"the networks take {self.wanted}; got an array of shape {feature_NF.shape}")
         bad = np.flatnonzero(~np.isfinite(feature_NF).all(axis=1))
         if bad.size:
             raise InputError(
-                f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN or infinity, the first is row {bad[0]}"
+                f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN or infinity, the first is row "
+                f"{bad[0]} (float32 ends at 3.4e38)"
             )
-        return MemorySamples(torch.from_numpy(np.ascontiguousarray(feature_NF)))
+        # The extremes of each feature stand for all of its values, which need not be standardised for this.
+        extreme_2F = torch.from_numpy(np.stack([feature_NF.min(axis=0), feature_NF.max(axis=0)]))
+        far_F = np.flatnonzero(~torch.isfinite(self.scale(extreme_2F)).all(dim=0).numpy())
+        if far_F.size:
+            value = np.abs(feature_NF[:, far_F[0]]).max()
+            raise InputError(f"feature {far_F[0]} holds {value:g}, which is too far from the training values")
+        return MemorySamples(torch.from_numpy(feature_NF))
+
+
+def _as_float32(raw: Any, wanted: str) -> NDArray[np.float32]:
+    """Numbers in the machine's byte order, one after the other in memory."""
+    if np.ma.isMaskedArray(raw):
+        raise InputError(f"the networks take {wanted}; got a masked array, whose mask they would not see: fill it first")
+    try:
+        array = np.asarray(raw)
+        # A frame with columns of several types is one of objects.
+        if array.dtype.kind not in ("biufO" if array.size else "biufOUS"):
+            raise InputError(f"the networks take {wanted}; got what is no array of numbers: {array.dtype}")
+        with np.errstate(over="ignore"):  # what is infinite in float32 is refused as infinite
+            return np.ascontiguousarray(array, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"the networks take {wanted}; got what is no array of numbers: {error}") from None

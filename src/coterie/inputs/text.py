@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -20,6 +21,8 @@ from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSample
 from coterie.vocabulary import Modality
 
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
+# Half of a pair that stands for one character; alone it is none, and no encoding has it.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TextPreprocessing(Preprocessing):
@@ -117,7 +120,7 @@ def check_texts(raw: Any, wanted: str) -> list[str]:
     """A list of texts.
 
     Raises:
-        InputError: it is something else, or a text is empty.
+        InputError: it is something else, or a text is empty or holds half a character.
     """
     if isinstance(raw, str) or not isinstance(raw, Sequence | np.ndarray) or len(raw) == 0:
         shown = repr(raw[:40]) if isinstance(raw, str) else type(raw).__name__
@@ -125,4 +128,10 @@ def check_texts(raw: Any, wanted: str) -> list[str]:
     bad = [row for row, text in enumerate(raw) if not isinstance(text, str) or not text.strip()]
     if bad:
         raise InputError(f"the networks take {wanted}; number {bad[0]} is {raw[bad[0]]!r}")
-    return [str(text) for text in raw]
+    texts = [str(text) for text in raw]
+    half = next((row for row, text in enumerate(texts) if not text.isascii() and LONE_SURROGATE.search(text)), None)
+    if half is not None:
+        raise InputError(
+            f"the networks take {wanted}; number {half} holds half a character (a lone surrogate): {texts[half][:40]!r}"
+        )
+    return texts

@@ -23,7 +23,7 @@ from coterie.system.reading import regular
 MOST_TIMES = 100
 MOST_BYTES = 2**30
 # What broken bytes end in, besides OSError and ValueError.
-BROKEN = (EOFError, KeyError, RuntimeError, MemoryError, OverflowError, SyntaxError, TypeError, struct.error)
+BROKEN = (EOFError, KeyError, RuntimeError, MemoryError, OverflowError, TypeError, struct.error)
 BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
@@ -96,10 +96,14 @@ def _header(stream: IO[bytes], size: int, name: str) -> ArrayHeader:
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name} is of version {version[0]}.{version[1]}; known: 1.0 and 2.0")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    try:
+        shape, _, dtype = read(stream)
+    except Exception as error:
+        # numpy evaluates the header as Python: on broken bytes it raises whatever it trips over.
+        raise ValueError(f"the header of {name} cannot be read: {type(error).__name__}") from None
     if dtype.hasobject:
         raise ValueError(f"{name} holds objects, which are pickled: reading them would run code")
     claimed, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if min(shape, default=0) < 0 or claimed != there:
-        raise ValueError(f"{name} claims {claimed:,} bytes for shape {shape}, and has {there:,}")
+        raise ValueError(f"{name} claims {claimed if claimed < 2**63 else 'more than 2^63'} bytes for shape {str(shape)[:80]}, and has {there:,}")
     return ArrayHeader(tuple(shape), dtype)
