@@ -53,7 +53,16 @@ def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
         name = _choose(file, {name: header.shape for name, header in headers.items()}, array)
         with np.load(file, allow_pickle=False) as arrays:
             return arrays[name]
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"cannot read {file}: {reason(error)}") from None
 
 

@@ -188,5 +188,5 @@ def _refuse_shares(logits_NC: FloatArray, name: str) -> None:
         raise InputError(f"{name} are probabilities (each row sums to 1), not logits; pass their logarithm instead")
     if np.abs(sum_N - 100).max() < 100 * SUM_TOLERANCE:
         raise InputError(
-            f"{name} are percentages (each row sums to 100), not logits; divide them by 100 and pass the logarithm instead"
+            f"{name} are percentages (each row sums to 100), not logits; divide them by 100 and pass their logarithm"
         )

@@ -38,3 +38,49 @@ def test_features_are_standardised_as_scikit_learn_does(feature_NF: np.ndarray) 
 def test_features_of_another_form_are_refused(raw: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         FeaturePreprocessing(Scale((0.5, 1e-9, -3.0), (1.0, 2.0, 1 / 3))).samples(raw)
+
+
+THREE = FeaturePreprocessing(Scale((0.0,) * 3, (1.0,) * 3))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6).reshape(2, 3),
+        np.arange(6, dtype=">f8").reshape(2, 3),
+        np.arange(6.0)[::-1].reshape(2, 3)[::-1, ::-1],
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(12.0).reshape(2, 6)[:, ::2],
+        np.ma.masked_array(np.arange(6.0).reshape(2, 3)).data,
+        torch.arange(6).reshape(2, 3),
+        np.arange(6).reshape(2, 3).astype(object),
+        [[True, False, 2], (3, 4.0, np.float16(5))],
+    ],
+)
+def test_numbers_of_every_layout_and_type_are_the_same_features(array: object) -> None:
+    expected = np.asarray(array).astype(np.float32)
+    np.testing.assert_array_equal(THREE.samples(array).read(torch.arange(2)).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (np.ones((1, 3)) * 1j, "no array of numbers: complex128"),
+        (np.ma.masked_array(np.ones((1, 3)), mask=[[0, 1, 0]]), "masked array"),
+        (np.array([["1", "2", "3"]]), "no array of numbers: <U1"),
+        (np.zeros((1, 3), "M8[s]"), "no array of numbers: datetime64"),
+        (np.array([[None, 1, {}]]), "no array of numbers"),
+        ([[1.0, 2.0, 1e300]], r"1 row\(s\) hold NaN or infinity"),
+        ([[10**400, 1, 2]], "no array of numbers|NaN or infinity"),
+        ([[1, 2], [3]], "no array of numbers"),
+    ],
+)
+def test_what_numpy_would_change_on_the_way_is_refused(raw: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        THREE.samples(raw)
+
+
+def test_a_value_that_is_infinite_once_standardised_is_named() -> None:
+    preprocessing = FeaturePreprocessing(Scale((0.0, 0.0), (1.0, 1e-20)))
+    with pytest.raises(InputError, match=r"feature 1 holds 1e\+30, which is too far from the training values"):
+        preprocessing.samples([[1e30, 0.0], [0.0, -1e30]])

@@ -65,6 +65,6 @@ def predict(
 
 
 def _json_line(values: dict[str, Any]) -> str:
-    """JSON in which nothing but its end is taken for the end of a line, by any reader, and which any terminal can show."""
+    """JSON in which no reader finds the end of a line before its own, and that has an encoding."""
     line = json.dumps(values, ensure_ascii=False)
     return LINE_BREAKING.sub(lambda found: f"\\u{ord(found.group()):04x}", line)

@@ -42,8 +42,8 @@ def find_modality(features: datasets.Features, label: str, settings: DataSetting
 def text_column(features: datasets.Features, stored: datasets.Features, wanted: str | None, label: str) -> str:
     """The name of the column of texts: ``wanted``, or else the only one of texts besides the label's.
 
-    ``features`` says what columns mean, ``stored`` how they are stored: texts that all look like numbers are taken where
-    they are asked for, or where there are no others.
+    ``features`` says what columns mean, ``stored`` how they are stored: texts that all look like numbers are taken
+    where they are asked for, or where there are no others.
 
     Raises:
         DataError: none or several, or ``wanted`` is missing or of another type; the candidates are named.

@@ -152,7 +152,8 @@ def _common_depth(places: list[str], where: Path) -> int:
     if len(by_depth) > 1:
         shown = ", ".join(f"{place} ({depth} deep)" for depth, place in sorted(by_depth.items()))
         raise DataError(
-            f"images in {where} lie at {len(by_depth)} depths: {shown}; it needs a folder per class, all at the same depth"
+            f"images in {where} lie at {len(by_depth)} depths: {shown}; it needs a folder per class, all at the same "
+            "depth"
         )
     return next(iter(by_depth))
 
@@ -168,8 +169,9 @@ def _refuse_repeated(places: list[str], names: Mapping[str, str], depth: int, wh
     shown = "; ".join(f"level {k + 1}: {', '.join(level[:3])}" for k, level in enumerate(levels))
     name, some = next(iter(repeated.items()))
     raise DataError(
-        f"what is a class in {where}? Folders lie {depth} deep ({shown}), and {len(repeated)} name(s) of the last level "
-        f"repeat, such as {name} ({', '.join(some[:3])}); lay out one level of folders, one for each class (links will do)"
+        f"what is a class in {where}? Folders lie {depth} deep ({shown}), and {len(repeated)} name(s) of the last "
+        f"level repeat, such as {name} ({', '.join(some[:3])}); allowed: one level of folders, one for each class, which "
+        "may be links"
     )
 
 

@@ -124,7 +124,9 @@ def read_named(
     if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
 
-        texts, rows, empty = full_texts(table, text_column(source.features, table.features, settings.text, label), place)
+        texts, rows, empty = full_texts(
+            table, text_column(source.features, table.features, settings.text, label), place
+        )
         refuse_empty(empty, settings.skip_broken)
         return preprocessing.samples(texts), [names[row] for row in rows]
     if preprocessing.modality == "table":

@@ -120,7 +120,9 @@ def _read_rows(preprocessing: TablePreprocessing, arguments: Sequence[str]) -> N
 
     # As texts, so that a row is read the same whatever lies in other files.
     tables = [preprocessing.as_texts(read_rows(name)) for name in arguments]
-    names = [f"{name} row {row + 1}" for name, table in zip(arguments, tables, strict=True) for row in range(len(table))]
+    names = [
+        f"{name} row {row + 1}" for name, table in zip(arguments, tables, strict=True) for row in range(len(table))
+    ]
     return New(preprocessing.samples(pa.concat_tables(tables)), tuple(names), "row")
 
 

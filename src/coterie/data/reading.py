@@ -15,6 +15,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -69,10 +70,8 @@ def read_files(kind: str, files: Sequence[Path]) -> datasets.Dataset:
     first = parts[0]
     for file, part in zip(files, parts, strict=True):
         if part.column_names != first.column_names:
-            raise DataError(
-                f"cannot load {kind}:{file}: its columns are {', '.join(part.column_names[:20])}; those of {files[0]} are "
-                f"{', '.join(first.column_names[:20])}"
-            )
+            own, others = (", ".join(names[:20]) for names in (part.column_names, first.column_names))
+            raise DataError(f"cannot load {kind}:{file}: its columns are {own}; those of {files[0]} are {others}")
     try:
         whole = datasets.concatenate_datasets([part.cast(first.features) for part in parts]) if parts[1:] else first
     except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
@@ -126,9 +125,9 @@ def _csv_names(file: Path) -> tuple[int, list[str]]:
             if row:
                 names: list[str] = []
                 for place, name in enumerate(row):
-                    name = name or f"Unnamed: {place}"  # noqa: PLW2901 - as pandas calls it, and so do older runs
-                    again = sum(other == name or other.startswith(f"{name}.") for other in names)
-                    names.append(f"{name}.{again}" if name in names else name)
+                    # As pandas calls them, and so do older runs: a, a.1, and Unnamed: 2.
+                    own = name or f"Unnamed: {place}"
+                    names.append(next(n for n in chain([own], (f"{own}.{k}" for k in count(1))) if n not in names))
                 return blank, names
             blank += 1
     raise ValueError("it is empty")
@@ -274,10 +273,13 @@ def _unpack(file: Path, copy: Path) -> None:
     # Whole or not at all: several runs may unpack the same file at once.
     temporary = copy.with_name(f"{copy.name}.{uuid4().hex}")
     try:
-        with pa.parquet.ParquetFile(file) as stored, temporary.open("xb") as stream:
-            with pa.ipc.new_stream(stream, stored.schema_arrow) as writer:
-                for batch in stored.iter_batches(ROWS_AT_ONCE):
-                    writer.write_batch(batch)
+        with (
+            pa.parquet.ParquetFile(file) as stored,
+            temporary.open("xb") as stream,
+            pa.ipc.new_stream(stream, stored.schema_arrow) as writer,
+        ):
+            for batch in stored.iter_batches(ROWS_AT_ONCE):
+                writer.write_batch(batch)
         temporary.replace(copy)
     finally:
         temporary.unlink(missing_ok=True)

@@ -76,9 +76,7 @@ def _wanted_columns(table: datasets.Dataset, label: str, settings: DataSettings)
     return wanted
 
 
-def _kinds(
-    table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings
-) -> tuple[list[str], list[str]]:
+def _kinds(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings) -> tuple[list[str], list[str]]:
     """Numeric and categorical columns, by their types, or by what is ``meant`` with their texts."""
     numeric, categorical, neither = [], [], []
     for field in table.schema:

@@ -101,7 +101,9 @@ class FeaturePreprocessing(Preprocessing):
 def _as_float32(raw: Any, wanted: str) -> NDArray[np.float32]:
     """Numbers in the machine's byte order, one after the other in memory."""
     if np.ma.isMaskedArray(raw):
-        raise InputError(f"the networks take {wanted}; got a masked array, whose mask they would not see: fill it first")
+        raise InputError(
+            f"the networks take {wanted}; got a masked array, whose mask they would not see: fill it first"
+        )
     try:
         array = np.asarray(raw)
         # A frame with columns of several types is one of objects.

@@ -33,9 +33,9 @@ class TablePreprocessing(Preprocessing):
     """Numeric columns, standardised, with an indicator each of a missing value; categorical columns as codes: 0
     missing, 1 not seen in training, 2 and above ``categories``, which are those of two training rows or more.
 
-    Columns of texts, as csv files have, are read as what the run knows: numbers are parsed, categories taken as they are
-    spelled. ``verbatim`` is False in runs of before, whose csv files were typed by what else they held: there, ``007``
-    is the category ``7`` and ``NA`` a missing one.
+    Columns of texts, as csv files have, are read as what the run knows: numbers are parsed, categories taken as they
+    are spelled. ``verbatim`` is False in older runs, whose csv files were typed by what else they held: there, ``007``
+    is the category ``7``, and ``NA`` a missing one.
     """
 
     numeric: tuple[str, ...]
@@ -224,8 +224,8 @@ def _read_as_before(texts: pa.ChunkedArray, known: pa.Array) -> pa.ChunkedArray:
 
 def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type):
-        # 3.0 in one file is the 3 of another, where no value was missing. Each by itself: what a value is called does not
-        # depend on the others.
+        # 3.0 in one file is the 3 of another, where no value was missing. Each by itself: what a value is called does
+        # not depend on the others.
         there = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         whole = pc.and_(pc.equal(there, pc.floor(there)), pc.less(pc.abs(there), 2.0**53))
         as_integer = pc.if_else(whole, there, pa.scalar(None, column.type)).cast(pa.int64()).cast(pa.string())

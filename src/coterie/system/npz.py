@@ -21,7 +21,7 @@ from coterie.system.reading import regular
 # An archive may unpack to so many times its size; below MOST_BYTES, to as many as it likes. Zeros compress to a
 # thousandth, numbers that tell something to a tenth at best.
 MOST_TIMES = 100
-MOST_BYTES = 2**30
+MOST_BYTES = 2**28
 # What broken bytes end in, besides OSError and ValueError.
 BROKEN = (EOFError, KeyError, RuntimeError, MemoryError, OverflowError, TypeError, struct.error)
 BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
@@ -105,5 +105,6 @@ def _header(stream: IO[bytes], size: int, name: str) -> ArrayHeader:
         raise ValueError(f"{name} holds objects, which are pickled: reading them would run code")
     claimed, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if min(shape, default=0) < 0 or claimed != there:
-        raise ValueError(f"{name} claims {claimed if claimed < 2**63 else 'more than 2^63'} bytes for shape {str(shape)[:80]}, and has {there:,}")
+        shown = f"{claimed:,}" if claimed < 2**63 else "more than 2^63"
+        raise ValueError(f"{name} claims {shown} bytes for shape {str(shape)[:80]}, and has {there:,}")
     return ArrayHeader(tuple(shape), dtype)
