@@ -170,8 +170,8 @@ def _refuse_repeated(places: list[str], names: Mapping[str, str], depth: int, wh
     name, some = next(iter(repeated.items()))
     raise DataError(
         f"what is a class in {where}? Folders lie {depth} deep ({shown}), and {len(repeated)} name(s) of the last "
-        f"level repeat, such as {name} ({', '.join(some[:3])}); allowed: one level of folders, one for each class, which "
-        "may be links"
+        f"level repeat, such as {name} ({', '.join(some[:3])}); allowed: one level of folders, one for each class, "
+        "which may be links"
     )
 
 
