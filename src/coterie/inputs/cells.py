@@ -11,7 +11,10 @@ Meaning: TypeAlias = Literal["whole", "number", "truth", "code", "text", "nothin
 
 # What programs write for a number that is missing. In a column of texts or categories, these are words.
 MISSING_WORDS = pa.array(
-    "NA N/A n/a <NA> #N/A #NA NULL null None NaN nan -NaN -nan 1.#IND -1.#IND 1.#QNAN -1.#QNAN".split()
+    [
+        *("NA", "N/A", "n/a", "<NA>", "#N/A", "#N/A N/A", "#NA", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan"),
+        *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    ]
 )
 TRUE_WORDS = pa.array(["True", "TRUE", "true"])
 FALSE_WORDS = pa.array(["False", "FALSE", "false"])
