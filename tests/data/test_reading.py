@@ -60,6 +60,7 @@ def test_names_of_columns(tmp_path: Path) -> None:
         {"Unnamed: 0": "1", "a": "2", "a.1": "3", "a.1.1": "4", "a.2": "5"}
     ]
     assert read_csv(tmp_path, '"a\nb",c\n1,2\n').column_names == ["a\nb", "c"]
+    assert read_csv(tmp_path, "a\u2028b,c\n1,2\n").column_names == ["a\u2028b", "c"]
     assert len(read_csv(tmp_path, "a,b\n")) == len(read_csv(tmp_path, "a,b")) == 0
 
 
@@ -70,6 +71,7 @@ def test_lines_end_where_they_end(tmp_path: Path) -> None:
 
 def test_a_cell_that_is_longer_than_a_block(tmp_path: Path) -> None:
     text = "long " * 2**20
+    assert read_csv(tmp_path, f"a,b\n{text},2\n")["a"].to_pylist() == [text]
     assert read_csv(tmp_path, f'a,b\nx,1\n"{text}",2\ny,3\n')["a"].to_pylist() == ["x", text, "y"]
 
 

@@ -97,7 +97,11 @@ def metadata_table(found: Found) -> tuple[datasets.Dataset, bool]:
         table = read_file(METADATA[file.name], file)
         if FILE_NAME not in table.column_names:
             raise DataError(f"{file} has no column {FILE_NAME!r}; columns: {', '.join(table.column_names)}")
-        paths = [None if name is None else str(file.parent / str(name)) for name in table[FILE_NAME].to_pylist()]
+        names = table[FILE_NAME].to_pylist()
+        nameless = [row for row, name in enumerate(names) if not isinstance(name, str)]
+        if nameless:
+            raise DataError(f"{file} names no file in {len(nameless)} row(s), the first is row {nameless[0]}")
+        paths = [str(file.parent / name) for name in names]
         place = table.column_names.index(FILE_NAME)
         parts.append(table.set_column(place, "image", _records(paths)))
     try:
@@ -182,6 +186,6 @@ def _table_of(rows: list[tuple[str, str]], features: datasets.Features) -> pa.Ta
     return table.cast(features.arrow_schema)
 
 
-def _records(paths: list[str | None]) -> pa.Array:
+def _records(paths: list[str]) -> pa.Array:
     nothing = pa.nulls(len(paths), pa.binary())
     return pa.StructArray.from_arrays([nothing, pa.array(paths, pa.string())], ["bytes", "path"])

@@ -114,7 +114,7 @@ def read_named(
     """
     source = open_tables(kind, place, settings)
     # Splits count alike: all of it is new to the run.
-    table = datasets.concatenate_datasets(list(source.tables.values()))
+    table = _joined(source, place)
     label = label_column(source.features, settings.label, settings.text)
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
@@ -134,6 +134,21 @@ def read_named(
     from coterie.data.features import read_vectors
 
     return preprocessing.samples(read_vectors(table, vector_column(table.features, settings.columns), place)), names
+
+
+def _joined(source: Source, place: str) -> datasets.Dataset:
+    train = source.tables["train"]
+    try:
+        return datasets.concatenate_datasets(
+            [
+                table
+                if table.features == train.features
+                else table.select_columns(train.column_names).cast(train.features)
+                for table in source.tables.values()
+            ]
+        )
+    except Exception as error:
+        raise DataError(f"the splits of {place} do not fit together: {root_cause(error)}") from None
 
 
 def read_image_files(place: str, settings: DataSettings) -> dict[str, list[Path]]:

@@ -10,11 +10,12 @@ import codecs
 import csv
 import gzip
 import hashlib
+import io
 import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -91,46 +92,53 @@ def as_dataset(table: pa.Table) -> datasets.Dataset:
 
 
 def _read_csv(file: Path) -> pa.Table:
-    blank, names = _csv_names(file)
+    blank, names, is_all = _csv_names(file)
     # Every column by name: what is left to the reader is typed by what else it holds.
+    types = dict.fromkeys(names, pa.string())
+    if is_all:
+        return pa.schema(types).empty_table()
     convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
+        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=True
     )
     parse = pa.csv.ParseOptions(newlines_in_values=True)
     for size in BLOCK_BYTES:
-        read = pa.csv.ReadOptions(
-            column_names=names, skip_rows=blank, skip_rows_after_names=1, block_size=size, use_threads=True
-        )
+        read = pa.csv.ReadOptions(column_names=names, skip_rows=blank, skip_rows_after_names=1, block_size=size)
         try:
             table = pa.csv.read_csv(file, read_options=read, parse_options=parse, convert_options=convert)
         except pa.ArrowInvalid as error:
-            if "straddling" in str(error) and size != BLOCK_BYTES[-1]:
-                continue
-            if "straddling" in str(error) or "Empty CSV" in str(error):  # nothing follows the names
-                return pa.table({name: pa.array([], pa.string()) for name in names})
-            raise
-        _refuse_unclosed(file, table)
-        return table
+            if not _too_long(error, size):
+                raise
+        else:
+            _refuse_unclosed(file, table)
+            return table
     raise AssertionError
 
 
-def _csv_names(file: Path) -> tuple[int, list[str]]:
-    """Blank lines before the names of the columns, and the names: each once, and none empty."""
-    blank = 0
+def _too_long(error: pa.ArrowInvalid, size: int) -> bool:
+    """Whether a row did not fit into a block, and a longer one is left to try."""
+    return "straddling" in str(error) and size < BLOCK_BYTES[-1]
+
+
+def _csv_names(file: Path) -> tuple[int, list[str], bool]:
+    """Blank lines before the names of the columns; the names, each once and none empty; whether nothing follows."""
     with _opened(file) as stream:
-        for row in csv.reader(codecs.getreader("utf-8-sig")(stream)):
+        rows = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
+        for blank, row in enumerate(rows):
             if row:
                 names: list[str] = []
                 for place, name in enumerate(row):
                     # As pandas calls them, and so do older runs: a, a.1, and Unnamed: 2.
                     own = name or f"Unnamed: {place}"
                     names.append(next(n for n in chain([own], (f"{own}.{k}" for k in count(1))) if n not in names))
-                return blank, names
-            blank += 1
+                return blank, names, _is_last(rows)
     raise ValueError("it is empty")
+
+
+def _is_last(rows: Iterator[list[str]]) -> bool:
+    try:
+        return not any(rows)
+    except (csv.Error, UnicodeError):  # there is something, of which the other reader will tell more
+        return False
 
 
 def _refuse_unclosed(file: Path, table: pa.Table) -> None:
@@ -205,7 +213,7 @@ def _parse_json_lines(file: Path, schema: pa.Schema | None) -> pa.Table:
                 parse_options=pa.json.ParseOptions(explicit_schema=schema),
             )
         except pa.ArrowInvalid as error:
-            if "straddling" not in str(error) or size == BLOCK_BYTES[-1]:
+            if not _too_long(error, size):
                 raise
     raise AssertionError
 

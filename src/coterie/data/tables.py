@@ -73,13 +73,20 @@ def open_tables(kind: str, place: str, settings: DataSettings) -> Source:
         settings: for the configuration of a data set of the hub.
 
     Raises:
-        DataError: nothing is there, it cannot be read, or it has no train split.
+        DataError: nothing is there, it cannot be read, it has no train split, or another lacks columns of train.
     """
     if kind == "folder":
-        return _open_folder(place)
-    if kind == "hub":
-        return _open_hub(place, settings.configuration)
-    return _open_files(kind, place)
+        source = _open_folder(place)
+    elif kind == "hub":
+        source = _open_hub(place, settings.configuration)
+    else:
+        source = _open_files(kind, place)
+    wanted = source.tables["train"].column_names
+    for split, table in source.tables.items():
+        missing = [name for name in wanted if name not in table.column_names]
+        if missing:
+            raise DataError(f"{split} of {kind}:{place} lacks columns that train has: {', '.join(missing[:10])}")
+    return source
 
 
 def read_rows(file: str) -> pa.Table:
