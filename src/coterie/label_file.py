@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import DataError
+from coterie.system.npz import read_headers
+from coterie.system.reading import read_text, reason, regular, split_lines
 from coterie.vocabulary import VECTOR_FILES
 
 # numpy has no bfloat16: its 16 bits are the upper half of a float32.
@@ -29,23 +33,37 @@ def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
     Raises:
         DataError: no such file or array, several matrices and no name, or a damaged file.
     """
-    if not file.is_file():
-        raise DataError(f"{file} does not exist, or is not a file")
+    try:
+        regular(file)
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist, or is not a file") from None
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {reason(error)}") from None
     if file.suffix not in VECTOR_FILES:
         raise DataError(
             f"{file} is not a file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder"
         )
     try:
+        if file.suffix == ".safetensors":
+            return _read_safetensors(file, array)
+        headers = read_headers(file)
         if file.suffix == ".npy":
             vectors: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
             return vectors
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                shapes = {name: arrays[name].shape for name in arrays.files}
-                return arrays[_choose(file, shapes, array)]
-        return _read_safetensors(file, array)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {file}: {error}") from None
+        name = _choose(file, {name: header.shape for name, header in headers.items()}, array)
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays[name]
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise DataError(f"cannot read {file}: {reason(error)}") from None
 
 
 def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]:
@@ -62,22 +80,27 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     path, _, column = place.partition(".csv:")
     file = Path(f"{path}.csv" if column else place)
     try:
+        text = read_text(file)
         if column:
-            with file.open(encoding="utf-8", newline="") as stream:
-                rows = list(csv.DictReader(stream))
-            if rows and column not in rows[0]:
-                raise DataError(f"{file} has no column {column!r}; it has: {', '.join(rows[0])}")
-            entries = [row[column] for row in rows]
-        elif file.suffix == ".json":
-            entries = json.loads(file.read_text(encoding="utf-8"))
+            entries = _of_csv(text, column, file)
         else:
-            entries = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {what} from {file}: {error}") from None
+            entries = json.loads(text) if file.suffix == ".json" else split_lines(text)
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise DataError(f"cannot read {what} from {file}: {reason(error)}") from None
     count = len(entries) if isinstance(entries, list) else 0
     if count == 0 or n_classes not in (None, count):
         raise DataError(f"{file} holds {count} {what} for {n_classes} classes; allowed: one for each class")
+    none = next((entry for entry in entries if isinstance(entry, dict | list) or entry in (None, "")), "a text")
+    if none != "a text":
+        raise DataError(f"{file} holds {what} that are none: {json.dumps(none)[:60]} is number {entries.index(none)}")
     return tuple(str(entry) for entry in entries)
+
+
+def _of_csv(text: str, column: str, file: Path) -> list[str | None]:
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    if rows and column not in rows[0]:
+        raise DataError(f"{file} has no column {column!r}; it has: {', '.join(map(str, rows[0]))}")
+    return [row[column] for row in rows]
 
 
 def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -> str:
@@ -96,7 +119,7 @@ def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -
 def _read_safetensors(file: Path, array: str | None) -> NDArray[Any]:
     """A memory map of one array in a .safetensors file."""
     # 8 bytes of length, a JSON header of that length, and the arrays. The library's own reader loads the whole array.
-    with file.open("rb") as stream:
+    with regular(file).open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size - 8:
             raise DataError(f"{file} is not a safetensors file, or was cut short")

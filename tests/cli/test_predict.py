@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coterie.cli import main
+from coterie.cli.terminal.output import to_json
 from helpers import FIXTURES
 
 
@@ -48,3 +51,11 @@ def test_names_that_control_a_terminal_are_shown(tmp_path: Path, capsys: pytest.
     for row, line in enumerate(map(json.loads, lines), start=1):
         assert line["row"] == f"{file} row {row}"
         assert line["predicted"] in names
+
+
+@given(st.text())
+def test_a_line_of_json_is_one_line_for_every_reader(text: str) -> None:
+    line = to_json({"text": text})
+    assert len(line.splitlines()) == 1
+    assert json.loads(line) == {"text": text}
+    line.encode()

@@ -40,7 +40,9 @@ def test_features_are_standardised_as_scikit_learn_does(feature_NF: np.ndarray) 
         (None, "got NoneType"),
         (Path("a.npy"), "got PosixPath"),
         (np.ones((2, 3), complex), "an array of complex128"),
-        (np.ones((2, 3), object), "an array of object"),
+        (np.full((2, 3), "1", dtype=object), "an array of object"),
+        (np.array([[None, 1, {}]]), "an array of object"),
+        ([[10**400, 1, 2]], "no array of numbers"),
         (np.full((2, 3), "1"), "an array of <U1"),
         (np.ones((2, 3), "M8[s]"), r"an array of datetime64\[s\]"),
         (np.ma.masked_array(np.ones((2, 3))), "a masked array: fill it"),
@@ -68,3 +70,31 @@ def test_numbers_of_any_kind_and_order_of_bytes_are_the_same_features(of) -> Non
     feature_NF = np.arange(6.0).reshape(2, 3)
     samples = FeaturePreprocessing(Scale((0.0,) * 3, (1.0,) * 3)).samples(of(feature_NF))
     np.testing.assert_array_equal(samples.values_N.numpy(), feature_NF.astype(np.float32))
+
+
+THREE = FeaturePreprocessing(Scale((0.0,) * 3, (1.0,) * 3))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6).reshape(2, 3),
+        np.arange(6, dtype=">f8").reshape(2, 3),
+        np.arange(6.0)[::-1].reshape(2, 3)[::-1, ::-1],
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(12.0).reshape(2, 6)[:, ::2],
+        np.ma.masked_array(np.arange(6.0).reshape(2, 3)).data,
+        torch.arange(6).reshape(2, 3),
+        np.arange(6).reshape(2, 3).astype(object),
+        [[True, False, 2], (3, 4.0, np.float16(5))],
+    ],
+)
+def test_numbers_of_every_layout_and_type_are_the_same_features(array: object) -> None:
+    expected = np.asarray(array).astype(np.float32)
+    np.testing.assert_array_equal(THREE.samples(array).read(torch.arange(2)).numpy(), expected)
+
+
+def test_a_value_that_is_infinite_once_standardised_is_named() -> None:
+    preprocessing = FeaturePreprocessing(Scale((0.0, 0.0), (1.0, 1e-20)))
+    with pytest.raises(InputError, match=r"feature 1 holds 1e\+30, which is too far from the training values"):
+        preprocessing.samples([[1e30, 0.0], [0.0, -1e30]])

@@ -50,3 +50,8 @@ def test_a_long_text_is_cut() -> None:
 def test_what_is_no_list_of_texts_is_refused(raw: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         NGramPreprocessing(64, 8).samples(raw)
+
+
+def test_half_a_character_is_named() -> None:
+    with pytest.raises(InputError, match=r"number 1 is not Unicode, for it holds half of a surrogate pair: 'a\\ud800'"):
+        NGramPreprocessing(64, 8).samples(["good \U0001f600", "a\ud800"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -121,6 +122,12 @@ class FeaturePreprocessing(Preprocessing):
                 f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN, infinity or what is beyond float32, the "
                 f"first is row {bad[0]}"
             )
+        # The extremes of each feature stand for all of its values, which need not be standardised for this.
+        extreme_2F = torch.from_numpy(np.stack([feature_NF.min(axis=0), feature_NF.max(axis=0)]))
+        far_F = np.flatnonzero(~torch.isfinite(self.scale(extreme_2F)).all(dim=0).numpy())
+        if far_F.size:
+            value = np.abs(feature_NF[:, far_F[0]]).max()
+            raise InputError(f"feature {far_F[0]} holds {value:g}, which is too far from the training values")
         return MemorySamples(torch.from_numpy(np.ascontiguousarray(feature_NF)))
 
 
@@ -128,7 +135,7 @@ def as_numbers(raw: Any, wanted: str) -> NDArray[Any]:
     """An array of real numbers, in the machine's byte order.
 
     Raises:
-        InputError: it is none, such as a masked or complex array, one of objects or texts, or a path.
+        InputError: it is none, such as a masked or complex array, one of texts, or a path.
     """
     if isinstance(raw, np.ma.MaskedArray):
         raise InputError(f"the networks take {wanted}; got a masked array: fill it, or leave out what is masked")
@@ -136,7 +143,10 @@ def as_numbers(raw: Any, wanted: str) -> NDArray[Any]:
         if isinstance(raw, Tensor):
             raw = (raw.float() if raw.dtype == torch.bfloat16 else raw).detach().cpu().numpy()
         values = np.asarray(raw)
-    except (TypeError, ValueError, RuntimeError) as error:
+        # A frame with columns of several types is one of objects.
+        if values.dtype.kind == "O" and all(isinstance(value, Real | np.bool) for value in values.flat):
+            values = values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"the networks take {wanted}; got what is no array of numbers: {error}") from None
     if values.dtype.kind not in "biuf":
         got = f"an array of {values.dtype}" if isinstance(raw, np.ndarray) else _describe(raw)

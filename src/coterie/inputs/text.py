@@ -20,8 +20,9 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSamples
 from coterie.vocabulary import Modality
 
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
+# Half of a pair that stands for one character; alone it is none, and no encoding has it.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TextPreprocessing(Preprocessing):
@@ -138,13 +139,14 @@ def check_texts(raw: Any, wanted: str) -> list[str]:
     bad = [row for row, text in enumerate(raw) if not isinstance(text, str) or not text.strip()]
     if bad:
         raise InputError(f"the networks take {wanted}; number {bad[0]} is {_shortened(raw[bad[0]])}")
-    broken = [row for row, text in enumerate(raw) if LONE_SURROGATE.search(text)]
-    if broken:
+    texts = [str(text) for text in raw]
+    half = next((row for row, text in enumerate(texts) if not text.isascii() and LONE_SURROGATE.search(text)), None)
+    if half is not None:
         raise InputError(
-            f"the networks take {wanted}; number {broken[0]} is not Unicode, for it holds half of a surrogate pair: "
-            + _shortened(raw[broken[0]])
+            f"the networks take {wanted}; number {half} is not Unicode, for it holds half of a surrogate pair: "
+            + _shortened(texts[half])
         )
-    return [str(text) for text in raw]
+    return texts
 
 
 def _shortened(value: Any) -> str:
