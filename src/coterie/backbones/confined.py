@@ -17,8 +17,7 @@ from coterie.system.offline import offline
 
 # Beside its weights a network makes tables, masks and what it draws its weights from.
 TIMES_WEIGHTS, BESIDE_WEIGHTS = 4, 2**28
-# In a file, a weight takes 64 bytes at least, its name included; of the largest networks that libraries have, which make
-# some thousand tensors, nothing is refused.
+# In a file, a tensor takes 64 bytes at least, its name included; the largest networks of libraries have some thousands.
 TENSOR_BYTES, BESIDE_TENSORS, MOST_TENSORS = 64, 1_000, 20_000
 # The ways in which transformers computes attention by itself; other names are those of packages and of code on a hub.
 OWN_ATTENTION = (None, "eager", "sdpa", "flex_attention")
@@ -88,7 +87,7 @@ class _Allowance(TorchDispatchMode):
     """Counts tensors that are made, and their bytes, each before it is made."""
 
     def __init__(self, weights_bytes: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch's own has no types
         self.bytes_left = TIMES_WEIGHTS * weights_bytes + BESIDE_WEIGHTS
         self.tensors_left = min(MOST_TENSORS, weights_bytes // TENSOR_BYTES + BESIDE_TENSORS)
 

@@ -215,7 +215,7 @@ def _moments(state: Mapping[str, Tensor], optimizer: Optimizer) -> dict[int, dic
         # one, and weights of convolutions another.
         ordered = tensor if name == "step" else torch.empty_like(like).copy_(tensor)
         moments.setdefault(int(index), {})[name] = ordered
-    for index, known in moments.items():
+    for number, known in moments.items():
         if known.keys() != names:
-            raise ValueError(f"optimizer.{index} with {', '.join(known)}; needed: {', '.join(sorted(names))}")
+            raise ValueError(f"optimizer.{number} with {', '.join(known)}; needed: {', '.join(sorted(names))}")
     return moments
