@@ -105,6 +105,9 @@ def test_json_lines_are_exact_in_any_encoding(encoding: str, monkeypatch) -> Non
     assert len(text.splitlines()) == 1
     assert controls(text) == set()
     assert json.loads(text) == value
+    with guarded_streams():
+        sys.stdout.write("\n" + to_json([value], indent=2))
+    assert json.loads(written(sys.stdout).partition("\n")[2]) == [value]
     assert ("汉" in text) == encoding.startswith("utf")
 
 
@@ -158,7 +161,9 @@ def test_a_buffer_that_cannot_be_written_is_noticed_before_the_end(monkeypatch) 
 def test_closed_streams_take_everything(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stdin", None)
     with guarded_streams():
+        assert sys.stdin.read() == ""
         make_console().print("a table")
         sys.stdout.write("an answer")
         say("a message")

@@ -39,10 +39,10 @@ def shown(text: str) -> str:
     return _CONTROL.sub(lambda match: _escaped(match[0]), text)
 
 
-def to_json(value: Any) -> str:
-    """JSON on one line, in which nothing controls a terminal or breaks the line; values are exact."""
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON, on one line or indented, in which nothing controls a terminal or breaks a line; values are exact."""
     # Where the stream cannot take every letter, all but ASCII is escaped, by the rules of JSON.
-    text = json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout))
+    text = json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout), indent=indent)
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
@@ -98,12 +98,13 @@ class GuardedStream:
 @contextmanager
 def guarded_streams() -> Iterator[None]:
     """Put guards before standard output and error. What is lost of the first ends the command; of the second, nothing.
+    Where a stream was closed, what is written goes nowhere, and there is nothing to read.
 
     Raises:
         OutputLost: standard output takes nothing any more.
     """
-    before = sys.stdout, sys.stderr
-    with _taking_all_signs(before[0]) as out, _taking_all_signs(before[1]) as err:
+    before = sys.stdin, sys.stdout, sys.stderr
+    with _open(before[0], "r") as sys.stdin, _taking_all_signs(before[1]) as out, _taking_all_signs(before[2]) as err:
         sys.stdout = cast("TextIO", GuardedStream(out, _end, _clean_but_for_drawing))
         sys.stderr = cast("TextIO", GuardedStream(err, lambda _: None, _clean_but_for_drawing))
         try:
@@ -115,7 +116,7 @@ def guarded_streams() -> Iterator[None]:
             _discard(out)
             raise
         finally:
-            sys.stdout, sys.stderr = before
+            sys.stdin, sys.stdout, sys.stderr = before
 
 
 def _end(error: OSError) -> None:
@@ -135,21 +136,28 @@ def _is_unicode(stream: TextIO) -> bool:
 
 
 @contextmanager
+def _open(stream: TextIO | None, mode: str) -> Iterator[TextIO]:
+    """The stream; where it was closed, an empty one in its place, so that no file gets its number."""
+    if stream is not None:
+        yield stream
+        return
+    with open(os.devnull, mode, encoding="utf-8") as nowhere:  # noqa: PTH123 - no file
+        yield cast("TextIO", nowhere)
+
+
+@contextmanager
 def _taking_all_signs(stream: TextIO | None) -> Iterator[TextIO]:
-    """A stream that has a way to write what its encoding lacks; of one that was closed, nowhere."""
-    if stream is None:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no file
-            yield nowhere
-        return
-    reconfigure, errors = getattr(stream, "reconfigure", None), getattr(stream, "errors", None)
-    if reconfigure is None:
-        yield stream
-        return
-    reconfigure(errors=FALL_BACK)
-    try:
-        yield stream
-    finally:
-        reconfigure(errors=errors)
+    """A stream that has a way to write what its encoding lacks."""
+    with _open(stream, "w") as there:
+        reconfigure, errors = getattr(there, "reconfigure", None), getattr(there, "errors", None)
+        if reconfigure is None:
+            yield there
+            return
+        reconfigure(errors=FALL_BACK)
+        try:
+            yield there
+        finally:
+            reconfigure(errors=errors)
 
 
 def _fall_back(error: UnicodeError) -> tuple[str, int]:
