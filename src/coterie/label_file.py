@@ -81,10 +81,7 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     file = Path(f"{path}.csv" if column else place)
     try:
         text = read_text(file)
-        if column:
-            entries = _of_csv(text, column, file)
-        else:
-            entries = json.loads(text) if file.suffix == ".json" else split_lines(text)
+        entries = _entries(text, column, file)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"cannot read {what} from {file}: {reason(error)}") from None
     count = len(entries) if isinstance(entries, list) else 0
@@ -96,7 +93,9 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     return tuple(str(entry) for entry in entries)
 
 
-def _of_csv(text: str, column: str, file: Path) -> list[str | None]:
+def _entries(text: str, column: str, file: Path) -> Any:
+    if not column:
+        return json.loads(text) if file.suffix == ".json" else split_lines(text)
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if rows and column not in rows[0]:
         raise DataError(f"{file} has no column {column!r}; it has: {', '.join(map(str, rows[0]))}")

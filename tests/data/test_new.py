@@ -100,8 +100,9 @@ def test_a_row_is_the_same_alone_and_beside_others_of_other_files(tmp_path: Path
     preprocessing = load(source, label="kind").preprocessing
     for k, code in enumerate(("01234", "1234", "A1", "NA")):
         (tmp_path / f"{k}.csv").write_text(f"code,size\n{code},1.5\n")
-    (tmp_path / "more.jsonl").write_text('{"code": 1234, "size": 3}\n{"code": "01234", "size": null}\n')
-    files = [str(tmp_path / f"{k}.csv") for k in range(4)] + [str(tmp_path / "more.jsonl")]
+    (tmp_path / "4.jsonl").write_text('{"code": 1234, "size": 3}\n')
+    (tmp_path / "5.jsonl").write_text('{"code": "01234", "size": null}\n')
+    files = [str(tmp_path / f"{k}.{'csv' if k < 4 else 'jsonl'}") for k in range(6)]
     together = read_new(preprocessing, files).samples.read(torch.arange(6))
     alone = [read_new(preprocessing, [file]).samples for file in files]
     expected = torch.cat([samples.read(torch.arange(len(samples))) for samples in alone])

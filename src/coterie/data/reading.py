@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 import datasets
@@ -293,9 +293,8 @@ def _unpack(file: Path, copy: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _opened(file: Path) -> BinaryIO:
-    opened: BinaryIO = gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")  # noqa: SIM115 - closed by callers
-    return opened
+def _opened(file: Path) -> io.BufferedIOBase:
+    return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
 
 
 def _size(file: Path) -> int:

@@ -215,6 +215,8 @@ def _existing(place: str) -> Path:
             next(path.iterdir(), None)
         else:
             regular(path).open("rb").close()
+    except FileNotFoundError as error:
+        raise DataError(f"cannot read {place}: {reason(error)}; it is not a folder, nor a file") from None
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {place}: {reason(error)}") from None
     return path
