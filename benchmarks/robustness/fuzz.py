@@ -154,8 +154,9 @@ def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int)
         for (fault, _), found in found
     ]
     return (
-        f"Seed {seed}: {len(done):,} mutations, {counts['all'].total():,} outcomes of commands, {counts['all']['fault']:,} "
-        f"faults in {len(faults)} groups; {took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
+        f"Seed {seed}: {len(done):,} mutations, {counts['all'].total():,} outcomes of commands, "
+        f"{counts['all']['fault']:,} faults in {len(faults)} groups; "
+        f"{took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
         + markdown_table(("kind", "mutations", "answered", "refused", "faults"), rows)
         + (
             "\n\n" + markdown_table(("fault", "where", "times", "first command", "first case", "detail"), faults)
