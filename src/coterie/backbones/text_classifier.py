@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from typing_extensions import override
 
+from coterie.errors import InputError
+
 
 class TextClassifier(nn.Module):
     """Hides from the network what only fills up a batch.
@@ -40,5 +42,10 @@ class TextClassifier(nn.Module):
         there_BL = token_BL >= 0
         # Any id will do where the mask hides it, but -1 is none.
         input_BL = token_BL.masked_fill(~there_BL, self.padding)
-        logits: Tensor = self.network(input_ids=input_BL, attention_mask=there_BL.long()).logits
+        try:
+            logits: Tensor = self.network(input_ids=input_BL, attention_mask=there_BL.long()).logits
+        except IndexError:  # a tokenizer may know words that its network does not
+            raise InputError(
+                f"a text has the token {int(input_BL.max())}; the network knows those below {self.n_tokens:.0f}"
+            ) from None
         return logits
