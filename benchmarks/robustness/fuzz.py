@@ -13,6 +13,7 @@ import contextlib
 import gc
 import importlib
 import io
+import json
 import os
 import pkgutil
 import shutil
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -177,6 +178,7 @@ def main(
     targets: tuple[str, ...] = tuple(TARGETS),
     replay: str | None = None,
     folder: Path | None = None,
+    resume: bool = False,
     seconds: float = SECONDS,
 ) -> None:
     """Mutate, run, judge, record.
@@ -187,7 +189,8 @@ def main(
         only: kinds; default: all, and the result is recorded.
         targets: runs to mutate.
         replay: KIND:SEED, a case of a table of faults; its folder is kept.
-        folder: that is kept, with its trained runs; default: one that is not.
+        folder: that is kept, with its trained runs and what came of each case; default: one that is not.
+        resume: go on with a run that was cut short in that folder; cases with a fault are tried again.
         seconds: that a command may take.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -199,7 +202,10 @@ def main(
             again(place, replay, seconds)
             return
         most, started = calibrate(place, targets, seconds), time.monotonic()
-        done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds))
+        log = place / f"seed {seed}.jsonl"
+        if not resume:
+            log.unlink(missing_ok=True)
+        done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds, log))
     text = describe(seed, done, time.monotonic() - started, most)
     if only or set(targets) != set(TARGETS):
         print(text)
@@ -208,9 +214,15 @@ def main(
     raise SystemExit(any(outcome.kind == "fault" for found in done.values() for outcome in found))
 
 
-def attempts(place: Path, some: list[Case], memory: int, seconds: float) -> Iterator[tuple[Case, list[Outcome]]]:
-    """Each case, and what came of it."""
+def attempts(
+    place: Path, some: list[Case], memory: int, seconds: float, log: Path
+) -> Iterator[tuple[Case, list[Outcome]]]:
+    """Each case, and what came of it; what the log has without a fault is not run again."""
+    known = dict(_known(log))
     for number, case in enumerate(some, start=1):
+        if case in known:
+            yield case, known[case]
+            continue
         at = place / "cases" / f"{number}"
         shutil.rmtree(at, ignore_errors=True)
         done, outcomes = case.run(place / "targets", at, place / "cache", memory, seconds)
@@ -218,7 +230,17 @@ def attempts(place: Path, some: list[Case], memory: int, seconds: float) -> Iter
             if outcome.kind == "fault":
                 print(f"{number} {case} ({done!a:.150}): {replace(outcome, memory=0)!a}"[:700], file=sys.stderr)
         shutil.rmtree(at)
+        with log.open("a", encoding="ascii") as stream:
+            stream.write(json.dumps([case.kind, case.seed, *map(asdict, outcomes)]) + "\n")
         yield case, outcomes
+
+
+def _known(log: Path) -> Iterator[tuple[Case, list[Outcome]]]:
+    for line in log.read_text("ascii").splitlines() if log.exists() else ():
+        kind, seed, *values = json.loads(line)
+        outcomes = [Outcome(**each) for each in values]
+        if all(outcome.kind != "fault" for outcome in outcomes):
+            yield Case(kind, seed), outcomes
 
 
 def again(place: Path, name: str, seconds: float) -> None:

@@ -42,6 +42,7 @@ def test_weights_that_do_not_fit_are_named_with_both_shapes(tmp_path: Path) -> N
         "the network has no more": {**state, "more": torch.zeros(1)},
         "holds a list and no state_dict": [1, 2],
         "holds a dict and no state_dict": {"epoch": 3},
+        "holds a dict and no state_dict: names and their tensors": {1: torch.zeros(3)},
     }
     for message, content in cases.items():
         torch.save(content, file)

@@ -21,7 +21,7 @@ READING = ("info", "load, predict, explain", "predict", "predict as JSON", "eval
 WRITING = ("report", "tune to a rule")
 DEAR = ("tune", "evaluate on a source", "compare", "refit", "plan from the base", "headroom", "partition")
 # What takes longer is run in fewer cases; what writes, after what reads.
-WRITING_SHARE, DEAR_SHARE = 0.3, 0.1
+WRITING_SHARE, DEAR_SHARE = 0.25, 0.05
 LARGEST_MANIFEST = 10**8
 GOES_ON = "fit that goes on"
 

@@ -109,9 +109,13 @@ def _read(file: Path) -> dict[str, Tensor]:
     for name in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, Mapping) or not content or not all(map(_named_tensor, content.items())):
         raise BackboneError(f"{file} holds a {type(content).__name__} and no state_dict: names and their tensors")
     return dict(content)
+
+
+def _named_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
 def _first_line(error: Exception) -> str:

@@ -56,7 +56,15 @@ from coterie.run.manifest import (
     installed_versions,
 )
 from coterie.run.names import check_file_name
-from coterie.system.files import HALF_FILES, files_below, open_regular, place_below, read_regular, write_whole
+from coterie.system.files import (
+    HALF_FILES,
+    files_below,
+    open_regular,
+    place_below,
+    read_regular,
+    refuse_unreadable,
+    write_whole,
+)
 from coterie.system.json_text import from_json, to_json
 from coterie.system.lock import HOLDER, LOCK, hold, refuse_if_held
 
@@ -393,6 +401,7 @@ class Run:
                 # Before it is read: no more than was recorded is held in memory.
                 if status.st_size != record.bytes:
                     return b"", _other_size(status.st_size, record)
+                refuse_unreadable(stream, record.bytes)
                 content = stream.read(record.bytes)
         except FileNotFoundError:
             return b"", "missing"
