@@ -227,6 +227,22 @@ class Run:
             raise self._damaged({name: fault})
         return content
 
+    def bytes_of(self, name: str) -> int:
+        """The size of a file, which is looked at and not read yet.
+
+        Raises:
+            ArtifactError: it is missing, has another size than the manifest says, or cannot be read for its size.
+        """
+        record = self.manifest.files[name]
+        if fault := self._size_fault(name):
+            raise self._damaged({name: fault})
+        try:
+            with open_regular(self.place(name)) as (stream, _):
+                refuse_unreadable(stream, record.bytes)
+        except OSError as error:
+            raise self._damaged({name: _unreadable(error)}) from None
+        return record.bytes
+
     def write(self, name: str, content: bytes, **records: Unpack[Records]) -> None:
         """Write a file, then the manifest that names it, with new values for some of the manifest's records.
 
@@ -406,7 +422,7 @@ class Run:
         except FileNotFoundError:
             return b"", "missing"
         except OSError as error:
-            return b"", f"unreadable ({error.strerror})"
+            return b"", _unreadable(error)
         except MemoryError:
             return b"", f"unreadable ({record.bytes:,} bytes do not fit in memory)"
         checked = (record.sha256, *_signature(status))
@@ -496,6 +512,10 @@ def _delete(files: Iterable[Path]) -> None:
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _unreadable(error: OSError) -> str:
+    return f"unreadable ({error.strerror})"
 
 
 def _other_size(n_bytes: int, record: FileRecord) -> str:
