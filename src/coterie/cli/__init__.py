@@ -26,10 +26,10 @@ from coterie.cli.report import report
 from coterie.cli.reproduce import reproduce
 from coterie.cli.revise import add_class, refit
 from coterie.cli.signals import Terminated, interrupts
-from coterie.cli.terminal.output import OutputLost, guarded_streams, say
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, LimitError, SettingsError
+from coterie.system.output import OutputLost, guarded_streams, say
 
 __all__ = ["main"]
 
