@@ -34,12 +34,12 @@ from benchmarks.shared import command, markdown_table, write_result
 
 # Runs whose data is read without threads.
 WARM = ("features", "compared", "whole", "tails")
-# Imported once, before processes are forked: each takes seconds.
-HEAVY = ("datasets", "peft", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision", "transformers")
+# Imported once, before processes are forked: each takes seconds. The last two are for tokens.
+HEAVY = ("datasets", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision", "peft", "transformers")
 
 
-def prepare(folder: Path) -> None:
-    """Import all that a command may need; caches go to the folder."""
+def prepare(folder: Path, names: tuple[str, ...]) -> None:
+    """Import all that a command on these targets may need; caches go to the folder."""
     caches = {name: str(folder / "cache" / name) for name in ("XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR", "TMPDIR")}
     for place in caches.values():
         Path(place).mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,10 @@ def prepare(folder: Path) -> None:
     import coterie
 
     modules = [found.name for found in pkgutil.walk_packages(coterie.__path__, "coterie.")]
-    for module in (*HEAVY, *(name for name in modules if not name.endswith("__main__"))):
+    for module in (
+        *HEAVY[: None if "tokens" in names else -2],
+        *(name for name in modules if not name.endswith("__main__")),
+    ):
         importlib.import_module(module)
 
 
@@ -99,7 +102,7 @@ def train(folder: Path, names: tuple[str, ...]) -> None:
         begun.rename(place)
 
 
-def calibrate(folder: Path, names: tuple[str, ...], seconds: float) -> int:
+def calibrate(folder: Path, names: tuple[str, ...], seconds: float, *, brief: bool) -> int:
     """The most memory that commands take on good runs, in bytes.
 
     Raises:
@@ -109,7 +112,7 @@ def calibrate(folder: Path, names: tuple[str, ...], seconds: float) -> int:
     for name in names:
         place = folder / "cases" / name
         shutil.rmtree(place, ignore_errors=True)
-        outcomes = good(name, folder / "targets", place, folder / "cache", 6 * seconds)
+        outcomes = good(name, folder / "targets", place, folder / "cache", 6 * seconds, brief=brief)
         if faults := [outcome for outcome in outcomes if outcome.kind == "fault"]:
             raise SystemExit("\n".join(f"good run {name}: {fault}" for fault in faults))
         most = max(most, *(outcome.memory for outcome in outcomes))
@@ -179,6 +182,7 @@ def main(
     replay: str | None = None,
     folder: Path | None = None,
     resume: bool = False,
+    brief: bool = False,
     seconds: float = SECONDS,
 ) -> None:
     """Mutate, run, judge, record.
@@ -191,23 +195,24 @@ def main(
         replay: KIND:SEED, a case of a table of faults; its folder is kept.
         folder: that is kept, with its trained runs and what came of each case; default: one that is not.
         resume: go on with a run that was cut short in that folder; cases with a fault are tried again.
+        brief: one command a case; the result is not recorded.
         seconds: that a command may take.
     """
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary).resolve()
-        prepare(place)
+        prepare(place, targets)
         train(place, targets)
         warm_up(place, tuple(name for name in targets if name in WARM))
         if replay is not None:
             again(place, replay, seconds)
             return
-        most, started = calibrate(place, targets, seconds), time.monotonic()
+        most, started = calibrate(place, targets, seconds, brief=brief), time.monotonic()
         log = place / f"seed {seed}.jsonl"
         if not resume:
             log.unlink(missing_ok=True)
-        done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds, log))
+        done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds, log, brief=brief))
     text = describe(seed, done, time.monotonic() - started, most)
-    if only or set(targets) != set(TARGETS):
+    if only or brief or set(targets) != set(TARGETS):
         print(text)
     else:
         write_result(__file__, text)
@@ -215,7 +220,7 @@ def main(
 
 
 def attempts(
-    place: Path, some: list[Case], memory: int, seconds: float, log: Path
+    place: Path, some: list[Case], memory: int, seconds: float, log: Path, *, brief: bool
 ) -> Iterator[tuple[Case, list[Outcome]]]:
     """Each case, and what came of it; what the log has without a fault is not run again."""
     known = dict(_known(log))
@@ -225,7 +230,7 @@ def attempts(
             continue
         at = place / "cases" / f"{number}"
         shutil.rmtree(at, ignore_errors=True)
-        done, outcomes = case.run(place / "targets", at, place / "cache", memory, seconds)
+        done, outcomes = case.run(place / "targets", at, place / "cache", memory, seconds, brief=brief)
         for outcome in outcomes:
             if outcome.kind == "fault":
                 print(f"{number} {case} ({done!a:.150}): {replace(outcome, memory=0)!a}"[:700], file=sys.stderr)
