@@ -34,8 +34,9 @@ from benchmarks.shared import command, markdown_table, write_result
 
 # Runs whose data is read without threads.
 WARM = ("features", "compared", "whole", "tails")
-# Imported once, before processes are forked: each takes seconds. The last two are for tokens.
-HEAVY = ("datasets", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision", "peft", "transformers")
+# Imported once, before processes are forked: each takes seconds.
+HEAVY = ("datasets", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision")
+FOR_TOKENS = ("peft", "transformers")
 
 
 def prepare(folder: Path, names: tuple[str, ...]) -> None:
@@ -48,10 +49,8 @@ def prepare(folder: Path, names: tuple[str, ...]) -> None:
     import coterie
 
     modules = [found.name for found in pkgutil.walk_packages(coterie.__path__, "coterie.")]
-    for module in (
-        *HEAVY[: None if "tokens" in names else -2],
-        *(name for name in modules if not name.endswith("__main__")),
-    ):
+    libraries = (*HEAVY, *(FOR_TOKENS if "tokens" in names else ()))
+    for module in (*libraries, *(name for name in modules if not name.endswith("__main__"))):
         importlib.import_module(module)
 
 
