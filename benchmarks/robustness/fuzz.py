@@ -19,7 +19,6 @@ import pkgutil
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -127,7 +126,7 @@ def cases(seed: int, n: int, only: tuple[str, ...], names: tuple[str, ...]) -> I
         yield Case(rng.choices(kinds, weights)[0], seed * 1_000_000 + number)
 
 
-def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int) -> str:
+def describe(seed: int, done: dict[Case, list[Outcome]], most: int) -> str:
     """Counts by kind, and faults by what and where."""
     mutations = Counter(case.kind for case in done)
     counts = {
@@ -158,8 +157,8 @@ def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int)
     ]
     return (
         f"Seed {seed}: {len(done):,} mutations, {counts['all'].total():,} outcomes of commands, "
-        f"{counts['all']['fault']:,} faults in {len(faults)} groups; "
-        f"{took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
+        f"{counts['all']['fault']:,} faults in {len(faults)} groups. "
+        f"Good runs take {most / 2**30:.2f} GiB at most.\n\n"
         + markdown_table(("kind", "mutations", "answered", "refused", "faults"), rows)
         + (
             "\n\n" + markdown_table(("fault", "where", "times", "first command", "first case", "detail"), faults)
@@ -205,12 +204,12 @@ def main(
         if replay is not None:
             again(place, replay, seconds)
             return
-        most, started = calibrate(place, targets, seconds, brief=brief), time.monotonic()
+        most = calibrate(place, targets, seconds, brief=brief)
         log = place / f"seed {seed}.jsonl"
         if not resume:
             log.unlink(missing_ok=True)
         done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds, log, brief=brief))
-    text = describe(seed, done, time.monotonic() - started, most)
+    text = describe(seed, done, most)
     if only or brief or set(targets) != set(TARGETS):
         print(text)
     else:
