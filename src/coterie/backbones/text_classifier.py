@@ -1,11 +1,13 @@
-"""A sequence classifier of transformers as a network from one tensor of tokens to logits."""
+"""Models of transformers for texts as networks from one tensor of tokens to logits."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 from typing_extensions import override
+
+PoolingName: TypeAlias = Literal["mean", "first"]
 
 
 class TextClassifier(nn.Module):
@@ -31,3 +33,40 @@ class TextClassifier(nn.Module):
         input_BL = token_BL.masked_fill(~there_BL, self.padding)
         logits: Tensor = self.network(input_ids=input_BL, attention_mask=there_BL.long()).logits
         return logits
+
+
+class SentenceClassifier(nn.Module):
+    """A sentence encoder with a linear head on one vector of a text: the mean of its tokens' vectors, or the first.
+
+    Args:
+        encoder: a model of transformers without a head.
+        padding: the token that stands where there is none.
+        pooling: as the encoder was trained.
+        n_classes: C.
+    """
+
+    def __init__(self, encoder: Any, padding: int, pooling: PoolingName, n_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        # Not in use here: weights without a gradient would stop several ranks.
+        self.encoder.pooler = None
+        self.padding = padding
+        self.pooling = pooling
+        self.dropout = nn.Dropout(0.1)
+        self.head = nn.Linear(encoder.config.hidden_size, n_classes)
+
+    @property
+    def config(self) -> Any:
+        """That of the encoder, which names the classes."""
+        return self.encoder.config
+
+    @override
+    def forward(self, token_BL: Tensor) -> Tensor:
+        """Tokens (B, L), each text's followed by -1, to logits (B, C)."""
+        there_BL = token_BL >= 0
+        input_BL = token_BL.masked_fill(~there_BL, self.padding)
+        vector_BLD = self.encoder(input_ids=input_BL, attention_mask=there_BL.long()).last_hidden_state
+        if self.pooling == "first":
+            return self.head(self.dropout(vector_BLD[:, 0]))
+        weight_BL1 = there_BL.unsqueeze(2).to(vector_BLD.dtype)
+        return self.head(self.dropout((vector_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)))

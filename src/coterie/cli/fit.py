@@ -152,6 +152,8 @@ def _announce(console: Console, prepared: Prepared, more: str = "") -> None:
 
     for name in prepared.splits.skipped:
         console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
+    for note in prepared.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     print_plan(console, make_plan(prepared), prepared.splits.about + more)
 
 

@@ -101,6 +101,7 @@ def load_features(
                 f"features must be numbers of shape (N, F), F the same for all splits; those of {split} are "
                 f"{feature_NF.dtype} of shape {feature_NF.shape}"
             )
+    standardize = settings.standardize is not False
     rows = Rows(
         raw=features,
         labels=labels,
@@ -108,7 +109,9 @@ def load_features(
         source=settings.source,
         unit=f"vectors of {width[0]} features",
         take=lambda feature_NF, rows: feature_NF[rows],
-        learn=lambda feature_NF: FeaturePreprocessing(Scale.measure(feature_NF)),
+        learn=lambda feature_NF: FeaturePreprocessing(
+            Scale.of(feature_NF, standardize=settings.standardize is not False)
+        ),
         notes=lambda _: list(left_out),
     )
     return assemble(rows, settings, seed, preprocessing)

@@ -25,6 +25,7 @@ from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, open_tables, root_cause
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
+from coterie.inputs.image import prescribed_image
 from coterie.labels import LabelSpace
 
 
@@ -51,7 +52,7 @@ def load(
     if modality == "image":
         image = image_column(features, settings.image)
         # Labels are read, and refused, before images are decoded, which may take minutes.
-        return _load_images(source, image, *read_labels(source.tables, label), settings, seed)
+        return _load_images(source, image, *read_labels(source.tables, label), settings, seed, preprocessing)
     left_out = [f"left out as of no split: {', '.join(source.unused[:10])}"] if source.unused else []
     if modality == "text":
         from coterie.data.texts import load_texts
@@ -72,10 +73,18 @@ def load(
 
 
 def _load_images(
-    source: Source, image: str, space: LabelSpace, labels: Mapping[str, np.ndarray], settings: DataSettings, seed: int
+    source: Source,
+    image: str,
+    space: LabelSpace,
+    labels: Mapping[str, np.ndarray],
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None,
 ) -> Splits:
     encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
-    shape, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30)
+    prescribed = prescribed_image(preprocessing)
+    wanted = None if prescribed is None else ImageShape.of(prescribed)
+    shape, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30, wanted)
     broken = [*source.broken, *(item for part in decoded.values() for item in part.broken)]
     _refuse_broken(broken, settings.skip_broken)
     found = {split: _labelled(part, labels[split]) for split, part in decoded.items()}
@@ -85,7 +94,7 @@ def _load_images(
         validation=splits["validation"],
         test=splits["test"],
         labels=space,
-        preprocessing=ImagePreprocessing.measure(splits["train"].samples),
+        preprocessing=prescribed or ImagePreprocessing.measure(splits["train"].samples),
         about=_about(settings.source, splits, len(space), shape, set(found), source.unused),
         skipped=tuple(str(item) for item in broken),
     )
@@ -117,8 +126,7 @@ def read_named(
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)
-        shape = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
-        return FileImages(encoded, shape, torch.arange(len(table))), names
+        return FileImages(encoded, ImageShape.of(preprocessing), torch.arange(len(table))), names
     if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
 

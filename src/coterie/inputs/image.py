@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,11 +14,17 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples, Samples
 from coterie.vocabulary import Modality
 
+Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
 
 @dataclass(frozen=True)
 class ImagePreprocessing(Preprocessing):
     """How an image becomes a network's input: size in pixels, channels (1 grey, 3 RGB), and the mean and standard
-    deviation per channel, in units of 0 to 255, of the training images.
+    deviation per channel, in units of 0 to 255, of the training images, or of those that its weights were trained on.
+
+    ``resize``: what a decoded image is resized to before its centre is cut out, as a network brings it: its shorter
+    side, or height and width; empty: the largest centred part of the right proportions is taken. ``origin``: where
+    these values come from; empty: measured.
     """
 
     height: int
@@ -26,6 +32,9 @@ class ImagePreprocessing(Preprocessing):
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: tuple[int, ...] = ()
+    interpolation: Interpolation = "bilinear"
+    origin: str = ""
     kind: Literal["image"] = "image"
     modality: ClassVar[Modality] = "image"
 
@@ -57,6 +66,14 @@ class ImagePreprocessing(Preprocessing):
         std = (squares / (n_images * height * width) - mean.square()).clamp(min=0).sqrt()
         std = torch.where(std > 0, std, torch.ones_like(std))
         return cls(height, width, channels, tuple(mean.tolist()), tuple(std.tolist()))
+
+    @property
+    def described(self) -> str:
+        """Size, crop, interpolation, mean and standard deviation in words."""
+        sides = " x ".join(map(str, self.resize)) if len(self.resize) == 2 else f"shorter side to {self.resize[0]}"
+        mean, std = (", ".join(f"{value / 255:.3f}" for value in values) for values in (self.mean, self.std))
+        centre = f"centre {self.width} x {self.height}"
+        return f"{sides} pixels ({self.interpolation}), {centre}, mean {mean}, std {std}, {self.origin}"
 
     @property
     @override
@@ -93,3 +110,8 @@ class ImagePreprocessing(Preprocessing):
                 f"got {pixels.dtype} of shape {tuple(pixels.shape)}"
             )
         return MemorySamples(pixels)
+
+
+def prescribed_image(form: Preprocessing | None) -> ImagePreprocessing | None:
+    """A preprocessing of images that comes with a network; None for one that is measured, and for other modalities."""
+    return form if isinstance(form, ImagePreprocessing) and form.resize else None

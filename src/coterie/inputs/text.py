@@ -84,13 +84,13 @@ class SentencePreprocessing(TextPreprocessing):
     kind: Literal["sentences"] = "sentences"
 
     @classmethod
-    def measure(cls, encoder: Encoder, texts: Sequence[str]) -> SentencePreprocessing:
-        """Measure the scale over the embeddings of texts.
+    def measure(cls, encoder: Encoder, texts: Sequence[str], *, standardize: bool = True) -> SentencePreprocessing:
+        """Measure the scale over the embeddings of texts, or leave them as they are.
 
         Raises:
             InputError: the encoder is not installed, or cannot be read.
         """
-        return cls(encoder, Scale.measure(encode(encoder, texts)))
+        return cls(encoder, Scale.of(encode(encoder, texts), standardize=standardize))
 
     @property
     @override

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from coterie.backbones.base import Base, NetworkForm, make_base, preprocessing_of_base, rebuild_base
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
-from coterie.backbones.parts import trained_part
+from coterie.backbones.parts import TrainedPart, trained_part
 from coterie.config import DataSettings, FitSettings, PartitionSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
@@ -21,6 +21,7 @@ from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, trainin
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, SettingsError
 from coterie.inputs import ImagePreprocessing
+from coterie.inputs.image import prescribed_image
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, PartitionRequest, check_n_clusters, check_overlap
@@ -55,6 +56,18 @@ class Prepared:
     base_run: Run | None = None
 
     @property
+    def whole(self) -> TrainedPart:
+        """All of the base, whose head may have a learning rate of its own."""
+        return TrainedPart(head=(self.base.head.path, *self.base.head.more))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found rather than asked for: where weights and preprocessing come from."""
+        form = prescribed_image(self.splits.preprocessing)
+        pixels = () if form is None else (f"images: {form.described}",)
+        return (*filter(None, (self.base.form.origin,)), *pixels)
+
+    @property
     def data_record(self) -> DataRecord:
         """What the run folder says of the data."""
         splits = self.splits
@@ -83,7 +96,7 @@ def prepare(
     """
     # In the order of what it costs to find out: a wrong number of clusters is told before a network is probed.
     source = None if base_run is None else Run.open(Path(base_run))
-    splits = load_splits(settings, source) if splits is None else splits
+    splits = load_splits(settings, source, trained=base is not None) if splits is None else splits
     groups = None if partition else read_given_groups(settings.data, settings.partition.groups, splits.labels)
     n_clusters = (partition.n_clusters,) if partition else _numbers_of_clusters(settings, groups, splits.labels)
     found = _make_base(settings, splits, base, source)
@@ -108,8 +121,13 @@ def _numbers_of_clusters(settings: FitSettings, groups: tuple[str, ...] | None, 
     return numbers
 
 
-def load_splits(settings: FitSettings, base_run: Run | None = None) -> Splits:
+def load_splits(settings: FitSettings, base_run: Run | None = None, *, trained: bool = False) -> Splits:
     """The data of a run, as its base takes it.
+
+    Args:
+        settings: of the run.
+        base_run: the run whose base is taken.
+        trained: whether the base is passed from Python, with its weights.
 
     Raises:
         DataError: as ``coterie.data.load``.
@@ -117,7 +135,11 @@ def load_splits(settings: FitSettings, base_run: Run | None = None) -> Splits:
         ArtifactError: the run whose base is taken does not say yet what that takes.
     """
     preprocessing = preprocessing_of_base(settings) if base_run is None else preprocessing_of(base_run)
-    return load_data(settings.data, settings.seed, preprocessing)
+    data = settings.data
+    if data.standardize is None and base_run is None:
+        # A network that came trained gets the features that it was trained on.
+        data = data.model_copy(update={"standardize": settings.weights is None and not trained})
+    return load_data(data, settings.seed, preprocessing)
 
 
 def base_of_run(run: Run) -> tuple[Splits, Base]:
@@ -177,7 +199,8 @@ def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
     if not isinstance(splits.preprocessing, ImagePreprocessing):
         return NO_AUGMENTATION
     flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout, splits.preprocessing.mean)
+    data, fill = settings.data, splits.preprocessing.mean
+    return Augmentation(data.crop_padding, flip, data.cutout, fill, photo=data.augment == "photo")
 
 
 def views_bytes(prepared: Prepared, network: nn.Module, n_samples: int) -> int:
