@@ -80,7 +80,7 @@ def _of_timm(name: str) -> ImagePreprocessing | None:
         _of_255(found["std"]),
         resize,
         _known(found["interpolation"]),
-        f"of timm:{name} by its pretrained_cfg",
+        origin=f"of timm:{name} by its pretrained_cfg",
     )
 
 
@@ -98,7 +98,7 @@ def _of_torchvision(name: str) -> ImagePreprocessing | None:
         _of_255(made.std),
         tuple(made.resize_size[:1]),
         _known(made.interpolation.value),
-        f"of torchvision:{name} by its weights' transforms()",
+        origin=f"of torchvision:{name} by its weights' transforms()",
     )
 
 
@@ -142,6 +142,7 @@ def processor_form(made: dict[str, Any], origin: str) -> ImagePreprocessing:
         tuple(value / scale for value in std),
         size,
         RESAMPLINGS[int(made.get("resample", 2))],
+        "floored",
         origin,
     )
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        _commands(_settings_file(arguments)).cli(
+        _commands(_settings_file(arguments), _options(arguments)).cli(
             prog="coterie",
             description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
             "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
@@ -103,10 +103,19 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
+def _options(arguments: Sequence[str]) -> set[str]:
+    """Names of the settings that options give."""
+    return {
+        argument.removeprefix("--").partition("=")[0].replace("-", "_")
+        for argument in arguments
+        if argument.startswith("--")
+    }
+
+
+def _commands(defaults: FitSettings, options: set[str]) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
     for command in (
-        make_fit(defaults),
+        make_fit(defaults, options),
         evaluate,
         tune,
         predict,

@@ -16,6 +16,9 @@ from coterie.config.system import HardwareSettings, TrackSettings
 from coterie.errors import SettingsError
 from coterie.system.units import bytes_of, seconds_of
 
+# The backbone is chosen by what the data is.
+AUTO = "auto"
+
 # What may change when a run goes on: these decide how it runs, not its result. (Threads, compilation and where images
 # are kept may change the last bits, as another machine does.)
 FREE_SETTINGS = (
@@ -40,8 +43,9 @@ class FitSettings(Settings):
 
     data: DataSettings = Field(DataSettings(), description="labelled samples")
     backbone: str = Field(
-        "convnet-64",
-        description="images: convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        AUTO,
+        description="auto (the best for the data of those that are installed; the plan says which) | images: "
+        "convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
         "torchvision:NAME | transformers:DIR-or-NAME; texts: ngram-WIDTH | transformers:DIR-or-NAME; tables: "
         "table-mlp-WIDTH; features and sentence embeddings: linear | mlp-WIDTH; any: module:function (builds any "
         "network)",
@@ -170,7 +174,7 @@ class FitSettings(Settings):
                     merged[name] = group(**merged[name])
                 except SettingsError as error:
                     raise SettingsError("\n".join(f"in {name}: {line}" for line in str(error).split("\n"))) from None
-        return cls(**merged)
+        return cls(**merged).marked(values)
 
     def to_values(self) -> dict[str, Any]:
         """All settings as nested plain values."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -60,8 +60,8 @@ class EncodedImages:
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What all images of a task have in common: size in pixels, and channels (1 grey, 3 RGB); ``resize`` and
-    ``interpolation``: see ImagePreprocessing.
+    """What all images of a task have in common: size in pixels, and channels (1 grey, 3 RGB); ``resize``,
+    ``interpolation`` and ``middle``: see ImagePreprocessing.
     """
 
     height: int
@@ -69,11 +69,12 @@ class ImageShape:
     channels: int
     resize: tuple[int, ...] = ()
     interpolation: Interpolation = "bilinear"
+    middle: Literal["rounded", "floored"] = "rounded"
 
     @classmethod
     def of(cls, form: ImagePreprocessing) -> ImageShape:
         """That of the images that a network takes."""
-        return cls(form.height, form.width, form.channels, form.resize, form.interpolation)
+        return cls(form.height, form.width, form.channels, form.resize, form.interpolation, form.middle)
 
     @property
     def n_bytes(self) -> int:
@@ -249,7 +250,7 @@ def _common_shape(splits: dict[str, EncodedImages], image_size: int | None) -> I
 
         def work(rows: range, encoded: EncodedImages = encoded) -> list[tuple[str, Any]]:
             return [
-                (encoded.name(row, record), _header(record))
+                (encoded.name(row, record), read_header(record))
                 for row, record in zip(rows, encoded.read(rows), strict=True)
             ]
 
@@ -280,7 +281,7 @@ def _in_threads(work: Callable[[range], T], n_images: int) -> Iterable[T]:
         yield from pool.map(work, chunks)
 
 
-def _header(record: Any) -> tuple[tuple[int, int], bool] | str:
+def read_header(record: Any) -> tuple[tuple[int, int], bool] | str:
     """(width, height) once upright and whether it is grey, without decoding; or what is wrong."""
     try:
         with _open(record) as image:
@@ -315,7 +316,8 @@ def _resized(image: Image.Image, shape: ImageShape) -> Image.Image:
     size = shape.resize[::-1] if len(shape.resize) == 2 else [int(shape.resize[0] * s / short) for s in (width, height)]
     if tuple(size) != image.size:
         image = image.resize((size[0], size[1]), Image.Resampling[shape.interpolation.upper()])
-    left, top = round((size[0] - shape.width) / 2), round((size[1] - shape.height) / 2)
+    whole = round if shape.middle == "rounded" else int
+    left, top = whole((size[0] - shape.width) / 2), whole((size[1] - shape.height) / 2)
     return image.crop((left, top, left + shape.width, top + shape.height))
 
 

@@ -109,9 +109,7 @@ def load_features(
         source=settings.source,
         unit=f"vectors of {width[0]} features",
         take=lambda feature_NF, rows: feature_NF[rows],
-        learn=lambda feature_NF: FeaturePreprocessing(
-            Scale.of(feature_NF, standardize=settings.standardize is not False)
-        ),
+        learn=lambda feature_NF: FeaturePreprocessing(Scale.of(feature_NF, standardize=standardize)),
         notes=lambda _: list(left_out),
     )
     return assemble(rows, settings, seed, preprocessing)

@@ -20,13 +20,14 @@ from coterie.data.columns import (
     vector_column,
 )
 from coterie.data.cut import cut_missing
-from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits
+from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits, read_header
 from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, open_tables, root_cause
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.inputs.image import prescribed_image
 from coterie.labels import LabelSpace
+from coterie.vocabulary import Modality
 
 
 def load(
@@ -70,6 +71,17 @@ def load(
     vector = vector_column(features, settings.columns)
     vectors = {split: read_vectors(table, vector, split) for split, table in source.tables.items()}
     return load_features(vectors, *read_labels(source.tables, label), settings, seed, preprocessing, left_out)
+
+
+def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:
+    """As ``coterie.data.sources.kind_of``, of tables."""
+    table = open_tables(kind, place, settings).tables["train"]
+    modality = find_modality(table.features, label_column(table.features, settings.label, settings.text), settings)
+    if modality != "image":
+        return modality, None
+    encoded = _encoded(table, image_column(table.features, settings.image), "train")
+    header = read_header(encoded.read([0])[0])
+    return modality, None if isinstance(header, str) or header[1] else header[0]
 
 
 def _load_images(

@@ -10,6 +10,7 @@ from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing
 from coterie.inputs.image import prescribed_image
 from coterie.labels import LabelSpace
+from coterie.vocabulary import Modality
 
 
 def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None) -> Splits:
@@ -74,6 +75,22 @@ def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None
     if kind == "features":
         kind, settings = "parquet", settings.model_copy(update={"modality": "features"})
     return huggingface.load(kind, place, settings, seed, preprocessing)
+
+
+def kind_of(settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:
+    """What the samples of a source are, without reading them; and of images in colour, width and height of the first.
+
+    Raises:
+        DataError: the source is missing, or not labelled samples.
+    """
+    kind, _, place = settings.source.partition(":")
+    if kind in ("glyphs", "cifar100"):
+        return "image", None
+    if kind == "features":
+        return "features", None
+    from coterie.data import huggingface
+
+    return huggingface.kind_of(kind, place, settings)
 
 
 def read_groups(settings: DataSettings, column: str, labels: LabelSpace) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class ImagePreprocessing(Preprocessing):
 
     ``resize``: what a decoded image is resized to before its centre is cut out, as a network brings it: its shorter
     side, or height and width; empty: the largest centred part of the right proportions is taken. ``origin``: where
-    these values come from; empty: measured.
+    these values come from; empty: measured. ``middle``: how the place of the centre is made a whole number.
     """
 
     height: int
@@ -34,6 +34,7 @@ class ImagePreprocessing(Preprocessing):
     std: tuple[float, ...]
     resize: tuple[int, ...] = ()
     interpolation: Interpolation = "bilinear"
+    middle: Literal["rounded", "floored"] = "rounded"
     origin: str = ""
     kind: Literal["image"] = "image"
     modality: ClassVar[Modality] = "image"

@@ -25,6 +25,7 @@ from coterie.inputs.image import prescribed_image
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, PartitionRequest, check_n_clusters, check_overlap
+from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.embedding import check_embedding
 from coterie.run.folder import Run
 from coterie.run.manifest import DataRecord, TrunkRecord
@@ -96,6 +97,7 @@ def prepare(
     """
     # In the order of what it costs to find out: a wrong number of clusters is told before a network is probed.
     source = None if base_run is None else Run.open(Path(base_run))
+    settings = with_backbone(settings, splits=splits)[0] if base is None else settings
     splits = load_splits(settings, source, trained=base is not None) if splits is None else splits
     groups = None if partition else read_given_groups(settings.data, settings.partition.groups, splits.labels)
     n_clusters = (partition.n_clusters,) if partition else _numbers_of_clusters(settings, groups, splits.labels)
