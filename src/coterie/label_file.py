@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,11 @@ from coterie.vocabulary import VECTOR_FILES
 
 # numpy has no bfloat16: its 16 bits are the upper half of a float32.
 SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+
+# Some editors begin a file with it.
+MARK = "\ufeff"
+# A line of ImageNet's lists of classes.
+SYNSET = re.compile(r"(n\d{8})[ \t]+(\S.*)")
 
 
 def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
@@ -52,7 +60,8 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     """One text per class: names, or given groups.
 
     Args:
-        place: a text file of one line per class, a .json list, or ``FILE.csv:COLUMN``.
+        place: a text file of one line per class; a .json list, or object from numbers to texts or from texts to
+            numbers; or ``FILE.csv:COLUMN``. Spaces around a text and empty last lines do not count.
         n_classes: C; None: any number.
         what: name of the entries in messages, such as "class names".
 
@@ -62,22 +71,50 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     path, _, column = place.partition(".csv:")
     file = Path(f"{path}.csv" if column else place)
     try:
+        text = _decoded(file.read_bytes())
         if column:
-            with file.open(encoding="utf-8", newline="") as stream:
-                rows = list(csv.DictReader(stream))
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
             if rows and column not in rows[0]:
                 raise DataError(f"{file} has no column {column!r}; it has: {', '.join(rows[0])}")
-            entries = [row[column] for row in rows]
-        elif file.suffix == ".json":
-            entries = json.loads(file.read_text(encoding="utf-8"))
+            entries: Any = [row[column] for row in rows]
         else:
-            entries = file.read_text(encoding="utf-8").splitlines()
+            entries = _by_number(json.loads(text)) if file.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {what} from {file}: {error}") from None
     count = len(entries) if isinstance(entries, list) else 0
     if count == 0 or n_classes not in (None, count):
         raise DataError(f"{file} holds {count} {what} for {n_classes} classes; allowed: one for each class")
-    return tuple(str(entry) for entry in entries)
+    return tuple(str(entry).strip() for entry in entries)
+
+
+def name_forms(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """What else names may be meant by, in the order in which to try: of "n01440764 tench, Tinca tinca" the whole, the
+    WordNet number, all words, and the first of them.
+    """
+    found = [SYNSET.fullmatch(name) for name in names]
+    if not all(found):
+        return [tuple(names)]
+    parts = [match.groups() for match in found if match]
+    numbers, words = (tuple(column) for column in zip(*parts, strict=True))
+    return [tuple(names), numbers, words, tuple(word.partition(",")[0].strip() for word in words)]
+
+
+def _decoded(content: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 where it begins with that mark; a mark is no part of it."""
+    return content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8").removeprefix(MARK)
+
+
+def _by_number(content: Any) -> Any:
+    """A list as it is; an object from numbers to texts, or from texts to numbers, as the list of its texts."""
+    if not isinstance(content, dict):
+        return content
+    numbered = all(isinstance(value, int) for value in content.values())
+    pairs = (
+        {int(value): name for name, value in content.items()} if numbered else {int(k): v for k, v in content.items()}
+    )
+    if sorted(pairs) != list(range(len(content))):
+        raise ValueError(f"its numbers must be 0 to {len(content) - 1}, each once")
+    return [pairs[number] for number in range(len(pairs))]
 
 
 def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -> str:

@@ -38,7 +38,7 @@ from coterie.backbones.weights import WeightsFile, load_weights, read_weights, s
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
-from coterie.label_file import read_column
+from coterie.label_file import name_forms, read_column
 from coterie.labels import LabelSpace
 
 # A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
@@ -408,7 +408,8 @@ def _order(names: tuple[str, ...] | None, labels: LabelSpace, n_outputs: int) ->
         raise BackboneError(
             f"there are {len(names)} names for the network's {n_outputs} outputs; one for each is needed"
         )
-    alike = matched(labels.names, names)
+    forms = [(form, matched(labels.names, form)) for form in name_forms(names)]
+    names, alike = next(((form, same) for form, same in forms if len(same) == len(labels)), forms[0])
     missing = [name for name in labels.names if name not in alike]
     if missing:
         others = set(names) - set(alike.values())

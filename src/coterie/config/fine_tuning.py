@@ -18,6 +18,7 @@ BASE = {
     "label_smoothing": 0.1,
     "clip_norm": 1.0,
     "average_decay": 0.99,
+    "average_warmup": True,
     "mixup": 0.1,
 }
 # Specialists start from the fine-tuned base, and soon know the training samples of their classes by heart.

@@ -34,6 +34,9 @@ class TrainingSettings(Settings):
         description="decay of a running average of the weights, which is the result (such as 0.99); 0: the last "
         "weights",
     )
+    average_warmup: bool = Field(
+        False, description="with average_decay: the average forgets its first steps sooner, as short trainings need it"
+    )
     head_rate: float = Field(
         1.0, gt=0, description="learning rate of the head, in those of the rest: a new head learns from nothing"
     )

@@ -128,7 +128,7 @@ def train(
     plain_optimizer = make_optimizer(network, settings, part.head)
     model, optimizer = fabric.setup(_runner(network, compile_network), plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
-    average = RunningAverage(network, settings.average_decay)
+    average = RunningAverage(network, settings.average_decay, warmup=settings.average_warmup)
     history, steps_K2 = _resume(hook.load(), network, plain_optimizer, schedule, (stopping, average))
     meter = _Meter(progress, batches, len(history), steps_K2)
 
