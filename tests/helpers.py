@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from coterie.config import FitSettings
 from coterie.data.splits import Split, Splits
@@ -75,6 +81,31 @@ def changed(settings: FitSettings, **values: object) -> FitSettings:
 
 def weights(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*.safetensors"))}
+
+
+def rewrite(run: Path, name: str, content: bytes) -> None:
+    """Replace a file of a run, and its size and checksum in the manifest: as somebody does who means it."""
+    (run / name).write_bytes(content)
+    values = json.loads((run / "manifest.json").read_text())
+    values["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (run / "manifest.json").write_text(json.dumps(values))
+
+
+def rewrite_json(run: Path, name: str, change: Callable[[Any], Any]) -> None:
+    """Replace the values of a JSON file of a run by what ``change`` makes of them."""
+    rewrite(run, name, json.dumps(change(json.loads((run / name).read_text()))).encode())
+
+
+def rewrite_tensors(run: Path, name: str, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    """Replace the tensors of a file of a run by what ``change`` makes of them."""
+    tensors = change(safetensors.torch.load((run / name).read_bytes()))
+    rewrite(run, name, safetensors.torch.save({key: tensor.contiguous() for key, tensor in tensors.items()}))
+
+
+def rewrite_manifest(run: Path, **records: Any) -> None:
+    """Replace records of a run's manifest."""
+    values = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**values, **records}))
 
 
 TINY = """

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -109,3 +110,44 @@ def test_imagenets_lines_have_several_forms() -> None:
     forms = name_forms(["n01440764 tench, Tinca tinca", "n01443537 goldfish"])
     assert forms[1:] == [("n01440764", "n01443537"), ("tench, Tinca tinca", "goldfish"), ("tench", "goldfish")]
     assert name_forms(["n01440764 tench", "goldfish"]) == [("n01440764 tench", "goldfish")]
+
+
+def test_a_byte_order_mark_and_odd_line_ends_are_no_part_of_names(tmp_path) -> None:
+    for name, text in (
+        ("n.txt", "NA\r\n pe\u2028ar\r\n"),
+        ("n.json", '["NA", " pe\u2028ar"]'),
+        ("n.csv", "fine,coarse\r\nNA,1\r\n pe\u2028ar,2\r\n"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig", newline="")
+    for place in ("n.txt", "n.json", "n.csv:fine"):
+        assert read_column(str(tmp_path / place), 2, "names") == ("NA", " pe\u2028ar")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("n.json", b"[" * 100_000, "cannot read names from"),
+        ("n.json", b'["a", null]', "holds names that are none: null is number 1"),
+        ("n.json", b'["a", ["b"]]', r"holds names that are none: \[.b.\] is number 1"),
+        ("n.txt", b"\na\n", 'holds names that are none: "" is number 0'),
+        ("n.csv:b", b"a,b\n1,2\n3\n", "holds names that are none: null is number 1"),
+        ("n.csv:b", b'a,b\n1,"' + b"x" * 200_000, "cannot read names from .*field larger"),
+        ("n.txt", b"\xff", "cannot read names from .*utf-8"),
+        ("n" * 300, None, "cannot read names from .*File name too long"),
+        ("pipe", None, "cannot read names from .*pipe: not a regular file"),
+    ],
+)
+def test_names_that_are_none_are_named(tmp_path, name: str, content: bytes | None, message: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    if content is not None:
+        (tmp_path / name.partition(":")[0]).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_column(str(tmp_path / name), 2, "names")
+
+
+def test_vectors_from_what_is_no_regular_file(tmp_path) -> None:
+    os.mkfifo(tmp_path / "v.npz")
+    with pytest.raises(DataError, match=r"cannot read .*v\.npz: not a regular file"):
+        read_vectors(tmp_path / "v.npz")
+    with pytest.raises(DataError, match="File name too long"):
+        read_vectors(tmp_path / f"{'v' * 300}.npz")

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,25 @@ def test_the_command_compares_stored_logits(tmp_path: Path, capsys: pytest.Captu
     assert "has no logits_test" in capsys.readouterr().err
     assert main(["compare"]) == 1
     assert "one of them" in capsys.readouterr().err
+
+
+def test_percentages_masks_and_complex_numbers_are_no_logits() -> None:
+    share_NC = np.random.default_rng(0).dirichlet([1] * 5, 40).astype(np.float32)
+    with pytest.raises(
+        InputError, match=r"logits are percentages \(each row sums to 100\), not logits; divide them by"
+    ):
+        LabelledLogits((100 * share_NC).round(1), np.zeros(40, np.int64))
+    with pytest.raises(InputError, match="logits are probabilities"):
+        LabelledLogits(share_NC.astype(np.float16), np.zeros(40, np.int64))
+    with pytest.raises(InputError, match="masked array"):
+        LabelledLogits(np.ma.masked_array(share_NC), np.zeros(40, np.int64))
+    with pytest.raises(InputError, match="complex"):
+        LabelledLogits(share_NC * 1j, np.zeros(40, np.int64))
+    LabelledLogits(np.log(share_NC), np.zeros(40, np.int64))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors", "parquet"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"a.{suffix}")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_logits(tmp_path / f"a.{suffix}")

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import DataError
+from coterie.system.npz import read_headers
+from coterie.system.reading import read_text, reason, regular, split_lines
 from coterie.vocabulary import VECTOR_FILES
 
 # numpy has no bfloat16: its 16 bits are the upper half of a float32.
 SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 
-# Some editors begin a file with it.
-MARK = "\ufeff"
 # A line of ImageNet's lists of classes.
 SYNSET = re.compile(r"(n\d{8})[ \t]+(\S.*)")
 
@@ -37,23 +38,37 @@ def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
     Raises:
         DataError: no such file or array, several matrices and no name, or a damaged file.
     """
-    if not file.is_file():
-        raise DataError(f"{file} does not exist, or is not a file")
+    try:
+        regular(file)
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist, or is not a file") from None
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {reason(error)}") from None
     if file.suffix not in VECTOR_FILES:
         raise DataError(
             f"{file} is not a file of label embeddings; allowed: {', '.join(VECTOR_FILES)}, or a run folder"
         )
     try:
+        if file.suffix == ".safetensors":
+            return _read_safetensors(file, array)
+        headers = read_headers(file)
         if file.suffix == ".npy":
             vectors: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
             return vectors
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                shapes = {name: arrays[name].shape for name in arrays.files}
-                return arrays[_choose(file, shapes, array)]
-        return _read_safetensors(file, array)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {file}: {error}") from None
+        name = _choose(file, {name: header.shape for name, header in headers.items()}, array)
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays[name]
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise DataError(f"cannot read {file}: {reason(error)}") from None
 
 
 def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]:
@@ -71,20 +86,17 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     path, _, column = place.partition(".csv:")
     file = Path(f"{path}.csv" if column else place)
     try:
-        text = _decoded(file.read_bytes())
-        if column:
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
-            if rows and column not in rows[0]:
-                raise DataError(f"{file} has no column {column!r}; it has: {', '.join(rows[0])}")
-            entries: Any = [row[column] for row in rows]
-        else:
-            entries = _by_number(json.loads(text)) if file.suffix == ".json" else text.rstrip().splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {what} from {file}: {error}") from None
+        text = read_text(file)
+        entries = _entries(text, column, file)
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise DataError(f"cannot read {what} from {file}: {reason(error)}") from None
     count = len(entries) if isinstance(entries, list) else 0
     if count == 0 or n_classes not in (None, count):
         raise DataError(f"{file} holds {count} {what} for {n_classes} classes; allowed: one for each class")
-    return tuple(str(entry).strip() for entry in entries)
+    none = next((entry for entry in entries if isinstance(entry, dict | list) or entry in (None, "")), "a text")
+    if none != "a text":
+        raise DataError(f"{file} holds {what} that are none: {json.dumps(none)[:60]} is number {entries.index(none)}")
+    return tuple(str(entry).rstrip() for entry in entries)
 
 
 def name_forms(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -99,22 +111,25 @@ def name_forms(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(names), numbers, words, tuple(word.partition(",")[0].strip() for word in words)]
 
 
-def _decoded(content: bytes) -> str:
-    """Text in UTF-8, or in UTF-16 where it begins with that mark; a mark is no part of it."""
-    return content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8").removeprefix(MARK)
-
-
 def _by_number(content: Any) -> Any:
     """A list as it is; an object from numbers to texts, or from texts to numbers, as the list of its texts."""
     if not isinstance(content, dict):
         return content
-    numbered = all(isinstance(value, int) for value in content.values())
-    pairs = (
-        {int(value): name for name, value in content.items()} if numbered else {int(k): v for k, v in content.items()}
-    )
+    if all(isinstance(value, int) for value in content.values()):
+        content = {value: name for name, value in content.items()}
+    pairs = {int(number): name for number, name in content.items()}
     if sorted(pairs) != list(range(len(content))):
         raise ValueError(f"its numbers must be 0 to {len(content) - 1}, each once")
     return [pairs[number] for number in range(len(pairs))]
+
+
+def _entries(text: str, column: str, file: Path) -> Any:
+    if not column:
+        return _by_number(json.loads(text)) if file.suffix == ".json" else split_lines(text.rstrip())
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    if rows and column not in rows[0]:
+        raise DataError(f"{file} has no column {column!r}; it has: {', '.join(map(str, rows[0]))}")
+    return [row[column] for row in rows]
 
 
 def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -> str:
@@ -133,7 +148,7 @@ def _choose(file: Path, shapes: dict[str, tuple[int, ...]], array: str | None) -
 def _read_safetensors(file: Path, array: str | None) -> NDArray[Any]:
     """A memory map of one array in a .safetensors file."""
     # 8 bytes of length, a JSON header of that length, and the arrays. The library's own reader loads the whole array.
-    with file.open("rb") as stream:
+    with regular(file).open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size - 8:
             raise DataError(f"{file} is not a safetensors file, or was cut short")

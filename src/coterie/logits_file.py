@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,11 @@ from safetensors import SafetensorError
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
+from coterie.system.npz import read_arrays, read_headers
+from coterie.system.reading import reason, regular
 
-# Probabilities in float16 sum to 1 to about a thousandth.
-SUM_TOLERANCE = 1e-3
+# Probabilities in float16 sum to 1 to about a thousandth, rounded percentages to 100 to about a hundredth of it.
+SUM_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class LabelledLogits:
 
     Raises:
         InputError: lengths or widths differ, a value is not finite, a label is not a class, there is only one class, or
-            the values are probabilities.
+            the values are probabilities or percentages.
     """
 
     logits_NC: FloatArray
@@ -69,16 +70,14 @@ def read_logits(file: Path, names: Sequence[str] | None = None) -> tuple[Labelle
 
 def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        # Opened here, as numpy leaves a file open that is no archive.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read {file} as .npz of plain arrays: {error}") from None
+        return read_arrays(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {file} as .npz of plain arrays: {reason(error)}") from None
 
 
 def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        return safetensors.numpy.load_file(file)
+        return safetensors.numpy.load_file(regular(file))
     except (OSError, SafetensorError, TypeError) as error:
         raise InputError(f"cannot read {file} as safetensors: {error}") from None
 
@@ -89,8 +88,10 @@ def _read_parquet(file: Path) -> dict[str, NDArray[Any]]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(file)
-    except (OSError, pyarrow.ArrowException) as error:
+        # Not read_table, which makes columns of a path such as split=test/.
+        with pyarrow.parquet.ParquetFile(regular(file)) as stored:
+            table = stored.read()
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise InputError(f"cannot read {file} as parquet: {error}") from None
     if not {"logits", "label"} <= set(table.column_names):
         raise InputError(f"{file} needs columns logits and label; it has: {', '.join(table.column_names)}")
@@ -122,13 +123,12 @@ def has_logits(file: Path) -> bool:
     """
     try:
         if file.suffix == ".npz":
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                return "logits_validation" in stored.files
+            return "logits_validation" in read_headers(file)
         if file.suffix == ".safetensors":
-            with safetensors.safe_open(file, "np") as stored:
+            with safetensors.safe_open(regular(file), "np") as stored:
                 return "logits_validation" in stored.keys()  # noqa: SIM118 - it is not a dictionary
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
-        raise InputError(f"cannot read {file}: {error}") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"cannot read {file}: {reason(error)}") from None
     return file.suffix == ".parquet"
 
 
@@ -162,6 +162,8 @@ def _split(arrays: dict[str, NDArray[Any]], split: str, file: Path, names: Seque
 
 
 def _check(logits_NC: FloatArray, name: str, label_N: IntArray) -> None:
+    if np.ma.isMaskedArray(logits_NC):
+        raise InputError(f"{name} is a masked array, whose mask nothing would see: fill it first")
     if logits_NC.ndim != 2 or logits_NC.dtype.kind != "f" or logits_NC.shape[1] < 2:
         raise InputError(
             f"{name} must be floating-point numbers of shape (N, C), C at least 2; "
@@ -174,5 +176,17 @@ def _check(logits_NC: FloatArray, name: str, label_N: IntArray) -> None:
     if not np.isfinite(logits_NC).all():
         row = int(np.flatnonzero(~np.isfinite(logits_NC).all(axis=1))[0])
         raise InputError(f"{name} must be finite; row {row} has a NaN or an infinite value")
-    if logits_NC.min() >= 0 and np.abs(logits_NC.sum(axis=1) - 1).max() < SUM_TOLERANCE:
+    _refuse_shares(logits_NC, name)
+
+
+def _refuse_shares(logits_NC: FloatArray, name: str) -> None:
+    """Rows of no negative value that sum to 1, or to 100, are no logits."""
+    if logits_NC.min() < 0:
+        return
+    sum_N = logits_NC.sum(axis=1, dtype=np.float64)
+    if np.abs(sum_N - 1).max() < SUM_TOLERANCE:
         raise InputError(f"{name} are probabilities (each row sums to 1), not logits; pass their logarithm instead")
+    if np.abs(sum_N - 100).max() < 100 * SUM_TOLERANCE:
+        raise InputError(
+            f"{name} are percentages (each row sums to 100), not logits; divide them by 100 and pass their logarithm"
+        )

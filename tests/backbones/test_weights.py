@@ -1,6 +1,7 @@
 """Weights out of a file, into a network."""
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from coterie.backbones.weights import load_weights
+from coterie.backbones.weights import load_weights, put_weights
 from coterie.errors import BackboneError
 from networks import make_8
 
@@ -134,3 +135,41 @@ def test_weights_that_do_not_fit_are_named_with_both_shapes(tmp_path: Path) -> N
         load_weights(file, make_8())
     with pytest.raises(BackboneError, match=r"cannot read the weights in .*missing.safetensors"):
         load_weights(tmp_path / "missing.safetensors", make_8())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("head.weight", torch.nan, "head.weight has NaN or infinite values"),
+        ("head.bias", torch.inf, "head.bias has NaN or infinite values"),
+    ],
+)
+def test_weights_that_are_not_finite_are_named(tmp_path: Path, name: str, value: float, message: str) -> None:
+    state = make_8().state_dict()
+    state[name].view(-1)[-1] = value
+    torch.save(state, tmp_path / "weights.pt")
+    with pytest.raises(BackboneError, match=rf"weights\.pt does not fit: no training leaves such weights: {message}"):
+        load_weights(tmp_path / "weights.pt", make_8())
+
+
+def test_a_mask_of_infinite_values_is_no_fault() -> None:
+    network = make_8()
+    network.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    put_weights(network.state_dict(), network)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.filterwarnings("ignore")
+def test_flipped_bytes_are_read_or_named(tmp_path: Path, suffix: str) -> None:
+    file, state = tmp_path / f"weights.{suffix}", make_8().state_dict()
+    if suffix == "pt":
+        torch.save(state, file)
+    else:
+        safetensors.torch.save_file(state, file)
+    content = file.read_bytes()
+    for place in np.random.default_rng(0).integers(len(content), size=150):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << (place % 8)
+        file.write_bytes(flipped)
+        with contextlib.suppress(BackboneError):
+            load_weights(file, make_8())

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from coterie.cli import main
+from coterie.run.folder import Run
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,9 @@ from coterie.cli import main
         ('{"format": 2}', "is damaged: settings"),
         ('{"format": 2, "settings": {"seed": -1}}', "is damaged: settings: seed = -1"),
         ('{"format": 2, "settings": {"colour": 1}}', "is damaged: settings: unknown setting 'colour'"),
+        ("[" * 200_000, "nested more than 64 deep"),
+        ('{"format": 2, "settings": {"self": 1}}', "is damaged: settings: unknown setting 'self'"),
+        ('{"format": 2, "settings": {"base": {"learning_rate": NaN}}}', "not JSON compliant"),
         ('{"format": 9, "settings": {}}', "has format 9"),
     ],
 )
@@ -33,3 +37,23 @@ def test_a_base_with_a_damaged_manifest_ends_in_one_sentence(
 def test_seeds_and_a_run_as_base_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--seeds", "2", "--base-only", "--out", str(tmp_path / "new")]) == 1
     assert "--base-only with --seeds 2: headroom looks at one run" in capsys.readouterr().err
+
+
+def test_a_finished_run_that_is_damaged_is_not_called_finished(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = finished_run.parent / "settings.yaml"
+    settings.write_text(Run.open(finished_run).settings.to_yaml())
+    (finished_run / "logits/test.safetensors").write_bytes(b"")
+    assert main(["fit", "--config", str(settings), "--out", str(finished_run)]) == 1
+    captured = capsys.readouterr()
+    assert "finished" not in captured.out
+    assert "logits/test.safetensors: 0 bytes instead of" in captured.err
+    assert f"`coterie repair {finished_run}` mends what can be mended" in captured.err
+
+
+def test_a_name_of_300_characters_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 300
+    for command in (["fit", "--out", name], ["fit", "--base", name, "--out", str(tmp_path / "new")], ["info", name]):
+        assert main([*command, "--data.train-per-class", "1"] if command[0] == "fit" else command) == 1
+        assert capsys.readouterr().err.startswith("error: ")

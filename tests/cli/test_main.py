@@ -501,7 +501,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups"}),
+        ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups", "trust"}),
         ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
         (

@@ -1,8 +1,15 @@
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coterie.cli import main
+from coterie.cli.terminal.output import to_json
+from helpers import FIXTURES
 
 
 def test_what_is_missing_is_named_and_nothing_is_left(
@@ -12,3 +19,43 @@ def test_what_is_missing_is_named_and_nothing_is_left(
     assert main(["predict", "nowhere", "a.png", "--top", "0"]) == 1
     assert "--top 0: must be at least 1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_to_be_classified_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(FIXTURES / "runs" / "whole-on-features")]) == 1
+    assert capsys.readouterr().err == "error: predict needs what is to be classified: coterie predict RUN INPUT ...\n"
+
+
+def test_names_that_control_a_terminal_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Class names of a stranger's run, and a file's name that is no UTF-8."""
+    run = shutil.copytree(FIXTURES / "runs" / "whole-on-features", tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    names = [f"\x1b]0;{k}\x07[/x] [kg] \u202e\u2028" for k in range(len(manifest["data"]["classes"]))]
+    manifest["data"] |= {"classes": names, "about": "\x1b]52;c;aGk=\x07"}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    file = str(tmp_path / "\udcff.npy")
+    np.save(file, np.zeros((2, 6)))
+    printed = []
+    for arguments in (["info"], ["predict", file], ["evaluate"]):
+        assert main([arguments[0], str(run), *arguments[1:]]) == 0
+        printed += capsys.readouterr()
+    assert main(["predict", str(run), f"{file}\x1b[2J.npy"]) == 1
+    printed += capsys.readouterr()
+    text = "".join(printed)
+    assert "\\x1b]0;" in text
+    assert "\\udcff.npy\\x1b[2J.npy" in text
+    assert not {"\x1b", "\x07", "\u202e", "\u2028", "\udcff"} & set(text)
+    assert main(["predict", str(run), file, "--format", "jsonl"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for row, line in enumerate(map(json.loads, lines), start=1):
+        assert line["row"] == f"{file} row {row}"
+        assert line["predicted"] in names
+
+
+@given(st.text())
+def test_a_line_of_json_is_one_line_for_every_reader(text: str) -> None:
+    line = to_json({"text": text})
+    assert len(line.splitlines()) == 1
+    assert json.loads(line) == {"text": text}
+    line.encode()

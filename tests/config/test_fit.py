@@ -108,3 +108,22 @@ def test_limits_without_a_unit_are_named(values: dict[str, str]) -> None:
     ((name, text),) = values.items()
     with pytest.raises(SettingsError, match=f"{name} = '{text}'"):
         FitSettings(**values)
+
+
+@pytest.mark.parametrize("values", ["1: 2", "base: {2: 3}", "~: 1", "seed: " + "9" * 5000, "a: 2026-99-99"])
+def test_yaml_that_holds_other_things_than_words_and_values_is_one_sentence(values: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(values)
+    with pytest.raises(SettingsError, match=r"the name of a setting is a word|is not YAML|unknown setting 'a'"):
+        FitSettings.from_yaml(file)
+
+
+def test_a_setting_named_like_an_argument_of_python_is_unknown() -> None:
+    with pytest.raises(SettingsError, match="unknown setting 'self'"):
+        FitSettings.from_values({"self": 1})
+
+
+def test_a_wrong_value_is_shown_in_short() -> None:
+    with pytest.raises(SettingsError) as raised:
+        FitSettings.from_values({"seed": "x" * 10_000})
+    assert len(str(raised.value)) < 500

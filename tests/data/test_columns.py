@@ -205,3 +205,38 @@ def test_a_quantity_is_no_label(tmp_path: Path) -> None:
 def test_one_class_is_no_task(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least 2 classes; found 1"):
         load(write(tmp_path / "all.csv", {"text": TEXTS, "kind": ["fruit"] * 20}))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["10", "9", "2", "9"], ("2", "9", "10")),
+        (["007", "7", "010", "NA"], ("007", "010", "7", "NA")),
+        (["007", "7", "8", "010"], ("007", "7", "8", "010")),
+        (["1e5", "100000", "1.0", "1"], ("1", "1.0", "100000", "1e5")),
+        (["NA", "None", "null", "nan"], ("NA", "None", "nan", "null")),
+        (["True", "true", "FALSE", "False"], ("FALSE", "False", "True", "true")),
+    ],
+)
+def test_labels_of_a_csv_file_are_texts_whatever_they_look_like(
+    tmp_path: Path, labels: list[str], names: tuple[str, ...]
+) -> None:
+    rows = [f"{text},{labels[k % 4]}" for k, text in enumerate(TEXTS)]
+    (tmp_path / "all.csv").write_text("\n".join(["text,y", *rows]) + "\n")
+    assert load(f"csv:{tmp_path}/all.csv", label="y").labels.names == names
+
+
+def test_many_rows_of_one_class_do_not_change_what_others_are(tmp_path: Path) -> None:
+    # A reader that types blocks of 10,000 rows makes five classes of these three.
+    labels = ["1"] * 12_000 + ["A"] * 12_000 + ["2"] * 1000
+    (tmp_path / "all.csv").write_text("text,y\n" + "".join(f"word {k},{y}\n" for k, y in enumerate(labels)))
+    splits = load(f"csv:{tmp_path}/all.csv", label="y", longest=4)
+    assert splits.labels.names == ("1", "2", "A")
+    assert sum(sizes(splits)) == 25_000
+
+
+def test_texts_that_look_like_numbers_are_texts_where_they_are_asked_for(tmp_path: Path) -> None:
+    rows = [f"{k:03},{'ab'[k % 2]},{k}" for k in range(20)]
+    (tmp_path / "all.csv").write_text("\n".join(["body,y,size", *rows]) + "\n")
+    splits = load(f"csv:{tmp_path}/all.csv", label="y", text="size")
+    assert {splits.train.samples.show(k) for k in range(len(splits.train))} <= {str(k) for k in range(20)}

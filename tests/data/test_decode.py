@@ -21,6 +21,7 @@ from data_files import (
     picture,
     pixels,
     png,
+    sizes,
     write_folder,
     write_parquet,
 )
@@ -192,3 +193,21 @@ def test_a_file_that_breaks_after_loading_is_named(tmp_path: Path) -> None:
         path.write_bytes(b"no")
     with pytest.raises(DataError, match=r"cannot decode .*\.png: not an image"):
         read_all(images)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "MSP", "SPIDER"])
+def test_formats_that_people_do_not_have_are_not_opened(tmp_path: Path, kind: str) -> None:
+    content = {"EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 12\n"}.get(kind) or encode(
+        picture(0, mode="L").convert("1" if kind == "MSP" else "F"), kind
+    )
+    write_folder(tmp_path, ["cat", "dog"])
+    (tmp_path / "cat" / "evil.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"evil\.png: not an image in any known format \(JPEG, PNG, WEBP, "):
+        load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "PCX", "TGA", "SGI"])
+def test_formats_that_people_have_are_read_by_content(tmp_path: Path, kind: str) -> None:
+    write_folder(tmp_path, ["cat", "dog"])
+    (tmp_path / "cat" / "other.jpg").write_bytes(encode(picture(0), kind))
+    assert sum(sizes(load(f"folder:{tmp_path}"))) == 21

@@ -70,3 +70,25 @@ def test_vectors_of_several_lengths(tmp_path: Path) -> None:
     source = write(tmp_path / "all.parquet", {"vector": vectors, "kind": KINDS})
     with pytest.raises(DataError, match=r"vectors of one length, 2 as the first; row 19 has 1"):
         load(source, label="kind")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"features": np.ones((4, 2)) * 1j, "labels": [0, 1] * 2}, "must be numbers .*complex128"),
+        ({"features": np.ones((4, 2)), "labels": np.array([0, 1, 0, 1]) * 1j}, "must be numbers or texts; got complex"),
+        ({"features": np.full((8, 2), 1e300), "labels": [0, 1] * 4}, "NaN or infinity"),
+        ({"features": np.float64(1), "labels": [0, 1] * 4}, "one per row"),
+    ],
+)
+def test_numbers_that_no_network_takes_are_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "all.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        load(f"features:{tmp_path}/all.npz")
+
+
+def test_features_of_the_other_byte_order(tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", features=FEATURES.astype(">f4"), labels=np.array([0, 1] * 10, ">i8"))
+    np.savez(tmp_path / "native.npz", features=FEATURES.astype("f4"), labels=[0, 1] * 10)
+    one, other = (load(f"features:{tmp_path}/{name}.npz") for name in ("all", "native"))
+    assert torch.equal(one.train.samples.read(torch.arange(5)), other.train.samples.read(torch.arange(5)))

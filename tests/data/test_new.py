@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from coterie.data import read_new
 from coterie.errors import DataError, InputError
@@ -66,3 +69,49 @@ def test_new_rows_and_features(tmp_path: Path) -> None:
     np.save(tmp_path / "other.npy", FEATURES[:, :2])
     with pytest.raises(InputError, match="3 features"):
         read_new(preprocessing, [str(tmp_path / "other.npy")])
+
+
+def test_lines_end_with_a_newline_alone_and_a_mark_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\ufeffone\u2028half\r\ntwo\x85 \x0c half\nthree"
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8", newline="")
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    for argument in (str(tmp_path / "a.txt"), "-"):
+        new = read_new(NGramPreprocessing(64, 8), [argument])
+        assert new.names == ("one\u2028half", "two\x85 \x0c half", "three")
+
+
+@pytest.mark.parametrize("name", ["new.txt", "new.csv", "new.jsonl", "new.parquet", "new"])
+def test_a_pipe_of_texts_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="not a regular file"):
+        read_new(NGramPreprocessing(64, 8), [str(tmp_path / name)])
+
+
+def test_what_is_no_name_of_a_file_is_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "refunds").mkdir()
+    texts = ["long " * 100, "null\0character", "~nobody/here", "refunds"]
+    assert read_new(NGramPreprocessing(64, 8), texts).names == tuple(texts)
+
+
+def test_a_row_is_the_same_alone_and_beside_others_of_other_files(tmp_path: Path) -> None:
+    codes = ["A1", "01234", "1234", "NA"] * 5
+    source = write(tmp_path / "all.csv", {"code": codes, "size": range(20), "kind": KINDS})
+    preprocessing = load(source, label="kind").preprocessing
+    for k, code in enumerate(("01234", "1234", "A1", "NA")):
+        (tmp_path / f"{k}.csv").write_text(f"code,size\n{code},1.5\n")
+    (tmp_path / "4.jsonl").write_text('{"code": 1234, "size": 3}\n')
+    (tmp_path / "5.jsonl").write_text('{"code": "01234", "size": null}\n')
+    files = [str(tmp_path / f"{k}.{'csv' if k < 4 else 'jsonl'}") for k in range(6)]
+    together = read_new(preprocessing, files).samples.read(torch.arange(6))
+    alone = [read_new(preprocessing, [file]).samples for file in files]
+    expected = torch.cat([samples.read(torch.arange(len(samples))) for samples in alone])
+    torch.testing.assert_close(together, expected, equal_nan=True)
+    assert together[:, 1].tolist() == [2, 3, 4, 5, 3, 2]
+
+
+def test_new_texts_of_one_file_do_not_depend_on_what_they_look_like(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("body,id\n007,1\nNA,2\n")
+    assert read_new(NGramPreprocessing(64, 8), [str(tmp_path / "a.csv")], text="body").names == ("007", "NA")
+    (tmp_path / "a.csv").write_text("body\n12\n7\n")
+    assert read_new(NGramPreprocessing(64, 8), [str(tmp_path / "a.csv")]).names == ("12", "7")

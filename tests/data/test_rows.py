@@ -48,3 +48,20 @@ def test_infinite_values_are_named(tmp_path: Path) -> None:
     source = write(tmp_path / "all.parquet", {"size": [1.0, np.inf] * 10, "kind": KINDS})
     with pytest.raises(DataError, match=r"column 'size' holds .* infinite"):
         load(source, label="kind")
+
+
+def test_a_csv_column_is_numeric_or_categories_by_all_rows_of_train(tmp_path: Path) -> None:
+    columns = ["size,code,zip,flag,mixed,kind", *(f"{k},{k % 2}x,0{k},True,{k},{KINDS[k]}" for k in range(19))]
+    (tmp_path / "all.csv").write_text("\n".join([*columns, "NA,1x,10,False,A1,tree"]) + "\n")
+    splits = load(f"csv:{tmp_path}/all.csv", label="kind")
+    preprocessing = splits.preprocessing
+    assert (preprocessing.numeric, preprocessing.categorical) == (("size", "flag"), ("code", "zip", "mixed"))
+    assert "categories, for some begin with a zero: zip" in splits.about
+    assert preprocessing.verbatim
+
+
+def test_a_cell_that_is_no_number_is_named_with_its_column(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", {"size": range(20), "kind": KINDS})
+    (tmp_path / "test.csv").write_text("size,kind\n1,tree\nlarge,tree\n")
+    with pytest.raises(DataError, match=r"column 'size' must hold numbers: 'large' in row 1 is no number"):
+        load(f"csv:{tmp_path}", label="kind", modality="table")

@@ -1,5 +1,10 @@
+import copy
+import io
 import logging
+import multiprocessing
 import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +27,7 @@ from coterie.routing.combine import Combiner
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
 from coterie.run.load import load_ensemble
+from helpers import FIXTURES
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 FORM = ImagePreprocessing(12, 12, 1, (100.0,), (50.0,))
@@ -197,7 +203,7 @@ def test_grey_images_may_come_without_a_channel(base, images) -> None:
         (np.zeros((0, 12, 12, 1), np.uint8), "N at least 1"),
         (np.zeros((2, 13, 12, 1), np.uint8), r"\(12, 12, 1\); got samples of shape \(13, 12, 1\)"),
         (np.zeros((2, 12, 12, 3), np.uint8), r"got samples of shape \(12, 12, 3\)"),
-        (np.zeros((12, 12), np.uint8), "got torch.uint8 of shape"),
+        (np.zeros((12, 12), np.uint8), "got uint8 of shape"),
     ],
 )
 def test_images_of_another_form_are_refused(base, bad, message) -> None:
@@ -244,3 +250,131 @@ def test_loading_an_ensemble_changes_nothing_in_the_process(tmp_path, settings, 
     load_ensemble(tmp_path)
     threads, _, environment, levels = process_state()
     assert (threads, environment, levels) == (before[0], *before[2:])
+
+
+@pytest.fixture(scope="module")
+def tails() -> SpecialistEnsemble:
+    """Specialists on a shared trunk; most samples are routed."""
+    loaded = load_ensemble(FIXTURES / "runs" / "tails-of-two-partitions", CPU)
+    assert loaded.cut is not None
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def patterns(tails) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, size=(60, *tails.preprocessing.shape), dtype=np.uint8)
+
+
+def test_eight_threads_get_the_answers_that_one_gets(tails, patterns) -> None:
+    tails = copy.deepcopy(tails)  # whose number of rows at once is not yet known
+    sizes = np.random.default_rng(1).integers(1, 30, size=300).tolist()
+    calls = [patterns[size : 2 * size] for size in sizes]
+    inputs = [tails.preprocessing(torch.from_numpy(call)) for call in calls]
+
+    def ask(number: int) -> np.ndarray:
+        return tails.predict_proba(calls[number]) if number % 2 else tails(inputs[number]).numpy()
+
+    with ThreadPoolExecutor(8) as pool:
+        concurrent = list(pool.map(ask, range(len(calls))))
+    for number, answer in enumerate(concurrent):
+        np.testing.assert_array_equal(answer, ask(number))
+
+
+def saved_by_torch(ensemble: SpecialistEnsemble) -> SpecialistEnsemble:
+    file = io.BytesIO()
+    torch.save(ensemble, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e)), saved_by_torch])
+def test_copies_answer_alike_and_share_nothing(tails, patterns, copied) -> None:
+    other = copied(tails)
+    np.testing.assert_array_equal(other.predict_proba(patterns), tails.predict_proba(patterns))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert (tails.predict_proba(patterns) != other.predict_proba(patterns)).any()
+
+
+def answer_to(queue: multiprocessing.Queue, ensemble: SpecialistEnsemble, raw: np.ndarray) -> None:
+    queue.put(ensemble.predict_proba(raw))
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_another_process_answers_alike(tails, patterns, method, two_threads) -> None:
+    raw = np.concatenate([patterns] * 20)  # enough for both threads
+    expected = tails.predict_proba(raw)
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    process = context.Process(target=answer_to, args=(queue, tails, raw))
+    process.start()
+    try:
+        np.testing.assert_allclose(queue.get(timeout=60), expected, atol=1e-6)
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_it_stays_in_evaluation_mode_and_says_so(base, images) -> None:
+    both = ensemble(base, 0.0)
+    inputs = FORM(torch.from_numpy(images))
+    before = both(inputs)
+    state = copy.deepcopy(both.state_dict())
+    with pytest.warns(UserWarning, match="stays in evaluation mode"):
+        nn.Sequential(both).train()
+    both.base.train()  # behind its back
+    torch.testing.assert_close(both(inputs), before, rtol=0, atol=0)
+    assert not any(module.training for module in both.modules())
+    torch.testing.assert_close(both.state_dict(), state, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        torch.jit.trace,
+        lambda module, _: torch.jit.script(module),
+        lambda module, inputs: torch.export.export(module, (inputs,), strict=False),
+        lambda module, _: torch.fx.symbolic_trace(module),
+        lambda module, inputs: torch.vmap(module)(inputs[None]),
+        lambda module, inputs: module(inputs.to("meta")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
+def test_a_graph_that_would_freeze_one_answer_is_refused(base, images, made) -> None:
+    with pytest.raises(InputError, match="cannot be traced, scripted, exported or mapped"):
+        made(ensemble(base, 0.0), FORM(torch.from_numpy(images)))
+
+
+def test_a_compiled_ensemble_answers_alike(base, images) -> None:
+    both, inputs = ensemble(base, 0.0), FORM(torch.from_numpy(images))
+    torch.testing.assert_close(torch.compile(both, backend="eager")(inputs), both(inputs), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (lambda x: x.numpy(), "a tensor of 4 axes, the base's inputs; got ndarray"),
+        (lambda x: x[0], r"got shape \(1, 12, 12\)"),
+        (lambda x: x.expand(-1, 3, -1, -1), "takes images of 12 x 12 pixels with 1 channel.*on.*with 3 channel.*fails"),
+        (lambda x: x.index_fill(0, torch.tensor([7]), torch.nan), "answers 1 sample.*NaN.*the first is number 7"),
+    ],
+)
+def test_inputs_of_another_form_are_refused(base, images, of, message) -> None:
+    with pytest.raises(InputError, match=message):
+        ensemble(base, 0.0)(of(FORM(torch.from_numpy(images))))
+
+
+def test_inputs_are_taken_in_any_precision_and_none_give_no_rows(base, images) -> None:
+    both, inputs = ensemble(base, 0.0), FORM(torch.from_numpy(images))
+    torch.testing.assert_close(both(inputs.double()), both(inputs), rtol=0, atol=0)
+    assert both(inputs[:0]).shape == (0, 6)
+
+
+def test_weights_that_are_not_finite_are_named_and_not_answered(base, images, monkeypatch) -> None:
+    monkeypatch.setattr(panel, "CHUNK", 7)
+    both = ensemble(base, 0.0)
+    asked = np.flatnonzero(both.decide(images).asked_NS[:, 1])
+    next(both.specialists["1"].parameters()).data.fill_(np.nan)
+    with pytest.raises(InputError, match=f"the specialist of cluster 1 answers.*the first is number {asked[0]},"):
+        both.predict(images)

@@ -1,6 +1,11 @@
-import numpy as np
-import torch
+from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from coterie.errors import InputError
 from coterie.inputs import ImagePreprocessing, MemorySamples
 
 
@@ -20,3 +25,52 @@ def test_measured_preprocessing_normalises() -> None:
 def test_a_constant_channel_is_not_divided_by_its_spread() -> None:
     preprocessing = ImagePreprocessing.measure(MemorySamples(torch.full((2, 8, 8, 1), 7, dtype=torch.uint8)))
     assert preprocessing.std == (1.0,)
+
+
+def grey() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, size=(2, 6, 5), dtype=np.uint8)
+
+
+FORM = ImagePreprocessing(6, 5, 1, (0.0,), (1.0,))
+COLOUR = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+
+
+def test_arrays_of_negative_strides_that_cannot_be_written_and_pil_images_are_the_same_images() -> None:
+    pixels_NHW = grey()
+    backwards = pixels_NHW[::-1, :, ::-1].copy()[::-1, :, ::-1]
+    backwards.setflags(write=False)
+    images = [Image.fromarray(each) for each in pixels_NHW]
+    for raw in (backwards, images, [*pixels_NHW], torch.from_numpy(pixels_NHW)):
+        np.testing.assert_array_equal(FORM.samples(raw).values_N[..., 0].numpy(), pixels_NHW)
+    np.testing.assert_array_equal(FORM.samples(images[1]).values_N[0, ..., 0].numpy(), pixels_NHW[1])
+    bgr = np.random.default_rng(0).integers(0, 256, size=(2, 6, 5, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(COLOUR.samples(bgr[..., ::-1]).values_N.numpy(), np.flip(bgr, 3))
+
+
+def test_a_pil_image_is_turned_upright_as_a_file_is() -> None:
+    image = Image.fromarray(grey()[0].T.copy())
+    image.getexif()[0x0112] = 5  # mirrored along the diagonal
+    np.testing.assert_array_equal(FORM.samples(image).values_N[0, ..., 0].numpy(), grey()[0])
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (Image.new("P", (5, 6)), "PIL images of mode L and 5 x 6 pixels; got mode P and 5 x 6: convert and resize"),
+        ([Image.new("L", (5, 6)), Image.new("L", (6, 6))], "got mode L and 6 x 6"),
+        ("a.png", "files are read by coterie.data.read_new; got str"),
+        ([Path("a.png")], "got list of PosixPath"),
+        (None, "got NoneType"),
+        ([], "got float64 of shape"),
+        (grey().astype(float), "got float64 of shape"),
+        (grey().astype(">u2"), "got uint16 of shape"),
+        (grey().astype(complex), "got an array of complex128"),
+        (grey().astype(object), "got float64 of shape"),
+        (np.ma.masked_array(grey()), "a masked array"),
+        ([grey()[0], grey()[0, :2]], "no array of numbers"),
+        (grey()[:0], "got uint8 of shape"),
+    ],
+)
+def test_what_is_no_array_of_images_is_named(raw: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FORM.samples(raw)

@@ -40,8 +40,18 @@ def test_a_long_text_is_cut() -> None:
         (["good", "  "], "none of them empty; number 1 is '  '"),
         (["good", None], "number 1 is None"),
         (7, "got int"),
+        (b"one text", "got b'one text'"),
+        ([b"text"], "number 0 is b'text'"),
+        ({"a": "text"}, "got dict"),
+        (["good", "half a \ud83d pair"], r"number 1 is not Unicode.*half a \\ud83d pair"),
+        ([10**200], "number 0 is 10000000000000000000000000000000000000000000000000000"),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused(raw: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         NGramPreprocessing(64, 8).samples(raw)
+
+
+def test_half_a_character_is_named() -> None:
+    with pytest.raises(InputError, match=r"number 1 is not Unicode, for it holds half of a surrogate pair: 'a\\ud800'"):
+        NGramPreprocessing(64, 8).samples(["good \U0001f600", "a\ud800"])

@@ -1,3 +1,7 @@
+import base64
+import hashlib
+import json
+
 import pytest
 import torch
 from hypothesis import given
@@ -35,3 +39,58 @@ def test_a_text_in_which_the_tokenizer_finds_nothing_is_named() -> None:
     preprocessing = TokenPreprocessing.of(tokenizer.to_str(), longest=8, padding=0, cut="right")
     with pytest.raises(InputError, match="the tokenizer finds nothing in text 2 of 2: '---'"):
         preprocessing.samples(["oak", "---"])
+
+
+def rules(**values: object) -> str:
+    """A tokenizer with other rules than its own."""
+    return json.dumps({**json.loads(make_tokenizer().backend_tokenizer.to_str()), **values})
+
+
+def precompiled(table: bytes) -> dict[str, str]:
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+
+
+GROWING = {"type": "Replace", "pattern": {"String": "a"}, "content": 100 * "a"}
+ENDLESS = {"type": "Sequence", "normalizers": [GROWING] * 4}
+SPECIAL = {"type": "BertProcessing", "sep": ["x", 2**31], "cls": ["y", 0]}
+TEMPLATE = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "Q", "type_id": 0}}], "pair": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ("[1]", "cannot be read"),
+        ("{}", "fails on its own rules"),
+        (rules(model={"type": "WordLevel", "vocab": {"a": -1}, "unk_token": "a"}), "fails on its own rules"),
+        (rules(model={"type": "WordLevel", "vocab": {"a": 2**31}, "unk_token": "a"}), "numbers up to 2147483648"),
+        (rules(model={"type": "WordLevel", "vocab": {}, "unk_token": "[UNK]"}), "no words"),
+        # Of these tables, the first makes the library ask for 4 GiB and end the process, the second panic.
+        (rules(normalizer=precompiled((2**32 - 4).to_bytes(4, "little") + b"abcd")), "claims to be longer than it is"),
+        (rules(normalizer=precompiled(bytes(4))), "fails on"),
+        (rules(normalizer=ENDLESS), "a text would not end"),
+        (rules(normalizer={"type": "Prepend", "prepend": 10**6 * "a"}), "a text would not end"),
+        (rules(pre_tokenizer={"type": "FixedLength", "length": 0}), "fails on"),
+        (rules(post_processor=SPECIAL), "numbers up to 2147483648"),
+        (rules(post_processor={**TEMPLATE, "special_tokens": {}}), "fails on"),
+    ],
+)
+def test_a_tokenizer_that_would_crash_or_never_end_is_named(text: str, message: str) -> None:
+    form = TokenPreprocessing(hashlib.sha256(text.encode()).hexdigest(), 16, 0)
+    with pytest.raises(InputError, match=message):
+        form.with_tokenizer(text).example()
+
+
+def test_another_tokenizer_than_the_one_that_was_kept_is_named() -> None:
+    text = rules()
+    form = TokenPreprocessing.of(text, longest=8, padding=0, cut="right")
+    assert form.with_tokenizer(text).n_tokens == len(make_tokenizer().vocab)
+    with pytest.raises(InputError, match="another tokenizer than the one with the SHA-256 sum"):
+        form.with_tokenizer(rules(padding=None, truncation=None, version="1.1"))
+
+
+@pytest.mark.parametrize(("longest", "padding"), [(0, 0), (8, -1), (2**40, 0)])
+def test_lengths_that_are_none_are_named(longest: int, padding: int) -> None:
+    with pytest.raises(InputError, match=f"got {longest} and {padding}"):
+        TokenPreprocessing("", longest, padding)

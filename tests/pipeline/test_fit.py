@@ -243,11 +243,12 @@ def test_no_choice_depends_on_the_test_images(run: Run, tmp_path: Path, settings
 
 def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> None:
     gate = GateSettings(combiner="average", score="contested", top=2)
-    tuning = retune(run, tuning_request(gate))
+    tuning, figures = retune(run, tuning_request(gate))
     ensemble = coterie.load(run.path)
     assert ensemble.rule == tuning.rule
     right = ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()
-    assert read_reports(run)["test"].ensemble_top1 == pytest.approx(right.mean())
+    assert read_reports(run)["test"] == figures
+    assert figures.ensemble_top1 == pytest.approx(right.mean())
     assert run.manifest.gate.accuracy == tuning.accuracy
     assert run.manifest.costs.ensemble_image_ms is None
     assert Run.open_complete(run.path).manifest.gate == run.manifest.gate
@@ -255,10 +256,10 @@ def test_a_tuned_run_predicts_what_its_figures_say(run: Run, splits: Splits) -> 
 
 def test_tuning_reads_no_test_image(run: Run) -> None:
     request = tuning_request(GateSettings(combiner="blend"))
-    first = retune(run, request)
+    first, _ = retune(run, request)
     test = read_outputs(run, "test")
     write_outputs(run, "test", test.take(np.random.default_rng(0).permutation(len(test.label_N))))
-    assert retune(run, request).rule == first.rule
+    assert retune(run, request)[0].rule == first.rule
 
 
 def test_a_run_of_an_earlier_version_has_the_papers_rule(run: Run, splits: Splits) -> None:
@@ -500,3 +501,54 @@ def test_only_the_first_rank_fits(settings: FitSettings, splits: Splits, monkeyp
         monkeypatch.setenv(name, value)
     with pytest.raises(EngineError, match=r"rank 1 of 2 calls fit; only rank 0 does.*help_train_base"):
         coterie.fit(settings, splits=splits)
+
+
+@pytest.mark.parametrize("name", ["base.safetensors", "specialists/3/0.safetensors", "head.safetensors"])
+def test_a_file_that_is_deleted_meanwhile_does_not_end_as_finished(
+    name: str, run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    path = tmp_path / "cut"
+
+    class Deleting(Interrupting):
+        def stage(self, title: str, steps: int) -> None:
+            super().stage(title, steps)
+            if title == "evaluation":
+                (path / name).unlink()
+
+    with pytest.raises(ArtifactError, match=rf"{name}: missing; the command that began it makes this again"):
+        coterie.fit(settings, path, splits=splits, progress=Deleting("none"))
+    assert not Run.open(path).complete
+    coterie.fit(settings, path, splits=splits)
+    assert weights(path) == weights(run.path)
+
+
+def test_the_history_is_in_order_whoever_wrote_it(
+    run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    path = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(settings, path, splits=splits, progress=Interrupting("evaluation"))
+    cut = Run.open(path)
+    history = cut.read_json("history.json")
+    cut.write_json("history.json", dict(reversed(history.items())))
+    coterie.fit(settings, path, splits=splits)
+    assert list(Run.open(path).read_json("history.json")) == list(history)
+
+
+def test_a_run_that_lost_its_history_goes_on_and_says_so(
+    run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    path = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(settings, path, splits=splits, progress=Interrupting("specialist 1 of 3"))
+    (path / "history.json").unlink()
+    notes: list[str] = []
+
+    class Noting(Progress):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    coterie.fit(settings, path, splits=splits, progress=Noting())
+    assert any("history.json was lost" in note for note in notes)
+    assert list(Run.open_complete(path).read_json("history.json")) == ["specialist 1 of 3", "specialist 2 of 3"]
+    assert weights(path) == weights(run.path)

@@ -3,6 +3,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from coterie.config import EXACT_BITS, FitSettings
 from coterie.errors import ArtifactError
 from coterie.inputs import ImagePreprocessing
 from coterie.measures.costs import RunCosts
+from coterie.run import folder
 from coterie.run.folder import Run
-from coterie.run.manifest import FORMAT, DataRecord, GateRecord, Manifest, PartitionRecord, Records
+from coterie.run.manifest import FORMAT, DataRecord, FileRecord, GateRecord, Manifest, PartitionRecord, Records
 from coterie.system.files import write_whole
 
 
@@ -53,7 +55,8 @@ def finish(run: Run) -> None:
 def test_arrays_weights_and_json_come_back_bit_for_bit(run: Run) -> None:
     torch.manual_seed(0)
     network, other = (nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)) for _ in range(2))
-    run.write_weights("base.safetensors", network.to(memory_format=torch.channels_last))
+    channels_last = network.to(memory_format=torch.channels_last)
+    run.write_weights("base.safetensors", channels_last, seconds={"base.safetensors": 1.0})
     run.write_json("metrics.json", {"é": [1.5]})
     run = Run.open_complete(run.path)
     run.read_weights("base.safetensors", other)
@@ -84,8 +87,8 @@ def test_a_flipped_byte_is_found_and_named(run: Run) -> None:
 def test_a_file_is_read_and_hashed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Run.open_complete(run.path)
     reads, hashes = [], []
-    read, sha256 = Path.read_bytes, hashlib.sha256
-    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path.name) or read(path))
+    open_regular, sha256 = folder.open_regular, hashlib.sha256
+    monkeypatch.setattr(folder, "open_regular", lambda path: reads.append(path.name) or open_regular(path))
     monkeypatch.setattr(hashlib, "sha256", lambda content: hashes.append(len(content)) or sha256(content))
     assert opened.read_arrays("logits/test.safetensors")["a_NC"].shape == (2, 3)
     assert reads == ["test.safetensors"]
@@ -175,7 +178,7 @@ def test_an_unfinished_run_does_not_load(run: Run) -> None:
 
 
 def test_weights_of_another_network_are_refused(run: Run) -> None:
-    run.write_weights("base.safetensors", nn.Linear(2, 3))
+    run.write_weights("base.safetensors", nn.Linear(2, 3), seconds={"base.safetensors": 1.0})
     with pytest.raises(ArtifactError, match="another network's weights"):
         run.read_weights("base.safetensors", nn.Linear(2, 4))
 
@@ -183,7 +186,7 @@ def test_weights_of_another_network_are_refused(run: Run) -> None:
 def test_a_pickle_is_not_loaded(run: Run) -> None:
     import pickle
 
-    run.write("base.safetensors", pickle.dumps({"weight": [1.0]}))
+    run.write("base.safetensors", pickle.dumps({"weight": [1.0]}), seconds={"base.safetensors": 1.0})
     with pytest.raises(ArtifactError, match="not a safetensors file"):
         run.read_weights("base.safetensors", nn.Linear(2, 3))
 
@@ -200,14 +203,6 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(run: Run, monkeypatch: 
     monkeypatch.undo()
     assert Run.open_complete(run.path).read_json("metrics.json") == {"old": 1}
     assert not list(run.path.rglob("*.tmp"))
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full (Linux)")
-def test_a_really_full_device(tmp_path: Path) -> None:
-    (tmp_path / ".x.tmp").symlink_to("/dev/full")
-    with pytest.raises(ArtifactError, match="No space left on device"):
-        write_whole(tmp_path / "x", b"content")
-    assert not (tmp_path / "x").exists()
 
 
 def test_an_interrupt_while_writing_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,3 +253,139 @@ def test_a_run_of_format_1_is_read_as_one_of_images(run: Run) -> None:
     file.write_text(json.dumps({**values, "format": 1, "data": {"about": "Old.", "classes": ["a", "b"]}}))
     with pytest.raises(ArtifactError, match=r"is damaged: data\.input\.image\.height: Field required"):
         Run.open(run.path)
+
+
+def test_a_reader_that_meets_a_writer_reads_again(run: Run) -> None:
+    reader = Run.open_complete(run.path)
+    run.write_json("metrics.json", {"version": 1})
+    early = Run.open_complete(run.path)
+    for version in (2, 3):
+        run.write_json("metrics.json", {"version": version})
+        assert early.read_json("metrics.json") == {"version": version}
+        assert early.has("metrics.json")
+    run.write_json("metrics.json", {"version": 44})
+    assert early.faults() == {}
+    assert reader.read_arrays("logits/test.safetensors")["a_NC"].shape == (2, 3)
+    run.forget(["metrics.json"])
+    with pytest.raises(ArtifactError, match=r"metrics\.json: deleted meanwhile"):
+        early.read("metrics.json")
+
+
+def test_a_finished_run_is_opened_while_its_files_are_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_json("metrics.json", {})
+    look, left = Run._size_fault, [3]
+
+    def late(opened: Run, name: str) -> str | None:
+        if name == "metrics.json" and left[0]:
+            left[0] -= 1
+            run.write_json("metrics.json", {"longer": "x" * left[0]})
+        return look(opened, name)
+
+    monkeypatch.setattr(Run, "_size_fault", late)
+    assert Run.open_complete(run.path).read_json("metrics.json") == {"longer": ""}
+    assert left == [0]
+
+
+def test_a_file_that_is_being_replaced_is_not_taken_for_the_new_one(run: Run) -> None:
+    run.write_json("metrics.json", {"old": 1})
+    run.read("metrics.json")
+    # A power failure after the manifest named what was to come, and before it came.
+    old, new = (run.path / "metrics.json").read_bytes(), b'{"new": 2}'
+    run.update(replacing={"metrics.json": FileRecord(bytes=len(new), sha256=hashlib.sha256(new).hexdigest())})
+    run._renew()
+    assert run.read("metrics.json") == old
+    assert run.has("metrics.json")
+
+
+def test_a_deleted_file_is_not_there(run: Run) -> None:
+    opened = Run.open_complete(run.path)
+    (run.path / "logits/test.safetensors").unlink()
+    assert not opened.has("logits/test.safetensors")
+    assert opened.faults() == {"logits/test.safetensors": "missing"}
+
+
+def test_nothing_is_written_read_or_deleted_through_a_link(run: Run, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("0.safetensors", ".half.tmp", "test.safetensors"):
+        (docs / name).write_text("precious")
+    for name in ("specialists", "checkpoint", "logits"):
+        shutil.rmtree(run.path / name, ignore_errors=True)
+        (run.path / name).symlink_to(docs)
+    run.sweep()
+    for act in (
+        lambda: run.write("specialists/0.safetensors", b"strange"),
+        lambda: run.read("logits/test.safetensors"),
+        lambda: run.forget(["logits/test.safetensors"]),
+        lambda: run.has("logits/test.safetensors"),
+    ):
+        with pytest.raises(ArtifactError, match=r"leads out of .*, through a link"):
+            act()
+    assert {file.name: file.read_text() for file in docs.iterdir()} == dict.fromkeys(
+        ("0.safetensors", ".half.tmp", "test.safetensors"), "precious"
+    )
+
+
+@pytest.mark.parametrize("name", ["../x", "specialists/../../x", "/tmp/x", ".lock", "manifest.json"])
+def test_a_file_has_a_name_below_the_folder(run: Run, name: str) -> None:
+    for act in (lambda: run.write(name, b""), lambda: run.forget([name]), lambda: run.place(name)):
+        with pytest.raises(ArtifactError, match="is no name of a file in a run"):
+            act()
+
+
+def test_sweeping_takes_the_half_files_of_all_versions(run: Run) -> None:
+    half = [run.path / name for name in (".report.html.tmp", "logits/.test.safetensors.0123456789abcdef.tmp")]
+    for file in half:
+        file.write_bytes(b"half")
+    run.sweep()
+    assert not any(file.exists() for file in half)
+    assert run.has("logits/test.safetensors")
+
+
+def test_what_an_orphan_left_of_a_deleted_run_is_no_run_and_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    for name in ("checkpoint/base.safetensors", ".manifest.json.0123456789abcdef.tmp", ".lock"):
+        write_whole(path / name, b"of another run")
+    run = Run.create_or_resume(path, FitSettings())
+    with run.writing():
+        assert not (path / "checkpoint/base.safetensors").exists()
+    (path / "checkpoint.txt").write_text("")
+    with pytest.raises(ArtifactError, match="exists and is not a coterie run"):
+        Run.create_or_resume(path, FitSettings())
+
+
+def test_a_folder_that_cannot_be_read_and_a_name_that_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArtifactError, match=r"cannot read x+.*: File name too long"):
+        Run.open(Path("x" * 300))
+    with pytest.raises(ArtifactError, match=r"File name too long\. Choose another --out"):
+        Run.create_or_resume(tmp_path / ("x" * 300), FitSettings())
+
+    def denied(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ArtifactError, match=r"cannot read .*: Permission denied\. Choose another --out"):
+        Run.create_or_resume(tmp_path, FitSettings())
+
+
+def test_json_with_a_right_checksum_and_a_wrong_content_is_named(run: Run) -> None:
+    for content in (b"{", b"[NaN]", b"[" * 100_000, b"\xff"):
+        run.write("metrics.json", content)
+        with pytest.raises(ArtifactError, match=r"cannot read .*metrics\.json: "):
+            run.read_json("metrics.json")
+
+
+def test_a_file_that_comes_back_while_it_is_looked_at_is_not_damaged(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_json("metrics.json", {"rule": "hard"})
+    reader = Run.open_complete(run.path)
+    run.write_json("metrics.json", {"rule": "blend"})
+    renew = Run._renew
+
+    def late(opened: Run) -> None:
+        run.write_json("metrics.json", {"rule": "hard"})
+        renew(opened)
+
+    monkeypatch.setattr(Run, "_renew", late)
+    assert reader.read_json("metrics.json") == {"rule": "hard"}

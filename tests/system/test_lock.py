@@ -96,3 +96,35 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         pass
     with pytest.raises(ArtifactError, match=said):
         refuse_if_held(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("make", [lambda file: file.symlink_to("victim"), os.mkfifo, Path.mkdir])
+def test_a_lock_that_is_no_regular_file_is_refused(make, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    make(tmp_path / "run" / LOCK)
+    said = r"cannot write to .*run: \.lock is not a regular file"
+    with pytest.raises(ArtifactError, match=said), hold(tmp_path / "run"):
+        pass
+    with pytest.raises(ArtifactError, match=said):
+        refuse_if_held(tmp_path / "run")
+    assert not (tmp_path / "run" / "victim").exists()
+
+
+def test_a_holder_behind_a_link_or_a_pipe_is_neither_read_nor_overwritten(tmp_path: Path) -> None:
+    victim, run = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("precious")
+    run.mkdir()
+    (run / HOLDER).symlink_to(victim)
+    with hold(run):
+        (run / HOLDER).unlink()
+        os.mkfifo(run / HOLDER)
+        with pytest.raises(ArtifactError, match="is being written by another process"), hold(run):
+            pass
+    assert victim.read_text() == "precious"
+
+
+def test_a_name_that_is_too_long_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="File name too long"), hold(tmp_path / ("x" * 300)):
+        pass
+    with pytest.raises(ArtifactError, match="File name too long"):
+        refuse_if_held(tmp_path / ("x" * 300))

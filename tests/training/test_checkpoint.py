@@ -1,3 +1,7 @@
+import hashlib
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from coterie.config import TrainingSettings
-from coterie.training.checkpoint import CheckpointFile, capture, restore
+from coterie.training.checkpoint import CheckpointFile, State, capture, restore
 from coterie.training.loop import make_optimizer, make_schedule
 
 
@@ -67,4 +71,52 @@ def test_a_damaged_state_counts_as_none(damage, tmp_path: Path) -> None:
     file = CheckpointFile(tmp_path / "base.safetensors")
     file.save({"a": torch.ones(3)})
     file.path.write_bytes(damage(file.path.read_bytes()))
+    assert file.load() is None
+
+
+def plain(state: State, **values: object) -> State:
+    """The state with other values beside its tensors."""
+    found = json.loads(state["plain"].numpy().tobytes())
+    content = json.dumps({**found, **values}).encode()
+    return {**state, "plain": torch.frombuffer(bytearray(content), dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {}, "no plain of type torch.uint8"),
+        (lambda state: {**state, "plain": state["plain"].float()}, "no plain of type"),
+        (lambda state: {**state, "plain": state["plain"][:-3]}, "plain values: .*Invalid JSON"),
+        (lambda state: plain(state, history=3), "plain values: history"),
+        (lambda state: plain(state, history=[[1.0]]), r"plain values: history\.0\.1"),
+        (lambda state: plain(state, groups=[]), "0 groups of parameters, where there are 2"),
+        (lambda state: plain(state, groups=[{"lr": "fast"}, {"lr": 1}]), r"plain values: groups\.0\.lr"),
+        (lambda state: plain(state, schedule={}), "plain values: schedule"),
+        (lambda state: {**state, "steps": torch.zeros(3)}, r"steps of shape \(3,\)"),
+        (lambda state: {**state, "network.0.weight": torch.zeros(3)}, "0.weight has shape"),
+        (lambda state: {**state, "network.0.bias": torch.full((4,), torch.nan)}, "0.bias has NaN"),
+        (lambda state: {k: v for k, v in state.items() if k != "network.0.bias"}, "the file lacks 0.bias"),
+        (lambda state: {**state, "network.more": torch.zeros(3)}, "the network has no more"),
+        (lambda state: {**state, "optimizer.99.exp_avg": torch.zeros(3)}, "optimizer.99.exp_avg, which"),
+        (lambda state: {**state, "optimizer.x.exp_avg": torch.zeros(3)}, "optimizer.x.exp_avg, which"),
+        (lambda state: {**state, "optimizer.0.speed": torch.zeros(3)}, "optimizer.0.speed, which"),
+        (lambda state: {**state, "optimizer.0.exp_avg": torch.zeros(3)}, "optimizer.0.exp_avg of shape"),
+        (lambda state: {k: v for k, v in state.items() if k != "optimizer.0.step"}, "optimizer.0 with "),
+    ],
+)
+def test_a_state_of_another_training_is_named(change: Callable[[State], State], message: str) -> None:
+    state = capture(*trained(4, "adamw", "one-cycle"), [(1.5, 0.25)], np.zeros((3, 2), dtype=np.float32))
+    with pytest.raises(ValueError, match=message):
+        restore(change(state), *trained(0, "adamw", "one-cycle"))
+
+
+def test_what_is_no_file_of_tensors_counts_as_no_state(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "base.safetensors")
+    file.path.write_bytes(hashlib.sha256(b"text").digest() + b"text")
+    assert file.load() is None
+    file.path.unlink()
+    os.mkfifo(file.path)
+    assert file.load() is None
+    file.path.unlink()
+    file.path.symlink_to("/dev/zero")
     assert file.load() is None

@@ -9,6 +9,7 @@ from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_features, compute_logits, plain_passes, put_in_use
 from helpers import image_form, make_split
 
+CPU = torch.device("cpu")
 FABRIC = make_fabric(HardwareSettings(accelerator="cpu", precision="fp32"))
 SPLIT, FORM = make_split(4, 6, 0), image_form(1, 12)
 
@@ -53,3 +54,17 @@ def test_bf16_gives_float32_logits_about_those_of_fp32(network) -> None:
     )
     assert exact.dtype == rough.dtype == np.float32
     assert 0 < np.abs(exact - rough).max() < 0.05 * np.abs(exact).max()
+
+
+def test_a_network_in_use_is_not_written_to() -> None:
+    """Other threads may be running it: not even its own values are put into its weights again."""
+    network = put_in_use(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1, groups=4), nn.Dropout()), CPU)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    applied: list[object] = []
+    network._apply = lambda *arguments, **_: applied.append(arguments)
+    assert put_in_use(network, CPU) is network
+    assert not applied
+    network[2].train()
+    put_in_use(network, CPU)
+    assert applied
+    assert not network[2].training

@@ -52,7 +52,7 @@ def test_it_ends_so_many_epochs_after_the_best_whose_weights_it_gives_also_when_
     cut = data.draw(st.integers(1, expected))
     first, second = Plan(losses, patience), Plan(losses, patience)
     first.run(end=cut)
-    second.stopping.restore(first.stopping.state())
+    second.stopping.restore(first.stopping.state(), second.network)
     assert second.run(begin=cut) == expected
     assert second.result() == whole.result()
 

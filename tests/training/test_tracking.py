@@ -63,11 +63,11 @@ def test_an_epoch_is_written_once_also_by_a_process_that_goes_on(tmp_path: Path)
     second.finish({"test/gain": 0.5}, [])
     first.close()
     second.close()
-    shown = scalars(tmp_path / "specialist-0-of-3")
+    shown = scalars(tmp_path / "logs" / "specialist-0-of-3")
     assert shown["loss"] == [(1, 2.0), (2, 1.0), (3, 0.5)]
     assert shown["accuracy"] == [(1, 0.25), (2, 0.5), (3, 0.75)]
-    assert scalars(tmp_path / "specialist-1-of-3")["loss"] == [(1, 2.0)]
-    assert scalars(tmp_path / "result") == {"test/gain": [(0, 0.5)]}
+    assert scalars(tmp_path / "logs" / "specialist-1-of-3")["loss"] == [(1, 2.0)]
+    assert scalars(tmp_path / "logs" / "result") == {"test/gain": [(0, 0.5)]}
 
 
 @pytest.mark.parametrize("check", [2, 14, 27, 33])
@@ -149,7 +149,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path: Path) -
     trackers.epochs("base", HISTORY)
     trackers.close()
     assert noting.notes == ["the log for TensorBoard ends here: [Errno 28] No space left on device"]
-    assert len(scalars(tmp_path / "b" / "base")["loss"]) == 3
+    assert len(scalars(tmp_path / "b" / "logs" / "base")["loss"]) == 3
 
 
 def test_trackers_that_are_off_are_not_imported(tmp_path: Path) -> None:
@@ -161,3 +161,17 @@ def test_trackers_that_are_off_are_not_imported(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_logs_behind_a_link_are_neither_deleted_nor_written(tmp_path: Path) -> None:
+    precious = tmp_path / "docs" / "base" / "thesis.tex"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "logs").symlink_to("../docs")
+    noting = Noting()
+    trackers = Trackers([TensorBoardTracker(run)], noting)
+    trackers.epochs("base", HISTORY)
+    assert [note.partition(":")[0] for note in noting.notes] == ["the log for TensorBoard ends here"]
+    assert [file for file in (tmp_path / "docs").rglob("*") if file.is_file()] == [precious]

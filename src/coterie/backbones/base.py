@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
 from coterie.backbones.by_name import download_timm
+from coterie.backbones.confined import confined, refuse_foreign, without_places
 from coterie.backbones.initial import PRETRAINED, initial_weights
 from coterie.backbones.libraries import (
     TRANSFORMERS,
@@ -162,8 +163,9 @@ def rebuild_base(
     preprocessing: Preprocessing,
     given: nn.Module | None,
     trust: str | None,
+    weights_bytes: int,
 ) -> tuple[nn.Module, Head]:
-    """The base of a run, without its weights.
+    """The base of a run, without its weights. This is the one place where what a run folder says makes a network.
 
     Args:
         settings: of the run.
@@ -173,37 +175,78 @@ def rebuild_base(
         preprocessing: what makes its inputs.
         given: a network of the same form, for runs whose base was passed from Python or built by a function.
         trust: ``module:function``, to call that function.
+        weights_bytes: of the file with its weights, which bounds the network.
 
     Raises:
-        ArtifactError: the base can only be built by code that nobody said to trust.
+        ArtifactError: the base can only be built by code that nobody said to trust, or of what is not in the run; or
+            what is built has another size, or no such head.
     """
-    name = settings.backbone
-    if given is not None:
+    form = form or NetworkForm()
+    if given is None:
+        network = _rebuild(settings, form, n_classes, preprocessing, trust, weights_bytes)
+    else:
         network = copy.deepcopy(given).float()
-    elif name.startswith("python:"):
+    if form.output is not None:
+        network = LogitsOf(network, form.output)
+    if form.reordered:
+        # The weights that will be loaded are those of a head that is a plain layer, and may have had other rows.
+        _give_rows(network, head, n_classes, preprocessing.example())
+    _refuse_other_head(network, head, n_classes)
+    return network, head
+
+
+def _rebuild(
+    settings: FitSettings,
+    form: NetworkForm,
+    n_classes: int,
+    preprocessing: Preprocessing,
+    trust: str | None,
+    weights_bytes: int,
+) -> nn.Module:
+    name = settings.backbone
+    if name.startswith("python:"):
         raise ArtifactError(
             f"the base of this run, a {name.removeprefix('python:')}, was passed from Python: pass one of the same "
             "form (its weights are in the run): coterie.load(RUN, base=network)"
         )
-    elif form is not None and form.transformers is not None:
-        network = build_transformers(form.transformers, preprocessing, form.pooling)
-    else:
-        refuse_untrusted(name, trust)
-        network = build(name, n_classes, preprocessing, settings.seed)
-    if form is not None and form.output is not None:
-        network = LogitsOf(network, form.output)
+    refuse_untrusted(name, trust)
+    if is_function(name):  # which the user trusts, whatever it does
+        return build(name, n_classes, preprocessing, settings.seed)
+    if form.transformers is None and name.startswith(TRANSFORMERS):
+        raise ArtifactError(
+            f"the run does not hold the configuration of its base, {name}, and nothing is fetched to rebuild a run"
+        )
+    with confined(weights_bytes):
+        if form.transformers is None:
+            return build(name, n_classes, preprocessing, settings.seed)
+        refuse_foreign(form.transformers)
+        return build_transformers(without_places(form.transformers), preprocessing, form.pooling)
+
+
+def _give_rows(network: nn.Module, head: Head, n_classes: int, example: Tensor) -> None:
+    """Give a head as many rows as there are classes, whatever it has."""
+    n_outputs = output_width(network, example) or n_classes
     try:
-        head.of(network)
-    except AttributeError:
+        replace_head(network, replace(head, out_features=n_outputs), torch.arange(n_classes) % n_outputs)
+    except Exception:  # whatever a layer does that is no head
         raise ArtifactError(
             f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
         ) from None
-    if form is not None and form.reordered:
-        # The weights that will be loaded are those of a reordered head, which is a plain layer, and may have had more
-        # rows, or fewer.
-        n_outputs = output_width(network, preprocessing.example()) or n_classes
-        replace_head(network, replace(head, out_features=n_outputs), torch.arange(n_classes) % n_outputs)
-    return network, head
+
+
+def _refuse_other_head(network: nn.Module, head: Head, n_classes: int) -> None:
+    try:
+        rows = head.of(network)
+    except Exception:  # whatever a layer does that is no head
+        raise ArtifactError(
+            f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
+        ) from None
+    found, wanted = (rows.out_features, rows.in_features), (n_classes, head.in_features)
+    if found != wanted or head.out_features != n_classes:
+        raise ArtifactError(
+            f"the base of this run has a head of {head.out_features} rows of {head.in_features} at {head.path}, for "
+            f"{n_classes} classes; the {type(network).__name__} has one of {found[0]} rows of {found[1]} there"
+        )
 
 
 def refuse_untrusted(backbone: str, trust: str | None) -> None:
@@ -353,9 +396,8 @@ def _config_of(network: nn.Module) -> Any:
 
 
 def _plain_config(network: nn.Module) -> dict[str, Any]:
-    config: dict[str, Any] = _config_of(network).to_dict()
-    # Where a model lay is no part of what it is, and code that its configuration names is never run.
-    return {name: value for name, value in config.items() if name not in ("_name_or_path", "auto_map")}
+    config: dict[str, Any] = without_places(_config_of(network).to_dict())
+    return config
 
 
 def _find(network: nn.Module, n_classes: int, example: Tensor, name: str | None) -> tuple[Part | None, nn.Module, Head]:

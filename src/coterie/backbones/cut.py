@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from typing_extensions import override
 
-from coterie.backbones.probe import evaluating, fitting, hooked
+from coterie.backbones.probe import evaluating, fitting
 from coterie.errors import BackboneError
 
 # Padding by which a sequence is made longer, to see whether that matters.
@@ -75,8 +76,8 @@ def tail_of(network: nn.Module, cut: str, example: Tensor) -> nn.Module:
         BackboneError: the network's own code cannot be followed, or the rest looks at the input again.
     """
     refused = BackboneError(f"{type(network).__name__} cannot be cut in two behind its module {cut}")
-    tracer = _FromTheCut(network.get_submodule(cut))
     try:
+        tracer = _FromTheCut(network.get_submodule(cut))
         # The trunk runs for real on the example, but nobody needs its gradients.
         with torch.no_grad():
             graph = tracer.trace(_Rest(network, fitting(example, network), tracer))
@@ -87,7 +88,14 @@ def tail_of(network: nn.Module, cut: str, example: Tensor) -> nn.Module:
             if not node.target.startswith("network."):  # a tensor that was made on the way to the cut
                 raise refused
             node.target = node.target.removeprefix("network.")
-    return fx.GraphModule(network, graph)
+    return fx.GraphModule(network, _without_tracer(graph))
+
+
+def _without_tracer(graph: fx.Graph) -> fx.Graph:
+    """A copy that does not name its tracer, which pickle would make anew to trace the tail's code, without a cut."""
+    copied = fx.Graph()
+    copied.output(copied.graph_copy(graph, {}))
+    return copied
 
 
 def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
@@ -111,15 +119,45 @@ def can_be_cut(network: nn.Module, cut: str, example: Tensor) -> bool:
             return False
 
 
+# What a pass wants to be told of a module's output, and of which module. A context variable, so that threads which run
+# the same network at once are each told of their own pass.
+_observed: ContextVar[tuple[nn.Module, Callable[[Any], None]] | None] = ContextVar("_observed", default=None)
+
+
+def _tell(module: nn.Module, _: object, output: Any) -> None:
+    observed = _observed.get()
+    if observed is not None and observed[0] is module:
+        observed[1](output)
+
+
+def make_observable(network: nn.Module, cut: str) -> None:
+    """Give the module ``cut`` the hook by which its output is observed. It stays, since hooks that come and go while
+    other threads run the network break their passes; where nobody observes, it does nothing.
+    """
+    module = network.get_submodule(cut)
+    if _tell not in module._forward_hooks.values():
+        module.register_forward_hook(_tell)
+
+
+@contextmanager
+def _observing(network: nn.Module, cut: str, tell: Callable[[Any], None]) -> Iterator[None]:
+    make_observable(network, cut)
+    token = _observed.set((network.get_submodule(cut), tell))
+    try:
+        yield
+    finally:
+        _observed.reset(token)
+
+
 @contextmanager
 def trunk_output(network: nn.Module, cut: str) -> Iterator[Callable[[], Tensor]]:
-    """Yield a function that returns the output of the module ``cut`` in the network's latest pass."""
+    """Yield a function that returns the output of the module ``cut`` in the network's latest pass of this thread."""
     latest: list[Tensor] = []
 
-    def keep(_: nn.Module, __: object, output: Any) -> None:
+    def keep(output: Any) -> None:
         latest[:] = [output.clone()]  # what follows may work in place
 
-    with hooked({network.get_submodule(cut): keep}):
+    with _observing(network, cut, keep):
         yield lambda: latest[0]
 
 
@@ -132,10 +170,10 @@ class _ReachedTheCut(BaseException):  # so that no network's own code takes it f
 def run_trunk(network: nn.Module, cut: str, inputs: Tensor) -> Tensor:
     """The output of the module ``cut`` for inputs, in the network's current mode; nothing after it is run."""
 
-    def stop(_: nn.Module, __: object, output: Any) -> None:
+    def stop(output: Any) -> None:
         raise _ReachedTheCut(output)
 
-    with hooked({network.get_submodule(cut): stop}):
+    with _observing(network, cut, stop):
         # An exception is the one way out of the middle of a network's own code.
         try:
             network(inputs)

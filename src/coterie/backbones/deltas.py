@@ -21,6 +21,8 @@ from coterie.config import EXACT_BITS
 CODES, STEP = ":codes", ":step"
 # The difference of a matrix NAME that has an adapter is NAME:up @ NAME:down.
 UP, DOWN = ":up", ":down"
+# Without its partner, a tensor means nothing.
+PARTNERS = {STEP: CODES, DOWN: UP}
 # Whole numbers lie within this of 0, to fit a byte.
 LARGEST = 127
 # The step is sought up to this many of a row's root mean squares, in so many halvings of the interval.
@@ -63,20 +65,37 @@ def decode(kept: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, 
     weights: dict[str, Tensor] = {}
     for key, tensor in kept.items():
         name, mark, kind = key.rpartition(":")
-        if f"{mark}{kind}" in {STEP, DOWN}:
-            continue
-        if f"{mark}{kind}" not in {CODES, UP}:
-            weights[key] = tensor
-            continue
-        if name not in base:
-            raise ValueError(f"the base has no {name}")
-        known = base[name].cpu()
-        if f"{mark}{kind}" == UP:
-            delta = tensor.float() @ kept[f"{name}{DOWN}"].float()
+        if f"{mark}{kind}" in PARTNERS:
+            if f"{name}{PARTNERS[mark + kind]}" not in kept:
+                raise ValueError(f"{key} stands alone")
+        elif f"{mark}{kind}" in PARTNERS.values():
+            known = _like(base, name)
+            delta = _product(kept, name, known) if mark + kind == UP else _steps(kept, name, known)
+            weights[name] = (known.float() + delta.view(known.shape)).to(known.dtype)
         else:
-            delta = kept[f"{name}{STEP}"].float()[:, None] * _uncoded(tensor, known.numel()).view(len(known), -1)
-        weights[name] = (known.float() + delta.view(known.shape)).to(known.dtype)
+            weights[key] = tensor
     return weights
+
+
+def _like(base: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in base or base[name].ndim < 2:
+        raise ValueError(f"the base has no {name}")
+    return base[name].cpu()
+
+
+def _product(kept: Mapping[str, Tensor], name: str, known: Tensor) -> Tensor:
+    up, down = kept[f"{name}{UP}"], kept.get(f"{name}{DOWN}", torch.empty(0))
+    sides = (len(known), known.numel() // max(len(known), 1))
+    if up.ndim != 2 or down.ndim != 2 or up.shape[1] != len(down) or (len(up), down.shape[1]) != sides:
+        raise ValueError(f"the adapter of {name} has shapes {tuple(up.shape)} and {tuple(down.shape)}")
+    return up.float() @ down.float()
+
+
+def _steps(kept: Mapping[str, Tensor], name: str, known: Tensor) -> Tensor:
+    coded, step_R = kept[f"{name}{CODES}"], kept.get(f"{name}{STEP}", torch.empty(0))
+    if coded.dtype != torch.uint8 or step_R.shape != (len(known),) or not step_R.is_floating_point():
+        raise ValueError(f"the coded differences of {name} have steps of shape {tuple(step_R.shape)}")
+    return step_R.float()[:, None] * _uncoded(coded, known.numel()).view(len(known), -1)
 
 
 def quantise(delta_RK: Tensor, bits: float) -> tuple[bytes, Tensor]:

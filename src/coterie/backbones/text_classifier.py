@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
@@ -24,6 +25,16 @@ class TextClassifier(nn.Module):
         self.network = network
         self.network.config.pad_token_id = padding
         self.padding = padding
+
+    @property
+    def n_tokens(self) -> float:
+        """The numbers of the tokens that the network knows are below this; infinity where it does not say."""
+        return float(getattr(self.network.get_input_embeddings(), "num_embeddings", math.inf))
+
+    @property
+    def longest(self) -> float:
+        """Tokens of a text that the network has places for; infinity where it does not say."""
+        return float(getattr(self.network.config, "max_position_embeddings", None) or math.inf)
 
     @override
     def forward(self, token_BL: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import pickle
 import warnings
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from coterie.backbones.parts import within
@@ -29,6 +29,8 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 NESTED = ("state_dict", "model_state_dict", "model", "module", "network", "net", "params")
 # Counted by torch's AveragedModel, and by batch norms that do without it.
 COUNTERS = ("n_averaged",)
+# What norms know of the samples that they were trained on.
+VARIANCE, STATISTICS = "running_var", ("running_mean", "running_var")
 INDEX = ".safetensors.index.json"
 # Names that are shown of many.
 SHOWN = 5
@@ -74,8 +76,62 @@ def load_weights(place: Path | str, network: nn.Module) -> str:
     match = match_names(file.state, network)
     if faults := _faults(match, network):
         raise BackboneError(f"{file.name} holds the weights of another network: " + "; ".join(faults))
-    network.load_state_dict(match.taken)
+    try:
+        put_weights(match.taken, network)
+    except ValueError as error:
+        raise BackboneError(f"{file.name} does not fit: {error}") from None
     return f"weights: {_all_of(match.taken, network)} from {file.name}{file.note}{match.left_out}"
+
+
+def put_weights(state: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Put tensors into a network, in place, if they can be its weights.
+
+    Raises:
+        ValueError: names, shapes or types are another network's; or a weight is NaN or infinite, or a variance
+            negative, as no training leaves them.
+    """
+    check_weights(state, network)
+    network.load_state_dict(state)
+
+
+def check_weights(state: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Raises ValueError as ``put_weights``; the network stays as it is."""
+    wanted = network.state_dict()
+    faults = [
+        f"{name} has {fault}"
+        for name, tensor in wanted.items()
+        if name in state and (fault := _difference(state[name], tensor))
+    ]
+    missing, unknown = ([n for n in ours if n not in theirs] for ours, theirs in ((wanted, state), (state, wanted)))
+    faults += [f"the file lacks {', '.join(missing[:5])}"] if missing else []
+    faults += [f"the network has no {', '.join(unknown[:5])}"] if unknown else []
+    if faults:
+        raise ValueError("another network's weights: " + "; ".join(faults[:8]))
+    # Of buffers, such as masks, a network may have infinite ones; of norms' statistics it may not.
+    trained = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    trained |= {name for name in wanted if name.endswith(STATISTICS)}
+    bad = [f"{name} has {fault}" for name in wanted if name in trained and (fault := _unusable(name, state[name]))]
+    if bad:
+        raise ValueError("no training leaves such weights: " + "; ".join(bad[:8]))
+
+
+def _difference(found: Tensor, wanted: Tensor) -> str | None:
+    if found.shape != wanted.shape:
+        return f"shape {tuple(found.shape)} in the file and {tuple(wanted.shape)} in the network"
+    # Half precision is turned into single; whole or complex numbers would be without a word.
+    if found.dtype != wanted.dtype and not (found.is_floating_point() and wanted.is_floating_point()):
+        return f"type {found.dtype} in the file and {wanted.dtype} in the network"
+    return None
+
+
+def _unusable(name: str, tensor: Tensor) -> str | None:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return None
+    # One pass that makes nothing: a NaN anywhere is both the least and the greatest.
+    low, high = (float(end) for end in tensor.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "NaN or infinite values"
+    return f"a negative variance ({low:g})" if name.endswith(VARIANCE) and low < 0 else None
 
 
 def start_from(file: WeightsFile, network: nn.Module, head: Sequence[str]) -> str:
@@ -98,7 +154,10 @@ def start_from(file: WeightsFile, network: nn.Module, head: Sequence[str]) -> st
     kept = {name: tensor for name, tensor in taken.items() if not (fresh and name in of_head)}
     if faults := _faults(replace(match, taken={**{name: wanted[name] for name in of_head}, **kept}), network):
         raise BackboneError(f"{file.name} holds the weights of another architecture: " + "; ".join(faults))
-    network.load_state_dict(kept, strict=False)
+    try:
+        put_weights({**wanted, **kept}, network)
+    except ValueError as error:
+        raise BackboneError(f"{file.name} does not fit: {error}") from None
     widths = [f"{name} {tuple(taken[name].shape)}" for name in fresh if name in taken]
     new = f"; the head is new, for {_some(widths)} there is of other classes" if widths else ""
     new = "; the head is new, for there is none in it" if fresh and not widths else new
@@ -118,8 +177,6 @@ def read_weights(place: Path | str) -> WeightsFile:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
             warnings.simplefilter("ignore")  # it warns of unusual files before it refuses them
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise BackboneError(f"cannot read the weights in {file}: {str(error).splitlines()[0]}") from None
     except pickle.UnpicklingError as error:
         named = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line]
         raise BackboneError(
@@ -127,7 +184,13 @@ def read_weights(place: Path | str) -> WeightsFile:
             + (f" ({named[0][:200]})" if named else "")
             + ". Save the weights alone: torch.save(network.state_dict(), FILE), or safetensors"
         ) from None
+    except Exception as error:  # damaged bytes make it raise anything
+        raise BackboneError(f"cannot read the weights in {file}: {_first_line(error)}") from None
     return _chosen(file, content, key)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:400]
 
 
 def match_names(state: Mapping[str, Tensor], network: nn.Module) -> Match:

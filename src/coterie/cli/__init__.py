@@ -4,6 +4,8 @@ it is used.
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,9 +21,12 @@ from coterie.cli.headroom import headroom
 from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
+from coterie.cli.repair import repair
 from coterie.cli.report import report
 from coterie.cli.reproduce import reproduce
 from coterie.cli.revise import add_class, refit
+from coterie.cli.signals import Terminated, interrupts
+from coterie.cli.terminal.output import OutputLost, guarded_streams, say
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, LimitError, SettingsError
@@ -30,54 +35,68 @@ __all__ = ["main"]
 
 # EX_TEMPFAIL of sysexits.h: try again.
 LIMIT_REACHED = 75
+# Columns of a terminal. In fewer no table can be read, and tyro does not end to break the lines of its help.
+NARROWEST = 20
+# Commands that leave something unfinished where their output is closed.
+WRITING = ("fit", "tune", "headroom", "partition", "compare", "reproduce", "refit", "add-class", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 for an error that coterie names, 75 for a limit that was reached, 130
-    for Ctrl-C, 143 for SIGTERM.
+    """Run a command; returns the exit code: 0, 1 for an error that coterie names or for output that was lost, 75 for a
+    limit that was reached, 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        arguments: default: the process's own, which then ends with the command.
     """
+    own = arguments is None
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments in (["--version"], ["-V"]):
-        print(f"coterie {coterie.__version__}")  # noqa: T201 - the answer
-        return 0
-    before = signal.signal(signal.SIGTERM, _terminate)
+    with interrupts(until_exit=own):
+        try:
+            with guarded_streams():
+                return _main(arguments)
+        except OutputLost as lost:
+            return _without_output(arguments, lost.error)
+        except KeyboardInterrupt as interrupt:
+            say("\ninterrupted: what a run folder holds is kept, and the same command goes on with it")
+            return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
-        _commands(_settings_file(arguments), _options(arguments)).cli(
-            prog="coterie",
-            description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
-            "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
-            args=arguments,
-            sort_subcommands=False,
-        )
+        _run(arguments)
     except LimitError as error:
-        print(  # noqa: T201
-            f"stopped: {error}\nThe state is kept in the run folder; the same command goes on from there",
-            file=sys.stderr,
-        )
+        say(f"stopped: {error}\nThe state is kept in the run folder; the same command goes on from there")
         return LIMIT_REACHED
-    except CoterieError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    except (CoterieError, OSError) as error:
+        # What the system refuses, such as a folder without permission, is no fault of the program either.
+        say(f"error: {error}")
         return 1
-    except KeyboardInterrupt as interrupt:
-        print(  # noqa: T201
-            "\ninterrupted: what a run folder holds is kept, and the same command goes on with it",
-            file=sys.stderr,
-        )
-        return 128 + (signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT)
-    except BrokenPipeError:  # `coterie predict ... | head` closed the pipe
-        sys.stderr.close()
-        return 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM ends a command as Ctrl-C does."""
+def _run(arguments: Sequence[str]) -> None:
+    if list(arguments) in (["--version"], ["-V"]):
+        print(f"coterie {coterie.__version__}")  # noqa: T201 - the answer
+        return
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
+    _commands(_settings_file(arguments), _options(arguments)).cli(
+        prog="coterie",
+        description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
+        "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
+        args=arguments,
+        sort_subcommands=False,
+    )
 
 
-def _terminate(_signal: int, _frame: object) -> None:
-    raise _Terminated
+def _without_output(arguments: Sequence[str], error: OSError) -> int:
+    if isinstance(error, BrokenPipeError) and (not arguments or arguments[0] not in WRITING):
+        return 0  # `coterie predict ... | head` has seen enough
+    say(
+        f"error: cannot write to standard output: {error.strerror}; what a run folder holds is kept, and the same "
+        "command goes on with it"
+    )
+    return 1
 
 
 def _settings_file(arguments: Sequence[str]) -> FitSettings:
@@ -126,6 +145,7 @@ def _commands(defaults: FitSettings, options: set[str]) -> tyro.extras.Subcomman
         refit,
         add_class,
         report,
+        repair,
         info,
     ):
         app.command(command)

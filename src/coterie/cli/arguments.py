@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 TRUST = "the function that builds the run's base: without this, no code is run that a run folder names"
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the folder of a run")]
 
 
-def make_console() -> Any:
+def make_console() -> Console:
     """Where tables go. Rich is imported when something is printed."""
-    from rich.console import Console
+    from coterie.cli.terminal.console import SafeConsole
 
-    return Console()
+    return SafeConsole()

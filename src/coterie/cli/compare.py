@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from coterie.cli.arguments import TRUST, make_console
+from coterie.cli.terminal.output import to_json
 from coterie.config import EngineSettings
 from coterie.errors import InputError, SettingsError
 
@@ -49,7 +49,7 @@ def compare(
         assert logits is not None
         result = _compare_logits(logits)
     if as_json:
-        print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
+        print(to_json(result.to_values(), indent=2))  # noqa: T201 - the answer
         return
     from coterie.cli.terminal.comparison import print_comparison
 

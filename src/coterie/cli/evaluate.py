@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
 import tyro
 
 from coterie.cli.arguments import TRUST, RunFolder, make_console
+from coterie.cli.terminal.output import to_json
 from coterie.errors import SettingsError
 
 
@@ -42,6 +42,6 @@ def evaluate(
     train_count_C = train_counts_of(manifest)
     result = judge(outputs, partition_of(manifest), rule_of(manifest), train_count_C)
     if as_json:
-        print(json.dumps(result.to_values(), indent=2))  # noqa: T201 - the answer
+        print(to_json(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:
         print_report(make_console(), result, labels_of(manifest).names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,7 +91,7 @@ def _named_values(parsed: Any, before: Any, options: Collection[str], prefix: st
 
 def is_run(place: str) -> bool:
     """Whether there is a run folder, not the name of a backbone."""
-    return (Path(place) / "manifest.json").is_file()
+    return os.path.lexists(Path(place) / "manifest.json")
 
 
 def _check(seeds: int, base_run: Path | None, *, base_only: bool) -> None:
@@ -122,16 +123,18 @@ def _fit(
     settings, why = with_backbone(settings, out)
     if not Ranks.of_environment().leads:
         if not dry_run:
-            help_train_base(settings, lambda: prepare(settings, base_run=base_run))
+            help_train_base(settings, lambda: prepare(settings, base_run=base_run, trust=settings.backbone))
         return
     console, limits = make_console(), Limits(settings.max_time, settings.max_memory)
-    if Run.create_or_resume(out, settings).complete:
+    run = Run.create_or_resume(out, settings)
+    if run.complete:
         dismiss_helpers(settings)
+        run.check_whole()
         console.print(f"{out} is finished; nothing to do.", highlight=False)
         _print_outcome(console, out)
         return
     if dry_run:
-        _announce(console, prepare(settings, base_run=base_run), why)
+        _announce(console, prepare(settings, base_run=base_run, trust=settings.backbone), why)
         return
 
     def announce(prepared: Prepared) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from coterie.cli.arguments import make_console
+from coterie.cli.arguments import TRUST, make_console
 from coterie.errors import SettingsError
 from coterie.vocabulary import PartitionMethod
 
@@ -41,6 +41,7 @@ def headroom(
     groups: Annotated[
         str | None, tyro.conf.arg(metavar="FILE", help="with --methods given: a group of each class; as --names")
     ] = None,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
     """Say what specialists could bring to a base, and what they would cost, before one is trained."""
     from coterie.cli.terminal.headroom import print_headroom
@@ -51,7 +52,7 @@ def headroom(
         raise SettingsError(f"--gain {gain}: must be above 0 and below 100 points")
     console = make_console()
     request = HeadroomRequest(methods, clusters, gain, combiner)
-    data = read_source(source, names=names, groups=groups)
+    data = read_source(source, names=names, groups=groups, trust=trust)
     with make_progress(console) as progress:
         result = study_headroom(data, request, progress)
     write_study(result, out)

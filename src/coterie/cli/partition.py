@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from coterie.cli.arguments import make_console
+from coterie.cli.arguments import TRUST, make_console
 from coterie.vocabulary import PartitionMethod
 
 
@@ -56,6 +56,7 @@ def partition(
         tyro.conf.arg(help="over seeds and bootstrap, ten more partitions; auto: up to 5,000 classes"),
     ] = "auto",
     seed: Annotated[int, tyro.conf.arg(help="the same seed gives the same partition")] = 0,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
     """Group classes by their label embeddings, say how good the groups are, and draw them."""
     from coterie.cli.terminal.partition import print_partition
@@ -64,7 +65,7 @@ def partition(
     from coterie.studies.partition.study import StudySettings, study_partition, write_study
 
     console = make_console()
-    data = read_labels(source, array=array, embedding=embedding, names=names, groups=groups)
+    data = read_labels(source, array=array, embedding=embedding, names=names, groups=groups, trust=trust)
     settings = StudySettings(method, clusters, max_size, seed, map, stability, route)
     with make_progress(console) as progress:
         result = study_partition(data, settings, progress)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from typing import Annotated, Literal
 
 import tyro
 
 from coterie.cli.arguments import TRUST, RunFolder, make_console
+from coterie.cli.terminal.output import say, to_json
 from coterie.errors import SettingsError
 
 
@@ -41,18 +40,20 @@ def predict(
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")
+    if not inputs:
+        raise SettingsError("predict needs what is to be classified: coterie predict RUN INPUT ...")
     settings = Run.open(run).settings
     configure_process(settings.hardware)
     ensemble = load_ensemble(run, trust=trust)
     new = read_new(ensemble.preprocessing, inputs, skip_broken=skip_broken, text=settings.data.text)
     for name in new.skipped:
-        print(f"skipped: {name}", file=sys.stderr)  # noqa: T201
+        say(f"skipped: {name}")
     for row in new.samples.shortened():
-        print(f"too long, and cut: {new.names[row][:60]}...", file=sys.stderr)  # noqa: T201
+        say(f"too long, and cut: {new.names[row][:60]}...")
     rows = list(zip(new.names, ensemble.explain(new.samples, top), strict=True))
     if format == "jsonl":
         for name, explanation in rows:
-            print(json.dumps({new.kind: name, **asdict(explanation)}, ensure_ascii=False))  # noqa: T201 - the answer
+            print(to_json({new.kind: name, **asdict(explanation)}))  # noqa: T201 - the answer
     else:
         from coterie.cli.terminal.predictions import print_predictions
 

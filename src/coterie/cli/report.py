@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coterie.cli.arguments import RunFolder
+from coterie.cli.terminal.output import shown
 
 
 def report(run: RunFolder) -> None:
@@ -12,5 +13,7 @@ def report(run: RunFolder) -> None:
     from coterie.run.folder import Run
     from coterie.run.reporting import write_report
 
-    write_report(Run.open_complete(run), datetime.now(UTC).date().isoformat())
-    print(run / "report.html")  # noqa: T201 - the answer
+    folder = Run.open_complete(run)
+    with folder.writing():
+        write_report(folder, datetime.now(UTC).date().isoformat())
+    print(shown(str(run / "report.html")))  # noqa: T201 - the answer

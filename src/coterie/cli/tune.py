@@ -19,12 +19,12 @@ def tune(
     from coterie.cli.terminal.tune import print_tuning
     from coterie.pipeline.tuning import tuning_request
     from coterie.run.folder import Run
-    from coterie.run.reporting import read_reports, retune
+    from coterie.run.reporting import retune
     from coterie.run.values import labels_of, partition_of
 
     console = make_console()
     folder = Run.open_complete(run)
-    tuning = retune(folder, tuning_request(gate))
+    tuning, figures = retune(folder, tuning_request(gate))
     print_tuning(console, tuning, partition_of(folder.manifest))
-    print_report(console, read_reports(folder)["test"], labels_of(folder.manifest).names)
+    print_report(console, figures, labels_of(folder.manifest).names)
     console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)

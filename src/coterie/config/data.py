@@ -41,6 +41,7 @@ class DataSettings(Settings):
     longest: int = Field(
         1024,
         ge=1,
+        le=2**20,
         description="n-grams kept of each text; for a model of transformers, tokens, up to the number that it takes",
     )
     image_size: int | None = Field(
@@ -66,6 +67,7 @@ class DataSettings(Settings):
     memory_gib: float = Field(
         2.0,
         ge=0,
+        le=2**20,
         description="largest size of the decoded images that is kept in memory; larger data is decoded by workers",
     )
     mean: tuple[float, ...] | None = Field(
@@ -102,6 +104,7 @@ class DataSettings(Settings):
     train_per_class: int | None = Field(
         None,
         ge=1,
+        le=10_000,
         description="glyphs only: training images per class, with a quarter as many for validation and for test; "
         "None: 110",
     )

@@ -146,7 +146,7 @@ class FitSettings(Settings):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"cannot read the settings file {path}: {error}") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number too long, no such date
             raise SettingsError(f"{path} is not YAML: {error}") from None
         if values is None:
             values = {}
@@ -164,6 +164,7 @@ class FitSettings(Settings):
         Raises:
             SettingsError: a setting is unknown or not allowed.
         """
+        _refuse_other_names(values)
         start = {name: values[name] for name in ("init", "backbone") if values.get(name) is not None}
         merged = _merge(FitSettings(**start).to_values(), values)
         for name, field in cls.model_fields.items():
@@ -183,6 +184,14 @@ class FitSettings(Settings):
     def to_yaml(self) -> str:
         """All settings as YAML text."""
         return yaml.safe_dump(self.to_values(), sort_keys=False, allow_unicode=True)
+
+
+def _refuse_other_names(values: Any) -> None:
+    """Names in YAML may be numbers, dates or nothing at all."""
+    for name, value in values.items() if isinstance(values, dict) else ():
+        if not isinstance(name, str):
+            raise SettingsError(f"unknown setting {name!r}: the name of a setting is a word")
+        _refuse_other_names(value)
 
 
 def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

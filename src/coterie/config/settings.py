@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from coterie.errors import SettingsError
 
+# Characters of a wrong value in a message.
+SHOWN = 200
+
 
 class Settings(BaseModel):
     """A frozen group of settings.
@@ -19,7 +22,7 @@ class Settings(BaseModel):
     # NaN is neither below nor above a bound, and would pass all of them.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -39,13 +42,18 @@ class Settings(BaseModel):
         return type(self).model_construct(set(values), **{**dict(self), **groups})
 
 
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
 def _describe(cls: type[BaseModel], error: ValidationError) -> str:
     """One line per wrong setting: its name, the value given, what is allowed."""
     lines = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {name!r}; allowed here: {', '.join(cls.model_fields)}")
+            lines.append(f"unknown setting {name[:SHOWN]!r}; allowed here: {', '.join(cls.model_fields)}")
         else:
-            lines.append(f"{name} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+            lines.append(f"{name} = {_shown(item['input'])}: {item['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

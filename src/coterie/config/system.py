@@ -17,10 +17,11 @@ class HardwareSettings(Settings):
         "auto",
         description="precision of training; auto: bf16 autocast if the device computes in it natively, else fp32",
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; None: chosen by torch")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; None: chosen by torch")
     specialist_threads: int = Field(
         1,
         ge=1,
+        le=1024,
         description="CPU threads that train one specialist; another number changes the last bits of the result; "
         "further cores train further specialists at the same time",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.labels import LabelSpace
 from coterie.vocabulary import Modality
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # One for each split.
 FEWEST = 3
 ROWS = ("parquet", "csv", "jsonl", "hub")
@@ -97,7 +95,7 @@ def read_additions(source: str, preprocessing: Preprocessing, settings: DataSett
         listed = ", ".join(f"{kind}:{PLACES[kind]}" for kind in allowed)
         raise DataError(f"--source {source!r} is not allowed here; allowed: {listed}")
     if kind == "folder" and isinstance(preprocessing, ImagePreprocessing):
-        return _read_folder(Path(place), preprocessing, skip_broken=settings.skip_broken)
+        return _read_folder(place, preprocessing, settings)
     try:
         samples, names = _read_rows(kind, place, preprocessing, settings)
     except InputError as error:
@@ -155,14 +153,10 @@ def _joined(one: Split, other: Split) -> Split:
     return Split(JoinedSamples(one.samples, other.samples), torch.cat([one.labels_N, other.labels_N]))
 
 
-def _read_folder(root: Path, preprocessing: ImagePreprocessing, *, skip_broken: bool) -> dict[str, Samples]:
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder")
-    found: dict[str, Samples] = {}
-    for folder in sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")):
-        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if files:
-            found[folder.name] = read_images(files, preprocessing, skip_broken=skip_broken)[0]
-    if not found:
-        raise DataError(f"no images in {root}: it needs a folder per class ({', '.join(SUFFIXES[:3])} and the like)")
-    return found
+def _read_folder(place: str, preprocessing: ImagePreprocessing, settings: DataSettings) -> dict[str, Samples]:
+    from coterie.data.huggingface import read_image_files
+
+    return {
+        name: read_images(files, preprocessing, skip_broken=settings.skip_broken)[0]
+        for name, files in read_image_files(place, settings).items()
+    }

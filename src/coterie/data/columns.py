@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from coterie.vocabulary import Modality
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 STRINGS = ("string", "large_string")
 FLOATS = ("float16", "float32", "float64")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
 def find_modality(features: datasets.Features, label: str, settings: DataSettings) -> Modality:
@@ -37,14 +39,20 @@ def find_modality(features: datasets.Features, label: str, settings: DataSetting
     return "table"
 
 
-def text_column(features: datasets.Features, wanted: str | None, label: str) -> str:
+def text_column(features: datasets.Features, stored: datasets.Features, wanted: str | None, label: str) -> str:
     """The name of the column of texts: ``wanted``, or else the only one of texts besides the label's.
+
+    ``features`` says what columns mean, ``stored`` how they are stored: texts that all look like numbers are taken
+    where they are asked for, or where there are no others.
 
     Raises:
         DataError: none or several, or ``wanted`` is missing or of another type; the candidates are named.
     """
-    candidates = [name for name, feature in features.items() if name != label and _is_value(feature, STRINGS)]
-    return _choose("text", "texts", features, candidates, wanted)
+    meant, possible = (
+        [name for name, feature in some.items() if name != label and _is_value(feature, STRINGS)]
+        for some in (features, stored)
+    )
+    return _choose("text", "texts", stored, possible if wanted is not None else meant or possible, wanted)
 
 
 def vector_column(features: datasets.Features, wanted: tuple[str, ...] | None) -> str:
@@ -89,10 +97,13 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
     return _choose("label", "class names, text or integers", features, candidates, None)
 
 
-def read_labels(tables: Mapping[str, datasets.Dataset], column: str) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+def read_labels(
+    tables: Mapping[str, datasets.Dataset], column: str, *, spelled: bool = False
+) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names, and per split one class index (int64) per row.
 
-    Names are those the column declares; else train's texts, sorted, or its integers, in numerical order.
+    Names are those the column declares; else train's texts, sorted, or its integers, in numerical order. Where integers
+    are ``spelled`` as texts, they keep their spelling: 007 and 7 are two classes.
 
     Raises:
         DataError: a row without a label, a class without a training row, or a class that train does not know.
@@ -100,7 +111,7 @@ def read_labels(tables: Mapping[str, datasets.Dataset], column: str) -> tuple[La
     values = {split: _values(table, column, split) for split, table in tables.items()}
     feature = tables["train"].features[column]
     if not isinstance(feature, datasets.ClassLabel):
-        return index_labels(values, column)
+        return index_labels(values, column, spelled=spelled)
     labels = {split: np.asarray(indices, np.int64) for split, indices in values.items()}
     _refuse_unlabelled(labels, column)
     space = LabelSpace(tuple(feature.names))
@@ -108,7 +119,9 @@ def read_labels(tables: Mapping[str, datasets.Dataset], column: str) -> tuple[La
     return space, labels
 
 
-def index_labels(values: Mapping[str, Sequence[Any]], column: str) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+def index_labels(
+    values: Mapping[str, Sequence[Any]], column: str, *, spelled: bool = False
+) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names and indices, as ``read_labels``, of plain values by split: texts, integers, or whole floats.
 
     Raises:
@@ -121,12 +134,22 @@ def index_labels(values: Mapping[str, Sequence[Any]], column: str) -> tuple[Labe
     kinds = sorted({type(value).__name__ for rows in whole.values() for value in rows})
     if len(kinds) > 1:
         raise DataError(f"the labels in {column!r} are of several types: {', '.join(kinds)}; allowed: one")
-    classes = sorted(set(whole["train"]))
+    classes = _in_order(set(whole["train"]), column) if spelled else sorted(set(whole["train"]))
     index = {value: k for k, value in enumerate(classes)}
     space = LabelSpace(tuple(str(value) for value in classes))
     for split, rows in whole.items():
         _refuse_unknown(split, {str(value) for value in rows if value not in index}, len(space))
     return space, {split: np.array([index[value] for value in rows], np.int64) for split, rows in whole.items()}
+
+
+def _in_order(classes: set[str], column: str) -> list[str]:
+    """By number if all are whole numbers, else by spelling."""
+    if not all(NUMBER.fullmatch(name) for name in classes):
+        return sorted(classes)
+    quantity = next((name for name in sorted(classes) if not float(name).is_integer()), None)
+    if quantity is not None:
+        raise DataError(f"the labels in {column!r} must be classes; {quantity} is a quantity, which needs a regression")
+    return sorted(classes, key=lambda name: (float(name), name))
 
 
 def read_class_names(table: datasets.Dataset, column: str, place: str) -> list[str]:
@@ -161,7 +184,9 @@ def _holds_vector(feature: Any) -> bool:
     return isinstance(feature, datasets.List | datasets.LargeList) and _is_value(feature.feature, FLOATS + INTEGERS)
 
 
-def read_groups(tables: Mapping[str, datasets.Dataset], label: str, column: str) -> tuple[LabelSpace, tuple[str, ...]]:
+def read_groups(
+    tables: Mapping[str, datasets.Dataset], label: str, column: str, *, spelled: bool = False
+) -> tuple[LabelSpace, tuple[str, ...]]:
     """The classes of one column, and the group of each class by another: a data set's own superclasses.
 
     Raises:
@@ -175,7 +200,7 @@ def read_groups(tables: Mapping[str, datasets.Dataset], label: str, column: str)
         raise DataError(
             f"column {column!r} cannot hold groups: allowed are class names, text or integers, not {feature}"
         )
-    space, labels = read_labels(tables, label)
+    space, labels = read_labels(tables, label, spelled=spelled)
     groups_C: list[set[Any]] = [set() for _ in space.names]
     for split, table in tables.items():
         values = _values(table, column, split)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +14,14 @@ from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
 from coterie.labels import LabelSpace
+from coterie.system.npz import read_arrays
+from coterie.system.reading import reason
 
 if TYPE_CHECKING:
     import datasets
 
 SPLITS = ("train", "validation", "test")
+LABEL_KINDS = "biufU"
 
 
 def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
@@ -72,11 +73,13 @@ def _read_labelled(place: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
                     f"so on; there: {', '.join(arrays) or 'none'}"
                 )
         features[split], labels[split] = arrays[f"{prefix}features"], arrays[f"{prefix}labels"]
-        if labels[split].ndim != 1 or len(labels[split]) != len(features[split]):
+        if labels[split].ndim != 1 or features[split].ndim == 0 or len(labels[split]) != len(features[split]):
             raise DataError(
                 f"{prefix}labels must be one per row of {prefix}features; got shapes {labels[split].shape} and "
                 f"{features[split].shape}"
             )
+        if labels[split].dtype.kind not in LABEL_KINDS:
+            raise DataError(f"{prefix}labels in {place} must be numbers or texts; got {labels[split].dtype}")
     return arrays, features, labels
 
 
@@ -130,7 +133,10 @@ def read_vectors(table: datasets.Dataset, column: str, split: str) -> np.ndarray
             f"has {length_N[odd[0]] or 'none'}"
         )
     values = vectors.flatten().to_numpy(zero_copy_only=False)
-    return values.astype(np.float32).reshape(len(table), -1)
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"column {column!r} of {split} must hold vectors of numbers; it holds {vectors.type}")
+    with np.errstate(over="ignore"):  # what is infinite in float32 is refused as infinite
+        return values.astype(np.float32).reshape(len(table), -1)
 
 
 def read_npz_features(place: str) -> np.ndarray:
@@ -149,14 +155,12 @@ def read_npz_features(place: str) -> np.ndarray:
 
 def _read_npz(place: str) -> dict[str, np.ndarray]:
     try:
-        with Path(place).expanduser().open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            one = isinstance(loaded, np.ndarray)
-            return {"features": loaded} if one else {name: loaded[name] for name in loaded.files}
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {place}: {getattr(error, 'strerror', None) or error}") from None
-    except ValueError as error:  # what is no array, or one of objects: those are pickled, and reading would run code
+        arrays = read_arrays(place)
+    except OSError as error:
+        raise DataError(f"cannot read {place}: {reason(error)}") from None
+    except ValueError as error:
         raise DataError(f"cannot read {place}: it must hold arrays of numbers and texts only: {error}") from None
+    return {name or "features": array for name, array in arrays.items()}
 
 
 def _class_names(given: np.ndarray, names: LabelSpace, place: str) -> LabelSpace:

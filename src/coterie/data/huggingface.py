@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -47,30 +48,29 @@ def load(
         DataError: what is there cannot be read or does not describe labelled samples; see the message.
     """
     source = open_tables(kind, place, settings)
-    features = source.tables["train"].features
+    features = source.features
     label = label_column(features, settings.label, settings.text)
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
+    image = image_column(features, settings.image) if modality == "image" else ""
+    # Labels are read, and refused, before images are decoded, which may take minutes.
+    classes = read_labels(source.tables, label, spelled=source.spelled)
     if modality == "image":
-        image = image_column(features, settings.image)
-        # Labels are read, and refused, before images are decoded, which may take minutes.
-        return _load_images(source, image, *read_labels(source.tables, label), settings, seed, preprocessing)
-    left_out = [f"left out as of no split: {', '.join(source.unused[:10])}"] if source.unused else []
+        return _load_images(source, image, *classes, settings, seed, preprocessing)
+    left_out = _notes(source)
     if modality == "text":
         from coterie.data.texts import load_texts
 
-        text = text_column(features, settings.text, label)
-        classes = read_labels(source.tables, label)
+        text = text_column(features, source.tables["train"].features, settings.text, label)
         return load_texts(source.tables, text, *classes, settings, seed, preprocessing, left_out)
     if modality == "table":
         from coterie.data.rows import load_table
 
-        classes = read_labels(source.tables, label)
-        return load_table(source.tables, label, *classes, settings, seed, preprocessing, left_out)
+        return load_table(source, label, *classes, settings, seed, preprocessing, left_out)
     from coterie.data.features import load_features, read_vectors
 
     vector = vector_column(features, settings.columns)
     vectors = {split: read_vectors(table, vector, split) for split, table in source.tables.items()}
-    return load_features(vectors, *read_labels(source.tables, label), settings, seed, preprocessing, left_out)
+    return load_features(vectors, *classes, settings, seed, preprocessing, left_out)
 
 
 def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:
@@ -107,7 +107,7 @@ def _load_images(
         test=splits["test"],
         labels=space,
         preprocessing=prescribed or ImagePreprocessing.measure(splits["train"].samples),
-        about=_about(settings.source, splits, len(space), shape, set(found), source.unused),
+        about="; ".join([_about(settings.source, splits, len(space), shape, set(found)), *_notes(source)]),
         skipped=tuple(str(item) for item in broken),
     )
 
@@ -118,8 +118,9 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
     Raises:
         DataError: what is there cannot be read, or the column is not one group for each class.
     """
-    tables = open_tables(kind, place, settings).tables
-    return read_groups(tables, label_column(tables["train"].features, settings.label, settings.text), column)
+    source = open_tables(kind, place, settings)
+    label = label_column(source.features, settings.label, settings.text)
+    return read_groups(source.tables, label, column, spelled=source.spelled)
 
 
 def read_named(
@@ -132,9 +133,10 @@ def read_named(
             ``settings.skip_broken``.
         InputError: samples that the preprocessing cannot take.
     """
+    source = open_tables(kind, place, settings)
     # Splits count alike: all of it is new to the run.
-    table = datasets.concatenate_datasets(list(open_tables(kind, place, settings).tables.values()))
-    label = label_column(table.features, settings.label, settings.text)
+    table = _joined(source, place)
+    label = label_column(source.features, settings.label, settings.text)
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)
@@ -142,7 +144,9 @@ def read_named(
     if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
 
-        texts, rows, empty = full_texts(table, text_column(table.features, settings.text, label), place)
+        texts, rows, empty = full_texts(
+            table, text_column(source.features, table.features, settings.text, label), place
+        )
         refuse_empty(empty, settings.skip_broken)
         return preprocessing.samples(texts), [names[row] for row in rows]
     if preprocessing.modality == "table":
@@ -150,6 +154,39 @@ def read_named(
     from coterie.data.features import read_vectors
 
     return preprocessing.samples(read_vectors(table, vector_column(table.features, settings.columns), place)), names
+
+
+def _joined(source: Source, place: str) -> datasets.Dataset:
+    train = source.tables["train"]
+    try:
+        return datasets.concatenate_datasets(
+            [
+                table
+                if table.features == train.features
+                else table.select_columns(train.column_names).cast(train.features)
+                for table in source.tables.values()
+            ]
+        )
+    except Exception as error:
+        raise DataError(f"the splits of {place} do not fit together: {root_cause(error)}") from None
+
+
+def read_image_files(place: str, settings: DataSettings) -> dict[str, list[Path]]:
+    """The image files of each class of a folder, of all its splits.
+
+    Raises:
+        DataError: as ``load``; or other files lie in folders of classes, unless ``settings.skip_broken``.
+    """
+    source = open_tables("folder", place, settings)
+    _refuse_broken(list(source.broken), settings.skip_broken)
+    files: dict[str, list[Path]] = {}
+    for table in source.tables.values():
+        encoded = _encoded(table, "image", place)
+        label = label_column(source.features, settings.label, settings.text)
+        names = read_class_names(table, label, place)
+        for name, record in zip(names, encoded.read(range(len(encoded))), strict=True):
+            files.setdefault(name, []).append(Path(record["path"]))
+    return files
 
 
 def _encoded(table: datasets.Dataset, image: str, split: str) -> EncodedImages:
@@ -179,13 +216,16 @@ def _about(
     n_classes: int,
     shape: ImageShape,
     found: set[str],
-    unused: tuple[str, ...],
 ) -> str:
     sizes = ", ".join(
         f"{len(splits[name]):,} {name}" + ("" if name in found else " (cut from train)")
         for name in ("train", "validation", "test")
     )
     kind = "grey" if shape.channels == 1 else "RGB"
-    left_out = f"; left out as of no split: {', '.join(unused[:10])}" if unused else ""
     pixels = f"{shape.width} x {shape.height} pixels, {kind}"
-    return f"{source}: {n_classes} classes, {sizes} images of {pixels}{left_out}"
+    return f"{source}: {n_classes} classes, {sizes} images of {pixels}"
+
+
+def _notes(source: Source) -> list[str]:
+    left_out = f"left out as of no split: {', '.join(source.unused[:10])}" if source.unused else ""
+    return [note for note in (left_out, source.note) if note]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Literal
 from coterie.data.decode import read_images
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessing, Samples, TablePreprocessing
+from coterie.system.reading import read_text, reason, split_lines
 
 # An argument that ends so is meant to be a file, whatever else it could be.
 FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".npz", ".npy")
@@ -67,33 +69,44 @@ def _read_texts(preprocessing: Preprocessing, arguments: Sequence[str], skip_bro
 
 
 def _texts_of(argument: str, column: str | None) -> list[str]:
-    if argument == "-":
-        return sys.stdin.read().splitlines()
-    file = Path(argument)
     try:
-        if file.is_file() and argument.lower().endswith(COLUMN_SUFFIXES):
+        if argument == "-":
+            return split_lines(sys.stdin.read().removeprefix("\ufeff"))
+        if not _is_there(argument):
+            return [argument]
+        if argument.lower().endswith(COLUMN_SUFFIXES):
             return _texts_of_column(argument, column)
-        if file.is_file():
-            return file.read_text(encoding="utf-8").splitlines()
+        return split_lines(read_text(argument))
     except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {file}: it is not UTF-8 text: {error}") from None
-    except OSError:  # a text too long for a file's name
-        return [argument]
-    if argument.lower().endswith(FILE_SUFFIXES):
-        raise DataError(f"cannot read {file}: no such file")
-    return [argument]
+        raise DataError(f"cannot read {argument}: it is not UTF-8 text: {error}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {argument}: {reason(error)}") from None
+
+
+def _is_there(argument: str) -> bool:
+    """Whether an argument names a file. A text may be too long for a name, or hold what no name does.
+
+    Raises:
+        DataError: nothing is there, but by its ending a file was meant.
+    """
+    try:
+        there = not stat.S_ISDIR(Path(argument).expanduser().stat().st_mode)
+    except (OSError, ValueError, RuntimeError):
+        there = False
+    if not there and argument.lower().endswith(FILE_SUFFIXES):
+        raise DataError(f"cannot read {argument}: no such file")
+    return there
 
 
 def _texts_of_column(file: str, wanted: str | None) -> list[str]:
-    import pyarrow as pa
-
     from coterie.data.tables import read_rows
+    from coterie.inputs.cells import meaning
 
     table = read_rows(file)
-    found = [
-        field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
-    chosen = [name for name in (wanted, "text") if name in found] or (found if len(found) == 1 else [])
+    texts = [name for name in table.column_names if table.schema.field(name).type in ("string", "large_string")]
+    # Of a csv file every column is one of texts: numbers are passed over, unless nothing else is there.
+    found = [name for name in texts if meaning(table[name]) in ("text", "code")] or texts
+    chosen = [name for name in (wanted, "text") if name in texts] or (found if len(found) == 1 else [])
     if not chosen:
         name = "text" if wanted is None else wanted
         raise DataError(f"{file} has no column {name!r} of texts; columns: {', '.join(table.column_names)}")
@@ -101,15 +114,16 @@ def _texts_of_column(file: str, wanted: str | None) -> list[str]:
 
 
 def _read_rows(preprocessing: TablePreprocessing, arguments: Sequence[str]) -> New:
+    import pyarrow as pa
+
     from coterie.data.tables import read_rows
 
-    wanted = (*preprocessing.numeric, *preprocessing.categorical)
-    rows, names = [], []
-    for name in arguments:
-        table = read_rows(name)
-        rows += table.select([column for column in wanted if column in table.column_names]).to_pylist()
-        names += [f"{name} row {row + 1}" for row in range(len(table))]
-    return New(preprocessing.samples(rows), tuple(names), "row")
+    # As texts, so that a row is read the same whatever lies in other files.
+    tables = [preprocessing.as_texts(read_rows(name)) for name in arguments]
+    names = [
+        f"{name} row {row + 1}" for name, table in zip(arguments, tables, strict=True) for row in range(len(table))
+    ]
+    return New(preprocessing.samples(pa.concat_tables(tables)), tuple(names), "row")
 
 
 def _read_features(preprocessing: FeaturePreprocessing, arguments: Sequence[str]) -> New:

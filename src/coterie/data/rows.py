@@ -11,13 +11,18 @@ import pyarrow as pa
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
 from coterie.data.splits import Splits
+from coterie.data.tables import Source
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
+from coterie.inputs.cells import Meaning, meaning
 from coterie.labels import LabelSpace
+
+# Columns of a csv file that mean this are numeric.
+NUMBERS: tuple[Meaning, ...] = ("whole", "number", "truth")
 
 
 def load_table(
-    tables: Mapping[str, datasets.Dataset],
+    source: Source,
     label: str,
     names: LabelSpace,
     labels: Mapping[str, np.ndarray],
@@ -32,15 +37,18 @@ def load_table(
         DataError: a column that was asked for is not there or can be neither number nor category; all columns are
             empty; or as ``assemble``.
     """
-    wanted = _wanted_columns(tables["train"], label, settings)
-    raw = {split: table.select_columns(wanted).with_format("arrow")[:] for split, table in tables.items()}
+    wanted = _wanted_columns(source.tables["train"], label, settings)
+    raw = {split: table.select_columns(wanted).with_format("arrow")[:] for split, table in source.tables.items()}
     # A column without a value in train teaches nothing, and has no type to go by.
     filled = [name for name in wanted if raw["train"][name].null_count < len(raw["train"])]
     if not filled:
         raise DataError(f"every column of {settings.source} but the label is empty: {', '.join(wanted[:10])}")
-    numeric, categorical = _kinds(raw["train"].select(filled), settings)
+    meant = {name: meaning(raw["train"][name]) for name in filled if source.spelled}
+    numeric, categorical = _kinds(raw["train"].select(filled), meant, settings)
     empty = [name for name in wanted if name not in filled]
+    codes = [name for name in categorical if meant.get(name) == "code" and name not in settings.categorical]
     notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
+    notes += [f"categories, for some begin with a zero: {', '.join(codes)}"] if codes else []
     rows = Rows(
         raw=raw,
         labels=labels,
@@ -68,13 +76,14 @@ def _wanted_columns(table: datasets.Dataset, label: str, settings: DataSettings)
     return wanted
 
 
-def _kinds(table: pa.Table, settings: DataSettings) -> tuple[list[str], list[str]]:
-    """Numeric and categorical columns, by their types."""
+def _kinds(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings) -> tuple[list[str], list[str]]:
+    """Numeric and categorical columns, by their types, or by what is ``meant`` with their texts."""
     numeric, categorical, neither = [], [], []
     for field in table.schema:
-        if field.name in settings.categorical or pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+        is_text = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        if field.name in settings.categorical or (is_text and meant.get(field.name) not in NUMBERS):
             categorical.append(field.name)
-        elif _is_number(field.type):
+        elif is_text or _is_number(field.type):
             numeric.append(field.name)
         else:
             neither.append(f"{field.name} ({field.type})")

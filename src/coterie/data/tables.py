@@ -1,27 +1,25 @@
-"""Tables by Hugging Face `datasets`: local parquet, csv and JSON lines files, image folders, names on the hub.
-
-The library writes what it reads as Arrow files into its own cache and maps them into memory: encoded images take no
-memory, however many they are.
-"""
+"""The tables of a source: local parquet, csv and JSON lines files, image folders, names on the hub."""
 
 from __future__ import annotations
 
-import glob
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from coterie.config import DataSettings
 from coterie.data.decode import Broken
+from coterie.data.folders import METADATA, class_tables, metadata_table, scan
+from coterie.data.reading import SUFFIXES, read_file, read_files
 from coterie.errors import DataError
+from coterie.inputs.cells import Meaning, meaning
+from coterie.system.reading import reason, regular
 
 # The words that file names, folders and hub data sets use for the three splits.
 SPLIT_WORDS = {
@@ -29,22 +27,41 @@ SPLIT_WORDS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-IGNORED_FILES = ("thumbs.db", "desktop.ini")  # what file managers leave behind
-# What files of each kind are called, and the library's name for their reader.
-FILES = {
-    "parquet": ((".parquet",), "parquet"),
-    "csv": ((".csv", ".csv.gz"), "csv"),
-    "jsonl": ((".jsonl", ".jsonl.gz", ".ndjson"), "json"),
+# What a column of a csv file holds, by the meaning of its cells.
+FEATURES: dict[Meaning, datasets.Value] = {
+    "whole": datasets.Value("int64"),
+    "number": datasets.Value("float64"),
+    "truth": datasets.Value("bool"),
+    "code": datasets.Value("string"),
+    "text": datasets.Value("string"),
+    "nothing": datasets.Value("null"),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What was found: a table per split, files of no split, and files in class folders that are no images."""
+    """What was found: a table per split, files of no split, and files in class folders that are no images.
+
+    ``spelled``: cells are texts whatever they mean, as in a csv file. ``note``: what else there is to say, or nothing.
+    """
 
     tables: dict[str, datasets.Dataset]
     unused: tuple[str, ...] = ()
     broken: tuple[Broken, ...] = ()
+    spelled: bool = False
+    note: str = ""
+
+    @cached_property
+    def features(self) -> datasets.Features:
+        """What the columns of train hold; those of a csv file by the meaning of all their cells."""
+        train = self.tables["train"]
+        if not self.spelled:
+            return train.features
+        cells = train.with_format("arrow")[:]
+        texts = {name for name, feature in train.features.items() if feature == datasets.Value("string")}
+        return datasets.Features(
+            {name: FEATURES[meaning(cells[name])] if name in texts else train.features[name] for name in train.features}
+        )
 
 
 def open_tables(kind: str, place: str, settings: DataSettings) -> Source:
@@ -56,30 +73,33 @@ def open_tables(kind: str, place: str, settings: DataSettings) -> Source:
         settings: for the configuration of a data set of the hub.
 
     Raises:
-        DataError: nothing is there, it cannot be read, or it has no train split.
+        DataError: nothing is there, it cannot be read, it has no train split, or another lacks columns of train.
     """
     if kind == "folder":
-        return _open_folder(place)
-    if kind == "hub":
-        return _open_hub(place, settings.configuration)
-    return _open_files(kind, place)
+        source = _open_folder(place)
+    elif kind == "hub":
+        source = _open_hub(place, settings.configuration)
+    else:
+        source = _open_files(kind, place)
+    wanted = source.tables["train"].column_names
+    for split, table in source.tables.items():
+        missing = [name for name in wanted if name not in table.column_names]
+        if missing:
+            raise DataError(f"{split} of {kind}:{place} lacks columns that train has: {', '.join(missing[:10])}")
+    return source
 
 
 def read_rows(file: str) -> pa.Table:
-    """All rows of one file, whose kind its name tells.
+    """All rows of one file, whose kind its name tells; see ``read_file``.
 
     Raises:
         DataError: the file cannot be read, or is of no known kind.
     """
-    kind = next((kind for kind, (suffixes, _) in FILES.items() if file.lower().endswith(suffixes)), None)
+    kind = next((kind for kind, suffixes in SUFFIXES.items() if file.lower().endswith(suffixes)), None)
     if kind is None:
-        known = ", ".join(suffix for suffixes, _ in FILES.values() for suffix in suffixes)
+        known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")
-    _existing(file)
-    if kind == "parquet":
-        _check_parquet(Path(file))
-    tables = _load_dataset(file, FILES[kind][1], data_files={"train": [glob.escape(file)]})
-    return tables["train"].with_format("arrow")[:]
+    return read_file(kind, Path(file).expanduser())
 
 
 def _open_files(kind: str, place: str) -> Source:
@@ -87,11 +107,11 @@ def _open_files(kind: str, place: str) -> Source:
     train.
     """
     root = _existing(place)
-    suffixes, reader = FILES[kind]
+    suffixes = SUFFIXES[kind]
     paths = sorted(
         path
         for path in root.rglob("*")
-        if path.is_file() and path.name.lower().endswith(suffixes) and not _is_hidden(path, root)
+        if not path.is_dir() and path.name.lower().endswith(suffixes) and not _is_hidden(path, root)
     )
     paths = [root] if root.is_file() else paths
     if not paths:
@@ -110,16 +130,15 @@ def _open_files(kind: str, place: str) -> Source:
     if not files or root.is_file():
         files, unused = {"train": paths}, []
     _require_train(files, f"files in {root}")
-    for path in (path for group in files.values() for path in group if kind == "parquet"):
-        _check_parquet(path)
-    patterns = {split: [glob.escape(str(path)) for path in group] for split, group in files.items()}
-    tables = _load_dataset(f"{kind}:{place}", reader, data_files=patterns)
-    return Source(tables, unused=tuple(str(path.relative_to(root)) for path in unused))
+    tables = {split: read_files(kind, group) for split, group in files.items()}
+    unused_names = tuple(str(path.relative_to(root)) for path in unused)
+    return Source(tables, unused=unused_names, spelled=kind == "csv")
 
 
 def _open_folder(place: str) -> Source:
     """A folder per class; or one per split, if the one for train holds folders (or a metadata file)."""
-    root = _existing(place)
+    # Images are opened later, by whatever process.
+    root = _existing(place).absolute()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
     subfolders = sorted(child for child in root.iterdir() if child.is_dir() and not _is_hidden(child, root))
@@ -129,17 +148,17 @@ def _open_folder(place: str) -> Source:
     unused = [child.name for child in subfolders if child not in roots.values()]
     if "train" not in roots:
         roots, unused = {"train": root}, []
-    broken = [item for folder in roots.values() for item in _foreign_files(folder)]
-    patterns = {split: glob.escape(str(folder)) + "/**" for split, folder in roots.items()}
-    if not any(_images_in(folder) for folder in roots.values()):
+    found = {split: scan(folder) for split, folder in roots.items()}
+    if not any(some.images for some in found.values()):
         raise DataError(f"no image file in {root} (.png, .jpg and the like)")
-    _refuse_empty_classes(roots["train"])
-    tables = _load_dataset(f"folder:{place}", "imagefolder", data_files=patterns)
-    if tables["train"].column_names == ["image"]:
-        raise DataError(
-            f"no label column: {roots['train']} needs a folder per class, at least two, all at the same depth"
-        )
-    return Source(tables, unused=tuple(unused), broken=tuple(broken))
+    broken = tuple(item for some in found.values() for item in some.foreign)
+    if any(some.metadata for some in found.values()):
+        tables = {split: metadata_table(some) for split, some in found.items() if some.metadata}
+        spelled = any(of_texts for _, of_texts in tables.values())
+        _require_train(tables, f"folders with metadata in {root}")
+        return Source({split: table for split, (table, _) in tables.items()}, tuple(unused), broken, spelled)
+    by_class, note = class_tables(found)
+    return Source(by_class, tuple(unused), broken, note=note)
 
 
 def _open_hub(name: str, configuration: str | None) -> Source:
@@ -195,23 +214,12 @@ def _existing(place: str) -> Path:
         if path.is_dir():
             next(path.iterdir(), None)
         else:
-            path.open("rb").close()
-    except OSError as error:
-        raise DataError(f"cannot read {place}: {error.strerror or error}") from None
+            regular(path).open("rb").close()
+    except FileNotFoundError as error:
+        raise DataError(f"cannot read {place}: {reason(error)}; it is not a folder, nor a file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {place}: {reason(error)}") from None
     return path
-
-
-def _check_parquet(path: Path) -> None:
-    """Look for the format's mark at both ends: a cut-off file lacks one, and the library would not name it."""
-    try:
-        with path.open("rb") as file:
-            first = file.read(4)
-            file.seek(-min(4, path.stat().st_size), os.SEEK_END)
-            last = file.read(4)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    if (first, last) != (b"PAR1", b"PAR1"):
-        raise DataError(f"{path} is not a parquet file, or is cut off")
 
 
 def _split_of(name: str) -> str | None:
@@ -229,35 +237,5 @@ def _is_hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def _is_metadata(path: Path) -> bool:
-    return path.name in ImageFolder.METADATA_FILENAMES
-
-
 def _holds_classes(folder: Path) -> bool:
-    return any(child.is_dir() or _is_metadata(child) for child in folder.iterdir())
-
-
-def _images_in(folder: Path) -> bool:
-    return any(path.suffix.lower() in {*ImageFolder.EXTENSIONS, ".zip"} for path in folder.rglob("*"))
-
-
-def _foreign_files(folder: Path) -> list[Broken]:
-    """Files in class folders that the library would pass over in silence, for their names."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder)]
-    if any(_is_metadata(path) for path in files):
-        return []  # labels come from a table: folders have no meaning
-    return [
-        Broken(str(path), f"not an image file ({path.suffix or 'no suffix'})")
-        for path in sorted(files)
-        if path.parent != folder
-        and path.suffix.lower() not in ImageFolder.EXTENSIONS
-        and path.name.lower() not in IGNORED_FILES
-    ]
-
-
-def _refuse_empty_classes(folder: Path) -> None:
-    """An empty class folder leaves no trace in the library's table."""
-    empty = sorted(child.name for child in folder.iterdir() if child.is_dir() and not any(child.iterdir()))
-    if empty:
-        shown = ", ".join(empty[:10])
-        raise DataError(f"no training sample for {len(empty)} class(es): {shown} (empty folders in {folder})")
+    return any(child.is_dir() or child.name in METADATA for child in folder.iterdir())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from scipy.special import softmax
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from typing_extensions import override
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
+from coterie.backbones.probe import describe_inputs, fitting
 from coterie.config import HardwareSettings
 from coterie.ensemble.panel import Ask, Panel
 from coterie.errors import InputError
@@ -24,6 +28,10 @@ from coterie.routing.rule import Rule
 from coterie.training.fabric import make_fabric
 
 AUTOMATIC = HardwareSettings()
+NO_GRAPH = (
+    "a SpecialistEnsemble cannot be traced, scripted, exported or mapped: which specialists run depends on the values "
+    "in its inputs; its base and each of its specialists can"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +92,11 @@ class SpecialistEnsemble(nn.Module):
     ``preprocessing.samples`` takes: images uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the
     networks were trained on; or a data source's ``Samples``, which ``coterie.data.read_new`` makes of files.
 
+    It stays in evaluation mode, also inside a module that is trained. Threads may ask it at the same time, and get what
+    one gets. ``copy.deepcopy``, ``pickle`` and ``multiprocessing`` take it; a process that was forked from the one that
+    made it computes with one thread, and not on a GPU. What is kept for later is the run's folder, which, unlike a
+    pickle, is loaded without running code from it.
+
     Args:
         base: the base network, trained.
         specialists: one network per cluster, or None for a cluster of one class; where there is a ``cut``, tails.
@@ -140,28 +153,59 @@ class SpecialistEnsemble(nn.Module):
         self.preprocessing = preprocessing
         self.hardware = hardware
         self.cut = cut
-        self.fabric: Fabric = make_fabric(hardware)
-        self.to(self.fabric.device).eval()
-        asked = {int(name): network for name, network in self.specialists.items()}
-        self.panel = Panel(self.fabric, base, asked, preprocessing, cut)
+        self._connect()
 
+    def _connect(self) -> None:
+        """Choose the device, and put the networks there in evaluation mode."""
+        self.fabric: Fabric = make_fabric(self.hardware)
+        self.process = os.getpid()
+        asked = {int(name): network for name, network in self.specialists.items()}
+        self.panel = Panel(self.fabric, self.base, asked, self.preprocessing, self.cut)
+        self.eval()
+
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and other processes get: they choose their device anew."""
+        return {name: value for name, value in vars(self).items() if name not in {"fabric", "process", "panel"}}
+
+    @override
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._connect()
+
+    @override
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, and warn where another one is asked for: nothing in an ensemble is trained, and a
+        pass in training mode would change the base's running statistics for good.
+        """
+        if mode:
+            warnings.warn("a SpecialistEnsemble stays in evaluation mode: its networks are trained", stacklevel=2)
+        return super().train(False)
+
+    @torch.compiler.disable  # of what numpy computes here nothing can be compiled
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
-        """The base's inputs, such as (B, channels, H, W), to values (B, C) whose softmax is the probabilities."""
-        inputs = inputs.to(self.fabric.device)
-        decision = self._decide(*self.panel.ask_inputs(inputs))
+        """The base's inputs, such as (B, channels, H, W), to values (B, C) whose softmax is the probabilities.
+
+        Raises:
+            InputError: the base does not take such inputs; or they are no values, as under ``torch.jit.trace``,
+                ``torch.export`` or ``torch.vmap``: whom it asks depends on the values.
+        """
+        self._check_process()
+        decision = self._decide(*self._ask_inputs(inputs))
         base_NC = self.rule.base_logits(decision.base_logits_NC)
         values = np.where(decision.routed_N[:, None], safe_log(decision.proba_NC), base_NC)
-        return torch.from_numpy(values).to(inputs.device)
+        return torch.from_numpy(values).to(self.fabric.device)
 
     def decide(self, raw: Any) -> Decision:
         """Probabilities and what led to them.
 
         Raises:
-            InputError: the samples are not such as the networks take.
+            InputError: the samples are not such as the networks take, or a network answers with NaN or infinity.
         """
+        self._check_process()
         samples, panel = self.preprocessing.check(raw), self.panel
-        chunks = [self._decide(*panel.ask(samples.take(rows))) for rows in panel.chunks(samples)]
+        chunks = [self._decide(*panel.ask(samples.take(rows)), int(rows[0])) for rows in panel.chunks(samples)]
         return Decision(*(np.concatenate(parts) for parts in zip(*(vars(c).values() for c in chunks), strict=True)))
 
     def predict_proba(self, raw: Any) -> FloatArray:
@@ -179,11 +223,51 @@ class SpecialistEnsemble(nn.Module):
 
     def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
         """Logits of the base and of *all* specialists on labelled samples, routed or not: S + 1 passes."""
+        self._check_process()
         base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition)
         return Outputs(base_NC, packed_NM, label_N)
 
-    def _decide(self, base_logits_NC: FloatArray, ask: Ask) -> Decision:
+    def __prepare_scriptable__(self) -> Any:
+        """For ``torch.jit.script``."""
+        raise InputError(NO_GRAPH)
+
+    def _check_process(self) -> None:
+        """Have a fork of the process that made this ensemble compute with one thread: the threads of the first stayed
+        there, and to wait for them would take forever.
+        """
+        if os.getpid() == self.process:
+            return
+        if self.fabric.device.type != "cpu":
+            raise InputError(
+                f"an ensemble on {self.fabric.device} cannot be used in a fork of its process; start processes by "
+                "multiprocessing.get_context('spawn'), or load the run in each"
+            )
+        torch.set_num_threads(1)
+        self.process = os.getpid()
+
+    def _ask_inputs(self, inputs: Any) -> tuple[FloatArray, Ask]:
+        if torch.jit.is_tracing() or isinstance(inputs, fx.Proxy):
+            raise InputError(NO_GRAPH)
+        n_axes = 1 + len(self.preprocessing.shape)
+        if not isinstance(inputs, Tensor) or inputs.ndim != n_axes:
+            got = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
+            raise InputError(f"forward takes a tensor of {n_axes} axes, the base's inputs; got {got}")
+        _check_values(inputs)
+        try:
+            return self.panel.ask_inputs(fitting(inputs, self.base).to(self.fabric.device))
+        except Exception as error:  # whatever a network raises on a shape that it does not take
+            example = self.preprocessing.example()
+            if inputs.shape[1:] == example.shape[1:]:
+                raise
+            raise InputError(
+                f"the base takes {describe_inputs(example)}; on {describe_inputs(inputs)} it fails: "
+                + str(error).partition("\n")[0]
+            ) from error
+
+    def _decide(self, base_logits_NC: FloatArray, ask: Ask, first: int = 0) -> Decision:
+        """Whom to ask about some samples, of which the first has this number, and what comes of it."""
         partition = self.partition
+        _check_finite(base_logits_NC, np.arange(first, first + len(base_logits_NC)), "the base")
         question = self.rule.ask(base_logits_NC, partition)
         asked_NS = question.asked(question.routed_N)
         # A cluster of one class is asked too where the rest gets 0, and has no specialist.
@@ -192,7 +276,8 @@ class SpecialistEnsemble(nn.Module):
         packed_NM = np.full((len(base_logits_NC), len(partition.packed_class_M)), np.nan, dtype=np.float32)
         for cluster in np.flatnonzero(run_NS.any(axis=0)).tolist():
             row_R = np.flatnonzero(run_NS[:, cluster])
-            packed_NM[row_R, partition.columns(cluster)] = ask(cluster, row_R)
+            packed_NM[row_R, partition.columns(cluster)] = answer_RK = ask(cluster, row_R)
+            _check_finite(answer_RK, first + row_R, f"the specialist of cluster {cluster}")
         return Decision(
             question.combine(packed_NM, asked_NS),
             base_logits_NC,
@@ -236,3 +321,20 @@ class SpecialistEnsemble(nn.Module):
     def _top(self, proba: FloatArray, classes: IntArray, top: int) -> tuple[tuple[str, float], ...]:
         order = np.argsort(-proba, kind="stable")[:top]
         return tuple((self.labels.names[classes[i]], float(proba[i])) for i in order)
+
+
+def _check_values(inputs: Tensor) -> None:
+    """Refuse what stands for a tensor, such as a fake or batched one."""
+    try:
+        inputs[:0].float().cpu().numpy()
+    except RuntimeError:
+        raise InputError(NO_GRAPH) from None
+
+
+def _check_finite(logits_RK: FloatArray, row_R: IntArray, whose: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(logits_RK).all(axis=1))
+    if bad.size:
+        raise InputError(
+            f"{whose} answers {bad.size} sample(s) with NaN or infinity, the first is number {row_R[bad[0]]}, counted "
+            "from 0: its values, or the network's weights, are not finite or too large"
+        )

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.backbones.cut import trunk_features, trunk_output
+from coterie.backbones.cut import make_observable, trunk_features, trunk_output
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
 from coterie.training.passes import compute_logits, plain_passes, put_in_use
@@ -26,7 +26,8 @@ Ask = Callable[[int, IntArray], FloatArray]
 
 
 class Panel:
-    """Asks a base and its specialists: whole networks, or tails that go on from the base's trunk.
+    """Asks a base and its specialists: whole networks, or tails that go on from the base's trunk. Threads may ask at
+    the same time: what belongs to a question is kept nowhere but in its call.
 
     Args:
         fabric: device and precision.
@@ -45,10 +46,12 @@ class Panel:
         cut: str | None,
     ) -> None:
         self.fabric = fabric
-        self.base = base
-        self.specialists = specialists
+        self.base = put_in_use(base, fabric.device)
+        self.specialists = {cluster: put_in_use(network, fabric.device) for cluster, network in specialists.items()}
         self.preprocessing = preprocessing
         self.cut = cut
+        if cut is not None:
+            make_observable(base, cut)
 
     def ask(self, samples: Samples) -> tuple[FloatArray, Ask]:
         """The base's logits (N, C) of samples, and the function that asks a cluster's specialist about some of them."""
@@ -69,6 +72,7 @@ class Panel:
     @torch.inference_mode()
     def ask_inputs(self, inputs: Tensor) -> tuple[FloatArray, Ask]:
         """The base's logits (B, C) of inputs (B, ...), and the function that asks a specialist about some of them."""
+        put_in_use(self.base, self.fabric.device)
         if self.cut is None:
             with self.fabric.autocast():
                 return self.base(inputs).float().cpu().numpy(), self._asking(inputs)

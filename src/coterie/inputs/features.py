@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
@@ -16,6 +19,9 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples
 from coterie.vocabulary import Modality
 
+# In single precision, numbers end a little above this, and below one over it.
+LARGEST = 1e37
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -23,6 +29,9 @@ class Scale:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_scale(self.mean, self.std)
 
     @classmethod
     def of(cls, feature_NF: FloatArray, *, standardize: bool) -> Scale:
@@ -50,6 +59,25 @@ class Scale:
         return (feature_NF - mean_F) / std_F
 
 
+def check_scale(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuse a scale by which inputs would not be finite.
+
+    Raises:
+        InputError: not as many means as deviations; or one of them is NaN or too large, or a deviation too small, for
+            single precision.
+    """
+    within = all(abs(value) < LARGEST for value in (*mean, *std)) and all(value > 1 / LARGEST for value in std)
+    if len(mean) != len(std) or not within:
+        raise InputError(
+            f"a scale needs as many finite means as deviations above 0; got {len(mean)} means {_some(mean)} and "
+            f"{len(std)} deviations {_some(std)}"
+        )
+
+
+def _some(values: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:g}' for value in values[:8])}{', ...' if len(values) > 8 else ''})"
+
+
 @dataclass(frozen=True)
 class FeaturePreprocessing(Preprocessing):
     """Standardises each of F features."""
@@ -57,6 +85,10 @@ class FeaturePreprocessing(Preprocessing):
     scale: Scale
     kind: Literal["features"] = "features"
     modality: ClassVar[Modality] = "features"
+
+    def __post_init__(self) -> None:
+        if not self.scale.mean:
+            raise InputError("features need a width of at least 1; got a scale of none")
 
     @property
     def width(self) -> int:
@@ -85,15 +117,51 @@ class FeaturePreprocessing(Preprocessing):
     @override
     def samples(self, raw: Any) -> MemorySamples:
         """Numbers of shape (N, F)."""
-        try:
-            feature_NF = np.asarray(raw, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the networks take {self.wanted}; got what is no array of numbers: {error}") from None
+        values_NF = as_numbers(raw, self.wanted)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            feature_NF = values_NF.astype(np.float32)
         if feature_NF.ndim != 2 or feature_NF.shape[1] != self.width or len(feature_NF) == 0:
             raise InputError(f"the networks take {self.wanted}; got an array of shape {feature_NF.shape}")
         bad = np.flatnonzero(~np.isfinite(feature_NF).all(axis=1))
         if bad.size:
             raise InputError(
-                f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN or infinity, the first is row {bad[0]}"
+                f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN, infinity or what is beyond float32, the "
+                f"first is row {bad[0]}"
             )
+        # The extremes of each feature stand for all of its values, which need not be standardised for this.
+        extreme_2F = torch.from_numpy(np.stack([feature_NF.min(axis=0), feature_NF.max(axis=0)]))
+        far_F = np.flatnonzero(~torch.isfinite(self.scale(extreme_2F)).all(dim=0).numpy())
+        if far_F.size:
+            value = np.abs(feature_NF[:, far_F[0]]).max()
+            raise InputError(f"feature {far_F[0]} holds {value:g}, which is too far from the training values")
         return MemorySamples(torch.from_numpy(np.ascontiguousarray(feature_NF)))
+
+
+def as_numbers(raw: Any, wanted: str) -> NDArray[Any]:
+    """An array of real numbers, in the machine's byte order.
+
+    Raises:
+        InputError: it is none, such as a masked or complex array, one of texts, or a path.
+    """
+    if isinstance(raw, np.ma.MaskedArray):
+        raise InputError(f"the networks take {wanted}; got a masked array: fill it, or leave out what is masked")
+    try:
+        if isinstance(raw, Tensor):
+            raw = (raw.float() if raw.dtype == torch.bfloat16 else raw).detach().cpu().numpy()
+        values = np.asarray(raw)
+        # A frame with columns of several types is one of objects.
+        if values.dtype.kind == "O" and all(isinstance(value, Real | np.bool) for value in values.flat):
+            values = values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"the networks take {wanted}; got what is no array of numbers: {error}") from None
+    if values.dtype.kind not in "biuf":
+        got = f"an array of {values.dtype}" if isinstance(raw, np.ndarray) else _describe(raw)
+        raise InputError(f"the networks take {wanted}; got {got}")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _describe(raw: Any) -> str:
+    """What was passed in place of an array."""
+    if isinstance(raw, Sequence) and not isinstance(raw, str | bytes) and len(raw):
+        return f"{type(raw).__name__} of {type(raw[0]).__name__}"
+    return type(raw).__name__

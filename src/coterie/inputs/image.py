@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from typing_extensions import override
 
 from coterie.errors import DataError, InputError
+from coterie.inputs.features import as_numbers, check_scale
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples, Samples
 from coterie.vocabulary import Modality
 
 Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+# Of one image: 4,096 x 4,096 pixels in colour, and more.
+MOST_VALUES = 2**26
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,13 @@ class ImagePreprocessing(Preprocessing):
     origin: str = ""
     kind: Literal["image"] = "image"
     modality: ClassVar[Modality] = "image"
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or math.prod(self.shape) > MOST_VALUES:
+            raise InputError(f"images of (height, width, channels) {self.shape} have no values, or more than anybody's")
+        check_scale(self.mean, self.std)
+        if len(self.mean) != self.channels:
+            raise InputError(f"images of {self.channels} channels need as many means; got {len(self.mean)}")
 
     @classmethod
     def measure(cls, images: Samples, sample: int = 10_000) -> ImagePreprocessing:
@@ -101,16 +115,37 @@ class ImagePreprocessing(Preprocessing):
 
     @override
     def samples(self, raw: Any) -> MemorySamples:
-        """uint8 of shape (N, H, W, channels), or (N, H, W) where they are grey."""
-        pixels = torch.as_tensor(raw)
-        if pixels.ndim == 3 and self.channels == 1:
-            pixels = pixels.unsqueeze(3)
-        if pixels.ndim != 4 or pixels.dtype != torch.uint8 or len(pixels) == 0:
+        """uint8 of shape (N, H, W, channels), or (N, H, W) where they are grey; or a list of PIL images."""
+        if isinstance(raw, Image.Image):
+            raw = [raw]
+        if isinstance(raw, Sequence) and len(raw) and all(isinstance(each, Image.Image) for each in raw):
+            raw = np.stack([self._pixels(each) for each in raw])
+        values = as_numbers(raw, self._taken)
+        if values.ndim == 3 and self.channels == 1:
+            values = values[..., None]
+        if values.ndim != 4 or values.dtype != np.uint8 or len(values) == 0:
+            raise InputError(f"the networks take {self._taken}; got {values.dtype} of shape {values.shape}")
+        # torch knows no negative strides, such as those of BGR read as RGB, and nothing that cannot be written.
+        return MemorySamples(torch.from_numpy(np.require(values, requirements=["C", "W"])))
+
+    def _pixels(self, image: Image.Image) -> np.ndarray:
+        """Of an image upright. What would need a choice, such as how it is cropped, is left to the caller."""
+        upright = ImageOps.exif_transpose(image)
+        mode = "L" if self.channels == 1 else "RGB"
+        if (upright.mode, upright.size) != (mode, (self.width, self.height)):
             raise InputError(
-                f"images must be uint8 of shape (N, {self.height}, {self.width}, {self.channels}), N at least 1; "
-                f"got {pixels.dtype} of shape {tuple(pixels.shape)}"
+                f"the networks take PIL images of mode {mode} and {self.width} x {self.height} pixels; got mode "
+                f"{upright.mode} and {upright.width} x {upright.height}: convert and resize it, or name files to "
+                "coterie.data.read_new, which crops and scales"
             )
-        return MemorySamples(pixels)
+        return np.asarray(upright)
+
+    @property
+    def _taken(self) -> str:
+        return (
+            f"images, uint8 of shape (N, {self.height}, {self.width}, {self.channels}), N at least 1; files are read "
+            "by coterie.data.read_new"
+        )
 
 
 def prescribed_image(form: Preprocessing | None) -> ImagePreprocessing | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from coterie.errors import InputError
+from coterie.inputs.cells import number_of_before, parse_numbers
 from coterie.inputs.features import Scale
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples
@@ -31,14 +32,29 @@ MOST_CATEGORIES = 1000
 class TablePreprocessing(Preprocessing):
     """Numeric columns, standardised, with an indicator each of a missing value; categorical columns as codes: 0
     missing, 1 not seen in training, 2 and above ``categories``, which are those of two training rows or more.
+
+    Columns of texts, as csv files have, are read as what the run knows: numbers are parsed, categories taken as they
+    are spelled. ``verbatim`` is False in older runs, whose csv files were typed by what else they held: there, ``007``
+    is the category ``7``, and ``NA`` a missing one.
     """
 
     numeric: tuple[str, ...]
     scale: Scale
     categorical: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    verbatim: bool = False
     kind: Literal["table"] = "table"
     modality: ClassVar[Modality] = "table"
+
+    def __post_init__(self) -> None:
+        columns = (*self.numeric, *self.categorical)
+        lengths = (len(self.scale.mean), len(self.categories))
+        if not columns or len(set(columns)) != len(columns) or lengths != (len(self.numeric), len(self.categorical)):
+            raise InputError(
+                "a table needs columns of different names, a scale of each numeric one, and the categories of each "
+                f"other; got {len(self.numeric)} and {len(self.categorical)} columns, {lengths[0]} scales and "
+                f"{lengths[1]} lists of categories"
+            )
 
     @classmethod
     def measure(cls, table: pa.Table, numeric: Sequence[str], categorical: Sequence[str]) -> TablePreprocessing:
@@ -48,8 +64,8 @@ class TablePreprocessing(Preprocessing):
             InputError: a numeric column holds something else.
         """
         values_NF = _numbers(table, numeric)
-        categories = tuple(_common_values(table[name]) for name in categorical)
-        return cls(tuple(numeric), Scale.measure(values_NF), tuple(categorical), categories)
+        categories = tuple(_common_values(table[name], name) for name in categorical)
+        return cls(tuple(numeric), Scale.measure(values_NF), tuple(categorical), categories, verbatim=True)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -82,23 +98,50 @@ class TablePreprocessing(Preprocessing):
     @override
     def samples(self, raw: Any) -> DescribedSamples:
         """A pandas data frame, a mapping of columns, a list of rows as mappings, or an Arrow table."""
-        table = _as_table(raw, self.wanted)
-        missing = [name for name in (*self.numeric, *self.categorical) if name not in table.column_names]
+        table = self.select(_as_table(raw, self.wanted))
+        # Standardised in double precision: dates in seconds, or large numbers that differ little, survive it.
+        number_NF = self.scale(torch.from_numpy(_numbers(table, self.numeric))).to(torch.float32)
+        _refuse_large(number_NF, table, self.numeric)
+        codes = [
+            _codes(table[name], name, names, verbatim=self.verbatim)
+            for name, names in zip(self.categorical, self.categories, strict=True)
+        ]
+        code_NK = torch.from_numpy(np.stack(codes, axis=1) if codes else np.empty((len(table), 0), np.float32))
+
+        def describe(row: int) -> str:
+            return ", ".join(f"{name} = {_show(table[name][row].as_py())}" for name in table.column_names)
+
+        return DescribedSamples(MemorySamples(torch.cat([number_NF, code_NK], dim=1)), describe)
+
+    def select(self, table: pa.Table) -> pa.Table:
+        """The columns that the networks take.
+
+        Raises:
+            InputError: one is missing, or there twice; they are named.
+        """
+        wanted = [*self.numeric, *self.categorical]
+        missing = [name for name in wanted if name not in table.column_names]
         if missing:
             raise InputError(
                 f"the networks take {self.wanted}; missing: {', '.join(missing[:10])}; "
                 f"there: {', '.join(table.column_names[:20])}"
             )
-        # Standardised in double precision: dates in seconds, or large numbers that differ little, survive it.
-        number_NF = self.scale(torch.from_numpy(_numbers(table, self.numeric))).to(torch.float32)
-        codes = [_codes(table[name], names) for name, names in zip(self.categorical, self.categories, strict=True)]
-        code_NK = torch.from_numpy(np.stack(codes, axis=1) if codes else np.empty((len(table), 0), np.float32))
-        shown = table.select([*self.numeric, *self.categorical])
+        twice = [name for name in wanted if table.column_names.count(name) > 1]
+        if twice:
+            raise InputError(f"the networks take {self.wanted}; there more than once: {', '.join(twice[:10])}")
+        return table.select(wanted)
 
-        def describe(row: int) -> str:
-            return ", ".join(f"{name} = {_show(shown[name][row].as_py())}" for name in shown.column_names)
+    def as_texts(self, table: pa.Table) -> pa.Table:
+        """The columns that the networks take, with cells as texts: rows of several files in one table.
 
-        return DescribedSamples(MemorySamples(torch.cat([number_NF, code_NK], dim=1)), describe)
+        Raises:
+            InputError: as ``select``; or a column holds what is no cell.
+        """
+        return pa.table({name: _as_text(column, name) for name, column in _columns(self.select(table))})
+
+
+def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    return zip(table.column_names, table.columns, strict=True)
 
 
 def _as_table(raw: Any, wanted: str) -> pa.Table:
@@ -113,7 +156,7 @@ def _as_table(raw: Any, wanted: str) -> pa.Table:
             table = pa.table({name: [row.get(name) for row in raw] for name in names})
         else:
             table = pa.Table.from_pandas(raw, preserve_index=False)
-    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
+    except (pa.ArrowException, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"the networks take {wanted}; got {type(raw).__name__}: {error}") from None
     if len(table) == 0:
         raise InputError(f"the networks take {wanted}; got no row")
@@ -128,32 +171,52 @@ def _numbers(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
 
 def _column_of_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
     try:
+        if _is_text(column.type):
+            column = parse_numbers(column)
         # Dates become seconds since 1970, whatever their unit.
         seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64()) if _is_date(column.type) else column
         values_N: NDArray[np.float64] = seconds.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
     except pa.ArrowException as error:
         raise InputError(f"column {name!r} must hold numbers; it holds {column.type}: {error}") from None
+    except ValueError as error:
+        raise InputError(f"column {name!r} must hold numbers: {error}") from None
     infinite = np.flatnonzero(np.isinf(values_N))
     if infinite.size:
         raise InputError(f"column {name!r} holds {len(infinite)} infinite value(s), the first in row {infinite[0]}")
     return values_N
 
 
+def _refuse_large(number_NF: Tensor, table: pa.Table, names: Sequence[str]) -> None:
+    """Networks compute in float32, where what is too large is infinite."""
+    rows, columns = torch.nonzero(number_NF.isinf(), as_tuple=True)
+    if len(rows):
+        row, name = int(rows[0]), names[int(columns[0])]
+        value = _show(table[name][row].as_py())
+        raise InputError(f"column {name!r} holds {value} in row {row}, which is too far from the training values")
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return pa.types.is_string(type_) or pa.types.is_large_string(type_)
+
+
 def _is_date(type_: pa.DataType) -> bool:
     return pa.types.is_timestamp(type_) or pa.types.is_date(type_)
 
 
-def _common_values(column: pa.ChunkedArray) -> tuple[str, ...]:
+def _common_values(column: pa.ChunkedArray, name: str) -> tuple[str, ...]:
     """The most frequent values as texts, sorted."""
-    counted = pc.value_counts(_as_text(column).drop_null()).to_pylist()
+    counted = pc.value_counts(_as_text(column, name).drop_null()).to_pylist()
     # Ties by name, so that the same rows give the same categories in any order.
     common = sorted((c for c in counted if c["counts"] >= FEWEST_ROWS), key=lambda c: (-c["counts"], c["values"]))
     return tuple(sorted(c["values"] for c in common[:MOST_CATEGORIES]))
 
 
-def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[np.float32]:
-    texts = _as_text(column)
-    place = pc.index_in(texts, value_set=pa.array(names, pa.string()))
+def _codes(column: pa.ChunkedArray, name: str, names: tuple[str, ...], *, verbatim: bool) -> NDArray[np.float32]:
+    texts = _as_text(column, name)
+    known = pa.array(names, pa.string())
+    if not verbatim and _is_text(column.type):
+        texts = _read_as_before(texts, known)
+    place = pc.index_in(texts, value_set=known)
     # Arrow gives null, which becomes NaN, for a value that is not in the set; missing ones are not either, and are told
     # apart by the next line.
     code_N = np.nan_to_num(place.to_numpy().astype(np.float32) + FIRST_CATEGORY, nan=UNSEEN)
@@ -161,12 +224,26 @@ def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[np.float3
     return code_N
 
 
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_floating(column.type):  # 3.0 in one file is the 3 of another, where no value was missing
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-        whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
-        column = column.cast(pa.int64()) if whole else column
-    return column.cast(pa.string())
+def _read_as_before(texts: pa.ChunkedArray, known: pa.Array) -> pa.ChunkedArray:
+    """Texts that are no category, as they were read where all cells of a column looked like theirs."""
+    unknown = pc.unique(texts.filter(pc.invert(pc.is_in(texts, known)))).drop_null().to_pylist()
+    number_of = {text: number_of_before(text) for text in unknown}
+    changed = {text: value for text, value in number_of.items() if value != text}
+    return pa.chunked_array([pa.array([changed.get(text, text) for text in texts.to_pylist()], pa.string())])
+
+
+def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    if pa.types.is_floating(column.type):
+        # 3.0 in one file is the 3 of another, where no value was missing. Each by itself: what a value is called does
+        # not depend on the others.
+        there = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        whole = pc.and_(pc.equal(there, pc.floor(there)), pc.less(pc.abs(there), 2.0**53))
+        as_integer = pc.if_else(whole, there, pa.scalar(None, column.type)).cast(pa.int64()).cast(pa.string())
+        return pc.coalesce(as_integer, there.cast(pa.string()))
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise InputError(f"column {name!r} must hold categories; it holds {column.type}: {error}") from None
 
 
 def _show(value: Any) -> str:

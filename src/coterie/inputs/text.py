@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -20,6 +21,8 @@ from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSample
 from coterie.vocabulary import Modality
 
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
+# Half of a pair that stands for one character; alone it is none, and no encoding has it.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TextPreprocessing(Preprocessing):
@@ -44,6 +47,13 @@ class NGramPreprocessing(TextPreprocessing):
     buckets: int
     longest: int
     kind: Literal["ngrams"] = "ngrams"
+
+    def __post_init__(self) -> None:
+        # The library that hashes counts in 31 bits.
+        if not 2 <= self.buckets < 2**31 or self.longest < 1:
+            raise InputError(
+                f"n-grams need at least 2 buckets and a length of at least 1; got {self.buckets} and {self.longest}"
+            )
 
     @property
     @override
@@ -83,6 +93,10 @@ class SentencePreprocessing(TextPreprocessing):
     scale: Scale
     kind: Literal["sentences"] = "sentences"
 
+    def __post_init__(self) -> None:
+        if not self.scale.mean:
+            raise InputError("sentence embeddings need a width of at least 1; got a scale of none")
+
     @classmethod
     def measure(cls, encoder: Encoder, texts: Sequence[str], *, standardize: bool = True) -> SentencePreprocessing:
         """Measure the scale over the embeddings of texts, or leave them as they are.
@@ -117,12 +131,24 @@ def check_texts(raw: Any, wanted: str) -> list[str]:
     """A list of texts.
 
     Raises:
-        InputError: it is something else, or a text is empty.
+        InputError: it is something else, or a text is empty or no Unicode.
     """
-    if isinstance(raw, str) or not isinstance(raw, Sequence | np.ndarray) or len(raw) == 0:
-        shown = repr(raw[:40]) if isinstance(raw, str) else type(raw).__name__
+    if isinstance(raw, str | bytes) or not isinstance(raw, Sequence | np.ndarray) or len(raw) == 0:
+        shown = repr(raw[:40]) if isinstance(raw, str | bytes) else type(raw).__name__
         raise InputError(f"the networks take {wanted}; got {shown}")
     bad = [row for row, text in enumerate(raw) if not isinstance(text, str) or not text.strip()]
     if bad:
-        raise InputError(f"the networks take {wanted}; number {bad[0]} is {raw[bad[0]]!r}")
-    return [str(text) for text in raw]
+        raise InputError(f"the networks take {wanted}; number {bad[0]} is {_shortened(raw[bad[0]])}")
+    texts = [str(text) for text in raw]
+    half = next((row for row, text in enumerate(texts) if not text.isascii() and LONE_SURROGATE.search(text)), None)
+    if half is not None:
+        raise InputError(
+            f"the networks take {wanted}; number {half} is not Unicode, for it holds half of a surrogate pair: "
+            + _shortened(texts[half])
+        )
+    return texts
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
 # Texts whose tokens, with all that the tokenizer knows of them, are in memory at once.
 CHUNK = 1000
 EXAMPLE_TOKENS = 8
+# Numbers of tokens are kept as int32.
+MOST_TOKENS = 2**31
+# Letters that a tokenizer may make of one letter.
+MOST_GROWTH = 10_000
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,39 @@ class TokenPreprocessing(TextPreprocessing):
     kind: Literal["tokens"] = "tokens"
     tokenizer: Annotated[str, Field(exclude=True)] = field(default="", compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.longest < MOST_TOKENS or not 0 <= self.padding < MOST_TOKENS:
+            raise InputError(
+                f"tokens need a length of at least 1 and padding of at least 0; got {self.longest} and {self.padding}"
+            )
+
     @classmethod
     def of(cls, tokenizer: str, *, longest: int, padding: int, cut: Literal["left", "right"]) -> TokenPreprocessing:
         """A preprocessing with the SHA-256 sum of the tokenizer."""
         digest = hashlib.sha256(tokenizer.encode()).hexdigest()
         return cls(digest, longest, padding, cut, tokenizer=tokenizer)
+
+    def with_tokenizer(self, tokenizer: str) -> TokenPreprocessing:
+        """The same with a tokenizer that was kept beside it.
+
+        Raises:
+            InputError: it is another one, or one that no library reads or that would not stay within its bounds.
+        """
+        if hashlib.sha256(tokenizer.encode("utf-8", "surrogatepass")).hexdigest() != self.sha256:
+            raise InputError(f"another tokenizer than the one with the SHA-256 sum {self.sha256[:80]}")
+        _check_rules(tokenizer)
+        found = replace(self, tokenizer=tokenizer)
+        if found.n_tokens > MOST_TOKENS or not set(found._encoder.get_vocab()) - found._special:
+            raise InputError(f"a tokenizer of no words, or of numbers up to {found.n_tokens - 1}")
+        return found
+
+    @property
+    def n_tokens(self) -> int:
+        """The numbers of its tokens, padding included, are below this."""
+        # Those too that it puts before and behind a text, which its vocabulary may lack.
+        with _named_failure("an empty text"):
+            beside = self._encoder.encode("").ids
+        return 1 + max([self.padding, *beside, *self._encoder.get_vocab().values()])
 
     @property
     @override
@@ -68,20 +104,22 @@ class TokenPreprocessing(TextPreprocessing):
         vocabulary = sorted(set(self._encoder.get_vocab()) - self._special)
         generator = torch.Generator().manual_seed(0)
         drawn = torch.randint(len(vocabulary), (2, 2 * EXAMPLE_TOKENS), generator=generator).tolist()
-        tokens_T = self._cut_to(min(EXAMPLE_TOKENS, self.longest)).encode_batch(
-            [" ".join(vocabulary[number] for number in row) for row in drawn]
-        )
+        with _named_failure("made-up words"):
+            tokens_T = self._cut_to(min(EXAMPLE_TOKENS, self.longest)).encode_batch(
+                [" ".join(vocabulary[number] for number in row) for row in drawn]
+            )
         return torch.nn.utils.rnn.pad_sequence([torch.tensor(t.ids) for t in tokens_T], True, padding_value=-1)
 
     @override
     def samples(self, raw: Any) -> DescribedSamples:
         """A list of texts."""
         texts = check_texts(raw, self.wanted)
-        encodings = [
-            (np.array(encoding.ids, np.int32), bool(encoding.overflowing))
-            for start in range(0, len(texts), CHUNK)
-            for encoding in self._encoder.encode_batch_fast(texts[start : start + CHUNK])
-        ]
+        with _named_failure("these texts"):
+            encodings = [
+                (np.array(encoding.ids, np.int32), bool(encoding.overflowing))
+                for start in range(0, len(texts), CHUNK)
+                for encoding in self._encoder.encode_batch_fast(texts[start : start + CHUNK])
+            ]
         tokens, shortened = zip(*encodings, strict=True)
         length_N = np.array([len(ids) for ids in tokens])
         if not length_N.all():
@@ -106,9 +144,54 @@ class TokenPreprocessing(TextPreprocessing):
     def _cut_to(self, longest: int) -> Tokenizer:
         from tokenizers import Tokenizer  # of no use to a run of images
 
-        tokenizer = Tokenizer.from_str(self.tokenizer)
-        # What the file says of padding and length is undone: a batch is padded as a whole, and the run has a length of
-        # its own.
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(longest, direction=self.cut)
+        with _named_failure("its own rules"):
+            tokenizer = Tokenizer.from_str(self.tokenizer)
+            # What the file says of padding and length is undone: a batch is padded as a whole, and the run has a
+            # length of its own.
+            tokenizer.no_padding()
+            tokenizer.enable_truncation(longest, direction=self.cut)
         return tokenizer
+
+
+@contextmanager
+def _named_failure(what: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        # The library is written in Rust, whose panics are no Exceptions; and its errors have no class of their own.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"the tokenizer fails on {what}: {str(error)[:200]}") from None
+
+
+def _check_rules(tokenizer: str) -> None:
+    """Refuse rules by which the library would end the process, or never end itself.
+
+    Raises:
+        InputError: a table that claims to be longer than it is, or replacements by which a text grows without bound.
+    """
+    growth = 1
+    try:
+        for rule in _rules(json.loads(tokenizer)):
+            table, new = rule.get("precompiled_charsmap"), rule.get("content", rule.get("prepend"))
+            if table is not None:
+                raw = base64.b64decode(table)
+                if len(raw) < 4 + int.from_bytes(raw[:4], "little"):
+                    raise InputError("the tokenizer has a table that claims to be longer than it is")
+            growth *= max(1, len(new)) if isinstance(new, str) else 1
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"the tokenizer cannot be read: {str(error)[:200]}") from None
+    if growth > MOST_GROWTH:
+        raise InputError("the tokenizer replaces letters by texts, and these again, so that a text would not end")
+
+
+def _rules(value: Any) -> Iterator[dict[str, Any]]:
+    """What a tokenizer does to a text before its model sees it."""
+    values = [value.get("normalizer"), value.get("pre_tokenizer")]
+    while values:
+        match values.pop():
+            case dict() as rule:
+                yield rule
+                values += rule.values()
+            case list() as rules:
+                values += rules

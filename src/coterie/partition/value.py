@@ -106,7 +106,17 @@ class Partition:
 
     @classmethod
     def from_members(cls, members: Sequence[Sequence[int]], n_classes: int, layer_S: tuple[int, ...] = ()) -> Self:
-        """The partition, or cover, with the classes of each cluster given."""
+        """The partition, or cover, with the classes of each cluster given.
+
+        Raises:
+            PartitionError: a class outside 0 to C - 1, or no cluster.
+        """
+        outside = [label for classes in members for label in classes if not 0 <= label < n_classes]
+        if outside or not members:
+            raise PartitionError(
+                f"{len(members)} clusters with classes {outside[:10]}; needed: clusters of classes from 0 to "
+                f"{n_classes - 1}"
+            )
         cluster_M = np.repeat(np.arange(len(members)), [len(classes) for classes in members])
         class_M = np.concatenate([np.asarray(classes, dtype=np.int64) for classes in members])
         ones = np.ones(len(class_M), dtype=bool)

@@ -17,6 +17,7 @@ from coterie.errors import ArtifactError
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, disk_bound, training_batches_of
 from coterie.progress import SILENT
+from coterie.run.contents import read_history, write_history
 from coterie.run.folder import Run, changed_settings
 from coterie.run.names import BASE_FILE
 from coterie.run.values import write_head, write_preprocessing
@@ -51,6 +52,9 @@ def train_base(job: Job) -> TrainedBase:
     """
     run, prepared, base = job.run, job.prepared, job.prepared.base
     _describe(run, prepared)
+    if "history.json" in run.manifest.files and not run.has("history.json"):
+        run.write_json("history.json", {})
+        job.progress.note(f"{run.path / 'history.json'} was lost, and with it the curves of what is trained already")
     if note := run.note_versions():
         job.progress.note(note)
     if prepared.base_run is not None and not run.has(BASE_FILE):
@@ -60,7 +64,7 @@ def train_base(job: Job) -> TrainedBase:
     network = _train(job)
     # Apart from the weights: whoever wants label embeddings need not build the base.
     write_head(run, base.head.of(network))
-    validation_NC = job.logits(BASE_FILE, network, "validation")
+    validation_NC = job.logits(BASE_FILE, network, "validation", len(job.splits.labels))
     # A base that was built here has its head in the data's order.
     if base.trained:
         refuse_other_order(validation_NC, job.splits.validation.labels_N.numpy())
@@ -159,8 +163,7 @@ def _take_base(run: Run, other: Run) -> None:
     changed = changed_settings(other.settings, run.settings, BASE_SETTINGS)
     if changed:
         raise ArtifactError(f"the base of {other.path} is not the one of this run; they differ in {'; '.join(changed)}")
-    history = other.read_json("history.json")
-    run.write_json("history.json", {title: history[title] for title in ("base",) if title in history})
+    write_history(run, {title: epochs for title, epochs in read_history(other).items() if title == "base"})
     run.write(BASE_FILE, other.read(BASE_FILE), seconds={BASE_FILE: other.manifest.seconds[BASE_FILE]})
 
 
@@ -171,7 +174,7 @@ def _keep_brought_base(run: Run, network: nn.Module) -> None:
         ArtifactError: they are others.
     """
     if not run.has(BASE_FILE):
-        run.write_json("history.json", {})
+        write_history(run, {})
         run.write_weights(BASE_FILE, network, seconds={BASE_FILE: 0.0})
         return
     kept = run.read_tensors(BASE_FILE)

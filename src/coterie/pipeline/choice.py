@@ -51,7 +51,7 @@ def outputs_of(job: Job, base: TrainedBase, specialists: Specialists, split: Spl
     """The logits of base and all specialists on a split."""
     partition, networks = specialists.partition, specialists.networks
     data: Split = getattr(job.splits, split)
-    base_NC, label_N = job.logits(BASE_FILE, base.network, split), data.labels_N.numpy()
+    base_NC, label_N = job.logits(BASE_FILE, base.network, split, partition.n_classes), data.labels_N.numpy()
     trained = {cluster: network for cluster, network in enumerate(networks) if network is not None}
     trunk = job.run.manifest.trunk
     # All tails go on from one output of the trunk, which is too large to keep; whole networks are asked one by one, and
@@ -62,5 +62,6 @@ def outputs_of(job: Job, base: TrainedBase, specialists: Specialists, split: Spl
     packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
     files = specialist_files(partition)
     for cluster, specialist in trained.items():
-        packed_NM[:, partition.columns(cluster)] = job.logits(files[cluster], specialist, split)
+        columns = partition.columns(cluster)
+        packed_NM[:, columns] = job.logits(files[cluster], specialist, split, partition.size_S[cluster])
     return Outputs(base_NC, packed_NM, label_N)

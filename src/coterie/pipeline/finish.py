@@ -52,6 +52,8 @@ def finish(job: Job, base: TrainedBase, choice: Choice) -> SpecialistEnsemble:
         if tuned is not best:
             run.forget(specialist_files(tuned.specialists.partition))
     run.forget([name for name in run.manifest.files if name.startswith(STAGE_LOGITS)])
+    # Somebody may have deleted a file while another was made.
+    run.check_whole()
     # Last of all: whoever finds this finds everything.
     run.update(complete=True)
     job.trackers.finish(tracked_figures(run), [run.path / name for name in (MANIFEST, *run.manifest.files)])

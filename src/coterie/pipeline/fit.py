@@ -104,7 +104,8 @@ def fit(
 
     def prepared() -> Prepared:
         check_engine(engine)
-        found = prepare(settings, splits=splits, base=base, base_run=base_run)
+        # These settings are the caller's own, and so is what they name.
+        found = prepare(settings, splits=splits, base=base, base_run=base_run, trust=settings.backbone)
         announce(found)
         return found
 
@@ -154,7 +155,7 @@ def fit_base(
     run = Run.create_or_resume(Path(out), settings)
 
     def prepared() -> Prepared:
-        found = prepare(settings, splits=splits, base_run=base_run)
+        found = prepare(settings, splits=splits, base_run=base_run, trust=settings.backbone)
         announce(found)
         return found
 

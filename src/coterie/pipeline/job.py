@@ -16,6 +16,7 @@ from coterie.data.splits import Split, Splits
 from coterie.pipeline.prepare import Prepared, training_batches_of
 from coterie.pipeline.training_task import Trained
 from coterie.progress import Progress
+from coterie.run.contents import HISTORY_FILE, Kind, read_arrays, read_history, write_history
 from coterie.run.folder import CHECKPOINT_FOLDER, Run
 from coterie.run.names import stage_logits_folder
 from coterie.system.limits import Limits
@@ -60,12 +61,12 @@ class Job:
 
     def checkpoint(self, file: str) -> CheckpointFile:
         """The state of the training that will leave ``file``."""
-        return CheckpointFile(self.run.path / CHECKPOINT_FOLDER / file)
+        return CheckpointFile(self.run.place(f"{CHECKPOINT_FOLDER}/{file}"))
 
     def keep(self, file: str, title: str, trained: Trained) -> None:
         """Write what a training gave, and delete its state."""
-        known = self.run.read_json("history.json") if self.run.has("history.json") else {}
-        self.run.write_json("history.json", {**known, title: [record.to_values() for record in trained.history]})
+        known = read_history(self.run) if self.run.has(HISTORY_FILE) else {}
+        write_history(self.run, {**known, title: trained.history})
         # History first: weights without one would count as a finished training whose curve is lost.
         self.run.write_tensors(file, trained.weights, seconds={**self.run.manifest.seconds, file: trained.seconds})
         self.checkpoint(file).delete()
@@ -113,12 +114,16 @@ class Job:
         self.keep(file, title, Trained(weights_of(network), history, hook.seconds))
         return network
 
-    def logits(self, file: str, network: nn.Module, split: SplitName) -> FloatArray:
-        """The logits of a split by the network whose weights are in ``file``; those that an earlier start computed."""
+    def logits(self, file: str, network: nn.Module, split: SplitName, n_outputs: int) -> FloatArray:
+        """The ``n_outputs`` logits of a split by the network whose weights are in ``file``; those that an earlier start
+        computed.
+        """
         kept = f"{stage_logits_folder(split)}{file}"
-        if self.run.has(kept):
-            return self.run.read_arrays(kept)["logits_NC"]
         data: Split = getattr(self.splits, split)
+        if self.run.has(kept):
+            sizes = {"N": len(data), "K": n_outputs, "C": len(self.splits.labels)}
+            kinds: dict[str, tuple[Kind, str]] = {"logits_NC": ("numbers", "NK"), "label_N": ("labels", "N")}
+            return read_arrays(self.run, kept, kinds, sizes)["logits_NC"]
         logits_NC = compute_logits(self.fabric, network, data.samples, self.splits.preprocessing)
         self.run.write_arrays(kept, {"logits_NC": logits_NC, "label_N": data.labels_N.numpy()})
         # A limit that is reached here loses nothing: the logits are kept.
@@ -141,9 +146,10 @@ def unless_complete(
         load: reads the result of the complete run.
 
     Raises:
-        ArtifactError: another process writes to the run.
+        ArtifactError: another process writes to the run; or it is complete, and files are missing or damaged.
     """
     if run.complete:
+        run.check_whole()
         return load()
     run.refuse_if_held()  # before the data is read, which may take minutes
     prepared = prepare()

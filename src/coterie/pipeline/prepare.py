@@ -30,7 +30,7 @@ from coterie.pipeline.embedding import check_embedding
 from coterie.run.folder import Run
 from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
-from coterie.run.values import labels_of, preprocessing_of
+from coterie.run.values import base_bytes, labels_of, preprocessing_of
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.vocabulary import GROUPS_COLUMN
 
@@ -82,6 +82,7 @@ def prepare(
     base: nn.Module | None = None,
     base_run: Path | str | None = None,
     partition: Partition | None = None,
+    trust: str | None = None,
 ) -> Prepared:
     """Read the data, build the base and probe it, and check all that could go wrong later.
 
@@ -91,6 +92,7 @@ def prepare(
         base: a trained network, as for ``fit``.
         base_run: the run whose trained base is taken, as for ``fit``.
         partition: the partition, where it is known: given groups and label embeddings are not read then.
+        trust: as for ``load_ensemble``, of the ``base_run``.
 
     Raises:
         CoterieError: whatever would stop the run as soon as it starts.
@@ -101,7 +103,7 @@ def prepare(
     splits = load_splits(settings, source, trained=base is not None) if splits is None else splits
     groups = None if partition else read_given_groups(settings.data, settings.partition.groups, splits.labels)
     n_clusters = (partition.n_clusters,) if partition else _numbers_of_clusters(settings, groups, splits.labels)
-    found = _make_base(settings, splits, base, source)
+    found = _make_base(settings, splits, base, source, trust)
     if partition is None:
         check_embedding(settings.partition.embedding, found, splits)
     example = splits.preprocessing.example()
@@ -144,18 +146,22 @@ def load_splits(settings: FitSettings, base_run: Run | None = None, *, trained: 
     return load_data(data, settings.seed, preprocessing)
 
 
-def base_of_run(run: Run) -> tuple[Splits, Base]:
+def base_of_run(run: Run, trust: str | None = None) -> tuple[Splits, Base]:
     """The data of a run and its trained base, finished or not. The folder is left as it is: a `coterie fit` may be at
     work in it.
 
+    Args:
+        run: whose base is trained.
+        trust: as for ``load_ensemble``.
+
     Raises:
-        ArtifactError: its data has changed.
+        ArtifactError: its data has changed, or its base can only be built by code that nobody said to trust.
         CoterieError: as ``fit``, of its data and base.
     """
     splits = load_splits(run.settings, run)
     if splits.labels != labels_of(run.manifest):
         raise ArtifactError(f"the data of {run.settings.data.source} has changed since {run.path} was begun")
-    base = prepare(run.settings, splits=splits, base_run=run.path).base
+    base = prepare(run.settings, splits=splits, base_run=run.path, trust=trust).base
     run.read_weights(BASE_FILE, base.network)
     return splits, base
 
@@ -261,7 +267,9 @@ def disk_bound(prepared: Prepared) -> int:
     return weights * (1 + sum(numbers) + 2 * (1 + moments + more)) + 2 * logits + OTHER_BYTES
 
 
-def _make_base(settings: FitSettings, splits: Splits, given: nn.Module | None, source: Run | None) -> Base:
+def _make_base(
+    settings: FitSettings, splits: Splits, given: nn.Module | None, source: Run | None, trust: str | None
+) -> Base:
     """The base as it stands before the run; that of another run has the right layers and not yet its weights."""
     if source is None:
         return make_base(settings, splits.labels, splits.preprocessing, given)
@@ -277,7 +285,8 @@ def _make_base(settings: FitSettings, splits: Splits, given: nn.Module | None, s
         len(splits.labels),
         splits.preprocessing,
         given,
-        settings.backbone,
+        trust,
+        base_bytes(source),
     )
     return Base(network, head, False, manifest.network or NetworkForm())
 

@@ -84,9 +84,9 @@ def refit(
     run, file = _begin(old, Path(out), change), specialist_files(partition)[cluster]
 
     def prepared() -> Prepared:
-        refuse_untrusted(old.settings.backbone, trust)
-        allowed = labels.of(classes.tolist())
-        return _with_additions(old, source, labels, allowed=allowed, where=f"cluster {cluster}", leave_others=False)
+        refuse_untrusted(old.settings.backbone, trust)  # before the data is read, which may take minutes
+        allowed, where = labels.of(classes.tolist()), f"cluster {cluster}"
+        return _with_additions(old, source, labels, allowed=allowed, where=where, leave_others=False, trust=trust)
 
     def work(found: Prepared) -> SpecialistEnsemble:
         _check_change(old, run, change)
@@ -274,7 +274,14 @@ def _check_change(old: FinishedRun, run: Run, change: ChangeRecord) -> None:
 
 
 def _with_additions(
-    old: FinishedRun, source: str, labels: LabelSpace, *, allowed: tuple[str, ...], where: str, leave_others: bool
+    old: FinishedRun,
+    source: str,
+    labels: LabelSpace,
+    *,
+    allowed: tuple[str, ...],
+    where: str,
+    leave_others: bool,
+    trust: str | None = None,
 ) -> Prepared:
     """The run's own base and data, with a source's samples of the classes that are allowed."""
     settings = old.settings
@@ -290,7 +297,7 @@ def _with_additions(
     kept = {name: samples for name, samples in found.items() if name in allowed}
     if not kept:
         raise DataError(f"{source} has no samples of {where}; its classes: {', '.join(sorted(found)[:10])}")
-    prepared = prepare(settings, splits=splits, base_run=old.path, partition=partition_of(old.manifest))
+    prepared = prepare(settings, splits=splits, base_run=old.path, partition=partition_of(old.manifest), trust=trust)
     return replace(prepared, splits=extended(splits, labels, kept, settings.data))
 
 
@@ -329,7 +336,7 @@ def _trained_base(job: Job, head: Head | None = None) -> TrainedBase:
     network = base.network.to(job.fabric.device).eval()
     example = job.splits.preprocessing.example()
     part = trained_part(network, head, example, job.settings.specialist.trainable)
-    return TrainedBase(network, head, part, job.logits(BASE_FILE, network, "validation"))
+    return TrainedBase(network, head, part, job.logits(BASE_FILE, network, "validation", head.out_features))
 
 
 def _complete(

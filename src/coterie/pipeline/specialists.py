@@ -22,6 +22,7 @@ from coterie.pipeline.base import TrainedBase
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, augmentation_of, views_bytes
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
+from coterie.run.contents import read_history, write_history
 from coterie.run.names import BASE_FILE, specialist_files, specialist_titles
 from coterie.run.values import cut_of
 from coterie.system.limits import LimitedProgress
@@ -137,11 +138,11 @@ def _train(
             # Of a specialist's weights, what is not the base's is kept.
             kept = encode(trained.weights, base_weights, bits)
             job.keep(task.file, task.title, replace(trained, weights=kept))
-    if todo:  # whose results came in any order
-        history = run.read_json("history.json")
-        titles = [task.title for task in tasks if task.title in history]
-        others = [title for title in history if title not in titles]
-        run.write_json("history.json", {title: history[title] for title in (*others, *titles)})
+    history = read_history(run)
+    titles = [task.title for task in tasks if task.title in history]
+    ordered = [*(title for title in history if title not in titles), *titles]
+    if ordered != list(history):  # the results came in any order, perhaps in an earlier start
+        write_history(run, {title: history[title] for title in ordered})
 
 
 def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Resources:

@@ -24,14 +24,14 @@ finished. Nothing in a run is code, and loading runs none.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -42,28 +42,38 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from coterie.backbones.deltas import decode
+from coterie.backbones.weights import put_weights
 from coterie.config import FREE_SETTINGS, FitSettings
-from coterie.errors import ArtifactError, SettingsError
+from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.run.manifest import (
     FORMAT,
     MANIFEST,
+    MOST_BYTES,
     FileRecord,
     FinishedManifest,
     Manifest,
     Records,
     installed_versions,
 )
-from coterie.system.files import write_whole
+from coterie.run.names import check_file_name
+from coterie.system.files import HALF_FILES, files_below, open_regular, place_below, read_regular, write_whole
+from coterie.system.json_text import from_json, to_json
 from coterie.system.lock import HOLDER, LOCK, hold, refuse_if_held
 
 ManifestT = TypeVar("ManifestT", bound=Manifest)
 
 REPORT = "report.html"
 CHECKPOINT_FOLDER = "checkpoint"
-# What a process leaves that dies before it has written a manifest.
-NO_RUN_YET = (LOCK, HOLDER, f".{HOLDER}.tmp", f".{MANIFEST}.tmp")
+# What a process leaves that dies before it has written a manifest, or writes after its folder was deleted; and what the
+# names of files begin with that it had half written.
+NO_RUN_YET = (LOCK, HOLDER, CHECKPOINT_FOLDER)
+HALF_WRITTEN = (f".{HOLDER}.", f".{MANIFEST}.")
 # Where a file that the manifest does not name is what a killed process left.
 STAGE_FOLDERS = ("specialists", "logits")
+# How often a file is looked up that other processes replace while it is read.
+MOST_LOOKS = 10
+# Characters in a message of the place where a manifest is damaged: its keys are anybody's.
+WHERE_SHOWN = 200
 
 
 @dataclass
@@ -72,8 +82,8 @@ class Run:
 
     path: Path
     manifest: Manifest
-    # Size, time and inode of files whose checksum was right: they are not hashed again while these stay.
-    _checked: dict[str, tuple[int, int, int]] = field(default_factory=dict, repr=False, compare=False)
+    # Checksum, size, time and inode of files whose checksum was right: they are not hashed again while these stay.
+    _checked: dict[str, tuple[str, int, int, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def create_or_resume(cls, path: Path, settings: FitSettings) -> Run:
@@ -84,8 +94,8 @@ class Run:
         Raises:
             ArtifactError: the folder holds something else, or a run with other settings.
         """
-        if not (path / MANIFEST).exists():
-            if path.exists() and (not path.is_dir() or any(file.name not in NO_RUN_YET for file in path.iterdir())):
+        if not os.path.lexists(path / MANIFEST):
+            if not _is_free(path):
                 raise ArtifactError(f"{path} exists and is not a coterie run; choose another --out")
             return cls(path, Manifest(settings=settings))
         run = cls.open(path)
@@ -103,24 +113,40 @@ class Run:
         Raises:
             ArtifactError: there is none, it is damaged, or its format is newer than this version of coterie reads.
         """
-        return cls(path, _read_manifest(path, Manifest))._settled()
+        run = cls(path, _read_manifest(path, Manifest))
+        run._settle()
+        return run
+
+    @classmethod
+    def open_finished(cls, path: Path) -> FinishedRun:
+        """Read the manifest of a finished run, whose files may be missing or damaged.
+
+        Raises:
+            ArtifactError: as ``open``; or the run is unfinished.
+        """
+        if not cls.open(path).complete:
+            raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
+        run = FinishedRun(path, _read_manifest(path, FinishedManifest))
+        run._settle()
+        return run
 
     @classmethod
     def open_complete(cls, path: Path) -> FinishedRun:
         """Read a finished run. A file's checksum is verified when the file is read.
 
         Raises:
-            ArtifactError: as ``open``; or the run is unfinished, or files are missing or cut short, which are named.
+            ArtifactError: as ``open_finished``; or files are missing or cut short, which are named.
         """
-        if not cls.open(path).complete:
-            raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
-        run = FinishedRun(path, _read_manifest(path, FinishedManifest))._settled()
-        # The report is drawn from the rest, and can be drawn again.
-        names = [name for name in run.manifest.files if name != REPORT]
-        broken = [f"{name}: {fault}" for name in names if (fault := run._size_fault(name))]
-        if broken:
-            raise ArtifactError(f"{path} is damaged: " + "; ".join(broken[:10]))
-        return run
+        run, known = cls.open_finished(path), None
+        for _ in range(MOST_LOOKS):
+            faults = {name: fault for name in run._needed() if (fault := run._size_fault(name))}
+            if not faults:
+                return run
+            if run.manifest == known:  # twice the same: no other process is writing
+                break
+            known = run.manifest
+            run._renew()
+        raise run._damaged(faults)
 
     @property
     def settings(self) -> FitSettings:
@@ -141,6 +167,9 @@ class Run:
         """
         with hold(self.path):
             found = Run.create_or_resume(self.path, self.settings).manifest
+            if not os.path.lexists(self.path / MANIFEST):
+                # States of a run that was deleted, of which a process lived on: they may be of other settings.
+                _delete(files_below(self.path / CHECKPOINT_FOLDER))
             self.manifest = type(self.manifest)(**dict(found))
             yield self
 
@@ -148,9 +177,34 @@ class Run:
         """Raise early what ``writing`` would raise where another process writes, or nobody can."""
         refuse_if_held(self.path)
 
+    def place(self, name: str) -> Path:
+        """Where a file of the run is, or will be.
+
+        Raises:
+            ArtifactError: it is no name of a file in a run, or leads out of the folder through a link.
+        """
+        try:
+            return place_below(self.path, check_file_name(name))
+        except ValueError as error:
+            raise ArtifactError(f"{self.path}: {error}") from None
+
     def has(self, name: str) -> bool:
         """Whether a finished stage left this file, whole."""
-        return name in self.manifest.files and self._fault(name, self.manifest.files[name]) is None
+        return name in self.manifest.files and (self._is_checked(name) or self._look(name)[1] is None)
+
+    def faults(self) -> dict[str, str]:
+        """What is wrong with the files that the manifest names, but for the report: all are read that were not yet."""
+        looks = {name: self._look(name)[1] for name in self._needed() if not self._is_checked(name)}
+        return {name: fault for name, fault in looks.items() if fault is not None}
+
+    def check_whole(self) -> None:
+        """Read all files that were not read yet.
+
+        Raises:
+            ArtifactError: some are missing or damaged, which are named.
+        """
+        if faults := self.faults():
+            raise self._damaged(faults)
 
     def read(self, name: str) -> bytes:
         """A file's bytes, checked: read once, and hashed once in the life of this object.
@@ -160,9 +214,9 @@ class Run:
         """
         if name not in self.manifest.files:
             raise ArtifactError(f"{self.path} has no {name}")
-        content, fault = self._content(name, self.manifest.files[name])
+        content, fault = self._look(name)
         if fault is not None:
-            raise ArtifactError(f"{self.path} is damaged: {name}: {fault}")
+            raise self._damaged({name: fault})
         return content
 
     def write(self, name: str, content: bytes, **records: Unpack[Records]) -> None:
@@ -171,11 +225,12 @@ class Run:
         Raises:
             ArtifactError: the disk is full or cannot be written; what was there before is intact.
         """
+        place = self.place(name)
         record = FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         if name in self.manifest.files:
             # Known before it is there: after a power failure either of the two files is one that the manifest names.
             self.update(replacing={name: record})
-        write_whole(self.path / name, content)
+        write_whole(place, content)
         named: Records = {**records, "files": {**self.manifest.files, name: record}, "replacing": {}}
         self.update(**named)
 
@@ -188,26 +243,31 @@ class Run:
         """
         # Not model_copy, which takes any name and any value.
         manifest = type(self.manifest)(**{**dict(self.manifest), **records})
-        write_whole(self.path / MANIFEST, _to_json(manifest.model_dump(mode="json")))
+        content = to_json(manifest.model_dump(mode="json"))
+        if len(content) > MOST_BYTES:
+            raise ArtifactError(
+                f"{self.path / MANIFEST} would have {len(content):,} bytes; at most {MOST_BYTES:,} are read"
+            )
+        write_whole(self.path / MANIFEST, content)
         self.manifest = manifest
 
     def forget(self, names: Sequence[str]) -> None:
         """Delete files, the manifest first."""
+        places = [self.place(name) for name in names]
         # The manifest first: a file that it does not name is swept, one that it names and lacks would be damage.
         self.update(files={name: record for name, record in self.manifest.files.items() if name not in names})
-        for name in names:
-            (self.path / name).unlink(missing_ok=True)
+        _delete(places)
 
     def sweep(self) -> None:
         """Delete what killed processes left: half-written files, files of stages that were not finished, states of
-        trainings that were.
+        trainings that were. No link is followed.
         """
-        folders = [self.path / name for name in (CHECKPOINT_FOLDER, *STAGE_FOLDERS)]
-        half = [*self.path.glob(".*.tmp"), *(file for folder in folders for file in folder.rglob(".*.tmp"))]
-        names = {name for folder in STAGE_FOLDERS for name in self._names_below(folder)} - set(self.manifest.files)
-        done = {f"{CHECKPOINT_FOLDER}/{name}" for name in self.manifest.files} & self._names_below(CHECKPOINT_FOLDER)
-        for file in (*half, *(self.path / name for name in names | done)):
-            file.unlink(missing_ok=True)
+        named = {self.path / name for name in self.manifest.files}
+        stages = {file for folder in STAGE_FOLDERS for file in files_below(self.path / folder)}
+        states = set(files_below(self.path / CHECKPOINT_FOLDER))
+        half = {file for file in (*self.path.glob(HALF_FILES), *stages, *states) if file.match(HALF_FILES)}
+        done = {self.path / CHECKPOINT_FOLDER / name for name in self.manifest.files} & states
+        _delete(half | done | (stages - named))
 
     def note_versions(self) -> str | None:
         """Record, and say, with which other versions the run goes on than those it was begun with."""
@@ -230,13 +290,13 @@ class Run:
         what it holds may be differences from the base's (see coterie.backbones.deltas).
 
         Raises:
-            ArtifactError: they are missing, damaged, or another network's.
+            ArtifactError: they are missing, damaged, or another network's, or such as no training leaves.
         """
         known = {} if base is None else base.state_dict()
         try:
-            network.load_state_dict({**known, **decode(self.read_tensors(name), known)})
-        except (RuntimeError, ValueError) as error:
-            raise ArtifactError(f"{self.path / name} holds another network's weights: {error}") from None
+            put_weights({**known, **decode(self.read_tensors(name), known)}, network)
+        except ValueError as error:
+            raise ArtifactError(f"{self.path / name} does not fit: {error}") from None
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], **records: Unpack[Records]) -> None:
         """Named arrays, as safetensors."""
@@ -248,11 +308,18 @@ class Run:
 
     def write_json(self, name: str, value: Any, **records: Unpack[Records]) -> None:
         """Plain values, as JSON for people too."""
-        self.write(name, _to_json(value), **records)
+        self.write(name, to_json(value), **records)
 
     def read_json(self, name: str) -> Any:
-        """The inverse of ``write_json``."""
-        return json.loads(self.read(name))
+        """The inverse of ``write_json``.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or not JSON.
+        """
+        try:
+            return from_json(self.read(name))
+        except ValueError as error:
+            raise ArtifactError(f"cannot read {self.path / name}: {error}") from None
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], **records: Unpack[Records]) -> None:
         """Named tensors on the CPU, as safetensors."""
@@ -277,57 +344,89 @@ class Run:
         except SafetensorError as error:
             raise ArtifactError(f"{self.path / name} is not a safetensors file: {error}") from None
 
-    def _names_below(self, folder: str) -> set[str]:
-        files = (file for file in (self.path / folder).rglob("*") if file.is_file())
-        return {file.relative_to(self.path).as_posix() for file in files}
+    def _needed(self) -> list[str]:
+        """All files but the report, which is drawn from the rest."""
+        return [name for name in self.manifest.files if name != REPORT]
 
-    def _settled(self) -> Self:
+    def _damaged(self, faults: Mapping[str, str]) -> ArtifactError:
+        named = "; ".join(f"{name}: {fault}" for name, fault in list(faults.items())[:10])
+        advice = (
+            f"`coterie repair {self.path}` mends what can be mended"
+            if self.complete
+            else "the command that began it makes this again"
+        )
+        return ArtifactError(f"{self.path} is damaged: {named}; {advice}")
+
+    def _settle(self) -> None:
         # A process that died while it replaced a file left the old one or the new one.
         replacing = self.manifest.replacing
-        replaced = {name: record for name, record in replacing.items() if self._fault(name, record) is None}
+        replaced = {name: record for name, record in replacing.items() if self._content(name, record)[1] is None}
         if replacing:
             files = {**self.manifest.files, **replaced}
             self.manifest = self.manifest.model_copy(update={"files": files, "replacing": {}})
-        return self
 
-    def _fault(self, name: str, record: FileRecord) -> str | None:
-        """What is wrong with a file; None where it is the one that was recorded."""
-        if self._checked.get(name) == self._signature(name):
-            return None
-        return self._content(name, record)[1]
+    def _renew(self) -> None:
+        """Read the manifest again: another process may have written since."""
+        self.manifest = _read_manifest(self.path, type(self.manifest))
+        self._settle()
+
+    def _look(self, name: str) -> tuple[bytes, str | None]:
+        """The bytes of a file that the manifest names, and what is wrong with them. A file that another process has
+        replaced since the manifest was read is not the one that it names: the manifest of now decides.
+        """
+        known = None
+        for _ in range(MOST_LOOKS):
+            record = self.manifest.files.get(name)
+            if record is None:
+                return b"", "deleted meanwhile"
+            content, fault = self._content(name, record)
+            if fault is None or record == known:  # twice the same: no other process has replaced it
+                break
+            known = record
+            self._renew()
+        return content, fault
 
     def _content(self, name: str, record: FileRecord) -> tuple[bytes, str | None]:
         """A file's bytes and what is wrong with them."""
-        signature = self._signature(name)
         try:
-            content = (self.path / name).read_bytes()
+            with open_regular(self.place(name)) as (stream, status):
+                # Before it is read: no more than was recorded is held in memory.
+                if status.st_size != record.bytes:
+                    return b"", _other_size(status.st_size, record)
+                content = stream.read(record.bytes)
         except FileNotFoundError:
             return b"", "missing"
         except OSError as error:
             return b"", f"unreadable ({error.strerror})"
-        if len(content) != record.bytes:
-            return content, _other_size(len(content), record)
-        if signature is None or self._checked.get(name) != signature:
+        except MemoryError:
+            return b"", f"unreadable ({record.bytes:,} bytes do not fit in memory)"
+        checked = (record.sha256, *_signature(status))
+        if self._checked.get(name) != checked:
             if hashlib.sha256(content).hexdigest() != record.sha256:
-                return content, "its bytes have changed (sha256 differs)"
-            if signature is not None:
-                self._checked[name] = signature
+                return b"", "its bytes have changed (sha256 differs)"
+            self._checked[name] = checked
         return content, None
+
+    def _is_checked(self, name: str) -> bool:
+        """Whether a file was read before, and its checksum was right."""
+        status, record = self._status(name), self.manifest.files.get(name)
+        if status is None or record is None:
+            return False
+        return self._checked.get(name) == (record.sha256, *_signature(status))
 
     def _size_fault(self, name: str) -> str | None:
         """What a look at a file tells without reading it."""
-        signature, record = self._signature(name), self.manifest.files[name]
-        if signature is None:
+        status, record = self._status(name), self.manifest.files[name]
+        if status is None:
             return "missing"
-        return None if signature[0] == record.bytes else _other_size(signature[0], record)
+        return None if status.st_size == record.bytes else _other_size(status.st_size, record)
 
-    def _signature(self, name: str) -> tuple[int, int, int] | None:
-        """Size, time and inode; None where there is no such file."""
+    def _status(self, name: str) -> os.stat_result | None:
+        """None where there is no such file."""
         try:
-            found = (self.path / name).stat()
+            return self.place(name).lstat()
         except OSError:
             return None
-        return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 @dataclass
@@ -340,10 +439,12 @@ class FinishedRun(Run):
 def _read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
     file = path / MANIFEST
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = from_json(read_regular(file, MOST_BYTES))
     except FileNotFoundError:
         raise ArtifactError(f"{path} is not a coterie run: it has no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ArtifactError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError as error:
         raise ArtifactError(f"cannot read {file}: {error}") from None
     found = values.get("format") if isinstance(values, dict) else None
     if isinstance(found, int) and found > FORMAT:
@@ -355,17 +456,41 @@ def _read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise ArtifactError(f"{file} is damaged: {where}: {first['msg']}") from None
+        raise ArtifactError(f"{file} is damaged: {where[:WHERE_SHOWN]}: {first['msg']}") from None
     except SettingsError as error:
         raise ArtifactError(f"{file} is damaged: settings: {error}") from None
+    except CoterieError as error:  # of the values that it stands for
+        raise ArtifactError(f"{file} is damaged: {error}") from None
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a run can begin here: there is nothing, or nothing but what killed processes left."""
+    try:
+        names = [file.name for file in path.iterdir()]
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}. Choose another --out") from None
+    return all(name in NO_RUN_YET or name.startswith(HALF_WRITTEN) for name in names)
+
+
+def _delete(files: Iterable[Path]) -> None:
+    """Delete files; links themselves, not what they lead to."""
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"cannot delete {file}: {error.strerror}") from None
+
+
+def _signature(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _other_size(n_bytes: int, record: FileRecord) -> str:
     return f"{n_bytes} bytes instead of {record.bytes}"
-
-
-def _to_json(value: Any) -> bytes:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
 def changed_settings(old: FitSettings, new: FitSettings, groups: Container[str] | None = None) -> list[str]:

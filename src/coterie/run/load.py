@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from coterie.backbones.base import rebuild_base
+from coterie.backbones.cut import trunk_features
 from coterie.backbones.head import Head
+from coterie.backbones.probe import run as probe
 from coterie.backbones.specialist import as_asked, make_specialist
+from coterie.backbones.text_classifier import TextClassifier
 from coterie.config import HardwareSettings
 from coterie.ensemble.ensemble import SpecialistEnsemble
-from coterie.inputs import Preprocessing
+from coterie.errors import ArtifactError, BackboneError, InputError
+from coterie.inputs import Preprocessing, TokenPreprocessing
 from coterie.run.folder import Run
 from coterie.run.names import (
     BASE_FILE,
     specialist_files,
 )
 from coterie.run.values import (
+    base_bytes,
     cut_of,
     labels_of,
     partition_of,
@@ -56,7 +64,7 @@ def load_ensemble(
     manifest, preprocessing = run.manifest, preprocessing_of(run)
     labels, partition = labels_of(manifest), partition_of(manifest)
     network, head = load_base(run, preprocessing, base, trust)
-    specialists = []
+    specialists: list[nn.Module | None] = []
     # What a specialist's file lacks is the base's, so the base is read first.
     for cluster, file in enumerate(specialist_files(partition)):
         classes = partition.classes(cluster)
@@ -64,6 +72,8 @@ def load_ensemble(
         if specialist is not None:
             run.read_weights(file, specialist, network)
             specialist = as_asked(specialist, cut_of(manifest), preprocessing.example())
+            if not any(specialists):  # the others differ from the first in their weights alone
+                _refuse_other_answers(run, network, specialist, preprocessing, len(classes))
         specialists.append(specialist)
     return SpecialistEnsemble(
         network,
@@ -94,6 +104,52 @@ def load_base(
     manifest, settings = run.manifest, run.settings
     assert manifest.head is not None  # a finished run has one
     n_classes = len(labels_of(manifest))
-    network, head = rebuild_base(settings, manifest.network, manifest.head, n_classes, preprocessing, base, trust)
+    network, head = rebuild_base(
+        settings, manifest.network, manifest.head, n_classes, preprocessing, base, trust, base_bytes(run)
+    )
     run.read_weights(BASE_FILE, network)
+    _refuse_other_form(run, network, preprocessing, n_classes)
     return network, head
+
+
+def _refuse_other_form(run: Run, network: nn.Module, preprocessing: Preprocessing, n_classes: int) -> None:
+    """Refuse a base that does not give logits of its classes: what a manifest says of its inputs and outputs shows in
+    no weight.
+    """
+    if (
+        isinstance(network, TextClassifier)
+        and isinstance(preprocessing, TokenPreprocessing)
+        and (preprocessing.n_tokens > network.n_tokens or preprocessing.longest > network.longest)
+    ):
+        raise ArtifactError(
+            f"the tokenizer of {run.path} gives up to {preprocessing.longest} tokens numbered below "
+            f"{preprocessing.n_tokens}, and its base takes {network.longest:.0f} below {network.n_tokens:.0f}"
+        )
+    with _named(run):
+        _refuse_other_logits(network, preprocessing.example()[:1], n_classes)
+
+
+def _refuse_other_answers(
+    run: Run, base: nn.Module, specialist: nn.Module, preprocessing: Preprocessing, n_classes: int
+) -> None:
+    cut, example = cut_of(run.manifest), preprocessing.example()[:1]
+    with _named(run):
+        inputs = example if cut is None else trunk_features(base, cut, example)
+        _refuse_other_logits(specialist, inputs, n_classes)
+
+
+def _refuse_other_logits(network: nn.Module, example: Tensor, n_classes: int) -> None:
+    logits_BC = probe(network, example)
+    found = tuple(logits_BC.shape) if isinstance(logits_BC, Tensor) else type(logits_BC).__name__
+    if found != (1, n_classes):
+        raise BackboneError(f"{found} for a sample, where there are {n_classes} classes")
+    if not bool(torch.isfinite(logits_BC).all()):
+        raise BackboneError("logits that are NaN or infinite")
+
+
+@contextmanager
+def _named(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except (BackboneError, InputError) as error:
+        raise ArtifactError(f"the networks of {run.path} do not answer as its manifest says: {error}") from None

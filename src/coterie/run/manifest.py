@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
-from coterie.inputs import AnyPreprocessing
+from coterie.inputs import AnyPreprocessing, ImagePreprocessing
+from coterie.labels import LabelSpace
 from coterie.measures.costs import RunCosts
+from coterie.partition import Partition
+from coterie.routing.gate import GainModel, Gate
+from coterie.run.names import BASE_FILE, check_file_name
+from coterie.run.names import MANIFEST as MANIFEST
 from coterie.vocabulary import CombinerName, ScoreName
 
 FORMAT: Literal[2] = 2
-MANIFEST = "manifest.json"
+# Of a manifest, which is held in memory several times over while it is read; one of 100,000 classes has 5 MB.
+MOST_BYTES = 32 * 2**20
+MOST_FILES = 50_000
+# Numbers in one image or vector.
+MOST_VALUES = 2**28
+
+FileName = Annotated[str, AfterValidator(check_file_name)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+# Such as no fit gives, and far from where sums and products overflow.
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
+Members = Annotated[tuple[tuple[Count, ...], ...], Field(min_length=1)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileRecord(_Frozen):
     """Size in bytes and sha256 of a file."""
 
-    bytes: int
-    sha256: str
+    bytes: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class DataRecord(_Frozen):
@@ -37,6 +56,33 @@ class DataRecord(_Frozen):
     classes: tuple[str, ...]
     input: AnyPreprocessing
 
+    @model_validator(mode="after")
+    def _classes_differ(self) -> Self:
+        LabelSpace(self.classes)
+        return self
+
+    @model_validator(mode="after")
+    def _of_some_size(self) -> Self:
+        shape = self.input.shape
+        sides = shape if isinstance(self.input, ImagePreprocessing) else ()
+        if min(sides, default=1) < 1 or math.prod(shape) > MOST_VALUES:
+            raise ValueError(f"samples of shape {shape}: each side at least 1, at most {MOST_VALUES:,} numbers")
+        for name, most in (("buckets", 2**24), ("longest", 2**20)):
+            if not 1 <= getattr(self.input, name, 1) <= most:
+                raise ValueError(f"{name} of the input: from 1 to {most:,}")
+        return self
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        form = self.input
+        scale = form if isinstance(form, ImagePreprocessing) else getattr(form, "scale", None)
+        if scale is None:
+            return self
+        n_values = form.channels if isinstance(form, ImagePreprocessing) else len(scale.mean)
+        if not len(scale.mean) == len(scale.std) == n_values or min(scale.std, default=1.0) <= 0:
+            raise ValueError("the input needs as many means as deviations, all of these above 0")
+        return self
+
 
 class TrunkRecord(_Frozen):
     """Of specialists that are tails on the base's trunk: the module whose output they take, and the operations of a
@@ -44,29 +90,29 @@ class TrunkRecord(_Frozen):
     """
 
     cut: str
-    pass_cost: float
+    pass_cost: Annotated[float, Field(ge=0)]
 
 
 class Candidate(_Frozen):
     """One number of clusters that was tried: cross-fitted validation accuracy of its ensemble."""
 
-    clusters: int
-    accuracy: float
+    clusters: Count
+    accuracy: Share
 
 
 class PartitionRecord(_Frozen):
     """The classes of each cluster, and the numbers of clusters that were tried; ``layers``: see Partition."""
 
-    members: tuple[tuple[int, ...], ...]
+    members: Members
     candidates: tuple[Candidate, ...]
-    layers: tuple[int, ...] = ()
+    layers: tuple[Count, ...] = ()
 
 
 class GainRecord(_Frozen):
     """A learned gate: a linear estimate of the gain."""
 
-    intercept: float
-    coefficients: tuple[float, ...]
+    intercept: Number
+    coefficients: tuple[Number, ...]
 
 
 class TriedRecord(_Frozen):
@@ -74,10 +120,10 @@ class TriedRecord(_Frozen):
 
     combiner: str
     score: ScoreName
-    accuracy: float
-    gain: float
-    passes: float
-    routed: float
+    accuracy: Share
+    gain: Annotated[float, Field(ge=-1, le=1)]
+    passes: Annotated[float, Field(ge=0)]
+    routed: Share
 
 
 class GateRecord(_Frozen):
@@ -88,17 +134,23 @@ class GateRecord(_Frozen):
 
     score: ScoreName
     combiner: CombinerName
-    threshold: float | None
-    weights: tuple[float, ...] = (1.0,)
-    top: int = 1
-    temperature: float = 1.0
-    base_temperature: float = 1.0
-    specialist_temperatures: tuple[float, ...] = (1.0,)
+    threshold: Number | None
+    weights: tuple[Share, ...] = (1.0,)
+    top: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    temperature: Temperature = 1.0
+    base_temperature: Temperature = 1.0
+    specialist_temperatures: tuple[Temperature, ...] = (1.0,)
     gain: GainRecord | None = None
-    limits: dict[str, float] = {}
-    accuracy: float | None = None
+    limits: dict[Literal["passes", "routed", "risk", "threshold"], float] = {}
+    accuracy: Share | None = None
     note: str = ""
     tried: tuple[TriedRecord, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_a_gate(self) -> Self:
+        model = None if self.gain is None else GainModel(**self.gain.model_dump())
+        Gate(math.inf if self.threshold is None else self.threshold, self.score, model)
+        return self
 
 
 class ChangeRecord(_Frozen):
@@ -129,19 +181,19 @@ class Manifest(_Frozen):
     versions: dict[str, str] = Field(default_factory=lambda: installed_versions())
     settings: Annotated[FitSettings, BeforeValidator(_settings)]
     data: DataRecord | None = None
-    train_counts: tuple[int, ...] = ()
+    train_counts: tuple[Count, ...] = ()
     head: Head | None = None
     trunk: TrunkRecord | None = None
     network: NetworkForm | None = None
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Seconds] = {}
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None
     costs: RunCosts | None = None
     changes: tuple[ChangeRecord, ...] = ()
-    files: dict[str, FileRecord] = {}
-    replacing: dict[str, FileRecord] = {}
-    groupings: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    disk_bytes: int | None = None
+    files: Annotated[dict[FileName, FileRecord], Field(max_length=MOST_FILES)] = {}
+    replacing: Annotated[dict[FileName, FileRecord], Field(max_length=MOST_FILES)] = {}
+    groupings: tuple[Members, ...] = ()
+    disk_bytes: Count | None = None
     later_versions: tuple[dict[str, str], ...] = ()
 
     @model_validator(mode="before")
@@ -156,6 +208,33 @@ class Manifest(_Frozen):
             data = {"about": data.get("about"), "classes": data.get("classes"), "input": {"kind": "image", **form}}
         return {**values, "format": FORMAT, "data": data}
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """Raises what a partition raises that leaves a class out."""
+        if BASE_FILE in self.files and BASE_FILE not in self.seconds:
+            raise ValueError(f"seconds lacks {BASE_FILE}")
+        if self.data is None:
+            return self
+        n_classes = len(self.data.classes)
+        if len(self.train_counts) not in (0, n_classes):
+            raise ValueError(f"train_counts has {len(self.train_counts)} numbers for {n_classes} classes")
+        for members in self.groupings:
+            _partition(members, n_classes)
+        if self.partition is not None:
+            _partition(self.partition.members, n_classes, self.partition.layers)
+        return self
+
+
+def _partition(members: tuple[tuple[int, ...], ...], n_classes: int, layers: tuple[int, ...] = ()) -> None:
+    """Raises ValueError or PartitionError unless these are clusters that partitions of these classes have."""
+    for classes in members:
+        if len(set(classes)) < len(classes) or max(classes, default=0) >= n_classes:
+            raise ValueError(f"a cluster holds a class twice, or one that is not among the {n_classes} classes")
+    found = Partition.from_members(members, n_classes, layers)
+    for layer in found.layers:
+        if len({c for cluster in layer.tolist() for c in members[cluster]}) < n_classes:
+            raise ValueError("partitions side by side need each class in a cluster of each")
+
 
 class FinishedManifest(Manifest):
     """The manifest of a finished run, which has every record that predicting takes."""
@@ -166,6 +245,18 @@ class FinishedManifest(Manifest):
     partition: PartitionRecord
     gate: GateRecord
     costs: RunCosts
+
+    @model_validator(mode="after")
+    def _of_one_size(self) -> Self:
+        n_classes, n_clusters = len(self.data.classes), len(self.partition.members)
+        if self.head.out_features != n_classes or self.head.in_features < 1:
+            raise ValueError(f"a head of {self.head.in_features} inputs, {self.head.out_features} classes is no head")
+        for values in (self.gate.weights, self.gate.specialist_temperatures):
+            if len(values) not in (1, n_clusters):
+                raise ValueError(f"the gate has {len(values)} values for {n_clusters} clusters")
+        if min(cost for cost in vars(self.costs).values() if cost is not None) < 0:
+            raise ValueError("costs are negative")
+        return self
 
 
 class Records(TypedDict, total=False):

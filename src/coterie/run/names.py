@@ -1,11 +1,13 @@
-"""Where the files of a run are, and what its trainings are called."""
+"""Where the files of a run are, which names a file may have, and what its trainings are called."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from coterie.partition import Partition
 
+MANIFEST = "manifest.json"
 BASE_FILE = "base.safetensors"
 SPECIALISTS = "specialists/"
 HEAD_FILE = "head.safetensors"
@@ -13,6 +15,26 @@ TOKENIZER_FILE = "tokenizer.json"
 EXAMPLES_FILE = "examples.safetensors"
 STAGE_LOGITS = "logits/stages/"
 EXAMPLE_TEXTS_FILE = "examples.json"
+
+# Letters, digits and a few signs that no file system takes for something else; no part begins with a dot, as "..", the
+# lock and half-written files do.
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+LONGEST_NAME = 200
+
+
+def check_file_name(name: str) -> str:
+    """Return the name of a file of a run: a path below the folder, with slashes.
+
+    Raises:
+        ValueError: it could be a file elsewhere, the manifest, the lock, or no file.
+    """
+    allowed = len(name) <= LONGEST_NAME and _FILE_NAME.fullmatch(name) and name.lower() != MANIFEST
+    if not allowed:
+        raise ValueError(
+            f"{name[:LONGEST_NAME]!r} is no name of a file in a run; allowed: letters, digits, '_', '.', '-' and '/', "
+            f"at most {LONGEST_NAME}, no part beginning with a dot, not {MANIFEST}"
+        )
+    return name
 
 
 def specialist_files(partition: Partition) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from coterie.arrays import FloatArray, IntArray
@@ -21,6 +23,7 @@ from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Tuning, TuningRequest, tune
+from coterie.run.contents import METRICS_FILE, Kind, read_arrays, read_figures, read_history, read_texts
 from coterie.run.folder import REPORT, FinishedRun, Run
 from coterie.run.manifest import FinishedManifest, Records
 from coterie.run.names import (
@@ -33,38 +36,38 @@ from coterie.run.values import (
     labels_of,
     partition_of,
     pass_cost_of,
+    read_head,
     record_of,
     rule_of,
     train_counts_of,
     tuning_of,
     weight_bytes,
-    where_rows_are,
 )
 from coterie.vocabulary import SplitName
 
 N_EXAMPLES = 12
 
 
-def retune(run: FinishedRun, request: TuningRequest) -> Tuning:
+def retune(run: FinishedRun, request: TuningRequest) -> tuple[Tuning, Report]:
     """Choose the rule of a finished run anew from its validation logits, and write it with all that follows from it:
     figures, report. Nothing is trained, and no test image has a say. How long an image takes is no longer known.
+
+    Returns:
+        The rule, and its figures on the test split.
 
     Raises:
         InputError: no candidate meets the budget.
         ArtifactError: another process writes to the run.
     """
-    manifest, partition = run.manifest, partition_of(run.manifest)
-    seed = manifest.settings.seed
-    outputs: dict[SplitName, Outputs] = {
-        "validation": read_outputs(run, "validation"),
-        "test": read_outputs(run, "test"),
-    }
-    tuning = tune(outputs["validation"], partition, request, seed)
-    costs = replace(manifest.costs, ensemble_image_ms=None)
     with run.writing():
-        write_rule(run, tuning, outputs, costs=costs)
+        outputs: dict[SplitName, Outputs] = {
+            "validation": read_outputs(run, "validation"),
+            "test": read_outputs(run, "test"),
+        }
+        tuning = tune(outputs["validation"], partition_of(run.manifest), request, run.settings.seed)
+        write_rule(run, tuning, outputs, costs=replace(run.manifest.costs, ensemble_image_ms=None))
         write_report(run, datetime.now(UTC).date().isoformat(), outputs["test"])
-    return tuning
+        return tuning, read_reports(run)["test"]
 
 
 def write_rule(run: Run, tuning: Tuning, outputs: Mapping[SplitName, Outputs], **records: Unpack[Records]) -> None:
@@ -83,7 +86,7 @@ def write_rule(run: Run, tuning: Tuning, outputs: Mapping[SplitName, Outputs], *
         for name in ("validation", "test")
     }
     named: Records = {**records, "gate": record_of(tuning)}
-    run.write_json("metrics.json", reports, **named)
+    run.write_json(METRICS_FILE, reports, **named)
 
 
 def write_outputs(run: Run, split: str, outputs: Outputs) -> None:
@@ -98,14 +101,35 @@ def read_base_logits(run: Run, split: str) -> tuple[FloatArray, IntArray] | None
     """The base's logits of a split, of shape (N, C), and the true classes; None where it was not asked yet."""
     for name, key in ((outputs_file(split), "base_NC"), (base_logits_file(split), "logits_NC")):
         if run.has(name):
-            arrays = run.read_arrays(name)
+            arrays = read_logits(run, name, {key: "NC"})
             return arrays[key], arrays["label_N"]
     return None
 
 
+def read_logits(run: Run, name: str, axes: Mapping[str, str], **sizes: int) -> dict[str, NDArray[Any]]:
+    """Logits of a split, and its labels ``label_N``.
+
+    Args:
+        run: the run.
+        name: of the file.
+        axes: of each array of logits, a letter each: N samples, C classes, M columns of all specialists.
+        sizes: of other letters.
+
+    Raises:
+        ArtifactError: as ``contents.read_arrays``.
+    """
+    manifest = run.manifest
+    known = {"C": len(labels_of(manifest)), **sizes}
+    if any("M" in letters for letters in axes.values()):
+        known["M"] = len(partition_of(manifest).packed_class_M)
+    kinds: dict[str, tuple[Kind, str]] = {key: ("numbers", letters) for key, letters in axes.items()}
+    return read_arrays(run, name, {**kinds, "label_N": ("labels", "N")}, known)
+
+
 def read_outputs(run: Run, split: str) -> Outputs:
     """The inverse of ``write_outputs``."""
-    return Outputs(**run.read_arrays(outputs_file(split)), pass_cost=pass_cost_of(run.manifest))
+    arrays = read_logits(run, outputs_file(split), {"base_NC": "NC", "packed_NM": "NM"})
+    return Outputs(**arrays, pass_cost=pass_cost_of(run.manifest))
 
 
 def write_examples(run: Run, outputs: Outputs, partition: Partition, rule: Rule, splits: Splits) -> None:
@@ -131,7 +155,7 @@ def _choose_examples(outputs: Outputs, partition: Partition, rule: Rule) -> IntA
 
 def read_reports(run: Run) -> dict[str, Report]:
     """The figures of a finished run, by split."""
-    return {name: Report.from_values(values) for name, values in run.read_json("metrics.json").items()}
+    return read_figures(run, len(labels_of(run.manifest)), partition_of(run.manifest).n_clusters)
 
 
 def tracked_figures(run: Run) -> dict[str, float]:
@@ -170,14 +194,13 @@ def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
     manifest = FinishedManifest(**{**dict(run.manifest), "complete": True})
     reports = read_reports(run)
     settings = manifest.settings
-    head_file, rows, _ = where_rows_are(run)
-    history = run.read_json("history.json")
+    history = read_history(run)
     return ReportContent(
         about=manifest.data.about.rstrip(".") + ".",
         backbone=settings.backbone,
         labels=labels_of(manifest),
         partition=partition_of(manifest),
-        similarity_CC=LabelEmbedding(run.read_arrays(head_file)[rows].astype(np.float64)).similarity_CC(),
+        similarity_CC=LabelEmbedding(read_head(run)[0]).similarity_CC(),
         test=reports["test"],
         validation=reports["validation"],
         ladder=ladder_of(test, partition_of(manifest), rule_of(manifest)),
@@ -187,7 +210,7 @@ def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
         costs=manifest.costs,
         storage_bytes=weight_bytes(manifest),
         histories=tuple(
-            (title, tuple(r["loss"] for r in records), tuple(r["accuracy"] for r in records))
+            (title, tuple(r.loss for r in records), tuple(r.accuracy for r in records))
             for title, records in history.items()
         ),
         settings_yaml=settings.to_yaml(),
@@ -199,11 +222,10 @@ def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
 def _read_examples(run: Run, outputs: Outputs) -> tuple[Example, ...]:
     """The kept samples on which base and ensemble differ: fewer than were kept if the rule has changed since."""
     partition, rule = partition_of(run.manifest), rule_of(run.manifest)
-    stored = run.read_arrays(EXAMPLES_FILE)
-    shown = stored["pixels_EHWC"] if "pixels_EHWC" in stored else run.read_json(EXAMPLE_TEXTS_FILE)
-    if not len(stored["row_E"]):  # base and ensemble gave the same answers
+    row_E, shown = _read_shown(run, len(outputs.label_N))
+    if not len(row_E):  # base and ensemble gave the same answers
         return ()
-    kept = outputs.take(stored["row_E"])
+    kept = outputs.take(row_E)
     routing = Routing.of(kept, partition, rule)
     base_E, ensemble_E = routing.answers()
     return tuple(
@@ -219,3 +241,18 @@ def _read_examples(run: Run, outputs: Outputs) -> tuple[Example, ...]:
         )
         for place in np.flatnonzero(base_E != ensemble_E).tolist()
     )
+
+
+def _read_shown(run: Run, n_test: int) -> tuple[IntArray, Sequence[Any]]:
+    """Rows of the kept samples among those of the test split, and what to show of each."""
+    form = None if run.manifest.data is None else run.manifest.data.input
+    kinds: dict[str, tuple[Kind, str]] = {"row_E": ("rows", "E")}
+    sizes = {"R": n_test}
+    if isinstance(form, ImagePreprocessing):
+        kinds["pixels_EHWC"] = ("pixels", "EHWc")
+        sizes |= {"H": form.height, "W": form.width, "c": form.channels}
+    arrays = read_arrays(run, EXAMPLES_FILE, kinds, sizes)
+    row_E = arrays["row_E"]
+    if isinstance(form, ImagePreprocessing):
+        return row_E, arrays["pixels_EHWC"]
+    return row_E, read_texts(run, EXAMPLE_TEXTS_FILE, len(row_E))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 from torch import nn
 
-from coterie.arrays import IntArray
-from coterie.errors import ArtifactError
+from coterie.arrays import FloatArray, IntArray
+from coterie.errors import ArtifactError, InputError
 from coterie.inputs import Preprocessing, TokenPreprocessing
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
@@ -20,6 +19,7 @@ from coterie.routing.gate import Budget, GainModel, Gate
 from coterie.routing.rule import Rule
 from coterie.routing.trials import Candidate
 from coterie.routing.tune import COMBINERS, Tuning
+from coterie.run.contents import Kind, read_arrays, read_history
 from coterie.run.folder import Run
 from coterie.run.manifest import GainRecord, GateRecord, Manifest, TriedRecord
 from coterie.run.names import (
@@ -64,6 +64,17 @@ def specialist_seconds(manifest: Manifest) -> float:
     return sum(seconds for name, seconds in manifest.seconds.items() if name.startswith(SPECIALISTS))
 
 
+def base_bytes(run: Run) -> int:
+    """Size of the file with the base's weights.
+
+    Raises:
+        ArtifactError: there is none yet.
+    """
+    if BASE_FILE not in run.manifest.files:
+        raise ArtifactError(f"{run.path} has no trained base yet")
+    return run.manifest.files[BASE_FILE].bytes
+
+
 def weight_bytes(manifest: Manifest) -> int:
     """Size on disk of base and specialists: what must be kept to predict."""
     kept = {BASE_FILE, *specialist_files(partition_of(manifest))}
@@ -74,12 +85,17 @@ def preprocessing_of(run: Run) -> Preprocessing:
     """What makes the inputs of a run's networks.
 
     Raises:
-        ArtifactError: the run does not say so yet, or has lost its tokenizer.
+        ArtifactError: the run does not say so yet, or its tokenizer is lost, another one, or unfit for use.
     """
     labels_of(run.manifest)
     assert run.manifest.data is not None  # labels_of checks
     form = run.manifest.data.input
-    return replace(form, tokenizer=run.read(TOKENIZER_FILE).decode()) if isinstance(form, TokenPreprocessing) else form
+    if not isinstance(form, TokenPreprocessing):
+        return form
+    try:
+        return form.with_tokenizer(run.read(TOKENIZER_FILE).decode())
+    except (InputError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{run.path / TOKENIZER_FILE} does not hold what it should: {error}") from None
 
 
 def write_preprocessing(run: Run, form: Preprocessing) -> None:
@@ -90,7 +106,7 @@ def write_preprocessing(run: Run, form: Preprocessing) -> None:
 
 def base_came_trained(run: Run) -> bool:
     """Whether a run's base was trained elsewhere, how is not known."""
-    return run.manifest.seconds.get(BASE_FILE) == 0 and "base" not in run.read_json("history.json")
+    return run.manifest.seconds.get(BASE_FILE) == 0 and "base" not in read_history(run)
 
 
 def members_of(partition: Partition) -> tuple[tuple[int, ...], ...]:
@@ -184,7 +200,22 @@ def write_head(run: Run, head: nn.Linear) -> None:
     run.write_arrays(HEAD_FILE, {"weight_CD": head.weight.detach().cpu().float().numpy(), **bias})
 
 
-def where_rows_are(run: Run) -> tuple[str, str, str]:
+def read_head(run: Run) -> tuple[FloatArray, FloatArray | None]:
+    """The rows of the base's head, (C, D), and its biases (C,), or None where it has none.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or does not hold them.
+    """
+    file, rows, biases = _where_rows_are(run)
+    kinds: dict[str, tuple[Kind, str]] = {rows: ("numbers", "CD")}
+    if biases in run.read_tensors(file):
+        kinds[biases] = ("numbers", "C")
+    arrays = read_arrays(run, file, kinds, {"C": len(labels_of(run.manifest))})
+    bias_C = arrays[biases].astype(np.float64) if biases in arrays else None
+    return arrays[rows].astype(np.float64), bias_C
+
+
+def _where_rows_are(run: Run) -> tuple[str, str, str]:
     """The file that holds the label embeddings, and the names there of the head's rows and biases."""
     if run.has(HEAD_FILE) or run.manifest.head is None:
         return HEAD_FILE, "weight_CD", "bias_C"

@@ -1,29 +1,39 @@
-"""Files that appear whole or not at all, at whatever moment the process dies or the power fails."""
+"""Files that appear whole or not at all, at whatever moment the process dies or the power fails; and files of
+strangers, read without following links or waiting for devices.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from coterie.errors import ArtifactError
 
 # No space left, quota exceeded, file too large: there is something to delete.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a process leaves that dies while it writes a file.
+HALF_FILES = ".*.tmp"
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file under a temporary name, sync it, rename it, and sync the folder that names it.
+    """Write a file under a temporary name, sync it, rename it, and sync the folder that names it. A link in its place
+    is replaced, not followed.
 
     Raises:
         ArtifactError: the disk is full, or the folder cannot be written; what was there before is intact.
     """
-    # In the same folder: a rename is atomic within one file system only.
-    temporary = file.with_name(f".{file.name}.tmp")
+    # In the same folder: a rename is atomic within one file system only. A name that nobody can foresee: two writers do
+    # not meet, and no link waits there.
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
+        with temporary.open("xb") as stream:  # x: only where there is nothing, not even a link
             stream.write(content)
             stream.flush()
             # Before the rename, which may reach the disk first otherwise: a name without its content.
@@ -44,9 +54,73 @@ def write_whole(file: Path, content: bytes) -> None:
         raise
 
 
+def place_below(root: Path, name: str) -> Path:
+    """The path of ``name`` below a folder. The folder itself may be a link; what lies below it may not lead out.
+
+    Raises:
+        ArtifactError: a link on the way leads out of the folder, or the way cannot be followed.
+    """
+    place = root / name
+    try:
+        inside = place.parent.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise ArtifactError(f"cannot use {place}: {error}") from None
+    if not inside:
+        raise ArtifactError(f"{place} leads out of {root}, through a link; coterie reads and writes nothing there")
+    return place
+
+
+@contextlib.contextmanager
+def open_regular(file: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """Open a regular file for reading, and tell its size and times. A link is not followed, and nothing else is
+    opened: a pipe would wait, and a device has no end.
+
+    Raises:
+        OSError: it is missing, cannot be read, or is no regular file.
+    """
+    refuse_irregular(file, file.lstat())
+    # What lies there may have changed since.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(file, flags), "rb") as stream:
+        found = os.fstat(stream.fileno())
+        refuse_irregular(file, found)
+        yield stream, found
+
+
+def refuse_irregular(file: Path, status: os.stat_result) -> None:
+    """Raise OSError for a link, a folder, a pipe, a socket or a device."""
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"{file.name} is not a regular file")
+
+
+def read_regular(file: Path, most_bytes: int) -> bytes:
+    """The content of a regular file that is not large.
+
+    Raises:
+        OSError: as ``open_regular``, or it has more bytes.
+    """
+    with open_regular(file) as (stream, _):
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than {most_bytes:,} bytes")
+    return content
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, links among them; no link is followed, the folder itself being none."""
+    if not folder.is_symlink():
+        for place, _, names in os.walk(folder):
+            yield from (Path(place, name) for name in names)
+
+
 def bytes_below(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Bytes of all regular files below a folder, which itself may be a link."""
+    found = 0
+    for file in files_below(folder.resolve()):
+        with contextlib.suppress(OSError):  # another process has deleted it, or it is not ours to see
+            status = file.lstat()
+            found += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return found
 
 
 def _sync_folder(folder: Path) -> None:

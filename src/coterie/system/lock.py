@@ -8,7 +8,6 @@ that names host and process.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shlex
@@ -24,12 +23,14 @@ import psutil
 from filelock import FileLock, Timeout
 
 from coterie.errors import ArtifactError
-from coterie.system.files import write_whole
+from coterie.system.files import read_regular, refuse_irregular, write_whole
+from coterie.system.json_text import from_json, to_json
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
 # Characters of the holder's command line in a message: some commands carry a whole program.
 COMMAND_SHOWN = 400
+HOLDER_BYTES = 2**20
 
 
 @contextlib.contextmanager
@@ -45,7 +46,7 @@ def hold(folder: Path) -> Iterator[None]:
         raise _cannot_write(folder, error) from None
     lock = _acquire(folder)
     try:
-        write_whole(folder / HOLDER, json.dumps(_this_process(), indent=2).encode())
+        write_whole(folder / HOLDER, to_json(_this_process()))
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -59,11 +60,11 @@ def refuse_if_held(folder: Path) -> None:
     Raises:
         ArtifactError: as ``hold``.
     """
-    if (folder / LOCK).exists():
+    if os.path.lexists(folder / LOCK):
         _acquire(folder).release()
         return
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise _cannot_write(folder, error) from None
@@ -72,6 +73,9 @@ def refuse_if_held(folder: Path) -> None:
 def _acquire(folder: Path) -> FileLock:
     lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
     try:
+        # A link would be made or emptied wherever it leads, and a pipe is never let go.
+        with contextlib.suppress(FileNotFoundError):
+            refuse_irregular(folder / LOCK, (folder / LOCK).lstat())
         lock.acquire()
     except Timeout:
         raise ArtifactError(_who_holds(folder)) from None
@@ -90,15 +94,16 @@ def _this_process() -> dict[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
         "started": f"{started:%Y-%m-%d %H:%M:%S} UTC",
-        "command": shlex.join(sys.orig_argv),
+        # Of an argument that is no text, as names of files can be, what can be written.
+        "command": shlex.join(sys.orig_argv).encode(errors="replace").decode(),
     }
 
 
 def _who_holds(folder: Path) -> str:
     try:
-        holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        holder = from_json(read_regular(folder / HOLDER, HOLDER_BYTES))
         who = f"process {holder['pid']} on {holder['host']}, started {holder['started']}: "
-        who += textwrap.shorten(holder["command"], COMMAND_SHOWN, placeholder=" ...")
+        who += textwrap.shorten(str(holder["command"]), COMMAND_SHOWN, placeholder=" ...")
         elsewhere = holder["host"] != platform.node()
     except (OSError, ValueError, LookupError, TypeError):  # between taking the lock and saying so
         who, elsewhere = "another process", False

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from coterie.training.checkpoint import State
+from coterie.backbones.weights import put_weights
+from coterie.training.checkpoint import State, with_prefix
 
 # Begins the names of the average in the state of a training.
 AVERAGE = "average."
@@ -52,6 +53,10 @@ class RunningAverage:
         return {f"{AVERAGE}{name}": tensor.detach().cpu() for name, tensor in self.mean.state_dict().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a ``state``."""
+        """Go on from a ``state``.
+
+        Raises:
+            ValueError: it is the state of another training, or of none.
+        """
         if self.mean is not None:
-            self.mean.load_state_dict({name: state[f"{AVERAGE}{name}"] for name in self.mean.state_dict()})
+            put_weights(with_prefix(state, AVERAGE), self.mean)

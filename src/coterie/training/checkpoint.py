@@ -9,21 +9,29 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
+from coterie.backbones.weights import put_weights
 from coterie.system.files import write_whole
 
 State = dict[str, Tensor]
 DIGEST_BYTES = hashlib.sha256().digest_size
+# What the optimizers of the loop keep of each parameter.
+MOMENTS: dict[type[Optimizer], frozenset[str]] = {
+    torch.optim.SGD: frozenset({"momentum_buffer"}),
+    torch.optim.AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
+}
 
 
 class Checkpoint(Protocol):
@@ -65,12 +73,18 @@ class CheckpointFile(Checkpoint):
     @override
     def load(self) -> State | None:
         """The state that was saved last; None where there is none, or it is damaged."""
-        if not self.path.exists():
+        # Whatever else lies there, a link or a pipe, is no state that was saved.
+        if self.path.is_symlink() or not self.path.is_file():
             return None
         stored = self.path.read_bytes()
         digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
         # A damaged state is no error: the training begins again, as it would without any.
-        return safetensors.torch.load(content) if hashlib.sha256(content).digest() == digest else None
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        try:
+            return safetensors.torch.load(content)
+        except SafetensorError:
+            return None
 
     def delete(self) -> None:
         """Delete the state of a training that is done."""
@@ -110,24 +124,98 @@ def capture(
 def restore(
     state: Mapping[str, Tensor], network: nn.Module, optimizer: Optimizer, schedule: LRScheduler
 ) -> tuple[list[tuple[float, float]], NDArray[np.float32]]:
-    """Put a captured state back into fresh objects of the same kinds, in place.
+    """Put a captured state back into fresh objects of the same kinds, in place. Only what a training changes is taken
+    from it: what the settings say is as it was made.
 
     Returns:
         The history; and loss and accuracy (K, 2) of the steps of the epoch that was under way.
+
+    Raises:
+        ValueError: the state is of another training, or of none.
     """
-    plain: dict[str, Any] = json.loads(bytes(state["plain"].tolist()))
-    network.load_state_dict({name: state[f"network.{name}"] for name in network.state_dict()})
+    plain = _plain_values(state)
+    steps_K2 = tensor_of(state, "steps", torch.float32)
+    if steps_K2.ndim != 2 or steps_K2.shape[1] != 2:
+        raise ValueError(f"steps of shape {tuple(steps_K2.shape)}")
+    put_weights(with_prefix(state, "network."), network)
+    groups = optimizer.state_dict()["param_groups"]
+    if not len(groups) == len(plain.rates) == len(plain.schedule.last_lr):
+        raise ValueError(f"{len(plain.rates)} groups of parameters, where there are {len(groups)}")
+    now = [{**group, "lr": rate} for group, rate in zip(groups, plain.rates, strict=True)]
+    optimizer.load_state_dict({"state": _moments(state, optimizer), "param_groups": now})
+    schedule.load_state_dict(plain.schedule.model_dump(by_alias=True))
+    return [(loss, accuracy) for loss, accuracy in plain.history], steps_K2.numpy()
+
+
+def tensor_of(state: Mapping[str, Tensor], name: str, dtype: torch.dtype) -> Tensor:
+    """A tensor of a state.
+
+    Raises:
+        ValueError: there is none, or it is of another type.
+    """
+    if name not in state or state[name].dtype != dtype:
+        raise ValueError(f"no {name} of type {dtype}")
+    return state[name]
+
+
+def with_prefix(state: Mapping[str, Tensor], prefix: str) -> State:
+    """The tensors whose names begin so, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Group(_Frozen):
+    lr: float
+
+
+class _Schedule(_Frozen):
+    last_epoch: int = Field(ge=0)
+    step_count: int = Field(ge=0, alias="_step_count")
+    last_lr: tuple[float, ...] = Field(alias="_last_lr")
+
+
+class _Plain(_Frozen):
+    """What a state holds besides tensors, of which a training changes these."""
+
+    groups: tuple[_Group, ...]
+    schedule: _Schedule
+    history: tuple[tuple[float, float], ...]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        return tuple(group.lr for group in self.groups)
+
+
+def _plain_values(state: Mapping[str, Tensor]) -> _Plain:
+    content = tensor_of(state, "plain", torch.uint8).numpy().tobytes()
+    try:
+        return _Plain.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"plain values: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _moments(state: Mapping[str, Tensor], optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
+    """What the optimizer knows of each parameter, by its number."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = MOMENTS[type(optimizer)]
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in state.items():
-        kind, _, rest = key.partition(".")
-        if kind == "optimizer":
-            index, _, name = rest.partition(".")
-            like = parameters[int(index)]
-            # A fused step walks parameter and buffers as they lie in memory, so both must have one order; files have
-            # only one, and weights of convolutions another. Of another shape are scalars, such as the step's number.
-            ordered = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
-            moments.setdefault(int(index), {})[name] = ordered
-    optimizer.load_state_dict({"state": moments, "param_groups": plain["groups"]})
-    schedule.load_state_dict(plain["schedule"])
-    return [(loss, accuracy) for loss, accuracy in plain["history"]], state["steps"].numpy()
+    for key, tensor in with_prefix(state, "optimizer.").items():
+        index, _, name = key.partition(".")
+        if not (index.isdecimal() and index.isascii() and int(index) < len(parameters) and name in names):
+            raise ValueError(f"optimizer.{key}, which this optimizer has not got")
+        like = parameters[int(index)]
+        shape = torch.Size() if name == "step" else like.shape
+        if tensor.shape != shape or not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"optimizer.{key} of shape {tuple(tensor.shape)}, or not finite; needed: {tuple(shape)}")
+        # A fused step walks parameter and buffers as they lie in memory, so both must have one order; files have only
+        # one, and weights of convolutions another.
+        ordered = tensor if name == "step" else torch.empty_like(like).copy_(tensor)
+        moments.setdefault(int(index), {})[name] = ordered
+    for number, known in moments.items():
+        if known.keys() != names:
+            raise ValueError(f"optimizer.{number} with {', '.join(known)}; needed: {', '.join(sorted(names))}")
+    return moments

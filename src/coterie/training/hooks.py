@@ -74,7 +74,9 @@ class StageHook(TrainingHook):
     def load(self) -> State | None:
         state = self.file.load()
         if state is not None:
-            self.seconds_before = state["seconds"].item()
+            seconds = state.get("seconds", torch.zeros(0))
+            # Of a state that lacks them it is the loop that says what is wrong.
+            self.seconds_before = float(seconds) if seconds.numel() == 1 and bool(torch.isfinite(seconds)) else 0.0
         return state
 
     @override

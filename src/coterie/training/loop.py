@@ -129,8 +129,10 @@ def train(
     model, optimizer = fabric.setup(_runner(network, compile_network), plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
     average = RunningAverage(network, settings.average_decay, warmup=settings.average_warmup)
-    history, steps_K2 = _resume(hook.load(), network, plain_optimizer, schedule, (stopping, average))
+    history, steps_K2 = _resume(hook.load(), network, plain_optimizer, schedule, stopping, average)
     meter = _Meter(progress, batches, len(history), steps_K2)
+    if len(history) > settings.epochs or len(steps_K2) > len(batches) or meter.step != schedule.last_epoch:
+        raise _unfit(f"{len(history)} epochs and {len(steps_K2)} steps, where the schedule is at {schedule.last_epoch}")
 
     def captured() -> State:
         own = capture(network, plain_optimizer, schedule, history, meter.steps_K2())
@@ -175,14 +177,26 @@ def _resume(
     network: nn.Module,
     optimizer: Optimizer,
     schedule: LRScheduler,
-    others: Sequence[Stopping | RunningAverage],
+    stopping: Stopping,
+    average: RunningAverage,
 ) -> tuple[list[tuple[float, float]], NDArray[np.float32]]:
     """The history so far, and loss and accuracy of the steps of the epoch under way: none without a state."""
     if state is None:
         return [], NO_STEPS
-    for other in others:
-        other.restore(state)
-    return restore(state, network, optimizer, schedule)
+    try:
+        stopping.restore(state, network)
+        average.restore(state)
+        return restore(state, network, optimizer, schedule)
+    except ValueError as error:
+        raise _unfit(str(error)) from None
+
+
+def _unfit(why: str) -> TrainingError:
+    # Not begun anew without a word: it may be hours of work, which another version or a backup can go on with.
+    return TrainingError(
+        f"the state of this training, below the run's folder checkpoint, is not one that it can go on from: {why}. "
+        "Delete that folder, and the same command begins this training anew"
+    )
 
 
 def smoothed_cross_entropy(settings: TrainingSettings) -> Loss:

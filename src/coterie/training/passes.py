@@ -15,10 +15,31 @@ from coterie.inputs import Preprocessing, Samples
 
 
 def put_in_use(network: nn.Module, device: torch.device) -> nn.Module:
-    """Put a network in evaluation mode, on a device, with the memory layout that convolutions are fastest in."""
-    # Weights that are moved in inference mode stay tensors of that mode, and no training takes them any more.
-    with torch.inference_mode(mode=False):
-        return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Put a network in evaluation mode, on a device, with the memory layout that convolutions are fastest in.
+
+    A network that is so already is not written to: other threads may be running it.
+    """
+    if not _is_in_use(network, device):
+        # Weights that are moved in inference mode stay tensors of that mode, and no training takes them any more.
+        with torch.inference_mode(mode=False):
+            network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def _is_in_use(network: nn.Module, device: torch.device) -> bool:
+    # Module by module, since this is asked before every pass, and each iterator over a network walks all of it.
+    for module in network.modules():
+        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if module.training or not all(_lies_right(tensor, device) for tensor in own):
+            return False
+    return True
+
+
+def _lies_right(tensor: Tensor, device: torch.device) -> bool:
+    # By strides: of a tensor whose layout is ambiguous torch makes a copy each time, with the same ones.
+    return tensor.device == device and (
+        tensor.ndim != 4 or tensor.to(memory_format=torch.channels_last).stride() == tensor.stride()
+    )
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from coterie.training.checkpoint import State
+from coterie.backbones.weights import check_weights
+from coterie.training.checkpoint import State, tensor_of, with_prefix
 
 # Names in the state of a training: of the best epoch's weights, and of the validation loss of each epoch.
 BEST, LOSSES = "best.", "validation losses"
@@ -35,8 +36,12 @@ class Stopping(Protocol):
         """The state from which ``restore`` goes on."""
         return {}
 
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a ``state``."""
+    def restore(self, state: Mapping[str, torch.Tensor], network: nn.Module) -> None:
+        """Go on from a ``state`` of the training of a network.
+
+        Raises:
+            ValueError: it is the state of another one, or of none.
+        """
         return
 
 
@@ -85,7 +90,12 @@ class EarlyStopping(Stopping):
         return {**best, LOSSES: torch.tensor(self.losses, dtype=torch.float64)}
 
     @override
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+    def restore(self, state: Mapping[str, torch.Tensor], network: nn.Module) -> None:
         # As float64, so that what is compared after a restart has the bits that it had before.
-        self.losses = state[LOSSES].tolist()
-        self.best = {name.removeprefix(BEST): tensor for name, tensor in state.items() if name.startswith(BEST)}
+        losses = tensor_of(state, LOSSES, torch.float64)
+        best = with_prefix(state, BEST)
+        if losses.ndim != 1:
+            raise ValueError(f"{LOSSES} of shape {tuple(losses.shape)}")
+        if len(losses):
+            check_weights(best, network)
+        self.losses, self.best = losses.tolist(), best

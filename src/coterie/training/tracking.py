@@ -7,7 +7,6 @@ that fails is left out from there on, with a note: a run is worth more than its 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -23,10 +22,12 @@ from typing_extensions import override
 from coterie.config import FitSettings, TrackSettings
 from coterie.errors import SettingsError
 from coterie.progress import SILENT, Progress
-from coterie.system.files import write_whole
+from coterie.system.files import place_below, read_regular, write_whole
+from coterie.system.json_text import from_json, to_json
 
 LOGS = "logs"
 EXPERIMENT = "coterie"
+MEMORY_BYTES = 2**16
 History = Sequence[tuple[float, float]]
 
 
@@ -49,12 +50,12 @@ class Tracker(ABC):
 
 
 class TensorBoardTracker(Tracker):
-    """Event files in a folder for each training. The folder of a training that goes on is written anew."""
+    """Event files in RUN/logs, in a folder for each training. The folder of a training that goes on is written anew."""
 
     name = "TensorBoard"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, run_folder: Path) -> None:
+        self.run_folder = run_folder
         self.title = ""
         self.written = 0
         self.writer: Any = None
@@ -83,7 +84,8 @@ class TensorBoardTracker(Tracker):
         from tensorboardX.event_file_writer import EventsWriter
 
         self.close()
-        place = self.folder / re.sub(r"\W+", "-", title)
+        # The folder of logs may be a link, and what it leads to is not ours to delete.
+        place = place_below(self.run_folder, LOGS + "/" + re.sub(r"\W+", "-", title))
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         self.title, self.written, self.writer = title, 0, EventsWriter(str(place / "events"))
@@ -106,7 +108,6 @@ class MlflowTracker(Tracker):
         self.store = store.resolve()
         self.run_folder = run_folder.resolve()
         self.settings = settings
-        self.memory = self.run_folder / LOGS / "mlflow.json"
         self._client: Any = None
         self.run_id = ""
 
@@ -153,10 +154,15 @@ class MlflowTracker(Tracker):
 
     def _known_run(self) -> str | None:
         """The MLflow run that an earlier start began."""
-        if not self.memory.exists():
+        try:
+            known = from_json(read_regular(self._memory(), MEMORY_BYTES))
+        except FileNotFoundError:
             return None
-        known: dict[str, str] = json.loads(self.memory.read_text(encoding="utf-8"))
         return known["run_id"] if known["store"] == str(self.store) else None
+
+    def _memory(self) -> Path:
+        """Where the number of the MLflow run is kept."""
+        return place_below(self.run_folder, f"{LOGS}/mlflow.json")
 
     def _begin_run(self) -> str:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
@@ -165,7 +171,7 @@ class MlflowTracker(Tracker):
         run_id: str = run.info.run_id
         for name, value in _flat(self.settings.to_values()):
             self._client.log_param(run_id, name, value)
-        write_whole(self.memory, json.dumps({"store": str(self.store), "run_id": run_id}).encode())
+        write_whole(self._memory(), to_json({"store": str(self.store), "run_id": run_id}))
         return run_id
 
 
@@ -210,7 +216,7 @@ def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -
     trackers: list[Tracker] = []
     if track.tensorboard:
         if _installed("tensorboardX"):
-            trackers.append(TensorBoardTracker(run_folder / LOGS))
+            trackers.append(TensorBoardTracker(run_folder))
         else:
             progress.note("no log for TensorBoard: tensorboardX is not installed (pip install tensorboardX)")
     if track.mlflow is not None:

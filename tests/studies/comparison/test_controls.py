@@ -285,3 +285,16 @@ def test_controls_of_several_partitions_have_the_training_of_all(
     kept = partition_of(Run.open(tmp_path / "run").manifest)
     first = [len(kept.classes(cluster)) for cluster in kept.layers[0]]
     assert sorted(drawn.size_S.tolist()) == sorted(first)
+
+
+@pytest.mark.parametrize("name", ["controls", "controls/all-classes"])
+def test_controls_behind_a_link_are_neither_read_nor_trained(
+    name: str, finished_run: Path, tmp_path: Path, splits: Splits
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (finished_run / name).parent.mkdir(exist_ok=True)
+    (finished_run / name).symlink_to(tmp_path / "elsewhere")
+    for train in (True, False):
+        with pytest.raises(ArtifactError, match=rf"{name} is a link"):
+            compare_run(Run.open_complete(finished_run), splits, train=train)
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -21,7 +21,9 @@ from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
+from coterie.run.contents import Kind, read_arrays, read_history
 from coterie.run.folder import FinishedRun, Run
+from coterie.run.load import load_ensemble
 from coterie.run.manifest import MANIFEST
 from coterie.run.names import BASE_FILE, specialist_titles
 from coterie.run.reporting import read_outputs
@@ -46,7 +48,6 @@ from coterie.studies.comparison.controls import (
     controls_folder,
     flipped_file,
     read_flipped,
-    trusted_ensemble,
 )
 from coterie.studies.comparison.tables import Contender, ContenderCost
 from coterie.vocabulary import ContenderKind
@@ -66,15 +67,21 @@ class Contenders:
     notes: tuple[str, ...]
 
 
-def contenders_of(run: FinishedRun, splits: Splits, siblings: Sequence[Run] = ()) -> Contenders:
+def contenders_of(
+    run: FinishedRun, splits: Splits, siblings: Sequence[Run] = (), trust: str | None = None
+) -> Contenders:
     """All that a finished run and its controls answer.
 
     Args:
         run: a finished run.
         splits: its data.
         siblings: finished runs on the same splits with other seeds, whose bases make deep ensembles with this one.
+        trust: as for ``load_ensemble``, of the run and of its controls.
+
+    Raises:
+        ArtifactError: as ``load_ensemble``.
     """
-    case = _Case.of(run, splits)
+    case = _Case.of(run, splits, trust)
     rows = (
         *_of_base(case),
         *_of_partitions(case),
@@ -101,9 +108,10 @@ class _Case:
     base: Mapping[bool, Pair]
     costs: CostModel
     notes: list[str]
+    trust: str | None
 
     @classmethod
-    def of(cls, run: FinishedRun, splits: Splits) -> Self:
+    def of(cls, run: FinishedRun, splits: Splits, trust: str | None) -> Self:
         settings = control_settings(run)
         notes = [] if splits.flip else ["Flips are left out: a mirrored image of this data is another class."]
         if base_came_trained(run):
@@ -113,7 +121,8 @@ class _Case:
             )
         flips = (False, True) if run.has(flipped_file("test")) else (False,)
         base = {flip: _base(run, flip) for flip in flips}
-        return cls(run, splits, settings, controls_folder(run.path), flips, base, CostModel.of(run, splits), notes)
+        costs = CostModel.of(run, splits, trust)
+        return cls(run, splits, settings, controls_folder(run.path), flips, base, costs, notes, trust)
 
     @property
     def longer(self) -> float:
@@ -155,7 +164,8 @@ def _of_partitions(case: _Case) -> Iterator[Contender]:
     for name, title, kind in others:
         control = case.finished(name, title)
         if control is not None:
-            yield from _of_partition(case, control, CostModel.of(control, case.splits), title, kind)
+            costs = CostModel.of(control, case.splits, case.trust)
+            yield from _of_partition(case, control, costs, title, kind)
 
 
 def _of_partition(case: _Case, run: Run, costs: CostModel, title: str, kind: ContenderKind) -> Iterator[Contender]:
@@ -199,10 +209,10 @@ def _of_weight_average(case: _Case) -> Iterator[Contender]:
     for flip in case.flips:
         about = f"the mean of the weights at the end of {n_cycles} cycles of one epoch"
         cost = ContenderCost(case.longer)
-        yield _row("weight average", about, "control", _stored(average, "logits", flip), cost, flip)
+        yield _row("weight average", about, "control", _stored(case, average, "logits", flip), cost, flip)
         about = f"the mean of the probabilities at the end of the same {n_cycles} cycles"
         cost = ContenderCost(case.longer, n_cycles, n_cycles)
-        yield _row("snapshots", about, "control", _stored(average, "cycles", flip), cost, flip)
+        yield _row("snapshots", about, "control", _stored(case, average, "cycles", flip), cost, flip)
 
 
 def _of_deep_ensembles(case: _Case, siblings: Sequence[Run]) -> Iterator[Contender]:
@@ -211,7 +221,7 @@ def _of_deep_ensembles(case: _Case, siblings: Sequence[Run]) -> Iterator[Contend
     for place in sorted(case.folder.glob(f"{MEMBER}-*")):
         member = _finished(place, "deep ensemble", case.notes)
         if member is not None:
-            members.append({flip: _stored(member, "logits", flip) for flip in case.flips})
+            members.append({flip: _stored(case, member, "logits", flip) for flip in case.flips})
     for size in (2, 4):
         if len(members) + 1 < size:
             case.notes.append(
@@ -267,10 +277,14 @@ class CostModel:
     storage: float
 
     @classmethod
-    def of(cls, run: Run, splits: Splits) -> CostModel:
-        """Count the operations of a finished run's networks."""
+    def of(cls, run: Run, splits: Splits, trust: str | None = None) -> CostModel:
+        """Count the operations of a finished run's networks.
+
+        Raises:
+            ArtifactError: as ``load_ensemble``, with this ``trust``.
+        """
         settings, partition = run.settings, partition_of(run.manifest)
-        ensemble = trusted_ensemble(run)
+        ensemble = load_ensemble(run.path, trust=trust)
         example = ensemble.preprocessing.example()[:1]
         images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
         base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
@@ -279,7 +293,7 @@ class CostModel:
         inputs = example if ensemble.cut is None else trunk_features(ensemble.base, ensemble.cut, example)
         trunk_passes = settings.specialist.kept_views or settings.specialist.epochs
         trunk = trunk_passes * base_pass * (1 - pass_cost_of(run.manifest))
-        history, titles = run.read_json("history.json"), specialist_titles(partition)
+        history, titles = read_history(run), specialist_titles(partition)
         for name, network in ensemble.specialists.items():
             n_images = images_C[partition.classes(int(name))].sum()
             # Fewer than were allowed, where it stopped early.
@@ -313,16 +327,17 @@ def _log_mean(first: FloatArray, second: FloatArray) -> FloatArray:
     return np.logaddexp(log_softmax(first, axis=1), log_softmax(second, axis=1)) - np.log(2).astype(first.dtype)
 
 
-def _stored(run: Run, name: str, flip: bool) -> Pair:
+def _stored(case: _Case, run: Run, name: str, flip: bool) -> Pair:
+    """What a control that is one network says: the logits of that name."""
     views = ("", "-flipped") if flip else ("",)
-    return _pair(
-        [
-            np.mean(
-                [softmax(run.read_arrays(f"logits/{split}{view}.safetensors")[name], axis=1) for view in views], axis=0
-            )
-            for split in SPLITS
-        ]
-    )
+    kinds: dict[str, tuple[Kind, str]] = {name: ("numbers", "NC")}
+    pair = []
+    for split in SPLITS:
+        n_samples, n_classes = read_outputs(case.run, split).base_NC.shape
+        sizes = {"N": n_samples, "C": n_classes}
+        logits = [read_arrays(run, f"logits/{split}{view}.safetensors", kinds, sizes)[name] for view in views]
+        pair.append(np.mean([softmax(logits_NC, axis=1) for logits_NC in logits], axis=0))
+    return _pair(pair)
 
 
 def _finished(place: Path, title: str, notes: list[str]) -> Run | None:

@@ -22,11 +22,11 @@ from torch.optim.swa_utils import update_bn
 from typing_extensions import override
 
 from coterie.arrays import FloatArray
+from coterie.backbones.base import refuse_untrusted
 from coterie.config import FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.engine import Task, TaskContext
-from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError
 from coterie.partition import random_partition
 from coterie.pipeline.job import Job
@@ -34,6 +34,7 @@ from coterie.pipeline.prepare import prepare, training_batches_of
 from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
+from coterie.run.contents import Kind, read_arrays
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
 from coterie.run.manifest import MANIFEST
@@ -62,15 +63,28 @@ MEMBER = "member"
 
 
 def controls_folder(run: Path) -> Path:
-    """Where a run's controls are."""
-    return run / "controls"
+    """Where a run's controls are.
+
+    Raises:
+        ArtifactError: it is a link, or one of them is, which may lead anywhere.
+    """
+    folder = run / "controls"
+    for place in (folder, *folder.glob("*")):
+        if place.is_symlink():
+            raise ArtifactError(f"{place} is a link; the controls of a run are read and trained in its folder alone")
+    return folder
 
 
 ControlTask = Task[Splits | None, Path]
 
 
 def control_tasks(
-    run: FinishedRun, splits: Splits, superclasses: str | None, members: int, prefix: str = ""
+    run: FinishedRun,
+    splits: Splits,
+    superclasses: str | None,
+    members: int,
+    prefix: str = "",
+    trust: str | None = None,
 ) -> list[ControlTask]:
     """What trains the controls that a finished run lacks, cheapest first.
 
@@ -81,7 +95,13 @@ def control_tasks(
         members: further bases, for deep ensembles of one more; none where the base came trained, for nobody here knows
             how.
         prefix: of the tasks' titles.
+        trust: as for ``load_ensemble``.
+
+    Raises:
+        ArtifactError: the run's base can only be built by code that nobody said to trust.
     """
+    # The controls are trained with the run's settings, as if they were the user's own.
+    refuse_untrusted(run.settings.backbone, trust)
     settings = control_settings(run)
     folder = controls_folder(run.path)
     partition = partition_of(run.manifest)
@@ -98,7 +118,7 @@ def control_tasks(
 
     tasks = {
         ALL_CLASSES: partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,))),
-        WEIGHT_AVERAGE: WeightAverageTask(f"{prefix}control {WEIGHT_AVERAGE}", base, place / WEIGHT_AVERAGE),
+        WEIGHT_AVERAGE: WeightAverageTask(f"{prefix}control {WEIGHT_AVERAGE}", base, place / WEIGHT_AVERAGE, trust),
         RANDOM: partition_control(RANDOM, PartitionSettings(method="given", groups=str(drawn_file))),
         CONFUSION: partition_control(
             CONFUSION, PartitionSettings(method="confusion", clusters=(len(partition.layers[0]),))
@@ -108,7 +128,7 @@ def control_tasks(
         tasks[SUPERCLASSES] = partition_control(SUPERCLASSES, PartitionSettings(method="given", groups=superclasses))
     for number in range(1, 1 + (0 if base_came_trained(run) else members)):
         name = f"{MEMBER}-{number}"
-        tasks[name] = MemberTask(f"{prefix}control {name}", base, place / name, number)
+        tasks[name] = MemberTask(f"{prefix}control {name}", base, place / name, trust, number)
     return [task for name, task in tasks.items() if not is_done(place / name, splits)]
 
 
@@ -126,13 +146,6 @@ def control_settings(run: FinishedRun) -> FitSettings:
             "partition": settings.partition.model_copy(update={"together": False, "overlap": 0.0}),
         }
     )
-
-
-def trusted_ensemble(run: Run) -> SpecialistEnsemble:
-    """The ensemble of a run for which somebody made sure, by ``refuse_untrusted``, that code which builds its base may
-    run.
-    """
-    return load_ensemble(run.path, trust=run.settings.backbone)
 
 
 def is_done(place: Path, splits: Splits) -> bool:
@@ -153,17 +166,20 @@ class FlippedFitTask(FitTask):
         super().run(shared, context)
         run = Run.open_complete(self.out)
         with run.writing():
-            add_flipped(run, shared)
+            add_flipped(run, shared, self.settings.backbone)
         return self.out
 
 
 @dataclass(frozen=True)
 class _FromRunTask(Task[Splits | None, Path]):
-    """A control that starts from the finished run in ``base``, in a folder of its own."""
+    """A control that starts from the finished run in ``base``, in a folder of its own; ``trust``: as for
+    ``load_ensemble``.
+    """
 
     title: str
     base: Path
     out: Path
+    trust: str | None
 
     @override
     def run(self, shared: Splits | None, context: TaskContext) -> Path:
@@ -185,7 +201,7 @@ class MemberTask(_FromRunTask):
 
     @override
     def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
-        train_member(run, self.out, self.number, splits, progress)
+        train_member(run, self.out, self.number, splits, progress, self.trust)
 
 
 @dataclass(frozen=True)
@@ -194,10 +210,12 @@ class WeightAverageTask(_FromRunTask):
 
     @override
     def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
-        train_weight_average(run, self.out, splits, progress)
+        train_weight_average(run, self.out, splits, progress, self.trust)
 
 
-def train_member(run: FinishedRun, place: Path, number: int, splits: Splits, progress: Progress) -> None:
+def train_member(
+    run: FinishedRun, place: Path, number: int, splits: Splits, progress: Progress, trust: str | None = None
+) -> None:
     """Another base on the same splits, from another seed; its logits are kept."""
     settings = as_task(run.settings)
     changed = settings.with_seed(settings.seed + number * MEMBER_SEED_STEP)
@@ -205,14 +223,19 @@ def train_member(run: FinishedRun, place: Path, number: int, splits: Splits, pro
     with member.writing():
         if member.complete:
             return
-        job = Job(prepare(changed, splits=splits, partition=partition_of(run.manifest)), member, progress)
-        network = job.prepared.base.network
+        # Built as the run's was, of what the run says: with fresh weights, for it is not read from there.
+        partition = partition_of(run.manifest)
+        prepared = prepare(changed, splits=splits, base_run=run.path, partition=partition, trust=trust)
+        job = Job(prepared, member, progress)
+        network = prepared.base.network
         job.train_network("another base", BASE_FILE, network, changed.base, changed.seed)
         _write_logits(job, lambda samples: _logits(job, network, samples))
         member.update(complete=True)
 
 
-def train_weight_average(run: FinishedRun, place: Path, splits: Splits, progress: Progress) -> None:
+def train_weight_average(
+    run: FinishedRun, place: Path, splits: Splits, progress: Progress, trust: str | None = None
+) -> None:
     """The base trained on, in cycles of one epoch from the specialists' learning rate down to 0. Kept are the logits
     of the mean of the weights at the cycles' ends (Izmailov 2018, arXiv 1803.05407, with its norms measured anew), and
     the log of the mean of their probabilities (Huang 2017, arXiv 1704.00109).
@@ -222,7 +245,8 @@ def train_weight_average(run: FinishedRun, place: Path, splits: Splits, progress
     with averaged.writing():
         if averaged.complete:
             return
-        prepared = prepare(settings, splits=splits, base_run=run.path, partition=partition_of(run.manifest))
+        partition = partition_of(run.manifest)
+        prepared = prepare(settings, splits=splits, base_run=run.path, partition=partition, trust=trust)
         job = Job(prepared, averaged, progress)
         network = prepared.base.network
         run.read_weights(BASE_FILE, network)
@@ -265,12 +289,16 @@ def _mean_of_cycles(job: Job, network: nn.Module, files: Sequence[str]) -> nn.Mo
     return average
 
 
-def add_flipped(run: Run, splits: Splits) -> None:
-    """What base and specialists of a finished run say of the mirrored images, where a mirror keeps the class."""
+def add_flipped(run: Run, splits: Splits, trust: str | None = None) -> None:
+    """What base and specialists of a finished run say of the mirrored images, where a mirror keeps the class.
+
+    Raises:
+        ArtifactError: as ``load_ensemble``, with this ``trust``.
+    """
     if not splits.flip or run.has(flipped_file("test")):
         return
     configure_process(run.settings.hardware)
-    ensemble = trusted_ensemble(run)
+    ensemble = load_ensemble(run.path, trust=trust)
     for split in SPLITS:
         data: Split = getattr(splits, split)
         outputs = ensemble.outputs(FlippedImages(data.samples), data.labels_N.numpy())
@@ -286,12 +314,15 @@ def read_flipped(run: Run, split: str) -> Outputs:
     """The inverse of ``add_flipped``.
 
     Raises:
-        ArtifactError: the run has none.
+        ArtifactError: the run has none, or they are not of its samples and classes.
     """
     if not run.has(flipped_file(split)):
         raise ArtifactError(f"{run.path} has no logits of mirrored images")
-    arrays = run.read_arrays(flipped_file(split))
-    return replace(read_outputs(run, split), base_NC=arrays["base_NC"], packed_NM=arrays["packed_NM"])
+    plain = read_outputs(run, split)
+    sizes = dict(zip("NCM", (*plain.base_NC.shape, plain.packed_NM.shape[1]), strict=True))
+    kinds: dict[str, tuple[Kind, str]] = {"base_NC": ("numbers", "NC"), "packed_NM": ("numbers", "NM")}
+    arrays = read_arrays(run, flipped_file(split), kinds, sizes)
+    return replace(plain, base_NC=arrays["base_NC"], packed_NM=arrays["packed_NM"])
 
 
 def _write_logits(job: Job, logits: Callable[[Split], FloatArray], **others: Callable[[Split], FloatArray]) -> None:

@@ -47,7 +47,7 @@ def compare_run(
         siblings: finished runs on the same splits with other seeds, whose bases serve as such members.
         train: train the controls that are missing; else compare with those that are there.
         allow_shared: go on where validation and test share samples.
-        trust: as for ``load_ensemble``.
+        trust: as for ``load_ensemble``, of the run and of its controls.
         engine: who trains the controls; it changes nothing in them.
         progress: progress callback.
 
@@ -68,10 +68,11 @@ def compare_run(
     if train:
         check_engine(engine)
     with run.writing():
-        add_flipped(run, splits)
+        add_flipped(run, splits, trust)
         if train:
-            _train_controls(run, splits, control_tasks(run, splits, superclasses, members), engine, progress)
-        found = contenders_of(run, splits, siblings)
+            tasks = control_tasks(run, splits, superclasses, members, trust=trust)
+            _train_controls(run, splits, tasks, engine, progress)
+        found = contenders_of(run, splits, siblings, trust)
         comparison = compare(found.answers, found.validation_N, found.test_N, (*notes, *found.notes))
         run.write_json(COMPARISON_FILE, comparison.to_values())
         run.write(COMPARISON_PAGE, render(comparison, splits.about.rstrip(".") + ".").encode())

@@ -110,19 +110,23 @@ class HeadroomStudy:
         }
 
 
-def read_source(place: Path, *, names: str | None = None, groups: str | None = None) -> Source:
+def read_source(
+    place: Path, *, names: str | None = None, groups: str | None = None, trust: str | None = None
+) -> Source:
     """A run folder whose base is trained, finished or not, or a file of logits.
 
     Args:
         place: the run, or a file as ``logits_file.read_logits`` takes.
         names: of the classes, see ``label_file.read_column``; default: the run's own; of logits, numbers.
         groups: given groups of the classes, likewise.
+        trust: of a run, as for ``load_ensemble``.
 
     Raises:
         DataError: a file that cannot be read, or does not fit.
-        ArtifactError: a run that has no trained base yet.
+        ArtifactError: a run that has no trained base yet, or whose base has to be built by code that nobody said to
+            trust.
     """
-    source = _read_run(place, groups) if place.is_dir() else _read_file(place, names, groups)
+    source = _read_run(place, groups, trust) if place.is_dir() else _read_file(place, names, groups)
     if names:
         source = replace(source, names=read_column(names, len(source.names), "names"))
     return source
@@ -212,7 +216,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
     )
 
 
-def _read_run(folder: Path, groups: str | None) -> Source:
+def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
     from coterie.run.folder import Run
     from coterie.run.names import BASE_FILE
     from coterie.studies.partition.labels import read_labels
@@ -221,7 +225,7 @@ def _read_run(folder: Path, groups: str | None) -> Source:
     labels = read_labels(folder, groups=groups)
     manifest = run.manifest
     settings = manifest.settings
-    validation = _stored(run, "validation") or _computed(run, settings)
+    validation = _stored(run, "validation") or _computed(run, settings, trust)
     # A base that came trained took no seconds here, and nothing is known of its epochs.
     seconds = manifest.seconds.get(BASE_FILE) or None
     per_epoch = None if seconds is None else seconds / settings.base.epochs
@@ -246,8 +250,10 @@ def _read_run(folder: Path, groups: str | None) -> Source:
 
 def _training_accuracy(run: Any) -> float | None:
     """Of the base, in its last epoch; None where it was trained elsewhere."""
-    epochs = run.read_json("history.json").get("base") if run.has("history.json") else None
-    return float(epochs[-1]["accuracy"]) if epochs else None
+    from coterie.run.contents import HISTORY_FILE, read_history
+
+    epochs = read_history(run).get("base") if run.has(HISTORY_FILE) else None
+    return epochs[-1].accuracy if epochs else None
 
 
 def _stored(run: Any, split: str) -> BasePredictions | None:
@@ -258,7 +264,7 @@ def _stored(run: Any, split: str) -> BasePredictions | None:
     return None if kept is None else BasePredictions(*kept)
 
 
-def _computed(run: Any, settings: FitSettings) -> BasePredictions:
+def _computed(run: Any, settings: FitSettings, trust: str | None) -> BasePredictions:
     """The base's answers on the run's validation data, for a run that has not got as far as that. The folder is left
     as it is: a `coterie fit` may be at work in it.
     """
@@ -266,7 +272,7 @@ def _computed(run: Any, settings: FitSettings) -> BasePredictions:
     from coterie.training.fabric import make_fabric
     from coterie.training.passes import compute_logits
 
-    splits, base = base_of_run(run)
+    splits, base = base_of_run(run, trust)
     fabric = make_fabric(settings.hardware)
     logits_NC = compute_logits(fabric, base.network, splits.validation.samples, splits.preprocessing)
     return BasePredictions(logits_NC, splits.validation.labels_N.numpy())

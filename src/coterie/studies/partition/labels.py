@@ -61,6 +61,7 @@ def read_labels(
     embedding: str | None = None,
     names: str | None = None,
     groups: str | None = None,
+    trust: str | None = None,
 ) -> LabelData:
     """Label vectors from a run folder or a file, with names and given groups.
 
@@ -71,17 +72,19 @@ def read_labels(
             which is how they vary together.
         names: see ``label_file.read_column``.
         groups: the same; or of a run ``column:NAME``, a further label column of its data.
+        trust: of a run, as for ``load_ensemble``.
 
     Raises:
         SettingsError: an unknown embedding.
         DataError: a file that cannot be read, or does not fit.
-        ArtifactError: a run that has not got as far as that.
+        ArtifactError: a run that has not got as far as that, or whose base has to be built by code that nobody said to
+            trust.
         PartitionError: a class without validation samples, where the embedding needs some.
     """
     if embedding is not None:
         _check_embedding(embedding)
     if source.is_dir():
-        data = _read_run(source, embedding)
+        data = _read_run(source, embedding, trust)
     elif source.is_file() and has_logits(source):
         data = _read_logits(source, names, embedding)
     elif embedding is not None:
@@ -142,11 +145,11 @@ def _read_logits(file: Path, names: str | None, embedding: str | None) -> LabelD
     )
 
 
-def _read_run(folder: Path, embedding: str | None) -> LabelData:
+def _read_run(folder: Path, embedding: str | None, trust: str | None) -> LabelData:
     from coterie.run.folder import Run
     from coterie.run.names import BASE_FILE
     from coterie.run.reporting import read_base_logits
-    from coterie.run.values import labels_of, where_rows_are
+    from coterie.run.values import labels_of, read_head
 
     run = Run.open(folder)
     if run.manifest.head is None or not run.has(BASE_FILE):
@@ -156,25 +159,24 @@ def _read_run(folder: Path, embedding: str | None) -> LabelData:
     proba_NC = label_N = None
     if (kept := read_base_logits(run, "validation")) is not None:
         proba_NC, label_N = softmax(kept[0].astype(np.float64), axis=1), kept[1]
-    file, rows, biases = where_rows_are(run)
-    arrays = run.read_arrays(file)
+    rows_CD, bias_C = read_head(run)
     sources = LabelSources(
-        arrays[rows].astype(np.float64),
-        arrays[biases].astype(np.float64) if biases in arrays else None,
+        rows_CD,
+        bias_C,
         proba_NC,
         label_N,
-        lambda: _features(run),
+        lambda: _features(run, trust),
     )
     about = f"{count(len(names))} classes of the run {folder.name}, by {embedding_name}."
     return LabelData(about, sources.embed(embedding_name).vectors_CD, names, None, proba_NC, label_N)
 
 
-def _features(run: Any) -> FloatArray:
+def _features(run: Any, trust: str | None) -> FloatArray:
     """What enters the head of a run's base for each of its validation samples."""
     from coterie.pipeline.prepare import base_of_run
     from coterie.training.fabric import make_fabric
     from coterie.training.passes import compute_features
 
-    splits, base = base_of_run(run)
+    splits, base = base_of_run(run, trust)
     fabric = make_fabric(run.settings.hardware)
     return compute_features(fabric, base.network, base.head, splits.validation.samples, splits.preprocessing)

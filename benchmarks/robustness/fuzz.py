@@ -1,0 +1,233 @@
+"""What does a run folder, or a file, do that was mutated to do harm?
+
+Small runs are trained, of images, texts, tables and features. Each case takes a copy of one, or of its data, mutates
+it by its kind and seed (values, tensors, names, links, pipes, ...; checksums mostly fixed up), and runs a few commands
+on it in a process of its own. A fault is an exception that is no CoterieError, a hang, memory of 1 GiB above what good
+runs take, anything read, written or deleted outside the folder, a process that is started, a connection, a stranger's
+code, a control character that is printed, a probability that is none. It exits with 1 where there is any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import io
+import os
+import pkgutil
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from benchmarks.robustness.fuzzing.cases import KINDS, READING, WRITING, Case, good, lay_out
+from benchmarks.robustness.fuzzing.commands import judged
+from benchmarks.robustness.fuzzing.targets import TARGETS, make
+from benchmarks.robustness.fuzzing.watched import MEMORY, SECONDS, Outcome
+from benchmarks.shared import command, markdown_table, write_result
+
+# Runs whose data is read without threads.
+WARM = ("features", "compared", "whole", "tails")
+# Imported once, before processes are forked: each takes seconds.
+HEAVY = ("datasets", "peft", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision", "transformers")
+
+
+def prepare(folder: Path) -> None:
+    """Import all that a command may need; caches go to the folder."""
+    caches = {name: str(folder / "cache" / name) for name in ("XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR", "TMPDIR")}
+    for place in caches.values():
+        Path(place).mkdir(parents=True, exist_ok=True)
+    os.environ.update(caches, HF_HUB_OFFLINE="1")
+    tempfile.tempdir = caches["TMPDIR"]
+    import coterie
+
+    modules = [found.name for found in pkgutil.walk_packages(coterie.__path__, "coterie.")]
+    for module in (*HEAVY, *(name for name in modules if not name.endswith("__main__"))):
+        importlib.import_module(module)
+
+
+def warm_up(folder: Path, names: tuple[str, ...]) -> None:
+    """Run what starts no threads once, for what the first call of a command takes; then nothing may run beside this."""
+    place, threads = folder / "cases" / "warm", n_threads()
+    for name in names:
+        shutil.rmtree(place, ignore_errors=True)
+        lay_out(folder / "targets" / name, place)
+        with contextlib.chdir(place), contextlib.redirect_stdout(io.StringIO()):
+            for wanted in (*READING, *WRITING):
+                judged(wanted, name)
+    shutil.rmtree(place)
+    gc.collect()
+    gc.freeze()  # so that a collection in a forked process does not copy all pages
+    if n_threads() > threads:
+        raise SystemExit("a process whose commands left threads cannot be forked: set OMP_NUM_THREADS=1")
+
+
+def n_threads() -> int:
+    """Of this process; memory that pyarrow's allocator gives back takes one."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def train(folder: Path, names: tuple[str, ...]) -> None:
+    """The good runs that are not there yet, each in a process of its own: what it starts must not be forked."""
+    for name in names:
+        place = folder / "targets" / name
+        if place.exists():
+            continue
+        begun = place.with_name(f".{name}")
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir(parents=True)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.chdir(begun)
+                make(name, begun)
+                code = 0
+            except BaseException as error:  # a child says so, and never returns
+                print(f"{name}: {error!r}", file=sys.stderr)
+            finally:
+                os._exit(code)
+        if os.waitpid(child, 0)[1]:
+            raise SystemExit(f"cannot make the target {name}")
+        begun.rename(place)
+
+
+def calibrate(folder: Path, names: tuple[str, ...], seconds: float) -> int:
+    """The most memory that commands take on good runs, in bytes.
+
+    Raises:
+        SystemExit: they do on these what no case may do.
+    """
+    most = 0
+    for name in names:
+        place = folder / "cases" / name
+        shutil.rmtree(place, ignore_errors=True)
+        outcomes = good(name, folder / "targets", place, folder / "cache", 6 * seconds)
+        if faults := [outcome for outcome in outcomes if outcome.kind == "fault"]:
+            raise SystemExit("\n".join(f"good run {name}: {fault}" for fault in faults))
+        most = max(most, *(outcome.memory for outcome in outcomes))
+        shutil.rmtree(place)
+    return most
+
+
+def cases(seed: int, n: int, only: tuple[str, ...], names: tuple[str, ...]) -> Iterator[Case]:
+    """So many cases, their kinds drawn by weight."""
+    kinds = [kind for kind in only or KINDS if set(KINDS[kind].targets) & set(names)]
+    rng, weights = Random(seed), [KINDS[kind].weight for kind in kinds]
+    for number in range(n):
+        yield Case(rng.choices(kinds, weights)[0], seed * 1_000_000 + number)
+
+
+def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int) -> str:
+    """Counts by kind, and faults by what and where."""
+    counts = {
+        kind: Counter(o.kind for case, found in done.items() if case.kind == kind for o in found) for kind in KINDS
+    }
+    rows = [
+        (kind, sum(case.kind == kind for case in done), *(count[name] for name in ("answered", "refused", "fault")))
+        for kind, count in counts.items()
+    ]
+    total = ("all", len(done), *(sum(row[k] for row in rows) for k in (2, 3, 4)))
+    groups: dict[tuple[str, str], list[tuple[Case, Outcome]]] = {}
+    for case, outcomes in done.items():
+        for outcome in outcomes:
+            if outcome.kind == "fault":
+                groups.setdefault((outcome.fault, outcome.where.partition(":")[0]), []).append((case, outcome))
+    found = sorted(groups.items(), key=lambda group: -len(group[1]))
+    faults = [
+        (
+            fault,
+            found[0][1].where or "-",
+            len(found),
+            found[0][1].command,
+            f"`{found[0][0]}`",
+            _cell(found[0][1].detail),
+        )
+        for (fault, _), found in found
+    ]
+    return (
+        f"Seed {seed}: {len(done):,} mutations, {sum(total[2:]):,} outcomes of commands, {total[4]:,} faults in "
+        f"{len(faults)} groups; {took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
+        + markdown_table(("kind", "mutations", "answered", "refused", "faults"), [*rows, total])
+        + (
+            "\n\n" + markdown_table(("fault", "where", "times", "first command", "first case", "detail"), faults)
+            if faults
+            else ""
+        )
+    )
+
+
+def _cell(text: str) -> str:
+    return ascii(text)[1:-1].replace("|", "\\|").replace("`", "'")[:120]
+
+
+def main(
+    seed: int = 0,
+    n: int = 5000,
+    only: tuple[str, ...] = (),
+    targets: tuple[str, ...] = tuple(TARGETS),
+    replay: str | None = None,
+    folder: Path | None = None,
+    seconds: float = SECONDS,
+) -> None:
+    """Mutate, run, judge, record.
+
+    Args:
+        seed: of all that is drawn.
+        n: mutations.
+        only: kinds; default: all, and the result is recorded.
+        targets: runs to mutate.
+        replay: KIND:SEED, a case of a table of faults; its folder is kept.
+        folder: that is kept, with its trained runs; default: one that is not.
+        seconds: that a command may take.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(folder or temporary).resolve()
+        prepare(place)
+        train(place, targets)
+        warm_up(place, tuple(name for name in targets if name in WARM))
+        if replay is not None:
+            again(place, replay, seconds)
+            return
+        most, started = calibrate(place, targets, seconds), time.monotonic()
+        done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds))
+    text = describe(seed, done, time.monotonic() - started, most)
+    if only or set(targets) != set(TARGETS):
+        print(text)
+    else:
+        write_result(__file__, text)
+    raise SystemExit(any(outcome.kind == "fault" for found in done.values() for outcome in found))
+
+
+def attempts(place: Path, some: list[Case], memory: int, seconds: float) -> Iterator[tuple[Case, list[Outcome]]]:
+    """Each case, and what came of it."""
+    for number, case in enumerate(some, start=1):
+        at = place / "cases" / f"{number}"
+        shutil.rmtree(at, ignore_errors=True)
+        done, outcomes = case.run(place / "targets", at, place / "cache", memory, seconds)
+        for outcome in outcomes:
+            if outcome.kind == "fault":
+                print(f"{number} {case} ({done!a:.150}): {replace(outcome, memory=0)!a}"[:700], file=sys.stderr)
+        shutil.rmtree(at)
+        yield case, outcomes
+
+
+def again(place: Path, name: str, seconds: float) -> None:
+    """One case, with what its commands said."""
+    kind, _, seed = name.rpartition(":")
+    at = place / "cases" / "replay"
+    shutil.rmtree(at, ignore_errors=True)
+    done, outcomes = Case(kind, int(seed)).run(place / "targets", at, place / "cache", 2**63, seconds)
+    print(ascii(done), *map(ascii, outcomes), sep="\n")
+    print((at / "said").read_text(errors="replace"))
+    print(f"kept: {at}")
+
+
+if __name__ == "__main__":
+    command(main)

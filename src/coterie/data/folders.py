@@ -1,0 +1,191 @@
+"""Image folders: a folder per class, or one per split of a folder per class.
+
+One rule for every command: the class of an image is the name of the folder that it lies in, and all these folders lie
+equally deep below the root or the split's folder. Links are followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+
+from coterie.data.decode import IMAGE_SUFFIXES, Broken
+from coterie.data.reading import as_dataset, read_file
+from coterie.errors import DataError
+from coterie.system.reading import reason
+
+IGNORED_FILES = ("thumbs.db", "desktop.ini")  # what file managers leave behind
+METADATA = {"metadata.csv": "csv", "metadata.jsonl": "jsonl", "metadata.parquet": "parquet"}
+FILE_NAME = "file_name"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder: image files by their folder, as a path below it; folders without one; files of other
+    kinds; and tables of labels.
+    """
+
+    root: Path
+    images: Mapping[str, list[str]]
+    empty: tuple[str, ...]
+    foreign: tuple[Broken, ...]
+    metadata: tuple[Path, ...]
+
+
+def scan(root: Path) -> Found:
+    """Look at all files below a folder.
+
+    Raises:
+        DataError: a folder cannot be read, or a link leads back to a folder above it.
+    """
+    images: dict[str, list[str]] = defaultdict(list)
+    folders, foreign, metadata = [], [], []
+    for place, entries in _walk(root):
+        below = place.relative_to(root).as_posix()
+        folders.append(below)
+        for entry in entries:
+            suffix = Path(entry.name).suffix.lower()
+            if entry.name in METADATA:
+                metadata.append(Path(entry.path))
+            elif suffix in IMAGE_SUFFIXES and entry.is_file():
+                images[below].append(entry.path)
+            elif below != "." and entry.name.lower() not in IGNORED_FILES:
+                foreign.append(Broken(entry.path, _foreign(entry, suffix)))
+    # Full below a folder makes it full.
+    full = {parent for below in images for parent in (below, *map(Path.as_posix, Path(below).parents))}
+    empty = [below for below in folders if below not in full and Path(below).parent.as_posix() in {*full, "."}]
+    return Found(root, images, tuple(sorted(set(empty) - {"."})), () if metadata else tuple(foreign), tuple(metadata))
+
+
+def class_tables(found: Mapping[str, Found]) -> tuple[dict[str, datasets.Dataset], str]:
+    """A table of image paths and classes for each split, rows ordered by path; and a note on what gives the class.
+
+    Raises:
+        DataError: classes that would be empty, or layouts in which several levels of folders could be the classes.
+    """
+    where = found["train"].root
+    _refuse_empty(found)
+    places = sorted({place for split in found.values() for place in split.images})
+    depth = _common_depth(places, where)
+    names = {place: place.rsplit("/", 1)[-1] for place in places}
+    _refuse_repeated(places, names, depth, where)
+    feature = datasets.ClassLabel(names=sorted(names.values()))
+    features = datasets.Features(image=datasets.Image(), label=feature)
+    tables = {}
+    for split, some in found.items():
+        # By path as a text, in which runs of earlier versions have cut their splits.
+        rows = sorted((path, names[place]) for place, paths in some.images.items() for path in paths)
+        tables[split] = as_dataset(_table_of(rows, features))
+    note = "" if depth == 1 else f"classes are the folders {depth} levels below {where}, such as {places[0]}"
+    return tables, note
+
+
+def metadata_table(found: Found) -> tuple[datasets.Dataset, bool]:
+    """The rows of a folder's metadata files with the images that they name; and whether cells are texts.
+
+    Raises:
+        DataError: a file that cannot be read or names no images, or several of other columns.
+    """
+    parts = []
+    for file in found.metadata:
+        table = read_file(METADATA[file.name], file)
+        if FILE_NAME not in table.column_names:
+            raise DataError(f"{file} has no column {FILE_NAME!r}; columns: {', '.join(table.column_names)}")
+        names = table[FILE_NAME].to_pylist()
+        nameless = [row for row, name in enumerate(names) if not isinstance(name, str)]
+        if nameless:
+            raise DataError(f"{file} names no file in {len(nameless)} row(s), the first is row {nameless[0]}")
+        paths = [str(file.parent / name) for name in names]
+        place = table.column_names.index(FILE_NAME)
+        parts.append(table.set_column(place, "image", _records(paths)))
+    try:
+        whole = as_dataset(pa.concat_tables(parts)).cast_column("image", datasets.Image())
+    except pa.ArrowException as error:
+        raise DataError(f"the columns of {', '.join(map(str, found.metadata))} differ: {error}") from None
+    return whole, any(METADATA[file.name] == "csv" for file in found.metadata)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """All folders from the root down with their files, in the order of their names; links are followed."""
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = folder.stat()
+            key = (status.st_dev, status.st_ino)
+            if key in above:
+                raise DataError(f"{folder} is a link that leads back to a folder above it")
+            with os.scandir(folder) as entries:
+                seen = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+            below = [entry for entry in seen if entry.is_dir()]
+        except OSError as error:
+            raise DataError(f"cannot read {error.filename or folder}: {reason(error)}") from None
+        inner = {entry.name for entry in below}
+        yield folder, [entry for entry in seen if entry.name not in inner]
+        waiting += [(Path(entry.path), above | {key}) for entry in reversed(below)]
+
+
+def _foreign(entry: os.DirEntry[str], suffix: str) -> str:
+    if not entry.is_file():
+        return "a link that leads nowhere" if entry.is_symlink() else "not a regular file"
+    return f"not an image file ({suffix or 'no suffix'})"
+
+
+def _refuse_empty(found: Mapping[str, Found]) -> None:
+    """A class without an image would leave no trace."""
+    for split, some in found.items():
+        # Elsewhere a class that train has may lack samples.
+        known = () if split == "train" else found["train"].images
+        empty = [place for place in some.empty if place not in known]
+        if empty:
+            shown = ", ".join(empty[:10]) + (", ..." if len(empty) > 10 else "")
+            what = "training sample" if split == "train" else f"{split} image"
+            raise DataError(f"no {what} for {len(empty)} class(es): {shown} (folders in {some.root} without an image)")
+
+
+def _common_depth(places: list[str], where: Path) -> int:
+    if places == ["."]:
+        raise DataError(f"no label column: {where} needs a folder per class, at least two, all at the same depth")
+    by_depth = {0 if place == "." else place.count("/") + 1: place for place in reversed(places)}
+    if len(by_depth) > 1:
+        shown = ", ".join(f"{place} ({depth} deep)" for depth, place in sorted(by_depth.items()))
+        raise DataError(
+            f"images in {where} lie at {len(by_depth)} depths: {shown}; it needs a folder per class, all at the same "
+            "depth"
+        )
+    return next(iter(by_depth))
+
+
+def _refuse_repeated(places: list[str], names: Mapping[str, str], depth: int, where: Path) -> None:
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for place in places:
+        by_name[names[place]].append(place)
+    repeated = {name: some for name, some in by_name.items() if len(some) > 1}
+    if not repeated:
+        return
+    levels = [sorted({place.split("/")[level] for place in places}) for level in range(depth)]
+    shown = "; ".join(f"level {k + 1}: {', '.join(level[:3])}" for k, level in enumerate(levels))
+    name, some = next(iter(repeated.items()))
+    raise DataError(
+        f"what is a class in {where}? Folders lie {depth} deep ({shown}), and {len(repeated)} name(s) of the last "
+        f"level repeat, such as {name} ({', '.join(some[:3])}); allowed: one level of folders, one for each class, "
+        "which may be links"
+    )
+
+
+def _table_of(rows: list[tuple[str, str]], features: datasets.Features) -> pa.Table:
+    numbers = {name: k for k, name in enumerate(features["label"].names)}
+    labels = pa.array([numbers[name] for _, name in rows], pa.int64())
+    table = pa.table({"image": _records([path for path, _ in rows]), "label": labels})
+    return table.cast(features.arrow_schema)
+
+
+def _records(paths: list[str]) -> pa.Array:
+    nothing = pa.nulls(len(paths), pa.binary())
+    return pa.StructArray.from_arrays([nothing, pa.array(paths, pa.string())], ["bytes", "path"])

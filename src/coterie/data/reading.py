@@ -1,0 +1,316 @@
+"""Rows of local csv, JSON lines and parquet files as Arrow tables.
+
+Files are read anew each time: a cache by name and time would give old rows for new ones. Large parquet files, which may
+hold images, are unpacked once into the cache folder, under the digest of their content, and mapped into memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import hashlib
+import io
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import datasets
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from coterie.errors import DataError
+from coterie.system.cache import cache_folder
+from coterie.system.reading import reason, regular
+
+# What files of each kind are called.
+SUFFIXES = {
+    "parquet": (".parquet",),
+    "csv": (".csv", ".csv.gz"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson"),
+}
+# Cells may be longer than what the csv reader takes at once, and are then tried with more.
+BLOCK_BYTES = (2**22, 2**30)
+ROWS_AT_ONCE = 1000
+# Levels of lists and objects in a line. A vector has one.
+DEEPEST = 64
+# Larger parquet files are mapped, not read into memory.
+MOST_IN_MEMORY = 2**28
+# An unpacked file that no run has used for so long is deleted.
+KEPT_SECONDS = 30 * 24 * 3600
+
+
+def read_file(kind: str, file: Path) -> pa.Table:
+    """All rows of a csv, JSON lines or parquet file, in memory. The cells of a csv file are texts, or null if empty.
+
+    Raises:
+        DataError: it is missing, no regular file, or broken; the message names it.
+    """
+    try:
+        return READERS[kind](regular(file))
+    except (OSError, ValueError, EOFError, RecursionError, zlib.error, csv.Error, pa.ArrowException) as error:
+        raise DataError(f"cannot load {kind}:{file}: {_first_line(error)}") from None
+
+
+def read_files(kind: str, files: Sequence[Path]) -> datasets.Dataset:
+    """The rows of several files with the same columns, one after the other.
+
+    Raises:
+        DataError: as ``read_file``; or columns differ, or there is no row.
+    """
+    large = kind == "parquet" and sum(_size(file) for file in files) > MOST_IN_MEMORY
+    parts = [_mapped(file) if large else as_dataset(read_file(kind, file)) for file in files]
+    first = parts[0]
+    for file, part in zip(files, parts, strict=True):
+        if part.column_names != first.column_names:
+            own, others = (", ".join(names[:20]) for names in (part.column_names, first.column_names))
+            raise DataError(f"cannot load {kind}:{file}: its columns are {own}; those of {files[0]} are {others}")
+    try:
+        whole = datasets.concatenate_datasets([part.cast(first.features) for part in parts]) if parts[1:] else first
+    except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
+        raise DataError(f"cannot load {kind}:{files[0]} with the files beside it: {_first_line(error)}") from None
+    if len(whole) == 0:
+        raise DataError(f"{kind}:{files[0]} holds no row")
+    return whole
+
+
+def as_dataset(table: pa.Table) -> datasets.Dataset:
+    """A table in memory as the library's."""
+    try:
+        # The library's own fingerprint would read all rows.
+        return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=uuid4().hex)
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, pa.ArrowException) as error:
+        raise DataError(f"a table of columns that cannot be used: {_first_line(error)}") from None
+
+
+def _read_csv(file: Path) -> pa.Table:
+    blank, names, is_all = _csv_names(file)
+    # Every column by name: what is left to the reader is typed by what else it holds.
+    types = dict.fromkeys(names, pa.string())
+    if is_all:
+        return pa.schema(types).empty_table()
+    convert = pa.csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=True
+    )
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    for size in BLOCK_BYTES:
+        read = pa.csv.ReadOptions(column_names=names, skip_rows=blank, skip_rows_after_names=1, block_size=size)
+        try:
+            table = pa.csv.read_csv(file, read_options=read, parse_options=parse, convert_options=convert)
+        except pa.ArrowInvalid as error:
+            if not _too_long(error, size):
+                raise
+        else:
+            _refuse_unclosed(file, table)
+            return table
+    raise AssertionError
+
+
+def _too_long(error: pa.ArrowInvalid, size: int) -> bool:
+    """Whether a row did not fit into a block, and a longer one is left to try."""
+    return "straddling" in str(error) and size < BLOCK_BYTES[-1]
+
+
+def _csv_names(file: Path) -> tuple[int, list[str], bool]:
+    """Blank lines before the names of the columns; the names, each once and none empty; whether nothing follows."""
+    with _opened(file) as stream:
+        rows = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
+        for blank, row in enumerate(rows):
+            if row:
+                names: list[str] = []
+                for place, name in enumerate(row):
+                    # As pandas calls them, and so do older runs: a, a.1, and Unnamed: 2.
+                    own = name or f"Unnamed: {place}"
+                    names.append(next(n for n in chain([own], (f"{own}.{k}" for k in count(1))) if n not in names))
+                return blank, names, _is_last(rows)
+    raise ValueError("it is empty")
+
+
+def _is_last(rows: Iterator[list[str]]) -> bool:
+    try:
+        return not any(rows)
+    except (csv.Error, UnicodeError):  # there is something, of which the other reader will tell more
+        return False
+
+
+def _refuse_unclosed(file: Path, table: pa.Table) -> None:
+    """A quote that is never closed makes one cell of the rest of the file."""
+    if len(table) and "\n" in (table.column(table.num_columns - 1)[-1].as_py() or ""):
+        with _opened(file) as stream:
+            tail = b""
+            while block := stream.read(2**20):
+                tail = (tail + block)[-64:]
+        if not tail.rstrip(b"\r\n").endswith(b'"'):
+            raise ValueError(f"a quote that begins in row {len(table)} is never closed")
+
+
+def _read_json_lines(file: Path) -> pa.Table:
+    """Texts stay texts, those that look like dates too. A list of objects is taken for their lines."""
+    if _is_list(file):
+        with _opened(file) as stream:
+            return _of_rows(json.loads(codecs.decode(stream.read(), "utf-8-sig")))
+    table = _parse_json_lines(file, None)
+    dates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    if dates:
+        table = _parse_json_lines(file, pa.schema([(name, pa.string()) for name in dates]))
+    table.validate(full=True)
+    return table
+
+
+def _is_list(file: Path) -> bool:
+    """Whether a file holds one list.
+
+    Raises:
+        ValueError: a line is no object, or very deep; the reader of lines would crash on it.
+    """
+    number = 0
+    with _opened(file) as stream:
+        while block := stream.read(2**22) + stream.readline():
+            if number == 0:
+                block = block.removeprefix(codecs.BOM_UTF8)
+                if block.lstrip().startswith(b"["):
+                    return True
+            # Line by line only where something is odd: that takes as long as reading them.
+            n_lines = block.count(b"\n")
+            n_objects = block.count(b"\n{") + block.startswith(b"{")
+            if n_objects < n_lines or block.count(b"[") + block.count(b"{") > n_lines + DEEPEST:
+                _refuse_odd(block.split(b"\n"), number)
+            number += n_lines
+    return False
+
+
+def _refuse_odd(lines: Sequence[bytes], before: int) -> None:
+    for number, line in enumerate(lines, before + 1):
+        if line.strip() and not line.lstrip().startswith(b"{"):
+            shown = line[:40].decode("utf-8", "replace").strip()
+            raise ValueError(f"line {number} must be an object in braces; it is {shown}")
+        if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(json.loads(line)):
+            raise ValueError(f"line {number} is nested more than {DEEPEST} deep")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        items = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [item for each in items for item in each if isinstance(item, dict | list)]
+    return bool(level)
+
+
+def _parse_json_lines(file: Path, schema: pa.Schema | None) -> pa.Table:
+    for size in BLOCK_BYTES:
+        try:
+            return pa.json.read_json(
+                file,
+                read_options=pa.json.ReadOptions(block_size=size),
+                parse_options=pa.json.ParseOptions(explicit_schema=schema),
+            )
+        except pa.ArrowInvalid as error:
+            if not _too_long(error, size):
+                raise
+    raise AssertionError
+
+
+def _of_rows(rows: Any) -> pa.Table:
+    """A column for every name that occurs, null where a row lacks it."""
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it holds a list, whose items must be objects in braces")
+    names = dict.fromkeys(name for row in rows for name in row)
+    try:
+        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _read_parquet(file: Path) -> pa.Table:
+    check_parquet(file)
+    with pa.parquet.ParquetFile(file) as stored:
+        table = stored.read()
+    # The library knows no dictionaries: pandas writes its categories so.
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(place, field.name, table[place].cast(field.type.value_type))
+    return table
+
+
+def check_parquet(file: Path) -> None:
+    """Look for the format's mark at both ends, which a file that was cut off lacks.
+
+    Raises:
+        DataError: it is missing.
+        OSError: the file cannot be read.
+    """
+    with regular(file).open("rb") as stream:
+        first = stream.read(4)
+        stream.seek(-min(4, file.stat().st_size), os.SEEK_END)
+        last = stream.read(4)
+    if (first, last) != (b"PAR1", b"PAR1"):
+        raise DataError(f"{file} is not a parquet file, or is cut off")
+
+
+def _mapped(file: Path) -> datasets.Dataset:
+    """A parquet file, unpacked in the cache folder and mapped into memory: however many images take none."""
+    try:
+        check_parquet(file)
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        copy = cache_folder() / "tables" / f"{digest}.arrow"
+        if copy.exists():
+            os.utime(copy)
+        else:
+            _unpack(file, copy)
+        return datasets.Dataset.from_file(str(copy))
+    except OSError as error:
+        raise DataError(f"cannot unpack {file} in {cache_folder()} ($XDG_CACHE_HOME): {reason(error)}") from None
+    except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
+        raise DataError(f"cannot load parquet:{file}: {_first_line(error)}") from None
+
+
+def _unpack(file: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    for old in copy.parent.glob("*.arrow*"):
+        if old.stat().st_mtime < time.time() - KEPT_SECONDS:
+            old.unlink(missing_ok=True)
+    # Whole or not at all: several runs may unpack the same file at once.
+    temporary = copy.with_name(f"{copy.name}.{uuid4().hex}")
+    try:
+        with (
+            pa.parquet.ParquetFile(file) as stored,
+            temporary.open("xb") as stream,
+            pa.ipc.new_stream(stream, stored.schema_arrow) as writer,
+        ):
+            for batch in stored.iter_batches(ROWS_AT_ONCE):
+                writer.write_batch(batch)
+        temporary.replace(copy)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _opened(file: Path) -> io.BufferedIOBase:
+    return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
+
+
+def _size(file: Path) -> int:
+    try:
+        return regular(file).stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {reason(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = reason(error).strip().splitlines()
+    return lines[0][:400] if lines else type(error).__name__
+
+
+READERS: dict[str, Callable[[Path], pa.Table]] = {
+    "csv": _read_csv,
+    "jsonl": _read_json_lines,
+    "parquet": _read_parquet,
+}

@@ -1,0 +1,108 @@
+"""What the cells of a csv file mean. They are texts: whether a column holds numbers is decided over all of its rows."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Meaning: TypeAlias = Literal["whole", "number", "truth", "code", "text", "nothing"]
+
+# What programs write for a number that is missing. In a column of texts or categories, these are words.
+MISSING_WORDS = pa.array(
+    [
+        *("NA", "N/A", "n/a", "<NA>", "#N/A", "#N/A N/A", "#NA", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan"),
+        *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    ]
+)
+TRUE_WORDS = pa.array(["True", "TRUE", "true"])
+FALSE_WORDS = pa.array(["False", "FALSE", "false"])
+FEW = 1000
+
+
+def meaning(column: pa.ChunkedArray) -> Meaning:
+    """What a column of texts holds, by all of its cells that are not missing.
+
+    ``whole`` and other ``number``s; ``truth``: True and False; ``code``: whole numbers of which some begin with a zero,
+    as they do where the spelling counts; ``nothing``: every cell is empty.
+    """
+    there = column.drop_null()
+    if len(there) == 0:
+        return "nothing"
+    # A few cells tell most columns of texts.
+    head = there.slice(0, FEW)
+    if _all_truths(head):
+        return "truth" if column.null_count == 0 and _all_truths(there) else "text"
+    numbers = None if _numbers(head) is None else _numbers(there)
+    if numbers is None or len(numbers) == 0:
+        return "text"
+    if not _parses(numbers, pa.int64()):
+        return "number"
+    return "code" if pc.any(pc.match_substring_regex(numbers, "^0[0-9]")).as_py() else "whole"
+
+
+def _all_truths(there: pa.ChunkedArray) -> bool:
+    found: bool = pc.all(pc.or_(pc.is_in(there, TRUE_WORDS), pc.is_in(there, FALSE_WORDS))).as_py()
+    return found
+
+
+def _numbers(there: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The cells that are not missing, if all of these are numbers."""
+    try:
+        if not pc.any(pc.is_nan(there.cast(pa.float64()))).as_py():
+            return there
+    except pa.ArrowInvalid:
+        pass
+    stripped = pc.utf8_trim_whitespace(there)
+    stripped = stripped.filter(pc.invert(pc.is_in(stripped, MISSING_WORDS)))
+    return stripped if _parses(stripped, pa.float64()) else None
+
+
+def parse_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts as float64: numbers, True and False as 1 and 0, dates as seconds since 1970; null where one is
+    missing.
+
+    Raises:
+        ValueError: a cell is nothing of these; it is named.
+    """
+    stripped = pc.utf8_trim_whitespace(column)
+    known = pc.if_else(pc.is_in(stripped, MISSING_WORDS), pa.scalar(None, pa.string()), stripped)
+    known = pc.if_else(pc.is_in(known, TRUE_WORDS), "1", pc.if_else(pc.is_in(known, FALSE_WORDS), "0", known))
+    try:
+        return known.cast(pa.float64())
+    except pa.ArrowInvalid:
+        pass
+    try:
+        return known.cast(pa.timestamp("us")).cast(pa.timestamp("s"), safe=False).cast(pa.int64()).cast(pa.float64())
+    except pa.ArrowInvalid:
+        row, cell = next((row, cell) for row, cell in enumerate(known.to_pylist()) if not _is_number(cell))
+        raise ValueError(f"{cell!r} in row {row} is no number") from None
+
+
+def _is_number(cell: str | None) -> bool:
+    return cell is None or _parses(pa.chunked_array([pa.array([cell])]), pa.float64())
+
+
+def _parses(column: pa.ChunkedArray, type_: pa.DataType) -> bool:
+    try:
+        column.cast(type_)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def number_of_before(cell: str) -> str | None:
+    """What a cell was read as where its column was typed by all of its cells: ``007`` as 7, ``True`` as true, ``NA`` as
+    none.
+    """
+    column = pa.chunked_array([pa.array([cell])])
+    if cell in MISSING_WORDS.to_pylist():
+        return None
+    if _all_truths(column):
+        return cell.lower()
+    numbers = _numbers(column)
+    if numbers is None:
+        return cell
+    value = numbers.cast(pa.float64())[0].as_py()
+    return str(int(value)) if value.is_integer() else str(numbers.cast(pa.float64()).cast(pa.string())[0])

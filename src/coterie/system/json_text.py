@@ -1,0 +1,53 @@
+"""JSON that strangers may have written: parsed within bounds, and nothing that could not be written back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# Levels of lists and objects. What coterie writes has some ten.
+DEEPEST = 64
+
+
+def to_json(value: Any) -> bytes:
+    """Plain values as JSON, for people too.
+
+    Raises:
+        ValueError: NaN or infinity, or half a character (a lone surrogate).
+    """
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def from_json(content: bytes) -> Any:
+    """The inverse of ``to_json``.
+
+    Raises:
+        ValueError: it is not JSON, too deep, or holds what ``to_json`` refuses; the message says which.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"))
+        _refuse_deep(value)
+        # A number such as 1e999 is infinity by now, and a text may hold a lone surrogate.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise _too_deep() from None
+    return value
+
+
+def _refuse_deep(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [item for each in level for item in _items(each) if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _items(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {DEEPEST} deep")
