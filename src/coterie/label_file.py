@@ -115,12 +115,11 @@ def _by_number(content: Any) -> Any:
     """A list as it is; an object from numbers to texts, or from texts to numbers, as the list of its texts."""
     if not isinstance(content, dict):
         return content
-    if all(isinstance(value, int) for value in content.values()):
-        content = {value: name for name, value in content.items()}
-    pairs = {int(number): name for number, name in content.items()}
-    if sorted(pairs) != list(range(len(content))):
-        raise ValueError(f"its numbers must be 0 to {len(content) - 1}, each once")
-    return [pairs[number] for number in range(len(pairs))]
+    numbered = all(isinstance(value, int) for value in content.values())
+    pairs = sorted((value, name) if numbered else (int(name), value) for name, value in content.items())
+    if [number for number, _ in pairs] != list(range(len(pairs))):
+        raise ValueError(f"its numbers must be 0 to {len(pairs) - 1}, each once")
+    return [name for _, name in pairs]
 
 
 def _entries(text: str, column: str, file: Path) -> Any:

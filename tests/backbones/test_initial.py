@@ -82,7 +82,7 @@ def test_a_renewed_head_is_built_again(file: Path, settings: FitSettings) -> Non
     base = base_of("networks:make_8", str(file), form=GREY)
     network, head = rebuild_base(
         changed(settings, backbone="networks:make_8", init=str(file)),
-        base.form, base.head, 5, GREY, None, "networks:make_8",
+        base.form, base.head, 5, GREY, None, "networks:make_8", 10**6,
     )  # fmt: skip
     network.load_state_dict(base.network.state_dict())
     assert head.of(network).out_features == 5

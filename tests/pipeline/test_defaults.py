@@ -56,7 +56,7 @@ def test_each_kind_of_data_gets_the_best_that_is_installed(
     assert chosen(sources["large"], image_size=32) == ("convnet-64", None)
     assert chosen(sources["texts"]) == ((MINILM, "pretrained") if installed else ("ngram-64", None))
     assert chosen(sources["texts"], text_as="minilm") == ("linear", None)
-    assert chosen(sources["rows"]) == ("table-mlp-128", None)
+    assert chosen(sources["rows"], label="label") == ("table-mlp-128", None)
     assert chosen(sources["features"]) == ("mlp-256", None)
 
 
