@@ -1,9 +1,9 @@
 """Throughput of fine-tuning, side by side with a bare loop and with transformers' Trainer.
 
-Question: what does coterie's loop cost over the plainest one, and save against the usual way, when a pretrained network
-is fine-tuned on photographs? Same network (efficientnet-lite0, fresh weights: throughput does not depend on them), batch,
-precision, augmentation, optimiser and number of workers; the pictures are noise. Contenders take turns, each in a process
-of its own and after a warm-up; the median of the rounds is given, and of the ratios within a round.
+Question: what does coterie's loop cost over the plainest one, and save against the usual way, when a pretrained
+network is fine-tuned on photographs? Same network (efficientnet-lite0, fresh weights: throughput does not depend on
+them), batch, precision, augmentation, optimiser and number of workers; the pictures are noise. Contenders take turns,
+each in a process of its own and after a warm-up; the median of the rounds is given, and of the ratios within a round.
 """
 
 import statistics

@@ -51,7 +51,7 @@ def test_a_function_starts_from_a_file_with_a_new_head_for_the_data(file: Path) 
     assert base.form.origin == (
         f"initial weights: all 4 tensors from {file}; the head, of 8 outputs, is replaced by a new one of 5"
     )
-    assert float(base.head.of(base.network).weight.detach().abs().max()) <= 6**-0.5
+    assert 0 < float(base.head.of(base.network).weight.detach().abs().max()) < 0.05  # no opinion yet
     again = base_of("networks:make_8", str(file), form=GREY)
     torch.testing.assert_close(base.network(GREY.example()), again.network(GREY.example()))
 
@@ -93,9 +93,10 @@ def test_timm_starts_from_a_file_of_other_classes(tmp_path: Path) -> None:
     theirs = timm.create_model("test_resnet", num_classes=9)
     safetensors.torch.save_file(theirs.state_dict(), tmp_path / "w.safetensors")
     base = base_of("timm:test_resnet", str(tmp_path / "w.safetensors"))
-    assert "the head is new, for fc.bias (9,), fc.weight (9, 96) there is of other classes" in base.form.origin
+    assert "the head is new, for fc.weight (9, 96), fc.bias (9,) there is of other classes" in base.form.origin
     for name, tensor in theirs.state_dict().items():
         assert name.startswith("fc.") or torch.equal(base.network.state_dict()[name], tensor)
+    assert float(base.network.fc.weight.detach().abs().max()) < 0.05
     same = timm.create_model("test_resnet", num_classes=5).state_dict()
     torch.save(same, tmp_path / "five.pt")
     base = base_of("timm:test_resnet", str(tmp_path / "five.pt"))

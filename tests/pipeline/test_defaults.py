@@ -49,7 +49,8 @@ def test_each_kind_of_data_gets_the_best_that_is_installed(
     sources: dict[str, str], installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defaults, "installed_package", lambda _: Installed() if installed else None)
-    monkeypatch.setattr(defaults.importlib.util, "find_spec", lambda _: object())
+    pytest.importorskip("timm", reason="needs the extra `timm`")
+    pytest.importorskip("transformers", reason="needs the extra `transformers`")
     assert chosen("glyphs") == ("convnet-64", None)
     assert chosen(sources["small"]) == ("convnet-64", None)
     assert chosen(sources["large"]) == ((LITE0, "pretrained") if installed else ("convnet-64", None))
@@ -61,6 +62,7 @@ def test_each_kind_of_data_gets_the_best_that_is_installed(
 
 
 def test_a_chosen_backbone_brings_its_own_defaults(sources: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="needs the extra `transformers`")
     monkeypatch.setattr(defaults, "installed_package", lambda _: Installed())
     values = {"data": {"source": sources["texts"]}, "base": {"epochs": 2}}
     settings, _ = with_backbone(FitSettings.from_values(values))

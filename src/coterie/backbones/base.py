@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -44,6 +43,7 @@ from coterie.labels import LabelSpace
 
 # A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
 CLEARLY = 0.05
+NEW_HEAD_STD = 0.01
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,11 @@ def make_base(
     if n_outputs is None or (trained and n_outputs < len(labels)):
         n_outputs = len(labels)
     part, network, head = _find(network, n_outputs, example, settings.head)
-    origin = built.origin
+    origin, new_head = built.origin, built.new_head
     if built.file is not None:
-        origin = start_from(built.file, network, (head.path, *head.more))
+        origin, new_head = start_from(built.file, network, (head.path, *head.more))
+    if new_head:
+        _draw_head(network, head, settings.seed)
     form = NetworkForm(part, transformers=built.config, pooling=built.pooling, origin=origin)
     # A base that is trained here learns the order of the data.
     order, said = _order(names, labels, n_outputs) if trained else (None, "")
@@ -291,11 +293,16 @@ def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Built:
-    """A network before its head is known; ``file``: weights that it starts from, and does not have yet."""
+    """A network before its head is known.
+
+    ``starts``: whether its head may have any width; ``new_head``: whether it has weights, but for the head; ``file``:
+    weights that it starts from, and does not have yet.
+    """
 
     network: nn.Module
     trained: bool = False
     starts: bool = False
+    new_head: bool = False
     config: dict[str, Any] | None = None
     pooling: PoolingName | None = None
     origin: str = ""
@@ -347,7 +354,8 @@ def _start(settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessi
             return _Built(network, starts=True, origin=f"initial weights: those that {name} brings")
         return _Built(network, starts=True, file=read_weights(init))
     if init == PRETRAINED and name.startswith("timm:") and installed_package(name) is None:
-        return _Built(download_timm(name, len(labels), preprocessing), origin=f"initial weights: timm's for {name}")
+        network = download_timm(name, len(labels), preprocessing)
+        return _Built(network, new_head=True, origin=f"initial weights: timm's for {name}; the head is new")
     network = build(name, len(labels), preprocessing, settings.seed)
     return _Built(network, file=initial_weights(name, init, list(network.state_dict())))
 
@@ -375,13 +383,14 @@ def _renewed(n_outputs: int, n_classes: int) -> str:
 
 
 def _draw_head(network: nn.Module, head: Head, seed: int) -> None:
-    """Fresh weights for a head that replaces one of other classes."""
+    """Fresh weights for a head on features that are trained already: so small that it begins with no opinion. Libraries
+    draw larger ones, by the number of classes or inputs, and their first steps would wreck the features.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for path in (head.path, *head.more):
             for tensor in _tensors_at(network, path):
-                bound = 1 / math.sqrt(max(1, head.in_features))
-                tensor.uniform_(-bound, bound, generator=generator)
+                tensor.normal_(0, NEW_HEAD_STD if tensor.ndim > 1 else 0, generator=generator)
 
 
 def _tensors_at(network: nn.Module, path: str) -> list[Tensor]:

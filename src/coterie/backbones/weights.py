@@ -134,9 +134,9 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
     return f"a negative variance ({low:g})" if name.endswith(VARIANCE) and low < 0 else None
 
 
-def start_from(file: WeightsFile, network: nn.Module, head: Sequence[str]) -> str:
+def start_from(file: WeightsFile, network: nn.Module, head: Sequence[str]) -> tuple[str, bool]:
     """Load weights that a training starts from, in place, all but a head of another width; returns a line as
-    ``load_weights``.
+    ``load_weights``, and whether the head is left as it was.
 
     Args:
         file: with the weights.
@@ -148,7 +148,7 @@ def start_from(file: WeightsFile, network: nn.Module, head: Sequence[str]) -> st
     """
     match, wanted = match_names(file.state, network), network.state_dict()
     taken = match.taken
-    of_head = {name for name in wanted if within(name, head)}
+    of_head = [name for name in wanted if within(name, head)]
     fresh = [name for name in of_head if name not in taken or taken[name].shape != wanted[name].shape]
     # A head that fits in part is none: its rows belong to its biases.
     kept = {name: tensor for name, tensor in taken.items() if not (fresh and name in of_head)}
@@ -161,7 +161,8 @@ def start_from(file: WeightsFile, network: nn.Module, head: Sequence[str]) -> st
     widths = [f"{name} {tuple(taken[name].shape)}" for name in fresh if name in taken]
     new = f"; the head is new, for {_some(widths)} there is of other classes" if widths else ""
     new = "; the head is new, for there is none in it" if fresh and not widths else new
-    return f"initial weights: {_all_of(kept, network)} from {file.name}{file.note}{new}{match.left_out}"
+    said = f"initial weights: {_all_of(kept, network)} from {file.name}{file.note}{new}{match.left_out}"
+    return said, bool(fresh)
 
 
 def read_weights(place: Path | str) -> WeightsFile:
