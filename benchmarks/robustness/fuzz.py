@@ -126,14 +126,16 @@ def cases(seed: int, n: int, only: tuple[str, ...], names: tuple[str, ...]) -> I
 
 def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int) -> str:
     """Counts by kind, and faults by what and where."""
+    mutations = Counter(case.kind for case in done)
     counts = {
         kind: Counter(o.kind for case, found in done.items() if case.kind == kind for o in found) for kind in KINDS
     }
+    counts["all"] = sum(counts.values(), Counter())
+    mutations["all"] = len(done)
     rows = [
-        (kind, sum(case.kind == kind for case in done), *(count[name] for name in ("answered", "refused", "fault")))
+        (kind, mutations[kind], *(count[name] for name in ("answered", "refused", "fault")))
         for kind, count in counts.items()
     ]
-    total = ("all", len(done), *(sum(row[k] for row in rows) for k in (2, 3, 4)))
     groups: dict[tuple[str, str], list[tuple[Case, Outcome]]] = {}
     for case, outcomes in done.items():
         for outcome in outcomes:
@@ -152,9 +154,10 @@ def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int)
         for (fault, _), found in found
     ]
     return (
-        f"Seed {seed}: {len(done):,} mutations, {sum(total[2:]):,} outcomes of commands, {total[4]:,} faults in "
-        f"{len(faults)} groups; {took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
-        + markdown_table(("kind", "mutations", "answered", "refused", "faults"), [*rows, total])
+        f"Seed {seed}: {len(done):,} mutations, {counts['all'].total():,} outcomes of commands, "
+        f"{counts['all']['fault']:,} faults in {len(faults)} groups; "
+        f"{took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
+        + markdown_table(("kind", "mutations", "answered", "refused", "faults"), rows)
         + (
             "\n\n" + markdown_table(("fault", "where", "times", "first command", "first case", "detail"), faults)
             if faults

@@ -45,13 +45,13 @@ def started(folder: Path, init: str = "pretrained"):
 
 def test_a_sentence_encoder_gets_a_head_on_the_mean_of_its_tokens(encoder: Path) -> None:
     base, form = started(encoder)
-    assert isinstance(base.network, SentenceClassifier)
-    assert (base.head.path, base.form.pooling, base.trained) == ("head", "mean", False)
+    assert isinstance(base.network.network, SentenceClassifier)
+    assert (base.head.path, base.form.pooling, base.trained) == ("network.head", "mean", False)
     assert base.form.origin == f"initial weights: those of {encoder}; the head is new, on the mean of a text's vectors"
     token_BL = form.samples(["apple 1", "this is some pear 3"]).read(torch.arange(2))
     theirs = transformers.BertModel.from_pretrained(encoder).eval()
     vectors = [theirs(tokens[tokens >= 0][None]).last_hidden_state[0].mean(0) for tokens in token_BL]
-    torch.testing.assert_close(base.network.eval()(token_BL), base.network.head(torch.stack(vectors)))
+    torch.testing.assert_close(base.network.eval()(token_BL), base.network.network.head(torch.stack(vectors)))
 
 
 def test_it_is_built_again_without_its_folder(encoder: Path) -> None:
@@ -67,7 +67,7 @@ def test_weights_of_the_encoder_alone_fit_into_it(encoder: Path, tmp_path: Path)
     torch.save(state, tmp_path / "w.pt")
     base, _ = started(encoder, str(tmp_path / "w.pt"))
     name = "embeddings.word_embeddings.weight"
-    torch.testing.assert_close(base.network.encoder.state_dict()[name], state[name])
+    torch.testing.assert_close(base.network.network.encoder.state_dict()[name], state[name])
     assert "the head is new, for there is none in it; left out: pooler.dense" in base.form.origin
 
 

@@ -116,9 +116,9 @@ def test_figures_that_are_none_are_named(run: Path, change: Callable[[Any], Any]
     [
         (b"", "Expecting value"),
         (b"\xff{}", "codec can't decode"),
-        (b"[" * 100_000, "recursion"),
-        (b'{"base": [{"loss": NaN, "accuracy": 0.5}]}', "NaN, which is no finite number"),
-        (b'{"base": [{"loss": 1e999, "accuracy": 0.5}]}', "1e999, which is no finite number"),
+        (b"[" * 100_000, "nested more than 64 deep"),
+        (b'{"base": [{"loss": NaN, "accuracy": 0.5}]}', "Out of range float values"),
+        (b'{"base": [{"loss": 1e999, "accuracy": 0.5}]}', "Out of range float values"),
         (b'{"base": [{"loss": 1.0}]}', "at base.0.accuracy: Field required"),
         (b'{"base": {"loss": 1.0}}', "at base: "),
         (json.dumps({"base": [{"loss": 1.0, "accuracy": 0.5}] * 10_000}).encode(), "10000 epochs of 'base'; the set"),

@@ -49,7 +49,7 @@ def run(tmp_path: Path) -> Path:
         ("head.out_features", 7, "7 classes is no head"),
         ("gate.temperature", 0, "greater than or equal to 0.001"),
         ("gate.weights", [0.5, 0.5], "2 values for 3 clusters"),
-        ("gate.weights", [2], "less than or equal to 1"),
+        ("gate.weights", [2], "less than or equal to 1.0"),
         ("gate.gain", None, "a learned gate needs a model"),
         ("gate.gain.coefficients", [1.0], "finite coefficients"),
         ("gate.limits", {"luck": 1.0}, "limits.luck"),

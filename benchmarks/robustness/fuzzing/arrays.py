@@ -79,7 +79,7 @@ class _Code:
         return os.mkdir, (f"{SENTINEL}/unpickled",)
 
 
-def _one(value: object) -> Any:
+def _one(value: float) -> Any:
     def change(rng: Random, array: np.ndarray) -> np.ndarray:
         changed = array.astype(np.float64)
         changed[tuple(rng.randrange(n) for n in array.shape)] = value

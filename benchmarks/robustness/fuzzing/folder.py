@@ -131,6 +131,11 @@ def places(rng: Random, place: Path) -> str:
     return f"{file.relative_to(run)}: {what}"
 
 
+def _sparse(file: Path, n_bytes: int) -> None:
+    with file.open("wb") as stream:
+        stream.truncate(n_bytes)
+
+
 def _socket(file: Path, _: Path) -> None:
     with socket.socket(socket.AF_UNIX) as ours:
         here = Path.cwd()
@@ -154,7 +159,7 @@ INSTEAD = {
     "a folder": lambda file, _: file.mkdir(),
     "a folder with a file": lambda file, _: (file / "x").mkdir(parents=True),
     "nothing": lambda _, __: None,
-    "a sparse file of 64 GB": lambda file, _: (file.touch(), os.truncate(file, 2**36)),
+    "a sparse file of 64 GB": lambda file, _: _sparse(file, 2**36),
     "a file that nobody may read": lambda file, _: (file.write_bytes(b"x"), file.chmod(0)),
 }
 

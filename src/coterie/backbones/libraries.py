@@ -174,8 +174,12 @@ def start_transformers(
         encoder, _ = _from_pretrained(place, transformers.AutoModel)
         encoder.config.id2label = dict(enumerate(names))
         encoder.config.label2id = {name: k for k, name in enumerate(names)}
-        network = SentenceClassifier(encoder.float(), preprocessing.padding, pooling, len(names))
-        return network, pooling, f"{said}; the head is new, on the {pooling} of a text's vectors"
+        network = SentenceClassifier(encoder, pooling, len(names))
+        return (
+            _in_form(network, preprocessing),
+            pooling,
+            f"{said}; the head is new, on the {pooling} of a text's vectors",
+        )
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: k for k, name in enumerate(names)}}
     network, found = _from_pretrained(
         place, _auto_class(transformers, preprocessing), **labels, ignore_mismatched_sizes=True
@@ -291,7 +295,7 @@ def build_transformers(
         known.architectures = known.architectures or []  # of some kinds there are several, and it looks here
         if pooling is not None and isinstance(preprocessing, TokenPreprocessing):
             encoder = transformers.AutoModel.from_config(known, trust_remote_code=False)
-            return SentenceClassifier(encoder.float(), preprocessing.padding, pooling, known.num_labels)
+            return _in_form(SentenceClassifier(encoder, pooling, known.num_labels), preprocessing)
         network = _auto_class(transformers, preprocessing).from_config(known, trust_remote_code=False)
     except Exception as error:
         kind = "text" if isinstance(preprocessing, TokenPreprocessing) else "image"

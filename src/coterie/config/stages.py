@@ -195,6 +195,8 @@ class GateSettings(Settings):
     )
     threshold: float | None = Field(
         None,
+        ge=-1e12,
+        le=1e12,
         description="samples with this score or more are routed; None: chosen on validation",
         validate_default=True,
     )

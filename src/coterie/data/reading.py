@@ -293,7 +293,7 @@ def _unpack(file: Path, copy: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _opened(file: Path) -> io.BufferedIOBase:
+def _opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
 
 

@@ -14,7 +14,7 @@ from coterie.data.splits import Splits
 from coterie.data.tables import Source
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
-from coterie.inputs.cells import Meaning, meaning
+from coterie.inputs.cells import Meaning
 from coterie.labels import LabelSpace
 
 # Columns of a csv file that mean this are numeric.
@@ -43,7 +43,7 @@ def load_table(
     filled = [name for name in wanted if raw["train"][name].null_count < len(raw["train"])]
     if not filled:
         raise DataError(f"every column of {settings.source} but the label is empty: {', '.join(wanted[:10])}")
-    meant = {name: meaning(raw["train"][name]) for name in filled if source.spelled}
+    meant = source.meanings
     numeric, categorical = _kinds(raw["train"].select(filled), meant, settings)
     empty = [name for name in wanted if name not in filled]
     codes = [name for name in categorical if meant.get(name) == "code" and name not in settings.categorical]

@@ -54,14 +54,18 @@ class Source:
     @cached_property
     def features(self) -> datasets.Features:
         """What the columns of train hold; those of a csv file by the meaning of all their cells."""
+        stored = self.tables["train"].features
+        return datasets.Features({**stored, **{name: FEATURES[meant] for name, meant in self.meanings.items()}})
+
+    @cached_property
+    def meanings(self) -> dict[str, Meaning]:
+        """What the cells of a csv file's columns mean in train; nothing of other files."""
         train = self.tables["train"]
         if not self.spelled:
-            return train.features
+            return {}
         cells = train.with_format("arrow")[:]
-        texts = {name for name, feature in train.features.items() if feature == datasets.Value("string")}
-        return datasets.Features(
-            {name: FEATURES[meaning(cells[name])] if name in texts else train.features[name] for name in train.features}
-        )
+        texts = [name for name, feature in train.features.items() if feature == datasets.Value("string")]
+        return {name: meaning(cells[name]) for name in texts}
 
 
 def open_tables(kind: str, place: str, settings: DataSettings) -> Source:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from coterie.routing.combine import safe_log
 from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
 from coterie.training.fabric import make_fabric
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 AUTOMATIC = HardwareSettings()
 NO_GRAPH = (
@@ -82,6 +85,12 @@ class Explanation:
     cluster_classes: tuple[str, ...]
     base_top: tuple[tuple[str, float], ...]
     specialists: tuple[SpecialistAnswer, ...]
+
+
+def _not_compiled(function: Function) -> Function:
+    """Have torch.compile leave a function as it is: of what numpy computes in it nothing can be compiled."""
+    plain: Function = torch.compiler.disable(function)
+    return plain
 
 
 class SpecialistEnsemble(nn.Module):
@@ -182,7 +191,7 @@ class SpecialistEnsemble(nn.Module):
             warnings.warn("a SpecialistEnsemble stays in evaluation mode: its networks are trained", stacklevel=2)
         return super().train(False)
 
-    @torch.compiler.disable  # of what numpy computes here nothing can be compiled
+    @_not_compiled
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
         """The base's inputs, such as (B, channels, H, W), to values (B, C) whose softmax is the probabilities.

@@ -71,17 +71,19 @@ class TokenPreprocessing(TextPreprocessing):
             raise InputError(f"another tokenizer than the one with the SHA-256 sum {self.sha256[:80]}")
         _check_rules(tokenizer)
         found = replace(self, tokenizer=tokenizer)
-        if found.n_tokens > MOST_TOKENS or not set(found._encoder.get_vocab()) - found._special:
-            raise InputError(f"a tokenizer of no words, or of numbers up to {found.n_tokens - 1}")
+        vocabulary = found._encoder.get_vocab()
+        most = max([found.n_marks - 1, *vocabulary.values()])
+        if most >= MOST_TOKENS or not set(vocabulary) - found._special:
+            raise InputError(f"a tokenizer of no words, or of numbers up to {most}")
         return found
 
     @property
-    def n_tokens(self) -> int:
-        """The numbers of its tokens, padding included, are below this."""
-        # Those too that it puts before and behind a text, which its vocabulary may lack.
+    def n_marks(self) -> int:
+        """The numbers of what it puts before, behind and after a text are below this. Of words, a tokenizer may know
+        more than the network that it belongs to.
+        """
         with _named_failure("an empty text"):
-            beside = self._encoder.encode("").ids
-        return 1 + max([self.padding, *beside, *self._encoder.get_vocab().values()])
+            return 1 + max([self.padding, *self._encoder.encode("").ids])
 
     @property
     @override

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
@@ -15,6 +14,7 @@ from torch import Tensor
 from coterie.errors import ArtifactError
 from coterie.measures.report import Report
 from coterie.run.folder import Run
+from coterie.system.json_text import from_json
 from coterie.training.loop import EpochRecord
 
 ValuesT = TypeVar("ValuesT")
@@ -97,12 +97,12 @@ def read_values(run: Run, name: str, adapter: TypeAdapter[ValuesT]) -> ValuesT:
     """
     content = run.read(name)
     try:
-        return adapter.validate_python(json.loads(content, parse_float=_finite, parse_constant=_finite))
+        return adapter.validate_python(from_json(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
         raise _wrong(run, name, f"at {where}: {first['msg']}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _wrong(run, name, str(error)) from None
 
 
@@ -153,13 +153,6 @@ def _other_values(array: Tensor, kind: Kind, sizes: Mapping[str, int]) -> str | 
         return "NaN or infinite values"
     limit = sizes.get(_LIMITS.get(kind, ""))
     return f"values from {low} to {high}; allowed: 0 to {limit - 1}" if limit and not 0 <= low <= high < limit else None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text}, which is no finite number")
-    return value
 
 
 def _wrong(run: Run, name: str, what: str) -> ArtifactError:

@@ -72,7 +72,7 @@ def load_ensemble(
         if specialist is not None:
             run.read_weights(file, specialist, network)
             specialist = as_asked(specialist, cut_of(manifest), preprocessing.example())
-            if not any(specialists):  # the others differ from the first in their weights alone
+            if all(other is None for other in specialists):  # the others differ from the first in weights alone
                 _refuse_other_answers(run, network, specialist, preprocessing, len(classes))
         specialists.append(specialist)
     return SpecialistEnsemble(
@@ -119,11 +119,11 @@ def _refuse_other_form(run: Run, network: nn.Module, preprocessing: Preprocessin
     if (
         isinstance(network, TextClassifier)
         and isinstance(preprocessing, TokenPreprocessing)
-        and (preprocessing.n_tokens > network.n_tokens or preprocessing.longest > network.longest)
+        and (preprocessing.n_marks > network.n_tokens or preprocessing.longest > network.longest)
     ):
         raise ArtifactError(
-            f"the tokenizer of {run.path} gives up to {preprocessing.longest} tokens numbered below "
-            f"{preprocessing.n_tokens}, and its base takes {network.longest:.0f} below {network.n_tokens:.0f}"
+            f"the tokenizer of {run.path} gives up to {preprocessing.longest} tokens, with marks numbered below "
+            f"{preprocessing.n_marks}, and its base takes {network.longest:.0f} below {network.n_tokens:.0f}"
         )
     with _named(run):
         _refuse_other_logits(network, preprocessing.example()[:1], n_classes)

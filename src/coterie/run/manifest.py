@@ -31,7 +31,8 @@ MOST_VALUES = 2**28
 FileName = Annotated[str, AfterValidator(check_file_name)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+# Means of means may end in another last bit.
+Share = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9)]
 # Such as no fit gives, and far from where sums and products overflow.
 Number = Annotated[float, Field(ge=-1e12, le=1e12)]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
@@ -121,7 +122,7 @@ class TriedRecord(_Frozen):
     combiner: str
     score: ScoreName
     accuracy: Share
-    gain: Annotated[float, Field(ge=-1, le=1)]
+    gain: Annotated[float, Field(ge=-1 - 1e-9, le=1 + 1e-9)]
     passes: Annotated[float, Field(ge=0)]
     routed: Share
 

@@ -243,7 +243,7 @@ def _read_examples(run: Run, outputs: Outputs) -> tuple[Example, ...]:
     )
 
 
-def _read_shown(run: Run, n_test: int) -> tuple[IntArray, Sequence[Any]]:
+def _read_shown(run: Run, n_test: int) -> tuple[IntArray, NDArray[Any] | Sequence[str]]:
     """Rows of the kept samples among those of the test split, and what to show of each."""
     form = None if run.manifest.data is None else run.manifest.data.input
     kinds: dict[str, tuple[Kind, str]] = {"row_E": ("rows", "E")}
