@@ -48,8 +48,9 @@ def with_backbone(
 
 def _named(settings: FitSettings, backbone: str, init: str | None) -> FitSettings:
     """With the defaults of that backbone for what was not given."""
-    start = {} if init is None else {"init": init}
-    return FitSettings.from_values({**settings.given(), "backbone": backbone, **start})
+    if init is None:
+        return settings.model_copy(update={"backbone": backbone})
+    return FitSettings.from_values({**settings.given(), "backbone": backbone, "init": init})
 
 
 def _chosen(settings: FitSettings, splits: Splits | None) -> tuple[str, str | None, str]:
