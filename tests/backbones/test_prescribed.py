@@ -116,3 +116,6 @@ def test_a_processor_that_is_not_made_here_is_refused() -> None:
         processor_form({"do_flip_channel_order": True}, "of x")
     with pytest.raises(BackboneError, match="not made of one size"):
         processor_form({"size": {"shortest_edge": 24}}, "of x")
+    bordered = next(n for n in timm.list_models() if getattr(timm.get_pretrained_cfg(n), "crop_mode", "") == "border")
+    with pytest.raises(BackboneError, match=f"timm:{bordered} takes images with a border"):
+        prescribed_images(f"timm:{bordered}", DataSettings(), pretrained=True)

@@ -68,6 +68,8 @@ def _of_timm(name: str) -> ImagePreprocessing | None:
     if config is None:
         return None
     found = timm.data.resolve_data_config({}, pretrained_cfg=config.to_dict())
+    if found["crop_mode"] == "border":
+        raise BackboneError(f"timm:{name} takes images with a border around them, which is not made here")
     channels, height, width = found["input_size"]
     resize = tuple(math.floor(side / found["crop_pct"]) for side in (height, width))
     if found["crop_mode"] != "squash":  # by the shorter side; what is then cut off keeps its proportions

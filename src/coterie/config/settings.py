@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -39,7 +39,7 @@ class Settings(BaseModel):
             for name, group in self
             if isinstance(group, Settings) and isinstance(values.get(name) or {}, dict)
         }
-        return type(self).model_construct(set(values), **{**dict(self), **groups})
+        return cast("Self", type(self).model_construct(set(values), **{**dict(self), **groups}))
 
 
 def _shown(value: Any) -> str:
