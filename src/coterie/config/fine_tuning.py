@@ -10,8 +10,8 @@ BASE = {
     "epochs": 10,
     "batch_size": 64,
     "optimizer": "adamw",
-    "learning_rate": 5e-4,
-    "head_rate": 2.0,
+    "learning_rate": 3e-4,
+    "head_rate": 5.0,
     "weight_decay": 0.05,
     "schedule": "one-cycle",
     "warmup_share": 0.1,
@@ -32,11 +32,11 @@ SPECIALIST = {
     "clip_norm": 1.0,
 }
 DATA = {"augment": "photo"}
-# Transformers take smaller steps than convolutional networks.
-TRANSFORMERS_RATE = 1e-4
+# Transformers take smaller steps than convolutional networks, and their heads have smaller inputs.
+TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
 
 
 def fine_tuning(backbone: str) -> dict[str, dict[str, Any]]:
     """The defaults that differ, by the group of settings."""
-    base = {**BASE, "learning_rate": TRANSFORMERS_RATE} if backbone.startswith("transformers:") else BASE
+    base = {**BASE, **TRANSFORMERS} if backbone.startswith("transformers:") else BASE
     return {"base": base, "specialist": SPECIALIST, "data": DATA}
