@@ -140,7 +140,7 @@ def build_timm(name: str, n_classes: int, preprocessing: ImagePreprocessing, *, 
         close = timm.list_models(f"*{name}*")[:8]
         raise BackboneError(f"timm has no model {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
     channels, size = preprocessing.channels, (preprocessing.height, preprocessing.width)
-    options: dict[str, object] = {"num_classes": n_classes, "in_chans": channels}
+    options: dict[str, Any] = {"num_classes": n_classes, "in_chans": channels}
     config = timm.get_pretrained_cfg(name)
     # Vision transformers are built for one size, and are told of another.
     if config is not None and config.fixed_input_size and tuple(config.input_size[1:]) != size:

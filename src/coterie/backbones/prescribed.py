@@ -64,10 +64,11 @@ def _of_timm(name: str) -> ImagePreprocessing | None:
         import timm
     except ImportError:  # said when the network is built
         return None
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    library: Any = timm  # which has no types of its own here
+    config = library.get_pretrained_cfg(name) if library.is_model(name) else None
     if config is None:
         return None
-    found = timm.data.resolve_data_config({}, pretrained_cfg=config.to_dict())
+    found = library.data.resolve_data_config({}, pretrained_cfg=config.to_dict())
     if found["crop_mode"] == "border":
         raise BackboneError(f"timm:{name} takes images with a border around them, which is not made here")
     channels, height, width = found["input_size"]

@@ -9,7 +9,7 @@ import pathlib
 import pickle
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,7 @@ def _without(names: Mapping[str, str], word: str) -> dict[str, str]:
     return {name.replace(word, ""): theirs for name, theirs in names.items()}
 
 
-def _common_prefix(names: Iterable[str], wanted: Mapping[str, Tensor]) -> str:
+def _common_prefix(names: Iterable[str], wanted: Collection[str]) -> str:
     """What most names have before one that the network has."""
     found: Counter[str] = Counter()
     for name in names:
