@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ class Square(Task[int, int]):
             raise TrainingError("the loss became nan")
         if self.mischief == "fault":
             raise ZeroDivisionError("what a fault says")
+        if self.mischief == "talk":
+            sys.stdout.write("a\x1b[2Jb\n")
+            sys.stderr.write("c\x1b]0;title\x07d\n")
         if self.mischief == "death":
             os.kill(os.getpid(), signal.SIGKILL)
         return self.number**2 + shared

@@ -13,15 +13,15 @@ import contextlib
 import gc
 import importlib
 import io
+import json
 import os
 import pkgutil
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -34,11 +34,12 @@ from benchmarks.shared import command, markdown_table, write_result
 # Runs whose data is read without threads.
 WARM = ("features", "compared", "whole", "tails")
 # Imported once, before processes are forked: each takes seconds.
-HEAVY = ("datasets", "peft", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision", "transformers")
+HEAVY = ("datasets", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision")
+FOR_TOKENS = ("peft", "transformers")
 
 
-def prepare(folder: Path) -> None:
-    """Import all that a command may need; caches go to the folder."""
+def prepare(folder: Path, names: tuple[str, ...]) -> None:
+    """Import all that a command on these targets may need; caches go to the folder."""
     caches = {name: str(folder / "cache" / name) for name in ("XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR", "TMPDIR")}
     for place in caches.values():
         Path(place).mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,8 @@ def prepare(folder: Path) -> None:
     import coterie
 
     modules = [found.name for found in pkgutil.walk_packages(coterie.__path__, "coterie.")]
-    for module in (*HEAVY, *(name for name in modules if not name.endswith("__main__"))):
+    libraries = (*HEAVY, *(FOR_TOKENS if "tokens" in names else ()))
+    for module in (*libraries, *(name for name in modules if not name.endswith("__main__"))):
         importlib.import_module(module)
 
 
@@ -98,7 +100,7 @@ def train(folder: Path, names: tuple[str, ...]) -> None:
         begun.rename(place)
 
 
-def calibrate(folder: Path, names: tuple[str, ...], seconds: float) -> int:
+def calibrate(folder: Path, names: tuple[str, ...], seconds: float, *, brief: bool) -> int:
     """The most memory that commands take on good runs, in bytes.
 
     Raises:
@@ -108,7 +110,7 @@ def calibrate(folder: Path, names: tuple[str, ...], seconds: float) -> int:
     for name in names:
         place = folder / "cases" / name
         shutil.rmtree(place, ignore_errors=True)
-        outcomes = good(name, folder / "targets", place, folder / "cache", 6 * seconds)
+        outcomes = good(name, folder / "targets", place, folder / "cache", 6 * seconds, brief=brief)
         if faults := [outcome for outcome in outcomes if outcome.kind == "fault"]:
             raise SystemExit("\n".join(f"good run {name}: {fault}" for fault in faults))
         most = max(most, *(outcome.memory for outcome in outcomes))
@@ -124,7 +126,7 @@ def cases(seed: int, n: int, only: tuple[str, ...], names: tuple[str, ...]) -> I
         yield Case(rng.choices(kinds, weights)[0], seed * 1_000_000 + number)
 
 
-def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int) -> str:
+def describe(seed: int, done: dict[Case, list[Outcome]], most: int) -> str:
     """Counts by kind, and faults by what and where."""
     mutations = Counter(case.kind for case in done)
     counts = {
@@ -155,8 +157,8 @@ def describe(seed: int, done: dict[Case, list[Outcome]], took: float, most: int)
     ]
     return (
         f"Seed {seed}: {len(done):,} mutations, {counts['all'].total():,} outcomes of commands, "
-        f"{counts['all']['fault']:,} faults in {len(faults)} groups; "
-        f"{took / 60:.1f} minutes. Good runs take {most / 2**30:.2f} GiB at most.\n\n"
+        f"{counts['all']['fault']:,} faults in {len(faults)} groups. "
+        f"Good runs take {most / 2**30:.2f} GiB at most.\n\n"
         + markdown_table(("kind", "mutations", "answered", "refused", "faults"), rows)
         + (
             "\n\n" + markdown_table(("fault", "where", "times", "first command", "first case", "detail"), faults)
@@ -177,6 +179,8 @@ def main(
     targets: tuple[str, ...] = tuple(TARGETS),
     replay: str | None = None,
     folder: Path | None = None,
+    resume: bool = False,
+    brief: bool = False,
     seconds: float = SECONDS,
 ) -> None:
     """Mutate, run, judge, record.
@@ -187,38 +191,59 @@ def main(
         only: kinds; default: all, and the result is recorded.
         targets: runs to mutate.
         replay: KIND:SEED, a case of a table of faults; its folder is kept.
-        folder: that is kept, with its trained runs; default: one that is not.
+        folder: that is kept, with its trained runs and what came of each case; default: one that is not.
+        resume: go on with a run that was cut short in that folder; cases with a fault are tried again.
+        brief: one command a case; the result is not recorded.
         seconds: that a command may take.
     """
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary).resolve()
-        prepare(place)
+        prepare(place, targets)
         train(place, targets)
         warm_up(place, tuple(name for name in targets if name in WARM))
         if replay is not None:
             again(place, replay, seconds)
             return
-        most, started = calibrate(place, targets, seconds), time.monotonic()
-        done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds))
-    text = describe(seed, done, time.monotonic() - started, most)
-    if only or set(targets) != set(TARGETS):
+        most = calibrate(place, targets, seconds, brief=brief)
+        log = place / f"seed {seed}.jsonl"
+        if not resume:
+            log.unlink(missing_ok=True)
+        done = dict(attempts(place, list(cases(seed, n, only, targets)), most + MEMORY, seconds, log, brief=brief))
+    text = describe(seed, done, most)
+    if only or brief or set(targets) != set(TARGETS):
         print(text)
     else:
         write_result(__file__, text)
     raise SystemExit(any(outcome.kind == "fault" for found in done.values() for outcome in found))
 
 
-def attempts(place: Path, some: list[Case], memory: int, seconds: float) -> Iterator[tuple[Case, list[Outcome]]]:
-    """Each case, and what came of it."""
+def attempts(
+    place: Path, some: list[Case], memory: int, seconds: float, log: Path, *, brief: bool
+) -> Iterator[tuple[Case, list[Outcome]]]:
+    """Each case, and what came of it; what the log has without a fault is not run again."""
+    known = dict(_known(log))
     for number, case in enumerate(some, start=1):
+        if case in known:
+            yield case, known[case]
+            continue
         at = place / "cases" / f"{number}"
         shutil.rmtree(at, ignore_errors=True)
-        done, outcomes = case.run(place / "targets", at, place / "cache", memory, seconds)
+        done, outcomes = case.run(place / "targets", at, place / "cache", memory, seconds, brief=brief)
         for outcome in outcomes:
             if outcome.kind == "fault":
                 print(f"{number} {case} ({done!a:.150}): {replace(outcome, memory=0)!a}"[:700], file=sys.stderr)
         shutil.rmtree(at)
+        with log.open("a", encoding="ascii") as stream:
+            stream.write(json.dumps([case.kind, case.seed, *map(asdict, outcomes)]) + "\n")
         yield case, outcomes
+
+
+def _known(log: Path) -> Iterator[tuple[Case, list[Outcome]]]:
+    for line in log.read_text("ascii").splitlines() if log.exists() else ():
+        kind, seed, *values = json.loads(line)
+        outcomes = [Outcome(**each) for each in values]
+        if all(outcome.kind != "fault" for outcome in outcomes):
+            yield Case(kind, seed), outcomes
 
 
 def again(place: Path, name: str, seconds: float) -> None:

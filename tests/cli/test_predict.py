@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.cli import main
-from coterie.cli.terminal.output import to_json
+from coterie.system.output import to_json
 from helpers import FIXTURES
 
 

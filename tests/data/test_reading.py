@@ -213,3 +213,15 @@ def test_categories_of_pandas_in_parquet_are_texts(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array(["x", "y", "x"]).dictionary_encode()})
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     assert read_files("parquet", [tmp_path / "a.parquet"]).features == datasets.Features(a=datasets.Value("string"))
+
+
+@pytest.mark.parametrize("most_in_memory", [2**28, 0])
+def test_nested_types_of_columns_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_in_memory: int
+) -> None:
+    monkeypatch.setattr(reading, "MOST_IN_MEMORY", most_in_memory)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    table = pa.table({"a": ["x"]}).replace_schema_metadata({"huggingface": "[" * 100_000})
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="maximum recursion depth"):
+        read_files("parquet", [tmp_path / "a.parquet"])

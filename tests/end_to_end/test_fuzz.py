@@ -22,7 +22,7 @@ TARGETS = ("features", "tails", "table", "unfinished")
 def test_three_hundred_mutations_do_no_harm(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.robustness.fuzz", "--n", "300", "--seed", str(SEED)]
     # Other tests may take the machine's time: what hangs does so for ever.
-    command += ["--seconds", "60", "--folder", str(tmp_path), "--targets", *TARGETS]
+    command += ["--seconds", "60", "--folder", str(tmp_path), "--brief", "--targets", *TARGETS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

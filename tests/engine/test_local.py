@@ -43,8 +43,9 @@ def test_each_task_ends_with_its_own_result_or_error_and_tells_its_own_desk(engi
     assert int(contexts[2].state["found"]) == 3
 
 
-def test_a_dead_worker_is_named_its_state_is_kept_and_the_other_tasks_go_on() -> None:
-    tasks = [Square(1, "death", title="specialist 1"), Square(2, "fault", title="specialist 2"), Square(3), Square(4)]
+def test_a_dead_worker_is_named_its_state_is_kept_and_the_other_tasks_go_on(capfd) -> None:
+    tasks = [Square(1, "death", title="specialist 1"), Square(2, "fault", title="specialist 2")]
+    tasks += [Square(3, "talk"), Square(4)]
     contexts = [Recorder() for _ in tasks]
     found = outcomes(LocalWorkers(1), tasks, contexts)
     with pytest.raises(EngineError, match=r"specialist 1: its worker \(process \d+\) was ended by signal 9"):
@@ -54,6 +55,8 @@ def test_a_dead_worker_is_named_its_state_is_kept_and_the_other_tasks_go_on() ->
         found[1].unwrap()
     assert "Traceback" in fault.value.__notes__[0]
     assert [found[number].unwrap() for number in (2, 3)] == [10, 17]
+    printed = capfd.readouterr()
+    assert (printed.out, "a\\x1b[2Jb\nc\\x1b]0;title\\x07d\n" in printed.err) == ("", True)
 
 
 def test_who_stops_early_leaves_no_worker_behind(monkeypatch) -> None:

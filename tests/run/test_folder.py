@@ -389,3 +389,15 @@ def test_a_file_that_comes_back_while_it_is_looked_at_is_not_damaged(run: Run, m
 
     monkeypatch.setattr(Run, "_renew", late)
     assert reader.read_json("metrics.json") == {"rule": "hard"}
+
+
+def test_a_large_file_of_holes_with_a_right_checksum_is_not_read(run: Run) -> None:
+    n_bytes = 2**26 + 1
+    record = FileRecord(bytes=n_bytes, sha256=hashlib.sha256(bytes(n_bytes)).hexdigest())
+    with (run.path / "base.safetensors").open("wb") as stream:
+        stream.truncate(n_bytes)
+    run.update(files={"base.safetensors": record}, seconds={"base.safetensors": 1.0})
+    message = r"base\.safetensors: unreadable \(67,108,865 bytes, most of which were never written\)"
+    for read in (run.read, run.bytes_of):
+        with pytest.raises(ArtifactError, match=message):
+            read("base.safetensors")

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import ArtifactError
-from coterie.system.files import bytes_below, files_below, place_below, read_regular, write_whole
+from coterie.system import files
+from coterie.system.files import (
+    bytes_below,
+    files_below,
+    open_regular,
+    place_below,
+    read_regular,
+    refuse_unreadable,
+    write_whole,
+)
 
 
 def test_a_file_appears_with_its_folders_and_replaces_the_one_before(tmp_path: Path) -> None:
@@ -152,3 +161,25 @@ def test_no_more_is_read_than_was_allowed(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "file", 100) == bytes(100)
     with pytest.raises(OSError, match="larger than 99 bytes"):
         read_regular(tmp_path / "file", 99)
+
+
+def test_a_file_that_was_never_written_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SMALL_BYTES", 2**16)
+    holes, whole, half = (tmp_path / name for name in ("holes", "whole", "half"))
+    for file, written in ((holes, 2**18), (whole, 2**20), (half, 2**19)):
+        with file.open("wb") as stream:
+            stream.write(b"x" * written)
+            stream.truncate(2**20)
+    for file in (whole, half):
+        with open_regular(file) as (stream, status):
+            refuse_unreadable(stream, status.st_size)
+            assert len(stream.read()) == 2**20  # from its beginning
+    with open_regular(holes) as (stream, status), pytest.raises(OSError, match="most of which were never written"):
+        refuse_unreadable(stream, status.st_size)
+
+
+def test_what_does_not_fit_in_memory_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb+") as stream:
+        stream.truncate(2**42)
+        with pytest.raises(OSError, match=r"4,398,046,511,104 bytes do not fit in memory"):
+            refuse_unreadable(stream, 2**42)

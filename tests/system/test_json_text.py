@@ -1,6 +1,6 @@
 import pytest
 
-from coterie.system.json_text import DEEPEST, from_json, to_json
+from coterie.system.json_text import DEEPEST, MOST_BYTES, from_json, to_json
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -24,3 +24,8 @@ def test_what_is_written_is_read_back() -> None:
 def test_what_could_not_be_written_is_not_read(content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_json(content)
+
+
+def test_no_more_is_read_than_any_run_has() -> None:
+    with pytest.raises(ValueError, match="67,108,865 bytes; at most 67,108,864"):
+        from_json(b" " * (MOST_BYTES + 1))

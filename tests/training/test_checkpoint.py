@@ -120,3 +120,16 @@ def test_what_is_no_file_of_tensors_counts_as_no_state(tmp_path: Path) -> None:
     file.path.unlink()
     file.path.symlink_to("/dev/zero")
     assert file.load() is None
+    file.path.unlink()
+    with file.path.open("wb") as stream:
+        stream.truncate(2**42)
+    assert file.load() is None
+
+
+def test_a_state_that_lacks_a_momentum_goes_on_without_it() -> None:
+    state = capture(*trained(4, "sgd", "one-cycle"), [], np.zeros((4, 2), dtype=np.float32))
+    del state["optimizer.0.momentum_buffer"]
+    objects = trained(0, "sgd", "one-cycle")
+    restore(state, *objects)
+    step(objects, range(4, 6))
+    assert all(torch.isfinite(weight).all() for weight in objects[0].parameters())

@@ -21,7 +21,7 @@ READING = ("info", "load, predict, explain", "predict", "predict as JSON", "eval
 WRITING = ("report", "tune to a rule")
 DEAR = ("tune", "evaluate on a source", "compare", "refit", "plan from the base", "headroom", "partition")
 # What takes longer is run in fewer cases; what writes, after what reads.
-WRITING_SHARE, DEAR_SHARE = 0.3, 0.1
+WRITING_SHARE, DEAR_SHARE = 0.25, 0.05
 LARGEST_MANIFEST = 10**8
 GOES_ON = "fit that goes on"
 
@@ -90,7 +90,9 @@ class Case:
     def __str__(self) -> str:
         return f"{self.kind}:{self.seed}"
 
-    def run(self, targets: Path, place: Path, shared: Path, memory: int, seconds: float) -> tuple[str, list[Outcome]]:
+    def run(
+        self, targets: Path, place: Path, shared: Path, memory: int, seconds: float, *, brief: bool = False
+    ) -> tuple[str, list[Outcome]]:
         """Mutate, run, judge; returns what was mutated, and what came of it.
 
         Args:
@@ -99,6 +101,7 @@ class Case:
             shared: for caches.
             memory: resident bytes that a command may take.
             seconds: that it may take.
+            brief: run one command, none that takes long where another is left.
         """
         rng, kind = Random(str(self)), KINDS[self.kind]
         target = rng.choice([name for name in kind.targets if (targets / name).exists()])
@@ -107,6 +110,8 @@ class Case:
         # Data that the settings of a run name elsewhere is read by the commands that read data, and documented to be.
         named = _settings(place / RUN / MANIFEST) != _settings(targets / target / RUN / MANIFEST)
         chosen = rng.sample(kind.commands, min(2, len(kind.commands))) or _drawn(rng)
+        if brief:
+            chosen = [name for name in chosen if not COMMANDS[name].dear][-1:] or chosen[:1]
         commands = [(name, kind.own or (named and COMMANDS[name].reads_data)) for name in chosen]
         guard = Guard(place, shared, memory, seconds)
         return f"{target}, {done}", watch(guard, commands, lambda name: judged(name, target))
@@ -139,10 +144,12 @@ def _settings(manifest: Path) -> object:
         return None
 
 
-def good(target: str, targets: Path, place: Path, shared: Path, seconds: float) -> list[Outcome]:
-    """All commands that cases run on a target, on the target itself."""
+def good(
+    target: str, targets: Path, place: Path, shared: Path, seconds: float, *, brief: bool = False
+) -> list[Outcome]:
+    """All commands that cases run on a target, on the target itself; or only those that do not take long."""
     lay_out(targets / target, place)
     kinds = [kind for kind in KINDS.values() if target in kind.targets]
     wanted = {name for kind in kinds for name in kind.commands or (*READING, *WRITING, *DEAR)}
-    commands = [(name, False) for name in COMMANDS if name in wanted]
+    commands = [(name, False) for name in COMMANDS if name in wanted and not (brief and COMMANDS[name].dear)]
     return watch(Guard(place, shared, 2**63, seconds), commands, lambda name: judged(name, target))

@@ -34,12 +34,12 @@ class Command:
 
 
 def _line(*arguments: str) -> Callable[[Target], int]:
-    """A command line; SOURCE stands for the target's data, INPUTS for its new samples."""
+    """A command line; SOURCE stands for the target's data, MORE for that of cluster 0, INPUTS for its new samples."""
 
     def run(target: Target) -> int:
         from coterie.cli import main
 
-        given = {"SOURCE": (target.source,), "INPUTS": target.inputs}
+        given = {"SOURCE": (target.source,), "MORE": (target.more,), "INPUTS": target.inputs}
         return main([word for argument in arguments for word in given.get(argument, (argument,))])
 
     return run
@@ -74,12 +74,14 @@ COMMANDS = {
     "evaluate on a source": Command(
         _line("evaluate", RUN, "--source", "SOURCE", "--split", "all"), dear=True, reads_data=True
     ),
-    "compare": Command(_line("compare", RUN, "--no-train"), dear=True, reads_data=True),
+    "compare": Command(_line("compare", RUN, "--no-train", "--allow-shared"), dear=True, reads_data=True),
     "compare with groups": Command(
-        _line("compare", RUN, "--no-train", "--superclasses", f"{DATA}/groups.txt"), dear=True, reads_data=True
+        _line("compare", RUN, "--no-train", "--allow-shared", "--superclasses", f"{DATA}/groups.txt"),
+        dear=True,
+        reads_data=True,
     ),
     "refit": Command(
-        _line("refit", RUN, "--cluster", "0", "--source", "SOURCE", "--out", "new"), dear=True, reads_data=True
+        _line("refit", RUN, "--cluster", "0", "--source", "MORE", "--out", "new"), dear=True, reads_data=True
     ),
     "plan from the base": Command(_line("fit", "--base", RUN, "--out", "new", "--dry-run"), dear=True, reads_data=True),
     "fit that goes on": Command(

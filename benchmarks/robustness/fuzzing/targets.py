@@ -15,6 +15,8 @@ import yaml
 RUN, DATA, SETTINGS = "run", "data", "data/settings.yaml"
 WORDS = ("apple", "pear", "oak", "elm", "cat", "dog")
 CLASSES = 6
+MORE = f"{DATA}/more"
+MORE_FILES = {"features": "features.npz", "csv": "rows.csv", "parquet": ""}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class Target:
     inputs: tuple[str, ...]
     settings: dict[str, Any]
     options: tuple[str, ...] = ()
+
+    @property
+    def more(self) -> str:
+        """A source of samples of the classes of cluster 0 alone."""
+        kind = self.source.partition(":")[0]
+        return f"{kind}:{MORE}/{MORE_FILES[kind]}"
 
 
 def make(name: str, place: Path) -> None:
@@ -57,6 +65,29 @@ def make(name: str, place: Path) -> None:
         raise SystemExit(f"cannot make the target {name}")
     if name == "compared" and main(["compare", RUN, "--superclasses", f"{DATA}/groups.txt", "--workers", "1"]):
         raise SystemExit(f"cannot compare the target {name}")
+    _draw_more(target)
+
+
+def _draw_more(target: Target) -> None:
+    """What ``refit`` takes: samples of the classes of cluster 0."""
+    manifest = json.loads((Path(RUN) / "manifest.json").read_bytes())
+    names = [manifest["data"]["classes"][c] for c in manifest["partition"]["members"][0]]
+    Path(MORE).mkdir()
+    kind, _, place = target.source.partition(":")
+    if kind == "features":
+        with np.load(place) as arrays:
+            kept = np.isin(arrays["labels"].astype(str), names)
+            np.savez(f"{MORE}/features.npz", features=arrays["features"][kept], labels=arrays["labels"][kept])
+    elif kind == "csv":
+        head, *rows = Path(place).read_text().splitlines()
+        kept = [row for row in rows if row.rpartition(",")[2] in names]
+        Path(MORE, "rows.csv").write_text("\n".join([head, *kept]) + "\n")
+    else:
+        import pyarrow.parquet as pq
+
+        pq.write_table(
+            pq.read_table(f"{place}/train.parquet", filters=[("label", "in", names)]), f"{MORE}/train.parquet"
+        )
 
 
 def _interrupt(run: Path) -> None:

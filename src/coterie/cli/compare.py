@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from coterie.cli.arguments import TRUST, make_console
-from coterie.cli.terminal.output import to_json
 from coterie.config import EngineSettings
 from coterie.errors import InputError, SettingsError
+from coterie.system.output import to_json
 
 if TYPE_CHECKING:
     from coterie.studies.comparison.tables import Comparison

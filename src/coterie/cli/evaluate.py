@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 from coterie.cli.arguments import TRUST, RunFolder, make_console
-from coterie.cli.terminal.output import to_json
 from coterie.errors import SettingsError
+from coterie.system.output import to_json
 
 
 def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coterie.cli.arguments import RunFolder
-from coterie.cli.terminal.output import shown
+from coterie.system.output import shown
 
 
 def report(run: RunFolder) -> None:

@@ -42,6 +42,8 @@ BLOCK_BYTES = (2**22, 2**30)
 ROWS_AT_ONCE = 1000
 # Levels of lists and objects in a line. A vector has one.
 DEEPEST = 64
+# What the library raises on the types that a file claims for its columns.
+UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError, pa.ArrowException)
 # Larger parquet files are mapped, not read into memory.
 MOST_IN_MEMORY = 2**28
 # An unpacked file that no run has used for so long is deleted.
@@ -75,7 +77,7 @@ def read_files(kind: str, files: Sequence[Path]) -> datasets.Dataset:
             raise DataError(f"cannot load {kind}:{file}: its columns are {own}; those of {files[0]} are {others}")
     try:
         whole = datasets.concatenate_datasets([part.cast(first.features) for part in parts]) if parts[1:] else first
-    except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
+    except UNUSABLE as error:
         raise DataError(f"cannot load {kind}:{files[0]} with the files beside it: {_first_line(error)}") from None
     if len(whole) == 0:
         raise DataError(f"{kind}:{files[0]} holds no row")
@@ -87,7 +89,7 @@ def as_dataset(table: pa.Table) -> datasets.Dataset:
     try:
         # The library's own fingerprint would read all rows.
         return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=uuid4().hex)
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, pa.ArrowException) as error:
+    except UNUSABLE as error:
         raise DataError(f"a table of columns that cannot be used: {_first_line(error)}") from None
 
 
@@ -269,7 +271,7 @@ def _mapped(file: Path) -> datasets.Dataset:
         return datasets.Dataset.from_file(str(copy))
     except OSError as error:
         raise DataError(f"cannot unpack {file} in {cache_folder()} ($XDG_CACHE_HOME): {reason(error)}") from None
-    except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
+    except UNUSABLE as error:
         raise DataError(f"cannot load parquet:{file}: {_first_line(error)}") from None
 
 

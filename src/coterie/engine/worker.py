@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 from coterie.engine.messages import Ready, Result, failure_of, run_remotely
 from coterie.engine.payload import SharedPayload
+from coterie.system.output import guarded_streams
 
 
 def main(connection: Connection, payload: int) -> None:
@@ -41,4 +42,7 @@ def main(connection: Connection, payload: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    with guarded_streams():
+        # What a library prints here is no part of the answer of the command that has workers.
+        sys.stdout = sys.stderr
+        main(Connection(int(sys.argv[1])), int(sys.argv[2]))

@@ -179,7 +179,7 @@ class SpecialistEnsemble(nn.Module):
 
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call] # torch's own has no types
         self._connect()
 
     @override
@@ -255,7 +255,8 @@ class SpecialistEnsemble(nn.Module):
         self.process = os.getpid()
 
     def _ask_inputs(self, inputs: Any) -> tuple[FloatArray, Ask]:
-        if torch.jit.is_tracing() or isinstance(inputs, fx.Proxy):
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # which torch documents
+        if tracing or isinstance(inputs, fx.Proxy):
             raise InputError(NO_GRAPH)
         n_axes = 1 + len(self.preprocessing.shape)
         if not isinstance(inputs, Tensor) or inputs.ndim != n_axes:

@@ -56,7 +56,15 @@ from coterie.run.manifest import (
     installed_versions,
 )
 from coterie.run.names import check_file_name
-from coterie.system.files import HALF_FILES, files_below, open_regular, place_below, read_regular, write_whole
+from coterie.system.files import (
+    HALF_FILES,
+    files_below,
+    open_regular,
+    place_below,
+    read_regular,
+    refuse_unreadable,
+    write_whole,
+)
 from coterie.system.json_text import from_json, to_json
 from coterie.system.lock import HOLDER, LOCK, hold, refuse_if_held
 
@@ -218,6 +226,22 @@ class Run:
         if fault is not None:
             raise self._damaged({name: fault})
         return content
+
+    def bytes_of(self, name: str) -> int:
+        """The size of a file, which is looked at and not read yet.
+
+        Raises:
+            ArtifactError: it is missing, has another size than the manifest says, or cannot be read for its size.
+        """
+        record = self.manifest.files[name]
+        if fault := self._size_fault(name):
+            raise self._damaged({name: fault})
+        try:
+            with open_regular(self.place(name)) as (stream, _):
+                refuse_unreadable(stream, record.bytes)
+        except OSError as error:
+            raise self._damaged({name: _unreadable(error)}) from None
+        return record.bytes
 
     def write(self, name: str, content: bytes, **records: Unpack[Records]) -> None:
         """Write a file, then the manifest that names it, with new values for some of the manifest's records.
@@ -393,11 +417,12 @@ class Run:
                 # Before it is read: no more than was recorded is held in memory.
                 if status.st_size != record.bytes:
                     return b"", _other_size(status.st_size, record)
+                refuse_unreadable(stream, record.bytes)
                 content = stream.read(record.bytes)
         except FileNotFoundError:
             return b"", "missing"
         except OSError as error:
-            return b"", f"unreadable ({error.strerror})"
+            return b"", _unreadable(error)
         except MemoryError:
             return b"", f"unreadable ({record.bytes:,} bytes do not fit in memory)"
         checked = (record.sha256, *_signature(status))
@@ -487,6 +512,10 @@ def _delete(files: Iterable[Path]) -> None:
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _unreadable(error: OSError) -> str:
+    return f"unreadable ({error.strerror})"
 
 
 def _other_size(n_bytes: int, record: FileRecord) -> str:

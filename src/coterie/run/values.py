@@ -68,11 +68,11 @@ def base_bytes(run: Run) -> int:
     """Size of the file with the base's weights.
 
     Raises:
-        ArtifactError: there is none yet.
+        ArtifactError: there is none yet, or it has another size than the manifest says.
     """
     if BASE_FILE not in run.manifest.files:
         raise ArtifactError(f"{run.path} has no trained base yet")
-    return run.manifest.files[BASE_FILE].bytes
+    return run.bytes_of(BASE_FILE)
 
 
 def weight_bytes(manifest: Manifest) -> int:

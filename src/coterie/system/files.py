@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from coterie.errors import ArtifactError
 
 # No space left, quota exceeded, file too large: there is something to delete.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What a process leaves that dies while it writes a file.
 HALF_FILES = ".*.tmp"
+# A smaller file is read whatever it is.
+SMALL_BYTES = 2**26
 
 
 def write_whole(file: Path, content: bytes) -> None:
@@ -91,6 +95,39 @@ def refuse_irregular(file: Path, status: os.stat_result) -> None:
     """Raise OSError for a link, a folder, a pipe, a socket or a device."""
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, f"{file.name} is not a regular file")
+
+
+def refuse_unreadable(stream: BinaryIO, n_bytes: int) -> None:
+    """Refuse a file that would fill the memory before its content is known.
+
+    Raises:
+        OSError: it does not fit into memory twice, as bytes and as what they are; or most of it was never written.
+    """
+    if n_bytes <= SMALL_BYTES:
+        return
+    if 2 * n_bytes > psutil.virtual_memory().available:
+        raise OSError(errno.EFBIG, f"{n_bytes:,} bytes do not fit in memory")
+    if _has_holes(stream.fileno(), n_bytes):
+        raise OSError(errno.EINVAL, f"{n_bytes:,} bytes, most of which were never written")
+
+
+def _has_holes(descriptor: int, n_bytes: int) -> bool:
+    """Whether more than half of a file takes no place on disk: a few bytes can claim to be any number."""
+    if not hasattr(os, "SEEK_DATA"):
+        return False
+    place, holes = 0, 0
+    try:
+        while holes <= n_bytes // 2:
+            data = os.lseek(descriptor, place, os.SEEK_DATA)
+            holes += data - place
+            place = os.lseek(descriptor, data, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # a file system that does not know
+            return False
+        holes += n_bytes - place  # no more data
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    return holes > n_bytes // 2
 
 
 def read_regular(file: Path, most_bytes: int) -> bytes:

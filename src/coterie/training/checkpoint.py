@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
 from coterie.backbones.weights import put_weights
-from coterie.system.files import write_whole
+from coterie.system.files import open_regular, refuse_unreadable, write_whole
 
 State = dict[str, Tensor]
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -73,10 +73,12 @@ class CheckpointFile(Checkpoint):
     @override
     def load(self) -> State | None:
         """The state that was saved last; None where there is none, or it is damaged."""
-        # Whatever else lies there, a link or a pipe, is no state that was saved.
-        if self.path.is_symlink() or not self.path.is_file():
+        try:
+            with open_regular(self.path) as (stream, status):
+                refuse_unreadable(stream, status.st_size)
+                stored = stream.read(status.st_size)
+        except OSError:  # whatever else lies there, a link, a pipe, or bytes without end, is no state that was saved
             return None
-        stored = self.path.read_bytes()
         digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
         # A damaged state is no error: the training begins again, as it would without any.
         if hashlib.sha256(content).digest() != digest:
@@ -218,4 +220,8 @@ def _moments(state: Mapping[str, Tensor], optimizer: Optimizer) -> dict[int, dic
     for number, known in moments.items():
         if known.keys() != names:
             raise ValueError(f"optimizer.{number} with {', '.join(known)}; needed: {', '.join(sorted(names))}")
+    if moments and isinstance(optimizer, torch.optim.SGD):
+        # A fused step takes buffers of all parameters or of none; zeros are what a parameter without a step has.
+        for number, parameter in enumerate(parameters):
+            moments.setdefault(number, {"momentum_buffer": torch.zeros_like(parameter)})
     return moments

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.text import Text
 from typing_extensions import override
 
-from coterie.cli.terminal.output import GuardedStream, shown
+from coterie.system.output import GuardedStream, shown
 
 
 class SafeConsole(Console):

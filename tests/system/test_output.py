@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from coterie.cli.arguments import make_console
-from coterie.cli.terminal.output import OutputLost, guarded_streams, say, shown, to_json
 from coterie.cli.terminal.progress import make_progress
+from coterie.system.output import OutputLost, guarded_streams, say, shown, to_json
 
 # The title, the clipboard, a cleared screen, 8-bit codes, an overwritten line, and letters in another order.
 HOSTILE = "a\x1b]0;title\x07b\x1b]52;c;aGk=\x07c\x1b[2Jd\x9b2Je\rf\u202eg\u2028h\udcffi"
