@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from coterie.errors import DataError
-from coterie.label_file import read_column, read_vectors
+from coterie.label_file import name_forms, read_column, read_vectors
 
 VECTORS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 
@@ -76,6 +76,40 @@ def test_names_come_from_lines_json_or_a_column(tmp_path) -> None:
         read_column(str(tmp_path / "n.txt"), 3, "names")
     with pytest.raises(DataError, match="cannot read names from"):
         read_column(str(tmp_path / "none.txt"), 3, "names")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("n.txt", "cat\ndog\n"),
+        ("n.txt", "cat\r\ndog  \r\n\r\n"),
+        ("n.json", '["cat", "dog"]'),
+        ("n.json", '{"1": "dog", "0": "cat"}'),
+        ("n.json", '{"dog": 1, "cat": 0}'),
+    ],
+)
+def test_names_as_people_keep_them(name: str, content: str, tmp_path) -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / name).write_bytes(content.encode(encoding))
+        assert read_column(str(tmp_path / name), 2, "names") == ("cat", "dog")
+
+
+def test_a_column_of_a_spreadsheet_with_a_mark(tmp_path) -> None:
+    (tmp_path / "n.csv").write_text("name,x\ncat,1\ndog,2\n", encoding="utf-8-sig")
+    assert read_column(f"{tmp_path / 'n.csv'}:name", 2, "names") == ("cat", "dog")
+
+
+@pytest.mark.parametrize("content", ['{"0": "cat", "2": "dog"}', '{"cat": 0, "dog": 0}', '{"cat": "a"}'])
+def test_numbers_that_are_none_of_a_class_are_refused(content: str, tmp_path) -> None:
+    (tmp_path / "n.json").write_text(content)
+    with pytest.raises(DataError, match=r"cannot read names from .*n.json"):
+        read_column(str(tmp_path / "n.json"), 2, "names")
+
+
+def test_imagenets_lines_have_several_forms() -> None:
+    forms = name_forms(["n01440764 tench, Tinca tinca", "n01443537 goldfish"])
+    assert forms[1:] == [("n01440764", "n01443537"), ("tench, Tinca tinca", "goldfish"), ("tench", "goldfish")]
+    assert name_forms(["n01440764 tench", "goldfish"]) == [("n01440764 tench", "goldfish")]
 
 
 def test_a_byte_order_mark_and_odd_line_ends_are_no_part_of_names(tmp_path) -> None:

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import math
+import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from coterie.vocabulary import VECTOR_FILES
 
 # numpy has no bfloat16: its 16 bits are the upper half of a float32.
 SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+
+# A line of ImageNet's lists of classes.
+SYNSET = re.compile(r"(n\d{8})[ \t]+(\S.*)")
 
 
 def read_vectors(file: Path, array: str | None = None) -> NDArray[Any]:
@@ -70,7 +75,8 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     """One text per class: names, or given groups.
 
     Args:
-        place: a text file of one line per class, a .json list, or ``FILE.csv:COLUMN``.
+        place: a text file of one line per class; a .json list, or object from numbers to texts or from texts to
+            numbers; or ``FILE.csv:COLUMN``. Spaces around a text and empty last lines do not count.
         n_classes: C; None: any number.
         what: name of the entries in messages, such as "class names".
 
@@ -90,12 +96,35 @@ def read_column(place: str, n_classes: int | None, what: str) -> tuple[str, ...]
     none = next((entry for entry in entries if isinstance(entry, dict | list) or entry in (None, "")), "a text")
     if none != "a text":
         raise DataError(f"{file} holds {what} that are none: {json.dumps(none)[:60]} is number {entries.index(none)}")
-    return tuple(str(entry) for entry in entries)
+    return tuple(str(entry).rstrip() for entry in entries)
+
+
+def name_forms(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """What else names may be meant by, in the order in which to try: of "n01440764 tench, Tinca tinca" the whole, the
+    WordNet number, all words, and the first of them.
+    """
+    found = [SYNSET.fullmatch(name) for name in names]
+    if not all(found):
+        return [tuple(names)]
+    parts = [match.groups() for match in found if match]
+    numbers, words = (tuple(column) for column in zip(*parts, strict=True))
+    return [tuple(names), numbers, words, tuple(word.partition(",")[0].strip() for word in words)]
+
+
+def _by_number(content: Any) -> Any:
+    """A list as it is; an object from numbers to texts, or from texts to numbers, as the list of its texts."""
+    if not isinstance(content, dict):
+        return content
+    numbered = all(isinstance(value, int) for value in content.values())
+    pairs = sorted((value, name) if numbered else (int(name), value) for name, value in content.items())
+    if [number for number, _ in pairs] != list(range(len(pairs))):
+        raise ValueError(f"its numbers must be 0 to {len(pairs) - 1}, each once")
+    return [name for _, name in pairs]
 
 
 def _entries(text: str, column: str, file: Path) -> Any:
     if not column:
-        return json.loads(text) if file.suffix == ".json" else split_lines(text)
+        return _by_number(json.loads(text)) if file.suffix == ".json" else split_lines(text.rstrip())
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if rows and column not in rows[0]:
         raise DataError(f"{file} has no column {column!r}; it has: {', '.join(map(str, rows[0]))}")

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 import coterie
-from coterie.backbones.base import make_base, refuse_other_order
+from coterie.backbones.base import make_base, matched, rebuild_base, refuse_other_order
 from coterie.config import FitSettings
-from coterie.data.splits import Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, BackboneError
+from coterie.inputs import MemorySamples
 from coterie.labels import LabelSpace
 from coterie.pipeline import fit as pipeline
 from coterie.pipeline.plan import make_plan
@@ -113,6 +114,69 @@ def test_a_base_that_was_passed_in_must_stay_the_same_when_a_run_goes_on(
     coterie.fit(settings, tmp_path / "run", base=network, splits=splits)  # finished: loaded
     with pytest.raises(ArtifactError, match="settings differ in backbone"):
         coterie.fit(settings, tmp_path / "run", base=TwoHeads(8), splits=splits)
+
+
+def test_classes_that_are_numbers_may_be_in_the_order_of_sorted_folders(settings: FitSettings) -> None:
+    rng = np.random.default_rng(0)
+    names = tuple(str(k) for k in range(12))
+    label_N = np.arange(240) % 12
+    pixels = (20 * label_N[:, None, None, None] + rng.integers(0, 4, (240, 12, 12, 1))).astype(np.uint8)
+    split = Split(MemorySamples(torch.from_numpy(pixels)), torch.from_numpy(label_N))
+    own = Splits(split, split, split, LabelSpace(names), PREPROCESSING, "numbers")
+
+    class Nearest(nn.Module):
+        """Tells the class by the mean of the pixels; row k of its head is of the folder ``sorted(names)[k]``."""
+
+        def __init__(self, order: list[str]) -> None:
+            super().__init__()
+            pixel_C = torch.tensor([20.0 * int(name) + 1.5 for name in order])
+            mean_C = (pixel_C - PREPROCESSING.mean[0]) / PREPROCESSING.std[0]
+            self.head = nn.Linear(1, 12)
+            with torch.no_grad():
+                self.head.weight.copy_(2 * mean_C[:, None])
+                self.head.bias.copy_(-mean_C.square())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x.mean((1, 2, 3))[:, None])
+
+    ours = changed(settings, partition={"clusters": [2]}, backbone="python:x")
+    folders = prepare(ours, splits=own, base=Nearest(sorted(names))).base
+    counted = prepare(ours, splits=own, base=Nearest(list(names))).base
+    assert folders.form.origin.startswith("outputs in the order of sorted names (0, 1, 10, ...): 100.0% right")
+    assert counted.form.origin == ""
+    torch.testing.assert_close(folders.network.head.weight, counted.network.head.weight)
+
+
+def test_a_head_of_more_classes_is_cut_by_its_names(tmp_path: Path, settings: FitSettings) -> None:
+    (tmp_path / "names.txt").write_text("background\n" + "\n".join(f"Class_{k}" for k in range(9)))
+    torch.manual_seed(0)
+    wide = Net(nn.Linear(6, 10))
+    base = base_of(settings, wide, names=str(tmp_path / "names.txt"))
+    torch.testing.assert_close(base.head.of(base.network).weight, wide.head.weight[1:9])
+    assert base.form.reordered
+    assert base.form.origin == (
+        "its names are matched: "
+        + ", ".join(f"Class_{k} for class {k}" for k in range(8))
+        + "; the head, of 10 outputs, is cut to the data's 8"
+    )
+    rebuilt, _ = rebuild_base(settings, base.form, base.head, 8, PREPROCESSING, wide, None, 10**6)
+    rebuilt.load_state_dict(base.network.state_dict())
+    (tmp_path / "names.txt").write_text("\n".join(f"class {k}" for k in range(9)))
+    with pytest.raises(BackboneError, match="there are 9 names for the network's 10 outputs"):
+        base_of(settings, wide, names=str(tmp_path / "names.txt"))
+    (tmp_path / "names.txt").write_text("\n".join(["background", *(f"class {k}" for k in (*range(7), 11, 12))]))
+    with pytest.raises(BackboneError, match=r"only the network has background, class 11.*only the data has class 7"):
+        base_of(settings, wide, names=str(tmp_path / "names.txt"))
+
+
+def test_names_are_matched_where_that_is_one_to_one() -> None:
+    assert matched(["Red fox", "cafe\u0301"], ["red_fox", "caf\u00e9", "x"]) == {
+        "Red fox": "red_fox",
+        "cafe\u0301": "caf\u00e9",
+    }
+    assert matched(["a b", "a-b"], ["A_B"]) == {}
+    assert matched(["a b"], ["A_B", "a-b"]) == {}
+    assert matched(["a", "A"], ["A", "a"]) == {"a": "a", "A": "A"}
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

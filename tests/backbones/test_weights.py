@@ -1,6 +1,8 @@
 """Weights out of a file, into a network."""
 
+import argparse
 import contextlib
+import json
 import os
 import pickle
 from pathlib import Path
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from coterie.backbones.weights import load_weights, put_weights
 from coterie.errors import BackboneError
@@ -31,6 +35,85 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path, mon
         ):
             load_weights(Path(name), make_8())
     assert not Path("was_here").exists()
+
+
+STATE = make_8().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (STATE, ""),
+        ({"epoch": 3, "arch": "x", "state_dict": STATE, "args": argparse.Namespace(lr=0.1, out=Path("x"))}, ""),
+        ({"state_dict": STATE, "best": np.float64(0.3), "curve": np.arange(3.0), "step": np.int64(4)}, ""),
+        ({f"_orig_mod.module.{name}": tensor for name, tensor in STATE.items()}, ""),
+        ({f"module.module._orig_mod.{name}": tensor for name, tensor in STATE.items()}, ""),
+        ({name.replace("trunk.", "trunk._orig_mod."): tensor for name, tensor in STATE.items()}, ""),
+        ({name.replace("trunk.", "trunk.module."): tensor for name, tensor in STATE.items()}, ""),
+        (AveragedModel(make_8()).state_dict(), ""),
+        ({"model": {"module": STATE, "updates": 4}}, ""),
+        (
+            {"state_dict": {**{f"net.{n}": t for n, t in STATE.items()}, "criterion.weight": torch.ones(4)}},
+            "; left out: criterion.weight",
+        ),
+        ({**STATE, "criterion.weight": torch.ones(4)}, "; left out: criterion.weight"),
+    ],
+    ids=[
+        "plain", "timm", "numpy", "compiled", "ddp", "compiled part", "parallel part", "averaged", "nested", "net.",
+        "criterion",
+    ],
+)  # fmt: skip
+def test_weights_as_people_have_them(content: dict, said: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    network = zeroed(make_8())
+    assert load_weights(tmp_path / "w.pt", network) == f"weights: all 4 tensors from {tmp_path / 'w.pt'}{said}"
+    assert same(network, STATE)
+
+
+@pytest.mark.parametrize("name", ["state_dict_ema", "model_ema", "ema"])
+def test_of_weights_and_their_average_the_latter_is_taken_and_said(name: str, tmp_path: Path) -> None:
+    file, plain = tmp_path / "w.pt", {key: tensor + 1 for key, tensor in STATE.items()}
+    torch.save({"state_dict": plain, name: STATE}, file)
+    network = zeroed(make_8())
+    said = load_weights(file, network)
+    assert said.endswith(f"{name} (a running average; {file}:state_dict takes state_dict)")
+    assert same(network, STATE)
+    assert load_weights(f"{file}:state_dict", network).endswith(f"{file}, state_dict")
+    assert same(network, plain)
+    with pytest.raises(BackboneError, match=f"holds no 'other'; it holds: state_dict, {name}"):
+        load_weights(f"{file}:other", network)
+
+
+def test_sharded_safetensors_are_read_by_their_index_or_folder(tmp_path: Path) -> None:
+    names = list(STATE)
+    for part in (0, 1):
+        safetensors.torch.save_file({name: STATE[name] for name in names[part::2]}, tmp_path / f"m-{part}.safetensors")
+    index = {"weight_map": {name: f"m-{k % 2}.safetensors" for k, name in enumerate(names)}}
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
+    for place in (tmp_path, tmp_path / "m.safetensors.index.json"):
+        network = zeroed(make_8())
+        load_weights(place, network)
+        assert same(network, STATE)
+    (tmp_path / "m.safetensors.index.json").unlink()
+    with pytest.raises(BackboneError, match=r"holds 2 \.safetensors files and no index of them; name one"):
+        load_weights(tmp_path, make_8())
+
+
+def test_a_larger_network_is_named(tmp_path: Path) -> None:
+    torch.save({**STATE, "trunk.9.weight": torch.ones(3)}, tmp_path / "w.pt")
+    with pytest.raises(BackboneError, match=r"of another network: the network has no trunk\.9\.weight"):
+        load_weights(tmp_path / "w.pt", make_8())
+
+
+def zeroed(network: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    return network
+
+
+def same(network: nn.Module, state: dict) -> bool:
+    return all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
 
 
 def test_weights_that_do_not_fit_are_named_with_both_shapes(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from coterie.cli import main
+from coterie.cli.fit import named_settings
+from coterie.config import FitSettings
 from coterie.run.folder import Run
 
 
@@ -57,3 +59,16 @@ def test_a_name_of_300_characters_is_one_sentence(tmp_path: Path, capsys: pytest
     for command in (["fit", "--out", name], ["fit", "--base", name, "--out", str(tmp_path / "new")], ["info", name]):
         assert main([*command, "--data.train-per-class", "1"] if command[0] == "fit" else command) == 1
         assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_what_no_option_gave_has_the_defaults_that_go_with_what_one_did() -> None:
+    plain = FitSettings().to_values()
+    base = {**plain["base"], "epochs": 3}
+    parsed = FitSettings.from_values({**plain, "init": "w.pt", "backbone": "timm:x", "base": base})
+    assert parsed.base.optimizer == "sgd"
+    settings = named_settings(parsed, FitSettings(), {"init", "backbone", "base.epochs", "out"})
+    assert (settings.base.optimizer, settings.base.epochs, settings.data.augment) == ("adamw", 3, "photo")
+    file = FitSettings.from_values({"base": {"momentum": 0.5}, "track": {"tensorboard": True}})
+    parsed = FitSettings.from_values({**file.to_values(), "track": {**file.to_values()["track"], "tensorboard": False}})
+    settings = named_settings(parsed, file, {"track.no_tensorboard"})
+    assert settings.given() == {"base": {"momentum": 0.5}, "track": {"tensorboard": False}}

@@ -180,3 +180,22 @@ def test_plain_batches_are_all_images_in_order() -> None:
     inputs = torch.cat(list(plain_batches(memory, preprocessing, 3, CPU)))
     expected = (memory.values_N.float() - torch.tensor([10.0, 20.0, 30.0])) / torch.tensor([2.0, 4.0, 5.0])
     torch.testing.assert_close(inputs, expected.permute(0, 3, 1, 2))
+
+
+def test_photographs_are_changed_one_by_one_whatever_the_workers_and_the_first_batch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (12, 16, 16, 3), dtype=torch.uint8, generator=generator)
+    split = Split(MemorySamples(pixels), torch.arange(12) % 3)
+    form = ImagePreprocessing.measure(split.samples)
+    photo = Augmentation(4, True, fill=form.mean, photo=True)
+
+    def epoch(workers: int = 0, first: int = 0, seed: int = 1) -> list[torch.Tensor]:
+        batches = training_batches(split, form, photo, batch_size=4, seed=seed, workers=workers)
+        return [inputs for inputs, _ in batches.epoch(0, torch.device("cpu"), first)]
+
+    one = epoch()
+    assert [tuple(inputs.shape) for inputs in one] == [(4, 3, 16, 16)] * 3
+    assert all(map(torch.equal, one, epoch()))
+    assert all(map(torch.equal, one[1:], epoch(first=1)))
+    assert not any(map(torch.equal, one, epoch(seed=2)))
+    assert all(map(torch.equal, one, epoch(workers=1)))

@@ -72,3 +72,17 @@ def test_without_decay_the_last_weights_stay() -> None:
     average.restore({})
     average.finish(network)
     assert network.weight.tolist() == [3, 3]
+
+
+def test_with_a_warm_up_a_short_training_forgets_where_it_began() -> None:
+    network = nn.Linear(1, 1)
+    average, expected = RunningAverage(network, 0.99, warmup=True), 0.0
+    for step in range(8):
+        with torch.no_grad():
+            network.weight.fill_(step)
+        average.step(network)
+        kept = min(0.99, (1 + step) / (10 + step))
+        expected = kept * expected + (1 - kept) * step
+    average.finish(network)
+    assert network.weight.item() == pytest.approx(expected)
+    assert expected > 4

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,34 @@ from torch import Tensor, nn
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
+from coterie.backbones.by_name import download_timm
 from coterie.backbones.confined import confined, refuse_foreign, without_places
+from coterie.backbones.initial import PRETRAINED, initial_weights
 from coterie.backbones.libraries import (
     TRANSFORMERS,
     build_transformers,
+    fresh_transformers,
+    has_weights,
     is_function,
     load_transformers,
     read_tokens,
+    start_transformers,
 )
-from coterie.backbones.output import Part
+from coterie.backbones.output import Part, output_width
+from coterie.backbones.packages import installed_package
 from coterie.backbones.parts import WHOLE, TrainedPart
-from coterie.backbones.text_classifier import TextClassifier
-from coterie.backbones.weights import load_weights
+from coterie.backbones.prescribed import prescribed_images
+from coterie.backbones.text_classifier import PoolingName, TextClassifier
+from coterie.backbones.weights import WeightsFile, load_weights, read_weights, start_from
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
-from coterie.label_file import read_column
+from coterie.label_file import name_forms, read_column
 from coterie.labels import LabelSpace
 
 # A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
 CLEARLY = 0.05
+NEW_HEAD_STD = 0.01
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,17 @@ class NetworkForm:
 
     Attributes:
         output: key, attribute or position of the logits in its output; None if it returns logits alone.
-        reordered: whether the rows of its head were put into the order of the data's classes.
+        reordered: whether its head was given the rows of the data's classes, in their order.
         transformers: the configuration of a model of transformers; None for others.
+        pooling: how a sentence encoder makes one vector of a text's tokens; None for others.
+        origin: where its weights come from, what of them was taken and what not; empty for fresh ones.
     """
 
     output: str | int | None = None
     reordered: bool = False
     transformers: dict[str, Any] | None = None
+    pooling: PoolingName | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,20 +90,25 @@ def name_of_module(network: nn.Module) -> str:
 
 
 def preprocessing_of_base(settings: FitSettings) -> Preprocessing | None:
-    """The preprocessing that the base prescribes: the tokenizer of a text classifier of transformers; None for others.
+    """The preprocessing that the base prescribes: the tokenizer of a text classifier of transformers, or what its
+    library says of the images that its weights were trained on; None for others.
 
     Raises:
-        BackboneError: there is no such classifier, or its tokenizer cannot be kept.
+        BackboneError: there is no such classifier, its tokenizer cannot be kept, or its images cannot be made.
         SettingsError: the settings ask for another representation of texts.
     """
-    if not settings.backbone.startswith(TRANSFORMERS):
-        return None
-    preprocessing = read_tokens(settings.backbone.removeprefix(TRANSFORMERS), settings.data.longest)
-    if preprocessing is not None and settings.data.text_as != "ngrams":
-        raise SettingsError(
-            f"data.text_as = {settings.data.text_as!r}: {settings.backbone} takes tokens of its own; leave it out"
-        )
-    return preprocessing
+    name, trained = settings.backbone, settings.init is not None or settings.weights is not None
+    if name.startswith(TRANSFORMERS):
+        place = name.removeprefix(TRANSFORMERS)
+        preprocessing = read_tokens(place, settings.data.longest)
+        if preprocessing is not None and settings.data.text_as != "ngrams":
+            raise SettingsError(
+                f"data.text_as = {settings.data.text_as!r}: {settings.backbone} takes tokens of its own; leave it out"
+            )
+        if preprocessing is not None:
+            return preprocessing
+        trained = trained or has_weights(place)
+    return prescribed_images(name, settings.data, pretrained=settings.init == PRETRAINED) if trained else None
 
 
 def make_base(
@@ -109,16 +127,34 @@ def make_base(
             no head or several, or its classes are not the data's.
     """
     example = preprocessing.example()
-    network, trained, config = _build(settings, len(labels), preprocessing, given)
+    built = _build(settings, labels, preprocessing, given)
+    network, trained = built.network, settings.init is None and built.trained
+    _refuse_scripted(network)
+    names = _class_names(settings, network) if trained else None
+    # The head of a network that is trained further may have any width, and so may one whose outputs have names.
+    n_outputs = output_width(network, example) if built.starts or names is not None else None
+    if n_outputs is None or (trained and n_outputs < len(labels)):
+        n_outputs = len(labels)
+    part, network, head = _find(network, n_outputs, example, settings.head)
+    origin, new_head = built.origin, built.new_head
+    if built.file is not None:
+        origin, new_head = start_from(built.file, network, (head.path, *head.more))
+    if new_head:
+        _draw_head(network, head, settings.seed)
+    form = NetworkForm(part, transformers=built.config, pooling=built.pooling, origin=origin)
     # A base that is trained here learns the order of the data.
-    names = _class_names(settings, network, len(labels)) if trained else None
-    part, network, head = _find(network, len(labels), example, settings.head)
-    order = _order(names, labels, trained)
-    if order is not None:
-        replace_head(network, head, torch.tensor(order))
-        # Reordering makes plain layers of those that are linear in another guise: the head may have changed with them.
-        head = find_head(network, len(labels), example, head.path)
-    return Base(network, head, trained, NetworkForm(output=part, reordered=order is not None, transformers=config))
+    order, said = _order(names, labels, n_outputs) if trained else (None, "")
+    if order is None and n_outputs != len(labels):
+        order, said = [row % n_outputs for row in range(len(labels))], _renewed(n_outputs, len(labels))
+    if order is None:
+        return Base(network, head, trained, form)
+    replace_head(network, head, torch.tensor(order))
+    # Reordering makes plain layers of those that are linear in another guise: the head may have changed with them.
+    head = find_head(network, len(labels), example, head.path)
+    if not trained:
+        _draw_head(network, head, settings.seed)
+    form = replace(form, reordered=True, origin="; ".join(filter(None, (origin, said))))
+    return Base(network, head, trained, form)
 
 
 def rebuild_base(
@@ -154,10 +190,10 @@ def rebuild_base(
         network = copy.deepcopy(given).float()
     if form.output is not None:
         network = LogitsOf(network, form.output)
-    _refuse_other_head(network, head, n_classes)
     if form.reordered:
-        # The weights that will be loaded are those of a reordered head, which is a plain layer.
-        replace_head(network, head, torch.arange(n_classes))
+        # The weights that will be loaded are those of a head that is a plain layer, and may have had other rows.
+        _give_rows(network, head, n_classes, preprocessing.example())
+    _refuse_other_head(network, head, n_classes)
     return network, head
 
 
@@ -186,7 +222,18 @@ def _rebuild(
         if form.transformers is None:
             return build(name, n_classes, preprocessing, settings.seed)
         refuse_foreign(form.transformers)
-        return build_transformers(without_places(form.transformers), preprocessing)
+        return build_transformers(without_places(form.transformers), preprocessing, form.pooling)
+
+
+def _give_rows(network: nn.Module, head: Head, n_classes: int, example: Tensor) -> None:
+    """Give a head as many rows as there are classes, whatever it has."""
+    n_outputs = output_width(network, example) or n_classes
+    try:
+        replace_head(network, replace(head, out_features=n_outputs), torch.arange(n_classes) % n_outputs)
+    except Exception:  # whatever a layer does that is no head
+        raise ArtifactError(
+            f"the base of this run has its head at {head.path}; the {type(network).__name__} given has none there"
+        ) from None
 
 
 def _refuse_other_head(network: nn.Module, head: Head, n_classes: int) -> None:
@@ -244,32 +291,117 @@ def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
         )
 
 
-def _build(
-    settings: FitSettings, n_classes: int, preprocessing: Preprocessing, given: nn.Module | None
-) -> tuple[nn.Module, bool, dict[str, Any] | None]:
-    """The network, whether it is trained, and its configuration if it is one of transformers'."""
+@dataclass(frozen=True, eq=False)
+class _Built:
+    """A network before its head is known.
+
+    ``starts``: whether its head may have any width; ``new_head``: whether it has weights, but for the head; ``file``:
+    weights that it starts from, and does not have yet.
+    """
+
+    network: nn.Module
+    trained: bool = False
+    starts: bool = False
+    new_head: bool = False
+    config: dict[str, Any] | None = None
+    pooling: PoolingName | None = None
+    origin: str = ""
+    file: WeightsFile | None = None
+
+
+def _build(settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessing, given: nn.Module | None) -> _Built:
+    """The network, and what is known of its weights."""
     name, weights = settings.backbone, settings.weights
-    config = None
+    if settings.init is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            return _start(settings, labels, preprocessing, given)
+    built = _Built(nn.Module())
     if given is not None:
         # A copy, since the caller's network stays as it is; in single precision, for half precision loses small steps.
-        network, trained = copy.deepcopy(given).float(), True
+        built = _Built(_copy_of(given), trained=True)
     elif name.startswith(TRANSFORMERS):
         network, trained = load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)
-        config = _plain_config(network)
+        built = _Built(network, trained, config=_plain_config(network))
     else:
-        network, trained = build(name, n_classes, preprocessing, settings.seed), False
+        # Where the names say so, outputs for which there is no data are loaded first, and then cut off.
+        named = weights is not None and settings.names is not None
+        n_outputs = len(read_column(settings.names, None, "names")) if named and settings.names else len(labels)
+        built = _Built(build(name, max(n_outputs, len(labels)), preprocessing, settings.seed))
     if weights == "own":
-        if not trained and not is_function(name):
+        if not built.trained and not is_function(name):
             raise BackboneError(f"--weights own: {name} comes without weights; give a file of them")
-        return network, True, config
+        return replace(built, trained=True)
     if weights is not None:
-        load_weights(Path(weights), network)
-    return network, trained or weights is not None, config
+        return replace(built, trained=True, origin=load_weights(weights, _bare(built.network)))
+    return built
+
+
+def _start(settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessing, given: nn.Module | None) -> _Built:
+    """A network whose training starts from other weights than fresh ones."""
+    name, init = settings.backbone, settings.init or PRETRAINED
+    own = given is not None or is_function(name)
+    if name.startswith(TRANSFORMERS):
+        place = name.removeprefix(TRANSFORMERS)
+        if init == PRETRAINED:
+            network, pooling, origin = start_transformers(place, preprocessing, labels.names)
+            return _Built(network, config=_plain_config(network), pooling=pooling, origin=origin)
+        network, pooling = fresh_transformers(place, preprocessing, labels.names)
+        return _Built(network, config=_plain_config(network), pooling=pooling, file=read_weights(init))
+    if own:
+        network = build(name, len(labels), preprocessing, settings.seed) if given is None else _copy_of(given)
+        if init == PRETRAINED:
+            return _Built(network, starts=True, origin=f"initial weights: those that {name} brings")
+        return _Built(network, starts=True, file=read_weights(init))
+    if init == PRETRAINED and name.startswith("timm:") and installed_package(name) is None:
+        network = download_timm(name, len(labels), preprocessing)
+        return _Built(network, new_head=True, origin=f"initial weights: timm's for {name}; the head is new")
+    network = build(name, len(labels), preprocessing, settings.seed)
+    return _Built(network, file=initial_weights(name, init, list(network.state_dict())))
+
+
+def _copy_of(given: nn.Module) -> nn.Module:
+    _refuse_scripted(given)
+    return copy.deepcopy(given).float()
+
+
+def _refuse_scripted(network: nn.Module) -> None:
+    if isinstance(network, torch.jit.ScriptModule):
+        raise BackboneError(
+            f"{type(network).__name__} is compiled by torch.jit: its head cannot be cut to some classes; give the "
+            "network that it was made of"
+        )
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """The network as its library names its weights."""
+    return network.network if isinstance(network, TextClassifier) else network
+
+
+def _renewed(n_outputs: int, n_classes: int) -> str:
+    return f"the head, of {n_outputs} outputs, is replaced by a new one of {n_classes}"
+
+
+def _draw_head(network: nn.Module, head: Head, seed: int) -> None:
+    """Fresh weights for a head on features that are trained already: so small that it begins with no opinion. Libraries
+    draw larger ones, by the number of classes or inputs, and their first steps would wreck the features.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for path in (head.path, *head.more):
+            for tensor in _tensors_at(network, path):
+                tensor.normal_(0, NEW_HEAD_STD if tensor.ndim > 1 else 0, generator=generator)
+
+
+def _tensors_at(network: nn.Module, path: str) -> list[Tensor]:
+    parent, _, name = path.rpartition(".")
+    part = getattr(network.get_submodule(parent), name)
+    return list(part.parameters()) if isinstance(part, nn.Module) else [part] if isinstance(part, nn.Parameter) else []
 
 
 def _config_of(network: nn.Module) -> Any:
     """That of a model of transformers; None for others."""
-    return getattr(network.network if isinstance(network, TextClassifier) else network, "config", None)
+    return getattr(_bare(network), "config", None)
 
 
 def _plain_config(network: nn.Module) -> dict[str, Any]:
@@ -300,35 +432,68 @@ def _find(network: nn.Module, n_classes: int, example: Tensor, name: str | None)
     )
 
 
-def _class_names(settings: FitSettings, network: nn.Module, n_classes: int) -> tuple[str, ...] | None:
-    """What a trained network calls its classes: as the user says, or as models of transformers say themselves."""
+def _class_names(settings: FitSettings, network: nn.Module) -> tuple[str, ...] | None:
+    """What a trained network calls its outputs: as the user says, or as models of transformers say themselves."""
     if settings.names is not None:
-        return read_column(settings.names, n_classes, "names")
+        return read_column(settings.names, None, "names")
     names = getattr(_config_of(network), "id2label", None)
     if not isinstance(names, dict) or all(str(name) == f"LABEL_{k}" for k, name in names.items()):
         return None
     return tuple(str(names[k]) for k in sorted(names))
 
 
-def _order(names: tuple[str, ...] | None, labels: LabelSpace, trained: bool) -> list[int] | None:
-    """For each class of the data, its row in the network's head; None where the orders agree, or only one has names.
+def _order(names: tuple[str, ...] | None, labels: LabelSpace, n_outputs: int) -> tuple[list[int] | None, str]:
+    """For each class of the data, its row in the network's head, and what was made of the names in words; None where
+    the orders agree, or only one has names.
 
     Raises:
-        BackboneError: both have names, and not the same.
+        BackboneError: both have names, and a class of the data is not among those of the network.
     """
-    numbers = [str(k) for k in range(len(labels))]
-    data_has_numbers = sorted(labels.names) == sorted(numbers)
-    if not trained or (names is None and not data_has_numbers):
-        return None
-    if names is None or (data_has_numbers and sorted(names) != sorted(numbers)):
+    numbers = [str(k) for k in range(n_outputs)]
+    data_has_numbers = sorted(labels.names) == sorted(numbers[: len(labels)])
+    if names is None and not data_has_numbers:
+        return None, ""
+    if names is None or (data_has_numbers and not set(labels.names) <= set(names)):
         names = tuple(numbers)  # data whose classes are numbers counts them as the network does
-    if sorted(names) != sorted(labels.names):
+    if len(names) != n_outputs:
         raise BackboneError(
-            "the network's classes are not the data's: only the network has "
-            f"{_some(set(names) - set(labels.names))}; only the data has {_some(set(labels.names) - set(names))}"
+            f"there are {len(names)} names for the network's {n_outputs} outputs; one for each is needed"
         )
-    order = [names.index(name) for name in labels.names]
-    return None if order == list(range(len(order))) else order
+    forms = [(form, matched(labels.names, form)) for form in name_forms(names)]
+    names, alike = next(((form, same) for form, same in forms if len(same) == len(labels)), forms[0])
+    missing = [name for name in labels.names if name not in alike]
+    if missing:
+        others = set(names) - set(alike.values())
+        raise BackboneError(
+            f"the network's classes are not the data's: only the network has {_some(others)}; only the data has "
+            f"{_some(missing)}"
+        )
+    order = [names.index(alike[name]) for name in labels.names]
+    renamed = [f"{theirs} for {ours}" for ours, theirs in alike.items() if ours != theirs]
+    said = [f"its names are matched: {', '.join(renamed[:8])}"] if renamed else []
+    said += [f"the head, of {n_outputs} outputs, is cut to the data's {len(order)}"] if len(order) < n_outputs else []
+    return (None if order == list(range(n_outputs)) else order), "; ".join(said)
+
+
+def matched(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """For each of our names the one of theirs that is the same; where none is, one that differs in case, ``_``, spaces
+    or Unicode form alone, if that is one to one.
+    """
+    exact = set(theirs)
+    found = {name: name for name in ours if name in exact}
+    plain: dict[str, list[str]] = {}
+    for name in exact - set(found):
+        plain.setdefault(_plain_name(name), []).append(name)
+    left = Counter(_plain_name(name) for name in ours if name not in found)
+    for name in ours:
+        candidates = plain.get(_plain_name(name), [])
+        if name not in found and len(candidates) == 1 and left[_plain_name(name)] == 1:
+            found[name] = candidates[0]
+    return found
+
+
+def _plain_name(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _some(names: Sequence[str] | set[str]) -> str:

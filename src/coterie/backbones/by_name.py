@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
 
 from coterie.backbones.convnet import ConvNet
+from coterie.backbones.initial import no_download
 from coterie.backbones.libraries import (
     TRANSFORMERS,
     build_torchvision,
@@ -94,9 +96,9 @@ def _build_image(name: str, n_classes: int, preprocessing: ImagePreprocessing) -
     if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
         return WideResNet(int(match[1]), int(match[2]), n_classes, channels)
     if name.startswith("timm:"):
-        return _build_timm(name.removeprefix("timm:"), n_classes, channels)
+        return build_timm(name.removeprefix("timm:"), n_classes, preprocessing)
     if name.startswith("torchvision:"):
-        return build_torchvision(name.removeprefix("torchvision:"), n_classes, channels)
+        return build_torchvision(name.removeprefix("torchvision:"), n_classes, channels, preprocessing.height)
     if name.startswith(TRANSFORMERS):
         return load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)[0]
     raise BackboneError(
@@ -105,7 +107,31 @@ def _build_image(name: str, n_classes: int, preprocessing: ImagePreprocessing) -
     )
 
 
-def _build_timm(name: str, n_classes: int, channels: int) -> nn.Module:
+def download_timm(name: str, n_classes: int, preprocessing: Preprocessing) -> nn.Module:
+    """A model of timm with the pretrained weights that it downloads, and a new head.
+
+    Raises:
+        BackboneError: it offers none, or cannot download them; or as ``build_timm``.
+    """
+    assert isinstance(preprocessing, ImagePreprocessing)  # timm's models take nothing else
+    plain, wanted = build_timm(name.removeprefix("timm:"), n_classes, preprocessing), name.removeprefix("timm:")
+    config: dict[str, Any] = dict(plain.pretrained_cfg)  # type: ignore[arg-type] # every model of timm has one
+    place, url = config.get("hf_hub_id") or "", config.get("url") or ""
+    if not place and not url:
+        raise BackboneError(f"--init pretrained: timm offers no pretrained weights for {wanted}; give --init FILE")
+    try:
+        return build_timm(wanted, n_classes, preprocessing, pretrained=True)
+    except Exception as error:  # no network, and whatever timm's models raise
+        file = "model.safetensors" if place else url.rpartition("/")[2]
+        raise BackboneError(no_download(name, file, place or url, error)) from None
+
+
+def build_timm(name: str, n_classes: int, preprocessing: ImagePreprocessing, *, pretrained: bool = False) -> nn.Module:
+    """A model of timm, with fresh weights or those that it downloads, for images of any size that it takes.
+
+    Raises:
+        BackboneError: timm is not installed, has no such model, or cannot build it so.
+    """
     try:
         import timm
     except ImportError:
@@ -113,8 +139,17 @@ def _build_timm(name: str, n_classes: int, channels: int) -> nn.Module:
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:8]
         raise BackboneError(f"timm has no model {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
+    channels, size = preprocessing.channels, (preprocessing.height, preprocessing.width)
+    options: dict[str, Any] = {"num_classes": n_classes, "in_chans": channels}
+    config = timm.get_pretrained_cfg(name)
+    # Vision transformers are built for one size, and are told of another.
+    if config is not None and config.fixed_input_size and tuple(config.input_size[1:]) != size:
+        options["img_size"] = size
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_classes, in_chans=channels)
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # timm's models raise whatever their code raises
-        raise BackboneError(f"timm cannot build {name!r} for {channels} channel(s): {error}") from error
+        if pretrained:
+            raise
+        shape = f"{channels} channel(s)" + (f" and {size[0]} x {size[1]} pixels" if "img_size" in options else "")
+        raise BackboneError(f"timm cannot build {name!r} for {shape}: {error}") from error
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,14 @@ from typing import Any
 
 from torch import nn
 
-from coterie.backbones.text_classifier import TextClassifier
+from coterie.backbones.packages import installed_package, place_of, remedy
+from coterie.backbones.text_classifier import PoolingName, SentenceClassifier, TextClassifier
 from coterie.errors import BackboneError
 from coterie.inputs import Preprocessing, TokenPreprocessing
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
 TRANSFORMERS = "transformers:"
+ADAPTER = "adapter_config.json"
 LIBRARIES = ("timm", "torchvision", "transformers", "python")
 
 
@@ -50,8 +53,8 @@ def call_function(name: str) -> nn.Module:
     return network
 
 
-def build_torchvision(name: str, n_classes: int, channels: int) -> nn.Module:
-    """A classification model of torchvision with fresh weights.
+def build_torchvision(name: str, n_classes: int, channels: int, size: int) -> nn.Module:
+    """A classification model of torchvision with fresh weights, for images of a side in pixels.
 
     Raises:
         BackboneError: it has no such classification model, or the images are not RGB.
@@ -68,7 +71,9 @@ def build_torchvision(name: str, n_classes: int, channels: int) -> nn.Module:
     if channels != 3:
         raise BackboneError(f"torchvision:{name} takes RGB images; these have {channels} channel(s)")
     # Of these two, which initialise themselves, the start is said outright: otherwise they warn.
-    options = {"init_weights": True} if name in {"googlenet", "inception_v3"} else {}
+    options: dict[str, Any] = {"init_weights": True} if name in {"googlenet", "inception_v3"} else {}
+    if name.startswith("vit_"):
+        options["image_size"] = size
     network: nn.Module = models.get_model(name, weights=None, num_classes=n_classes, **options)
     return network
 
@@ -84,15 +89,17 @@ def read_tokens(place: str, longest: int) -> TokenPreprocessing | None:
         BackboneError: transformers is not installed or cannot load what is there, or the tokenizer does more than
             tokens can tell.
     """
-    transformers = _transformers(place)
+    transformers = import_transformers(place)
     with _quiet(transformers):
         try:
-            config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+            config = transformers.AutoConfig.from_pretrained(place_of(place), trust_remote_code=False)
             if not _classifies_texts(config):
                 return None
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place_of(place), trust_remote_code=False)
         except Exception as error:  # the library raises OSError, ValueError and others
-            raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
+            raise BackboneError(
+                f"transformers cannot load {place}: {_first_line(error)}" + _without_a_hub(place)
+            ) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or _knows_no_word(backend):
         raise BackboneError(
@@ -123,43 +130,172 @@ def load_transformers(place: str, preprocessing: Preprocessing) -> tuple[nn.Modu
         BackboneError: transformers is not installed, does not know the model as such a classifier, or finds no weights
             for a part of it.
     """
-    transformers = _transformers(place)
-    folder = Path(place)
-    # A name on the hub stands for a trained model; a folder may hold a configuration alone.
-    has_weights = not folder.is_dir() or any(folder.glob("*.safetensors"))
-    with _quiet(transformers):
-        try:
-            if not has_weights:
-                config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
-                return build_transformers(config.to_dict(), preprocessing), False
-            # Safetensors only: pickled weights could run code.
-            network, found = _auto_class(transformers, preprocessing).from_pretrained(
-                place, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-            )
-        except BackboneError:
-            raise
-        except Exception as error:
-            raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
+    transformers = import_transformers(place)
+    if not has_weights(place):
+        with _quiet(transformers):
+            try:
+                config = transformers.AutoConfig.from_pretrained(place_of(place), trust_remote_code=False)
+            except Exception as error:
+                raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
+        return build_transformers(config.to_dict(), preprocessing), False
+    network, found = _from_pretrained(place, _auto_class(transformers, preprocessing))
     if found["missing_keys"]:
         raise BackboneError(
             f"{place} holds no weights for {', '.join(sorted(found['missing_keys'])[:5])}: it was not trained as a "
-            "classifier yet"
+            "classifier yet; --init pretrained trains it as one"
         )
     return _in_form(network, preprocessing), True
 
 
-def build_transformers(config: dict[str, Any], preprocessing: Preprocessing) -> nn.Module:
+def start_transformers(
+    place: str, preprocessing: Preprocessing, names: Sequence[str]
+) -> tuple[nn.Module, PoolingName | None, str]:
+    """A classifier of transformers with a model's pretrained weights and a new head where its own does not fit.
+
+    Args:
+        place: a folder with config.json and weights, or a name on the hub; the model may have no head at all.
+        preprocessing: what makes its inputs: tokens, or images.
+        names: of the classes, in the order of the outputs.
+
+    Returns:
+        The network; how it makes one vector of a text's, where it is a sentence encoder; and in a line where its
+        weights come from.
+
+    Raises:
+        BackboneError: transformers is not installed, or cannot load what is there.
+    """
+    transformers = import_transformers(place)
+    pooling = pooling_of(place) if isinstance(preprocessing, TokenPreprocessing) else None
+    package = installed_package(f"{TRANSFORMERS}{place}")
+    said = f"initial weights: those of {place}" + (f", from {package}" if package else "")
+    if not has_weights(place):
+        raise BackboneError(f"--init pretrained: {place} holds a configuration and no weights; give --init FILE")
+    if pooling is not None:
+        encoder, _ = _from_pretrained(place, transformers.AutoModel)
+        encoder.config.id2label = dict(enumerate(names))
+        encoder.config.label2id = {name: k for k, name in enumerate(names)}
+        network = SentenceClassifier(encoder, pooling, len(names))
+        return (
+            _in_form(network, preprocessing),
+            pooling,
+            f"{said}; the head is new, on the {pooling} of a text's vectors",
+        )
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: k for k, name in enumerate(names)}}
+    network, found = _from_pretrained(
+        place, _auto_class(transformers, preprocessing), **labels, ignore_mismatched_sizes=True
+    )
+    new = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
+    said += f"; new: {', '.join(new[:5])}" if new else ""
+    return _in_form(network, preprocessing), None, said
+
+
+def fresh_transformers(
+    place: str, preprocessing: Preprocessing, names: Sequence[str]
+) -> tuple[nn.Module, PoolingName | None]:
+    """As ``start_transformers``, without weights: the network that a folder's configuration describes, for these
+    classes.
+    """
+    transformers = import_transformers(place)
+    pooling = pooling_of(place) if isinstance(preprocessing, TokenPreprocessing) else None
+    with _quiet(transformers):
+        try:
+            config = transformers.AutoConfig.from_pretrained(place_of(place), trust_remote_code=False).to_dict()
+        except Exception as error:
+            raise BackboneError(
+                f"transformers cannot load {place}: {_first_line(error)}" + _without_a_hub(place)
+            ) from error
+    return build_transformers(with_classes(config, names), preprocessing, pooling), pooling
+
+
+def _from_pretrained(place: str, auto: Any, **options: Any) -> tuple[Any, Any]:
+    """A model with its weights, and what was found of them."""
+    transformers = import_transformers(place)
+    folder = Path(place_of(place))
+    # Safetensors where there are any. Pickled weights are read as tensors alone, which runs no code.
+    pickled = folder.is_dir() and not any(folder.glob("*.safetensors"))
+    with _quiet(transformers):
+        try:
+            if (folder / ADAPTER).is_file():
+                return _merged(folder, auto, options), {"missing_keys": [], "mismatched_keys": []}
+            found: tuple[Any, Any] = auto.from_pretrained(
+                str(folder) if folder.is_dir() else place,
+                trust_remote_code=False,
+                use_safetensors=not pickled,
+                output_loading_info=True,
+                **options,
+            )
+        except BackboneError:
+            raise
+        except Exception as error:  # the library raises OSError, ValueError and others
+            raise BackboneError(
+                f"transformers cannot load {place}: {_first_line(error)}" + _without_a_hub(place)
+            ) from error
+    return found
+
+
+def _merged(folder: Path, auto: Any, options: dict[str, Any]) -> Any:
+    """A model with its adapter's weights in it, where the model that it adapts is at hand."""
+    base = str(json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path"))
+    sentence = (
+        f"{folder} holds an adapter of {base} and not the model: merge them (peft's merge_and_unload), save that with "
+        "save_pretrained, and give its folder"
+    )
+    if not Path(base).is_dir():
+        raise BackboneError(sentence)
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise BackboneError(f"{sentence}; or pip install 'coterie[lora]', which merges them here") from None
+    model = auto.from_pretrained(base, trust_remote_code=False, use_safetensors=True, **options)
+    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+
+
+def _without_a_hub(place: str) -> str:
+    if Path(place).is_dir():
+        return ""
+    return (
+        f". Where the hub cannot be reached, a folder with its config.json, model.safetensors and tokenizer.json does: "
+        f"--backbone transformers:DIR{remedy(TRANSFORMERS + place)}"
+    )
+
+
+def has_weights(place: str) -> bool:
+    """Whether a model comes with weights: a name on the hub does; a folder may hold a configuration alone."""
+    folder = Path(place_of(place))
+    return not folder.is_dir() or any(any(folder.glob(kind)) for kind in ("*.safetensors", "pytorch_model*.bin"))
+
+
+def pooling_of(place: str) -> PoolingName | None:
+    """How a sentence encoder makes one vector of a text's, where it is in a folder of sentence-transformers; None for
+    other models.
+    """
+    try:
+        folder = Path(place_of(place))
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        path = next(module["path"] for module in modules if module["type"].endswith("Pooling"))
+        said = json.loads((folder / path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, StopIteration, TypeError):
+        return None
+    return "mean" if said.get("pooling_mode_mean_tokens", True) else "first"
+
+
+def build_transformers(
+    config: dict[str, Any], preprocessing: Preprocessing, pooling: PoolingName | None = None
+) -> nn.Module:
     """A classifier of transformers with fresh weights, from its configuration. Code that this names is not run.
 
     Raises:
         BackboneError: transformers is not installed, or knows no such classifier.
     """
-    transformers = _transformers(str(config.get("model_type")))
+    transformers = import_transformers(str(config.get("model_type")))
     # ``auto_map`` names code to be loaded and run.
     values = {name: value for name, value in config.items() if name not in ("model_type", "auto_map")}
     try:
         known = transformers.AutoConfig.for_model(config["model_type"], **values)
         known.architectures = known.architectures or []  # of some kinds there are several, and it looks here
+        if pooling is not None and isinstance(preprocessing, TokenPreprocessing):
+            encoder = transformers.AutoModel.from_config(known, trust_remote_code=False)
+            return _in_form(SentenceClassifier(encoder, pooling, known.num_labels), preprocessing)
         network = _auto_class(transformers, preprocessing).from_config(known, trust_remote_code=False)
     except Exception as error:
         kind = "text" if isinstance(preprocessing, TokenPreprocessing) else "image"
@@ -233,7 +369,12 @@ def _quiet(transformers: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _transformers(place: str) -> Any:
+def import_transformers(place: str) -> Any:
+    """The library.
+
+    Raises:
+        BackboneError: it is not installed.
+    """
     try:
         import transformers
     except ImportError:

@@ -49,6 +49,13 @@ def parts_of(output: Any) -> list[tuple[Part, Any]]:
     return list(enumerate(output)) if isinstance(output, tuple | list) else []
 
 
+def output_width(network: nn.Module, example: Tensor) -> int | None:
+    """How many outputs a sample has; None where several parts of what the network returns could be its logits."""
+    output = run(network, example)
+    logits = output if isinstance(output, Tensor) else dict(parts_of(output)).get("logits")
+    return int(logits.shape[1]) if isinstance(logits, Tensor) and logits.ndim == 2 else None
+
+
 def logit_parts(network: nn.Module, n_classes: int, example: Tensor) -> list[Part | None]:
     """Which parts of the network's output may be the logits: None stands for a network that returns a plain tensor.
 

@@ -46,7 +46,7 @@ class TrainedPart:
         """Whether a parameter is trained."""
         if self.parameters is None or name in self.parameters:
             return True
-        return any(name == path or name.startswith(f"{path}.") for path in self.head)
+        return within(name, self.head)
 
     def prepare(self, network: nn.Module, seed: int) -> None:
         """Put a network, or a tail of it, that was set to training in order: it has its adapters, drawn by the seed;
@@ -72,6 +72,11 @@ class TrainedPart:
 
 
 WHOLE = TrainedPart()
+
+
+def within(name: str, paths: Sequence[str]) -> bool:
+    """Whether a parameter is one of these, or lies in one of these modules."""
+    return any(name == path or name.startswith(f"{path}.") for path in paths)
 
 
 def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -> TrainedPart:

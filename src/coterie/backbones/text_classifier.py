@@ -1,14 +1,17 @@
-"""A sequence classifier of transformers as a network from one tensor of tokens to logits."""
+"""Models of transformers for texts as networks from one tensor of tokens to logits."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 from typing_extensions import override
 
 from coterie.errors import InputError
+
+PoolingName: TypeAlias = Literal["mean", "first"]
 
 
 class TextClassifier(nn.Module):
@@ -49,3 +52,49 @@ class TextClassifier(nn.Module):
                 f"a text has the token {int(input_BL.max())}; the network knows those below {self.n_tokens:.0f}"
             ) from None
         return logits
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a sequence classifier returns, of which the logits count."""
+
+    logits: Tensor
+
+
+class SentenceClassifier(nn.Module):
+    """A sentence encoder with a linear head on one vector of a text: the mean of its tokens' vectors, or the first. It
+    is called as the sequence classifiers of transformers are.
+
+    Args:
+        encoder: a model of transformers without a head.
+        pooling: as the encoder was trained.
+        n_classes: C.
+    """
+
+    def __init__(self, encoder: Any, pooling: PoolingName, n_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        # Not in use here: weights without a gradient would stop several ranks.
+        self.encoder.pooler = None
+        self.pooling = pooling
+        self.dropout = nn.Dropout(0.1)
+        self.head = nn.Linear(encoder.config.hidden_size, n_classes)
+
+    @property
+    def config(self) -> Any:
+        """That of the encoder, which names the classes."""
+        return self.encoder.config
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The encoder's, as models of transformers give them."""
+        embeddings: nn.Module = self.encoder.get_input_embeddings()
+        return embeddings
+
+    @override
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Answer:
+        """Tokens and their mask, (B, L) each, to logits (B, C)."""
+        vector_BLD = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.pooling == "first":
+            return Answer(self.head(self.dropout(vector_BLD[:, 0])))
+        weight_BL1 = attention_mask.unsqueeze(2).to(vector_BLD.dtype)
+        return Answer(self.head(self.dropout((vector_BLD * weight_BL1).sum(1) / weight_BL1.sum(1))))

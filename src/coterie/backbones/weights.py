@@ -1,42 +1,86 @@
-"""Weights that were trained elsewhere: safetensors, or a state_dict of torch that holds tensors only."""
+"""Weights that were trained elsewhere, in the files in which people keep them. No code in a file is run."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
+import pathlib
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from coterie.backbones.parts import within
 from coterie.errors import BackboneError
 
-# Where training scripts put a network's weights beside optimiser and epoch, and what wrappers prefix names with.
-NESTED = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.", "model.")
+State = dict[str, Tensor]
+
+# Where training scripts put a running average of the weights, and the weights themselves, beside optimiser and epoch.
+AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
+NESTED = ("state_dict", "model_state_dict", "model", "module", "network", "net", "params")
+# Counted by torch's AveragedModel, and by batch norms that do without it.
+COUNTERS = ("n_averaged",)
 # What norms know of the samples that they were trained on.
 VARIANCE, STATISTICS = "running_var", ("running_mean", "running_var")
+INDEX = ".safetensors.index.json"
+# Names that are shown of many.
+SHOWN = 5
 
 
-def load_weights(file: Path, network: nn.Module) -> None:
-    """Load weights into a network, in place. No code in the file is run.
+@dataclass(frozen=True, eq=False)
+class WeightsFile:
+    """What a file holds: its name, tensors by name, and which of several sets of weights they are, in words."""
+
+    name: str
+    state: State
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """Tensors of a file by the names that a network has for them, whatever their shapes.
+
+    ``left``: names of those that it has none for; ``alien``: names of those among them that make it another network.
+    """
+
+    taken: State
+    left: list[str]
+    alien: list[str]
+
+    @property
+    def left_out(self) -> str:
+        """The end of a line that says what was not used; empty for nothing."""
+        return f"; left out: {_some(self.left)}" if self.left else ""
+
+
+def load_weights(place: Path | str, network: nn.Module) -> str:
+    """Load the weights of a trained network, in place; returns what of the file was taken, and what not, in a line.
+
+    Args:
+        place: a file; ``FILE:KEY``, where it holds several sets of weights; or a folder of safetensors.
+        network: of the same architecture.
 
     Raises:
         BackboneError: the file cannot be read, holds more than tensors, or the weights of another network.
     """
-    state = _read(file)
-    wanted = network.state_dict()
-    for prefix in PREFIXES:
-        # Only if no name fits as it is: a network may well have a module called model.
-        if not any(name in wanted for name in state) and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    file = read_weights(place)
+    match = match_names(file.state, network)
+    if faults := _faults(match, network):
+        raise BackboneError(f"{file.name} holds the weights of another network: " + "; ".join(faults))
     try:
-        put_weights(state, network)
+        put_weights(match.taken, network)
     except ValueError as error:
-        raise BackboneError(f"{file} does not fit: {error}") from None
+        raise BackboneError(f"{file.name} does not fit: {error}") from None
+    return f"weights: {_all_of(match.taken, network)} from {file.name}{file.note}{match.left_out}"
 
 
 def put_weights(state: Mapping[str, Tensor], network: nn.Module) -> None:
@@ -90,11 +134,48 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
     return f"a negative variance ({low:g})" if name.endswith(VARIANCE) and low < 0 else None
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def start_from(file: WeightsFile, network: nn.Module, head: Sequence[str]) -> tuple[str, bool]:
+    """Load weights that a training starts from, in place, all but a head of another width; returns a line as
+    ``load_weights``, and whether the head is left as it was.
+
+    Args:
+        file: with the weights.
+        network: to be trained.
+        head: paths of its head.
+
+    Raises:
+        BackboneError: the file holds the weights of another architecture, or of a larger network.
+    """
+    match, wanted = match_names(file.state, network), network.state_dict()
+    taken = match.taken
+    of_head = [name for name in wanted if within(name, head)]
+    fresh = [name for name in of_head if name not in taken or taken[name].shape != wanted[name].shape]
+    # A head that fits in part is none: its rows belong to its biases.
+    kept = {name: tensor for name, tensor in taken.items() if not (fresh and name in of_head)}
+    if faults := _faults(replace(match, taken={**{name: wanted[name] for name in of_head}, **kept}), network):
+        raise BackboneError(f"{file.name} holds the weights of another architecture: " + "; ".join(faults))
     try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load_file(file)
-        with warnings.catch_warnings():
+        put_weights({**wanted, **kept}, network)
+    except ValueError as error:
+        raise BackboneError(f"{file.name} does not fit: {error}") from None
+    widths = [f"{name} {tuple(taken[name].shape)}" for name in fresh if name in taken]
+    new = f"; the head is new, for {_some(widths)} there is of other classes" if widths else ""
+    new = "; the head is new, for there is none in it" if fresh and not widths else new
+    said = f"initial weights: {_all_of(kept, network)} from {file.name}{file.note}{new}{match.left_out}"
+    return said, bool(fresh)
+
+
+def read_weights(place: Path | str) -> WeightsFile:
+    """Tensors by name, out of any file that holds a network's weights.
+
+    Raises:
+        BackboneError: it cannot be read, holds more than tensors, or none.
+    """
+    file, key = _file_and_key(str(place))
+    try:
+        if file.is_dir() or file.name.endswith((".safetensors", INDEX)):
+            return WeightsFile(str(file), _read_safetensors(file))
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
             warnings.simplefilter("ignore")  # it warns of unusual files before it refuses them
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -106,17 +187,147 @@ def _read(file: Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # damaged bytes make it raise anything
         raise BackboneError(f"cannot read the weights in {file}: {_first_line(error)}") from None
-    for name in NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    if not isinstance(content, Mapping) or not content or not all(map(_named_tensor, content.items())):
-        raise BackboneError(f"{file} holds a {type(content).__name__} and no state_dict: names and their tensors")
-    return dict(content)
-
-
-def _named_tensor(item: tuple[object, object]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+    return _chosen(file, content, key)
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:400]
+
+
+def match_names(state: Mapping[str, Tensor], network: nn.Module) -> Match:
+    """Which tensors of a file are which of a network. What wrappers put before and between names is left off."""
+    wanted = network.state_dict()
+    names = {name: name for name in state if name not in COUNTERS}
+    compiled = _without(names, "_orig_mod.")
+    best = _Names({}, "", "")
+    for form in (names, compiled, _without(compiled, "module.")):
+        # What is around the network here may be missing in the file, and the other way round.
+        for outer in ("", _common_prefix(wanted, form)):
+            inner = {name.removeprefix(outer): name for name in wanted if name.startswith(outer)}
+            prefix = _common_prefix(form, inner)
+            found = {form[f"{prefix}{name}"]: full for name, full in inner.items() if f"{prefix}{name}" in form}
+            if len(found) > len(best.ours):  # of equals the first: a network may have a part that is called module
+                best = _Names(found, prefix, outer)
+    left = [name for name in names if name not in best.ours]
+    # What another part of a training kept, such as its loss, lies beside the network. What lies within it, or within
+    # one of its parts, belongs to a larger network.
+    parts = {name.removeprefix(best.outer).partition(".")[0] for name in wanted}
+    inside = {name: name.removeprefix(best.prefix).partition(".") for name in left if name.startswith(best.prefix)}
+    alien = [name for name, (part, dot, _) in inside.items() if part in parts or not dot]
+    return Match({ours: state[theirs] for theirs, ours in best.ours.items()}, left, alien)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """A network's names by those of a file; what the file's have before the network's, and the other way round."""
+
+    ours: dict[str, str]
+    prefix: str
+    outer: str
+
+
+def _faults(match: Match, network: nn.Module) -> list[str]:
+    """What keeps tensors from being all of the network's weights."""
+    wanted = network.state_dict()
+    faults = [
+        f"{name} has shape {tuple(match.taken[name].shape)} in the file and {tuple(tensor.shape)} in the network"
+        for name, tensor in wanted.items()
+        if name in match.taken and match.taken[name].shape != tensor.shape
+    ][:SHOWN]
+    missing = [name for name in wanted if name not in match.taken]
+    alien = match.left if missing else match.alien
+    faults += [f"the file lacks {_some(missing)}"] if missing else []
+    return faults + ([f"the network has no {_some(alien)}"] if alien else [])
+
+
+def _all_of(taken: Mapping[str, Tensor], network: nn.Module) -> str:
+    wanted = len(network.state_dict())
+    return f"all {wanted} tensors" if len(taken) == wanted else f"{len(taken)} of {wanted} tensors"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _without(names: Mapping[str, str], word: str) -> dict[str, str]:
+    """Shorter forms of names, each with the name in the file."""
+    return {name.replace(word, ""): theirs for name, theirs in names.items()}
+
+
+def _common_prefix(names: Iterable[str], wanted: Collection[str]) -> str:
+    """What most names have before one that the network has."""
+    found: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            if ".".join(parts[start:]) in wanted:
+                found[".".join([*parts[:start], ""]) if start else ""] += 1
+    return max(found, key=lambda prefix: (found[prefix], -len(prefix)), default="")
+
+
+def _file_and_key(place: str) -> tuple[Path, str | None]:
+    file, colon, key = place.rpartition(":")
+    return (Path(file), key) if colon and not Path(place).exists() and Path(file).exists() else (Path(place), None)
+
+
+def _read_safetensors(place: Path) -> State:
+    """One file, or all that an index or a folder names."""
+    index = next(iter(sorted(place.glob(f"*{INDEX}"))), None) if place.is_dir() else place
+    if index is None:
+        files = sorted(place.glob("*.safetensors"))
+        if len(files) != 1:
+            raise OSError(f"the folder holds {len(files)} .safetensors files and no index of them; name one")
+        return safetensors.torch.load_file(files[0])
+    if not index.name.endswith(INDEX):
+        return safetensors.torch.load_file(index)
+    parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    # A part is a file beside the index: a path would lead out of the folder.
+    return {
+        name: t for part in parts for name, t in safetensors.torch.load_file(index.parent / Path(part).name).items()
+    }
+
+
+def _harmless() -> list[Any]:
+    """What training scripts keep beside tensors, and which runs nothing when it is read: options, numbers, paths."""
+    numbers = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
+    scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    # Files of other versions of numpy and Python name the same things otherwise.
+    old = [(scalar, "numpy.core.multiarray.scalar"), (array, "numpy.core.multiarray._reconstruct")]
+    old += [(pathlib.PurePosixPath, "pathlib.PosixPath"), (pathlib.PureWindowsPath, "pathlib.WindowsPath")]
+    return [argparse.Namespace, scalar, array, np.ndarray, np.dtype, *numbers, *old]
+
+
+def _chosen(file: Path, content: Any, key: str | None) -> WeightsFile:
+    """The weights in a checkpoint: the ones asked for, else a running average, else those that it has."""
+    if isinstance(content, Mapping) and key is not None:
+        if key not in content:
+            raise BackboneError(f"{file} holds no {key!r}; it holds: {', '.join(map(str, content))}")
+        content = content[key]
+        key = f", {key}"
+    sets = {name: found for name in (*AVERAGES, *NESTED) if (found := _tensors_of(content, name)) is not None}
+    plain = _as_state(content)
+    if plain is not None:
+        return WeightsFile(str(file), plain, key or "")
+    if not sets:
+        raise BackboneError(f"{file} holds a {type(content).__name__} and no state_dict: names and their tensors")
+    name, state = next(iter(sets.items()))
+    others = [other for other in sets if other != name]
+    what = "a running average" if name in AVERAGES else "one of several"
+    note = f", {name} ({what}; {file}:{others[0]} takes {others[0]})" if others else (key or "")
+    return WeightsFile(str(file), state, note)
+
+
+def _tensors_of(content: Any, name: str) -> State | None:
+    """The tensors under a name, or below one of the usual names there."""
+    if not isinstance(content, Mapping) or not isinstance(content.get(name), Mapping):
+        return None
+    inner = content[name]
+    below = (found for other in (*AVERAGES, *NESTED) if (found := _tensors_of(inner, other)) is not None)
+    return _as_state(inner) or next(below, None)
+
+
+def _as_state(content: Any) -> State | None:
+    if isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values()):
+        return {str(name): tensor for name, tensor in content.items()}
+    return None

@@ -80,7 +80,7 @@ def _run(arguments: Sequence[str]) -> None:
         return
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
-    _commands(_settings_file(arguments)).cli(
+    _commands(_settings_file(arguments), _options(arguments)).cli(
         prog="coterie",
         description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
         "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
@@ -122,10 +122,19 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _commands(defaults: FitSettings) -> tyro.extras.SubcommandApp:
+def _options(arguments: Sequence[str]) -> set[str]:
+    """Names of the settings that options give."""
+    return {
+        argument.removeprefix("--").partition("=")[0].replace("-", "_")
+        for argument in arguments
+        if argument.startswith("--")
+    }
+
+
+def _commands(defaults: FitSettings, options: set[str]) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
     for command in (
-        make_fit(defaults),
+        make_fit(defaults, options),
         evaluate,
         tune,
         predict,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -19,8 +19,13 @@ if TYPE_CHECKING:  # torch and rich are imported when a run begins, not for --he
     from coterie.pipeline.prepare import Prepared
 
 
-def make_fit(defaults: FitSettings) -> Callable[..., None]:
-    """The command, with the settings of a file as the options' defaults."""
+def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[..., None]:
+    """The command.
+
+    Args:
+        defaults: the settings of a file, as the options' defaults.
+        options: that were given, by the names of settings: the defaults of others may depend on these.
+    """
 
     def fit(
         out: Annotated[Path, tyro.conf.arg(metavar="RUN", help="folder for the run; an unfinished one goes on")],
@@ -51,8 +56,9 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
         """Train base and specialists, judge them on test data, and write a report."""
         del config  # read before the options were, as a run's settings: it gives their defaults
         base_run = Path(base) if base is not None and is_run(base) else None
+        settings = named_settings(settings, defaults, options)
         if base is not None and base_run is None:
-            settings = settings.model_copy(update={"backbone": base})
+            settings = FitSettings.from_values({**settings.given(), "backbone": base})
         _check(seeds, base_run, base_only=base_only)
         if base_run is not None:
             from coterie.backbones.base import refuse_untrusted
@@ -64,6 +70,23 @@ def make_fit(defaults: FitSettings) -> Callable[..., None]:
             _fit(out, settings, engine, base_run, base_only=base_only, dry_run=dry_run)
 
     return fit
+
+
+def named_settings(parsed: FitSettings, defaults: FitSettings, options: Collection[str]) -> FitSettings:
+    """What a file or an option names, of settings as they were parsed; the rest has the defaults that go with it."""
+    return FitSettings.from_values(_named_values(parsed.to_values(), defaults.given(), options, ""))
+
+
+def _named_values(parsed: Any, before: Any, options: Collection[str], prefix: str) -> dict[str, Any]:
+    values = dict(before)
+    for name, value in parsed.items():
+        if isinstance(value, dict):
+            inner = _named_values(value, before.get(name) or {}, options, f"{prefix}{name}.")
+            if inner:
+                values[name] = inner
+        elif f"{prefix}{name}" in options or f"{prefix}no_{name}" in options:
+            values[name] = value
+    return values
 
 
 def is_run(place: str) -> bool:
@@ -89,6 +112,7 @@ def _fit(
 ) -> None:
     from coterie.cli.terminal.progress import make_progress
     from coterie.pipeline.base import dismiss_helpers, help_train_base
+    from coterie.pipeline.defaults import with_backbone
     from coterie.pipeline.fit import fit, fit_base
     from coterie.pipeline.prepare import prepare
     from coterie.run.folder import Run
@@ -96,6 +120,7 @@ def _fit(
     from coterie.system.ranks import Ranks, forget_launcher_variables
 
     forget_launcher_variables()
+    settings, why = with_backbone(settings, out)
     if not Ranks.of_environment().leads:
         if not dry_run:
             help_train_base(settings, lambda: prepare(settings, base_run=base_run, trust=settings.backbone))
@@ -109,11 +134,11 @@ def _fit(
         _print_outcome(console, out)
         return
     if dry_run:
-        _announce(console, prepare(settings, base_run=base_run, trust=settings.backbone))
+        _announce(console, prepare(settings, base_run=base_run, trust=settings.backbone), why)
         return
 
     def announce(prepared: Prepared) -> None:
-        _announce(console, prepared)
+        _announce(console, prepared, why)
 
     with make_progress(console) as progress:
         if base_only:
@@ -129,14 +154,16 @@ def _fit(
 def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: int, *, dry_run: bool) -> None:
     from coterie.cli.terminal.progress import make_progress
     from coterie.cli.terminal.seeds import print_seed_runs
+    from coterie.pipeline.defaults import with_backbone
     from coterie.pipeline.prepare import prepare
     from coterie.pipeline.runs import fit_seeds, tasks_of_seeds
     from coterie.run.reporting import read_reports
 
     console = make_console()
+    settings, why = with_backbone(settings, out / f"seed-{settings.seed}")
 
     def announce(prepared: Prepared) -> None:
-        _announce(console, prepared, f"; {seeds} seeds, each:")
+        _announce(console, prepared, why, f"; {seeds} seeds, each:")
 
     if dry_run:
         announce(prepare(tasks_of_seeds(settings, out, seeds)[0].settings))
@@ -148,13 +175,15 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
         raise TrainingError("\n".join(runs.failed) + "\nThe same command goes on with what is missing")
 
 
-def _announce(console: Console, prepared: Prepared, more: str = "") -> None:
-    """What the data lacks, and the plan."""
+def _announce(console: Console, prepared: Prepared, why: str, more: str = "") -> None:
+    """What the data lacks, what was chosen and found, and the plan."""
     from coterie.cli.terminal.plan import print_plan
     from coterie.pipeline.plan import make_plan
 
     for name in prepared.splits.skipped:
         console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
+    for note in filter(None, (why, *prepared.notes)):
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     print_plan(console, make_plan(prepared), prepared.splits.about + more)
 
 

@@ -4,12 +4,13 @@ The command line's options are derived from these classes; there is no second li
 """
 
 from coterie.config.data import PLACES, DataSettings
-from coterie.config.fit import FREE_SETTINGS, FitSettings
+from coterie.config.fit import AUTO, FREE_SETTINGS, FitSettings
 from coterie.config.settings import Settings
 from coterie.config.stages import EXACT_BITS, GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import EngineSettings, HardwareSettings, TrackSettings
 
 __all__ = [
+    "AUTO",
     "EXACT_BITS",
     "FREE_SETTINGS",
     "PLACES",

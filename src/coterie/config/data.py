@@ -78,10 +78,22 @@ class DataSettings(Settings):
         validate_default=True,
         description="standard deviation per channel, 0 to 1, by which it divides; needs --data.mean",
     )
+    standardize: bool | None = Field(
+        None,
+        description="features and sentence embeddings: give them mean 0 and standard deviation 1 over train; None: "
+        "unless the base came trained, on features as they are",
+    )
     workers: int = Field(
         2, ge=0, le=256, description="worker processes that decode images, if these exceed --data.memory-gib"
     )
-    crop_padding: int = Field(4, ge=0, le=64, description="pixels of padding for the random crop; 0: no crop")
+    augment: Literal["shift", "photo"] = Field(
+        "shift",
+        description="training images: shift (random crop of the padded image, flip, cutout) | photo (random resized "
+        "crop, flip, TrivialAugment, random erasing; the default with --init)",
+    )
+    crop_padding: int = Field(
+        4, ge=0, le=64, description="augment shift only: pixels of padding for the random crop; 0: no crop"
+    )
     cutout: int = Field(
         0, ge=0, le=1024, description="side in pixels of a square that is cut out at a random place; 0: none"
     )

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from coterie.config.data import DataSettings
+from coterie.config.fine_tuning import fine_tuning
 from coterie.config.settings import Settings
 from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import HardwareSettings, TrackSettings
 from coterie.errors import SettingsError
 from coterie.system.units import bytes_of, seconds_of
+
+# The backbone is chosen by what the data is.
+AUTO = "auto"
 
 # What may change when a run goes on: these decide how it runs, not its result. (Threads, compilation and where images
 # are kept may change the last bits, as another machine does.)
@@ -39,16 +43,25 @@ class FitSettings(Settings):
 
     data: DataSettings = Field(DataSettings(), description="labelled samples")
     backbone: str = Field(
-        "convnet-64",
-        description="images: convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
+        AUTO,
+        description="auto (the best for the data of those that are installed; the plan says which) | images: "
+        "convnet-WIDTH (small, fast on CPUs) | wrn-DEPTH-WIDTH (wrn-28-10, ...) | timm:NAME | "
         "torchvision:NAME | transformers:DIR-or-NAME; texts: ngram-WIDTH | transformers:DIR-or-NAME; tables: "
         "table-mlp-WIDTH; features and sentence embeddings: linear | mlp-WIDTH; any: module:function (builds any "
         "network)",
     )
     weights: str | None = Field(
         None,
-        description="weights of a trained base, which is then not trained again: FILE (.safetensors, or a state_dict) "
-        "| own (those that module:function returns); models of transformers bring their own",
+        description="weights of a trained base, which is then not trained again: FILE (.safetensors, or a state_dict; "
+        "FILE:KEY picks one of several) | own (those that module:function returns); models of transformers bring their "
+        "own",
+    )
+    init: str | None = Field(
+        None,
+        validate_default=True,
+        description="weights that the training of the base starts from: pretrained (those that the library offers, or "
+        "that module:function returns) | FILE | FILE:KEY; None: fresh ones. With it, fine-tuning's defaults hold for "
+        "base, specialist and data.augment",
     )
     names: str | None = Field(
         None,
@@ -76,6 +89,31 @@ class FitSettings(Settings):
     )
     track: TrackSettings = Field(TrackSettings(), description="where the run's curves are logged")
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same result on the same machine")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_fine_tuning(cls, values: Any) -> Any:
+        """What was not given has fine-tuning's defaults where the base starts from other weights than fresh ones."""
+        if not isinstance(values, dict) or values.get("init") is None:
+            return values
+        found = dict(values)
+        plain = {"base": TrainingSettings(), "specialist": SpecialistSettings(), "data": DataSettings()}
+        for name, defaults in fine_tuning(str(values.get("backbone"))).items():
+            group = values.get(name, plain[name])
+            if isinstance(group, Settings):
+                left = {key: value for key, value in defaults.items() if key not in group.model_fields_set}
+                found[name] = type(group).model_construct(group.model_fields_set, **{**dict(group), **left})
+        return found
+
+    @field_validator("init")
+    @classmethod
+    def _one_start(cls, init: str | None, info: ValidationInfo) -> str | None:
+        if init is not None and info.data.get("weights") is not None:
+            raise ValueError(
+                "weights are of a base that is trained already, init is where its training starts: give one or the "
+                "other"
+            )
+        return init
 
     @field_validator("max_time")
     @classmethod
@@ -127,7 +165,8 @@ class FitSettings(Settings):
             SettingsError: a setting is unknown or not allowed.
         """
         _refuse_other_names(values)
-        merged = _merge(FitSettings().to_values(), values)
+        start = {name: values[name] for name in ("init", "backbone") if values.get(name) is not None}
+        merged = _merge(FitSettings(**start).to_values(), values)
         for name, field in cls.model_fields.items():
             group = field.annotation
             if isinstance(group, type) and issubclass(group, Settings) and isinstance(merged[name], dict):
@@ -136,7 +175,7 @@ class FitSettings(Settings):
                     merged[name] = group(**merged[name])
                 except SettingsError as error:
                     raise SettingsError("\n".join(f"in {name}: {line}" for line in str(error).split("\n"))) from None
-        return cls(**merged)
+        return cls(**merged).marked(values)
 
     def to_values(self) -> dict[str, Any]:
         """All settings as nested plain values."""

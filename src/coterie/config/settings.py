@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,6 +27,19 @@ class Settings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError(_describe(type(self), error)) from None
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were named, as nested plain values: the others have defaults, which may depend on these."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def marked(self, values: dict[str, Any]) -> Self:
+        """The same settings, of which those in ``values``, nested plain values, count as named."""
+        groups = {
+            name: group.marked(values.get(name) or {})
+            for name, group in self
+            if isinstance(group, Settings) and isinstance(values.get(name) or {}, dict)
+        }
+        return cast("Self", type(self).model_construct(set(values), **{**dict(self), **groups}))
 
 
 def _shown(value: Any) -> str:

@@ -34,6 +34,18 @@ class TrainingSettings(Settings):
         description="decay of a running average of the weights, which is the result (such as 0.99); 0: the last "
         "weights",
     )
+    average_warmup: bool = Field(
+        False, description="with average_decay: the average forgets its first steps sooner, as short trainings need it"
+    )
+    head_rate: float = Field(
+        1.0, gt=0, description="learning rate of the head, in those of the rest: a new head learns from nothing"
+    )
+    mixup: float = Field(
+        0.0, ge=0, description="images: alpha of mixup, which trains on weighted means of two images; 0: none"
+    )
+    cutmix: float = Field(
+        0.0, ge=0, description="images: alpha of cutmix, which pastes a part of one image into another; 0: none"
+    )
 
 
 # 32 stores a weight as it is. A Huffman code takes at least one bit a number, so below 1.5 next to nothing is left of a

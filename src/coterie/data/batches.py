@@ -24,6 +24,10 @@ from coterie.errors import DataError
 from coterie.inputs import Preprocessing, Samples
 from coterie.system.ranks import Ranks
 
+# Of photographs: the least and most of an image's area that a crop takes, and how many get a rectangle erased.
+SMALLEST_CROP = (0.35, 1.0)
+ERASED = 0.1
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -31,13 +35,15 @@ class Augmentation:
 
     Random crop out of an image padded by ``crop_padding`` pixels of zeros; random horizontal flip; a square hole of
     ``cutout`` pixels, centred anywhere and filled with ``fill``, the mean per channel (DeVries and Taylor 2017, arXiv
-    1708.04552).
+    1708.04552). ``photo``: in place of the padded crop and the hole, a random resized crop, TrivialAugment (Mueller
+    and Hutter 2021, arXiv 2103.10158) and a random rectangle that is erased.
     """
 
     crop_padding: int
     flip: bool
     cutout: int = 0
     fill: tuple[float, ...] = (0.0,)
+    photo: bool = False
 
 
 NO_AUGMENTATION = Augmentation(crop_padding=0, flip=False)
@@ -164,7 +170,8 @@ def training_batches(
     balanced: bool = False,
 ) -> Batches:
     """The way that suits where the samples are; ``balanced``: an epoch has about as many samples of each class."""
-    if split.samples.streamed:
+    # Each photograph is changed by itself, which workers do beside the network.
+    if split.samples.streamed or augmentation.photo:
         return StreamedBatches(split, preprocessing, augmentation, batch_size, seed, workers, balanced=balanced)
     return MemoryBatches(split, preprocessing, augmentation, batch_size, seed, balanced=balanced)
 
@@ -237,12 +244,16 @@ class _AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
 
         height, width, _ = split.samples.shape
         steps: list[object] = []
-        if augmentation.crop_padding:
+        if augmentation.photo:
+            fill = list(augmentation.fill)
+            steps += [v2.RandomResizedCrop((height, width), SMALLEST_CROP), v2.TrivialAugmentWide(fill=fill)]
+            steps.append(v2.RandomErasing(ERASED, value=fill))
+        elif augmentation.crop_padding:
             steps.append(v2.RandomCrop((height, width), padding=augmentation.crop_padding))
         if augmentation.flip:
             steps.append(v2.RandomHorizontalFlip())
         self.split = split
-        self.cutout = augmentation.cutout
+        self.cutout = 0 if augmentation.photo else augmentation.cutout
         self.fill = augmentation.fill
         self.transform = v2.Compose(steps) if steps else v2.Identity()
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
+from coterie.inputs.image import Interpolation
 from coterie.system.reading import reason, regular
 
 if TYPE_CHECKING:
@@ -78,11 +79,21 @@ class EncodedImages:
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What all images of a task have in common: size in pixels, and channels (1 grey, 3 RGB)."""
+    """What all images of a task have in common: size in pixels, and channels (1 grey, 3 RGB); ``resize``,
+    ``interpolation`` and ``middle``: see ImagePreprocessing.
+    """
 
     height: int
     width: int
     channels: int
+    resize: tuple[int, ...] = ()
+    interpolation: Interpolation = "bilinear"
+    middle: Literal["rounded", "floored"] = "rounded"
+
+    @classmethod
+    def of(cls, form: ImagePreprocessing) -> ImageShape:
+        """That of the images that a network takes."""
+        return cls(form.height, form.width, form.channels, form.resize, form.interpolation, form.middle)
 
     @property
     def n_bytes(self) -> int:
@@ -150,14 +161,20 @@ class Decoded:
 
 
 def decode_splits(
-    splits: dict[str, EncodedImages], image_size: int | None, memory_bytes: float
+    splits: dict[str, EncodedImages], image_size: int | None, memory_bytes: float, shape: ImageShape | None = None
 ) -> tuple[ImageShape, dict[str, Decoded]]:
     """Decode every image once; keep the pixels where those of all splits fit into ``memory_bytes``.
+
+    Args:
+        splits: the encoded images.
+        image_size: side in pixels; None: that of the images.
+        memory_bytes: for the pixels of all splits.
+        shape: what a network takes; default: found.
 
     Raises:
         DataError: no image at all can be read, or sizes differ and ``image_size`` is None.
     """
-    shape = _common_shape(splits, image_size)
+    shape = shape or _common_shape(splits, image_size)
     n_images = sum(len(encoded) for encoded in splits.values())
     in_memory = n_images * shape.n_bytes <= memory_bytes
     return shape, {name: _decode_split(encoded, shape, in_memory) for name, encoded in splits.items()}
@@ -174,7 +191,7 @@ def read_images(
     Raises:
         DataError: a file is missing or not an image (named), unless ``skip_broken``; or no image is left.
     """
-    shape = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
+    shape = ImageShape.of(preprocessing)
 
     def work(rows: range) -> list[np.ndarray | str]:
         return [_decode({"bytes": None, "path": str(files[row])}, shape) for row in rows]
@@ -203,6 +220,23 @@ def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
         for part in torch.split(pixels_NHWC, 4096)
     ]
     return torch.cat(resized).permute(0, 2, 3, 1).contiguous()
+
+
+def resize_like(samples: Samples, form: ImagePreprocessing) -> MemorySamples:
+    """Images in memory as a network takes them: resized and cut out as files are, in its number of channels."""
+    pixels = samples.read(torch.arange(len(samples)))
+    shape = ImageShape.of(form)
+    resized = np.empty((len(samples), *form.shape), np.uint8)
+
+    def work(rows: range) -> None:
+        for row in rows:
+            image = Image.fromarray(pixels[row].squeeze(2).numpy() if pixels.shape[3] == 1 else pixels[row].numpy())
+            converted = _resized(_convert(image, shape.channels), shape)
+            resized[row] = np.asarray(converted, np.uint8).reshape(form.shape)
+
+    for _ in _in_threads(work, len(samples)):
+        pass
+    return MemorySamples(torch.from_numpy(resized))
 
 
 def _decode_split(encoded: EncodedImages, shape: ImageShape, in_memory: bool) -> Decoded:
@@ -235,7 +269,7 @@ def _common_shape(splits: dict[str, EncodedImages], image_size: int | None) -> I
 
         def work(rows: range, encoded: EncodedImages = encoded) -> list[tuple[str, Any]]:
             return [
-                (encoded.name(row, record), _header(record))
+                (encoded.name(row, record), read_header(record))
                 for row, record in zip(rows, encoded.read(rows), strict=True)
             ]
 
@@ -266,7 +300,7 @@ def _in_threads(work: Callable[[range], T], n_images: int) -> Iterable[T]:
         yield from pool.map(work, chunks)
 
 
-def _header(record: Any) -> tuple[tuple[int, int], bool] | str:
+def read_header(record: Any) -> tuple[tuple[int, int], bool] | str:
     """(width, height) once upright and whether it is grey, without decoding; or what is wrong."""
     try:
         with _open(record) as image:
@@ -282,13 +316,28 @@ def _decode(record: Any, shape: ImageShape) -> np.ndarray | str:
         with _open(record) as image:
             upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
             converted = _convert(upright, shape.channels)
-            if converted.size != (shape.width, shape.height):
+            if shape.resize:
+                converted = _resized(converted, shape)
+            elif converted.size != (shape.width, shape.height):
                 # The largest centred part of the target's proportions, scaled.
                 converted = ImageOps.fit(converted, (shape.width, shape.height), Image.Resampling.BILINEAR)
             return np.asarray(converted, np.uint8).reshape(shape.height, shape.width, shape.channels)
     except Exception as error:
         # On broken bytes Pillow raises whatever it trips over: OSError, SyntaxError, struct.error, ...
         return _reason(error)
+
+
+def _resized(image: Image.Image, shape: ImageShape) -> Image.Image:
+    """The image resized, and its centre cut out: pixel by pixel what torchvision's transforms make of it."""
+    width, height = image.size
+    short = min(width, height)
+    # The longer side is cut off to whole pixels, as torchvision does.
+    size = shape.resize[::-1] if len(shape.resize) == 2 else [int(shape.resize[0] * s / short) for s in (width, height)]
+    if tuple(size) != image.size:
+        image = image.resize((size[0], size[1]), Image.Resampling[shape.interpolation.upper()])
+    whole = round if shape.middle == "rounded" else int
+    left, top = whole((size[0] - shape.width) / 2), whole((size[1] - shape.height) / 2)
+    return image.crop((left, top, left + shape.width, top + shape.height))
 
 
 def _open(record: Any) -> Image.Image:

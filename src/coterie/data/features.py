@@ -104,6 +104,7 @@ def load_features(
                 f"features must be numbers of shape (N, F), F the same for all splits; those of {split} are "
                 f"{feature_NF.dtype} of shape {feature_NF.shape}"
             )
+    standardize = settings.standardize is not False
     rows = Rows(
         raw=features,
         labels=labels,
@@ -111,7 +112,7 @@ def load_features(
         source=settings.source,
         unit=f"vectors of {width[0]} features",
         take=lambda feature_NF, rows: feature_NF[rows],
-        learn=lambda feature_NF: FeaturePreprocessing(Scale.measure(feature_NF)),
+        learn=lambda feature_NF: FeaturePreprocessing(Scale.of(feature_NF, standardize=standardize)),
         notes=lambda _: list(left_out),
     )
     return assemble(rows, settings, seed, preprocessing)

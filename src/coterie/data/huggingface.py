@@ -21,12 +21,14 @@ from coterie.data.columns import (
     vector_column,
 )
 from coterie.data.cut import cut_missing
-from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits
+from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits, read_header
 from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, open_tables, root_cause
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
+from coterie.inputs.image import prescribed_image
 from coterie.labels import LabelSpace
+from coterie.vocabulary import Modality
 
 
 def load(
@@ -53,7 +55,7 @@ def load(
     # Labels are read, and refused, before images are decoded, which may take minutes.
     classes = read_labels(source.tables, label, spelled=source.spelled)
     if modality == "image":
-        return _load_images(source, image, *classes, settings, seed)
+        return _load_images(source, image, *classes, settings, seed, preprocessing)
     left_out = _notes(source)
     if modality == "text":
         from coterie.data.texts import load_texts
@@ -71,11 +73,30 @@ def load(
     return load_features(vectors, *classes, settings, seed, preprocessing, left_out)
 
 
+def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:
+    """As ``coterie.data.sources.kind_of``, of tables."""
+    table = open_tables(kind, place, settings).tables["train"]
+    modality = find_modality(table.features, label_column(table.features, settings.label, settings.text), settings)
+    if modality != "image":
+        return modality, None
+    encoded = _encoded(table, image_column(table.features, settings.image), "train")
+    header = read_header(encoded.read([0])[0])
+    return modality, None if isinstance(header, str) or header[1] else header[0]
+
+
 def _load_images(
-    source: Source, image: str, space: LabelSpace, labels: Mapping[str, np.ndarray], settings: DataSettings, seed: int
+    source: Source,
+    image: str,
+    space: LabelSpace,
+    labels: Mapping[str, np.ndarray],
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None,
 ) -> Splits:
     encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
-    shape, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30)
+    prescribed = prescribed_image(preprocessing)
+    wanted = None if prescribed is None else ImageShape.of(prescribed)
+    shape, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30, wanted)
     broken = [*source.broken, *(item for part in decoded.values() for item in part.broken)]
     _refuse_broken(broken, settings.skip_broken)
     found = {split: _labelled(part, labels[split]) for split, part in decoded.items()}
@@ -85,7 +106,7 @@ def _load_images(
         validation=splits["validation"],
         test=splits["test"],
         labels=space,
-        preprocessing=ImagePreprocessing.measure(splits["train"].samples),
+        preprocessing=prescribed or ImagePreprocessing.measure(splits["train"].samples),
         about="; ".join([_about(settings.source, splits, len(space), shape, set(found)), *_notes(source)]),
         skipped=tuple(str(item) for item in broken),
     )
@@ -119,8 +140,7 @@ def read_named(
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)
-        shape = ImageShape(preprocessing.height, preprocessing.width, preprocessing.channels)
-        return FileImages(encoded, shape, torch.arange(len(table))), names
+        return FileImages(encoded, ImageShape.of(preprocessing), torch.arange(len(table))), names
     if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
 

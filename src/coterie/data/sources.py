@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coterie.config import DataSettings
-from coterie.data.splits import Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing
+from coterie.inputs.image import prescribed_image
 from coterie.labels import LabelSpace
+from coterie.vocabulary import Modality
 
 
 def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None) -> Splits:
@@ -23,6 +25,9 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
+    prescribed = prescribed_image(preprocessing)
+    if prescribed is not None and splits.preprocessing != prescribed:
+        splits = _as_prescribed(splits, prescribed, settings.source)
     if settings.mean is None or settings.std is None:
         return splits
     learned = splits.preprocessing
@@ -33,6 +38,21 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
     # Settings count brightness from 0 to 1, pixels from 0 to 255.
     mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
     return replace(splits, preprocessing=replace(learned, mean=mean, std=std))
+
+
+def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Splits:
+    """Images that a source holds in memory, as a network takes them."""
+    from coterie.data.decode import resize_like
+
+    if not isinstance(splits.preprocessing, ImagePreprocessing):
+        raise DataError(f"the network takes images; {source} holds none")
+
+    def fitted(split: Split) -> Split:
+        return Split(resize_like(split.samples, form), split.labels_N)
+
+    about = f"{splits.about}, resized to {form.width} x {form.height} pixels"
+    train, validation, test = fitted(splits.train), fitted(splits.validation), fitted(splits.test)
+    return replace(splits, train=train, validation=validation, test=test, preprocessing=form, about=about)
 
 
 def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
@@ -55,6 +75,22 @@ def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None
     if kind == "features":
         kind, settings = "parquet", settings.model_copy(update={"modality": "features"})
     return huggingface.load(kind, place, settings, seed, preprocessing)
+
+
+def kind_of(settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:
+    """What the samples of a source are, without reading them; and of images in colour, width and height of the first.
+
+    Raises:
+        DataError: the source is missing, or not labelled samples.
+    """
+    kind, _, place = settings.source.partition(":")
+    if kind in ("glyphs", "cifar100"):
+        return "image", None
+    if kind == "features":
+        return "features", None
+    from coterie.data import huggingface
+
+    return huggingface.kind_of(kind, place, settings)
 
 
 def read_groups(settings: DataSettings, column: str, labels: LabelSpace) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def refuse_empty(empty: Sequence[str], skip: bool) -> None:
 def _learn(settings: DataSettings, train: Sequence[str]) -> Preprocessing:
     if settings.text_as == "ngrams":
         return NGramPreprocessing(settings.buckets, settings.longest)
-    return SentencePreprocessing.measure(settings.text_as, train)
+    return SentencePreprocessing.measure(settings.text_as, train, standardize=settings.standardize is not False)
 
 
 def _notes(parts: Mapping[str, Sequence[str]]) -> list[str]:

@@ -34,6 +34,12 @@ class Scale:
         check_scale(self.mean, self.std)
 
     @classmethod
+    def of(cls, feature_NF: FloatArray, *, standardize: bool) -> Scale:
+        """As ``measure``; or the one that leaves features as they are."""
+        width = np.asarray(feature_NF).shape[1]
+        return cls.measure(feature_NF) if standardize else cls((0.0,) * width, (1.0,) * width)
+
+    @classmethod
     def measure(cls, feature_NF: FloatArray) -> Scale:
         """Measure over all rows, in double precision; NaN and infinity are ignored."""
         values_NF = np.asarray(feature_NF, dtype=np.float64)

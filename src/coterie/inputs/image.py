@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples, Samples
 from coterie.vocabulary import Modality
 
+Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 # Of one image: 4,096 x 4,096 pixels in colour, and more.
 MOST_VALUES = 2**26
 
@@ -26,7 +27,11 @@ MOST_VALUES = 2**26
 @dataclass(frozen=True)
 class ImagePreprocessing(Preprocessing):
     """How an image becomes a network's input: size in pixels, channels (1 grey, 3 RGB), and the mean and standard
-    deviation per channel, in units of 0 to 255, of the training images.
+    deviation per channel, in units of 0 to 255, of the training images, or of those that its weights were trained on.
+
+    ``resize``: what a decoded image is resized to before its centre is cut out, as a network brings it: its shorter
+    side, or height and width; empty: the largest centred part of the right proportions is taken. ``origin``: where
+    these values come from; empty: measured. ``middle``: how the place of the centre is made a whole number.
     """
 
     height: int
@@ -34,6 +39,10 @@ class ImagePreprocessing(Preprocessing):
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: tuple[int, ...] = ()
+    interpolation: Interpolation = "bilinear"
+    middle: Literal["rounded", "floored"] = "rounded"
+    origin: str = ""
     kind: Literal["image"] = "image"
     modality: ClassVar[Modality] = "image"
 
@@ -72,6 +81,14 @@ class ImagePreprocessing(Preprocessing):
         std = (squares / (n_images * height * width) - mean.square()).clamp(min=0).sqrt()
         std = torch.where(std > 0, std, torch.ones_like(std))
         return cls(height, width, channels, tuple(mean.tolist()), tuple(std.tolist()))
+
+    @property
+    def described(self) -> str:
+        """Size, crop, interpolation, mean and standard deviation in words."""
+        sides = " x ".join(map(str, self.resize)) if len(self.resize) == 2 else f"shorter side to {self.resize[0]}"
+        mean, std = (", ".join(f"{value / 255:.3f}" for value in values) for values in (self.mean, self.std))
+        centre = f"centre {self.width} x {self.height}"
+        return f"{sides} pixels ({self.interpolation}), {centre}, mean {mean}, std {std}, {self.origin}"
 
     @property
     @override
@@ -129,3 +146,8 @@ class ImagePreprocessing(Preprocessing):
             f"images, uint8 of shape (N, {self.height}, {self.width}, {self.channels}), N at least 1; files are read "
             "by coterie.data.read_new"
         )
+
+
+def prescribed_image(form: Preprocessing | None) -> ImagePreprocessing | None:
+    """A preprocessing of images that comes with a network; None for one that is measured, and for other modalities."""
+    return form if isinstance(form, ImagePreprocessing) and form.resize else None

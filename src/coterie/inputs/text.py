@@ -98,13 +98,13 @@ class SentencePreprocessing(TextPreprocessing):
             raise InputError("sentence embeddings need a width of at least 1; got a scale of none")
 
     @classmethod
-    def measure(cls, encoder: Encoder, texts: Sequence[str]) -> SentencePreprocessing:
-        """Measure the scale over the embeddings of texts.
+    def measure(cls, encoder: Encoder, texts: Sequence[str], *, standardize: bool = True) -> SentencePreprocessing:
+        """Measure the scale over the embeddings of texts, or leave them as they are.
 
         Raises:
             InputError: the encoder is not installed, or cannot be read.
         """
-        return cls(encoder, Scale.measure(encode(encoder, texts)))
+        return cls(encoder, Scale.of(encode(encoder, texts), standardize=standardize))
 
     @property
     @override

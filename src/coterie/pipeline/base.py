@@ -93,6 +93,7 @@ def help_train_base(settings: FitSettings, prepare: Callable[[], Prepared]) -> N
             batches,
             settings.base,
             SILENT,
+            part=prepared.whole,
             hook=RankHook(fabric, NO_HOOK),
             compile_network=settings.hardware.compile,
         )

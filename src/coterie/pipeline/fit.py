@@ -22,6 +22,7 @@ from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import EngineError
 from coterie.pipeline.base import dismiss_helpers, train_base
 from coterie.pipeline.choice import choose
+from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.finish import finish
 from coterie.pipeline.job import Job, unless_complete
 from coterie.pipeline.partitions import make_partitions
@@ -97,6 +98,9 @@ def fit(
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     if base is not None:
         settings = settings.model_copy(update={"backbone": name_of_module(base)})
+    settings, why = with_backbone(settings, None if out is None else Path(out), splits)
+    if why:
+        progress.note(why)
 
     def prepared() -> Prepared:
         check_engine(engine)
@@ -145,6 +149,9 @@ def fit_base(
     forget_launcher_variables()
     _refuse_other_ranks()
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
+    settings, why = with_backbone(settings, Path(out), splits)
+    if why:
+        progress.note(why)
     run = Run.create_or_resume(Path(out), settings)
 
     def prepared() -> Prepared:

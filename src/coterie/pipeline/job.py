@@ -107,6 +107,7 @@ class Job:
             batches,
             training,
             self.progress,
+            part=self.prepared.whole,
             hook=RankHook(fabric, hook),
             compile_network=self.settings.hardware.compile,
         )

@@ -70,7 +70,7 @@ def make_plan(prepared: Prepared) -> Plan:
         workers=0,
         balanced=settings.data.sampling == "balanced",
     )
-    step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, WHOLE)
+    step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, prepared.whole)
     if base.part is not WHOLE:
         part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, base.part)
     # All that is timed are copies, so that the plan leaves the base on the device and in the mode that it had.
@@ -115,7 +115,7 @@ def _time_training(
     """Seconds per step."""
     network.train().to(memory_format=torch.channels_last)
     part.prepare(network, batches.seed)
-    model, optimizer = fabric.setup(network, make_optimizer(network, training))
+    model, optimizer = fabric.setup(network, make_optimizer(network, training, part.head))
     started, n_timed = 0.0, 0
     for step, (inputs, labels) in enumerate(batches.epoch(0, fabric.device)):
         if step == WARM_UP_STEPS:

@@ -10,10 +10,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from coterie.backbones.base import Base, NetworkForm, make_base, preprocessing_of_base, rebuild_base
+from coterie.backbones import replace_head
+from coterie.backbones.base import CLEARLY, Base, NetworkForm, make_base, preprocessing_of_base, rebuild_base
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
-from coterie.backbones.parts import trained_part
+from coterie.backbones.parts import TrainedPart, trained_part
 from coterie.config import DataSettings, FitSettings, PartitionSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
@@ -21,15 +22,18 @@ from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, trainin
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, SettingsError
 from coterie.inputs import ImagePreprocessing
+from coterie.inputs.image import prescribed_image
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, PartitionRequest, check_n_clusters, check_overlap
+from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.embedding import check_embedding
 from coterie.run.folder import Run
 from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
 from coterie.run.values import base_bytes, labels_of, preprocessing_of
 from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.passes import compute_logits
 from coterie.vocabulary import GROUPS_COLUMN
 
 # Report, examples, figures, manifest and logs.
@@ -53,6 +57,18 @@ class Prepared:
     trunk: TrunkRecord | None
     fabric: Fabric
     base_run: Run | None = None
+
+    @property
+    def whole(self) -> TrainedPart:
+        """All of the base, whose head may have a learning rate of its own."""
+        return TrainedPart(head=(self.base.head.path, *self.base.head.more))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found rather than asked for: where weights and preprocessing come from."""
+        form = prescribed_image(self.splits.preprocessing)
+        pixels = () if form is None else (f"images: {form.described}",)
+        return (*filter(None, (self.base.form.origin,)), *pixels)
 
     @property
     def data_record(self) -> DataRecord:
@@ -85,7 +101,8 @@ def prepare(
     """
     # In the order of what it costs to find out: a wrong number of clusters is told before a network is probed.
     source = None if base_run is None else Run.open(Path(base_run))
-    splits = load_splits(settings, source) if splits is None else splits
+    settings = with_backbone(settings, splits=splits)[0] if base is None else settings
+    splits = load_splits(settings, source, trained=base is not None) if splits is None else splits
     groups = None if partition else read_given_groups(settings.data, settings.partition.groups, splits.labels)
     n_clusters = (partition.n_clusters,) if partition else _numbers_of_clusters(settings, groups, splits.labels)
     found = _make_base(settings, splits, base, source, trust)
@@ -94,7 +111,10 @@ def prepare(
     example = splits.preprocessing.example()
     found = replace(found, part=trained_part(found.network, found.head, example, settings.specialist.trainable))
     configure_process(settings.hardware)
-    trunk, fabric = _trunk_record(found, example), make_fabric(settings.hardware)
+    fabric = make_fabric(settings.hardware)
+    if found.trained and source is None and settings.names is None and found.form.transformers is None:
+        found = _in_folder_order(found, splits, fabric)
+    trunk = _trunk_record(found, example)
     prepared = Prepared(settings, splits, found, groups, n_clusters, trunk, fabric, source)
     refuse_views(prepared)
     return prepared
@@ -110,8 +130,13 @@ def _numbers_of_clusters(settings: FitSettings, groups: tuple[str, ...] | None, 
     return numbers
 
 
-def load_splits(settings: FitSettings, base_run: Run | None = None) -> Splits:
+def load_splits(settings: FitSettings, base_run: Run | None = None, *, trained: bool = False) -> Splits:
     """The data of a run, as its base takes it.
+
+    Args:
+        settings: of the run.
+        base_run: the run whose base is taken.
+        trained: whether the base is passed from Python, with its weights.
 
     Raises:
         DataError: as ``coterie.data.load``.
@@ -119,7 +144,11 @@ def load_splits(settings: FitSettings, base_run: Run | None = None) -> Splits:
         ArtifactError: the run whose base is taken does not say yet what that takes.
     """
     preprocessing = preprocessing_of_base(settings) if base_run is None else preprocessing_of(base_run)
-    return load_data(settings.data, settings.seed, preprocessing)
+    data = settings.data
+    if data.standardize is None and base_run is None:
+        # A network that came trained gets the features that it was trained on.
+        data = data.model_copy(update={"standardize": settings.weights is None and not trained})
+    return load_data(data, settings.seed, preprocessing)
 
 
 def base_of_run(run: Run, trust: str | None = None) -> tuple[Splits, Base]:
@@ -183,7 +212,8 @@ def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
     if not isinstance(splits.preprocessing, ImagePreprocessing):
         return NO_AUGMENTATION
     flip = splits.flip if settings.data.flip is None else settings.data.flip
-    return Augmentation(settings.data.crop_padding, flip, settings.data.cutout, splits.preprocessing.mean)
+    data, fill = settings.data, splits.preprocessing.mean
+    return Augmentation(data.crop_padding, flip, data.cutout, fill, photo=data.augment == "photo")
 
 
 def views_bytes(prepared: Prepared, network: nn.Module, n_samples: int) -> int:
@@ -264,6 +294,28 @@ def _make_base(
         base_bytes(source),
     )
     return Base(network, head, False, manifest.network or NetworkForm())
+
+
+def _in_folder_order(base: Base, splits: Splits, fabric: Fabric) -> Base:
+    """A base for classes that are numbers, which counts them (0, 1, 2, ...), or as torchvision's ImageFolder sorts the
+    names of their folders (0, 1, 10, 11, 2, ...): as fits the validation samples clearly better.
+    """
+    names = splits.labels.names
+    if sorted(names) != sorted(map(str, range(len(names)))):
+        return base
+    # The outputs stand in the order of the data's classes by now, as if they counted them.
+    order = [names.index(str(sorted(names).index(name))) for name in names]
+    if order == list(range(len(names))):
+        return base
+    logits_NC = compute_logits(fabric, base.network, splits.validation.samples, splits.preprocessing)
+    label_N = splits.validation.labels_N.numpy()
+    plain, sorted_ = (float((each.argmax(1) == label_N).mean()) for each in (logits_NC, logits_NC[:, order]))
+    if sorted_ <= plain + CLEARLY:
+        return base
+    replace_head(base.network, base.head, torch.tensor(order))
+    said = f"outputs in the order of sorted names (0, 1, 10, ...): {sorted_:.1%} right; counted, {plain:.1%}"
+    origin = "; ".join(filter(None, (base.form.origin, said)))
+    return replace(base, form=replace(base.form, reordered=True, origin=origin))
 
 
 def _trunk_record(base: Base, example: Tensor) -> TrunkRecord | None:

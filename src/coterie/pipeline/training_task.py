@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
             batches,
             self.training,
             context.progress,
-            part=shared.part,
+            part=replace(shared.part, head=(shared.head.path, *shared.head.more)),
             hook=hook,
             stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),
             compile_network=shared.hardware.compile,

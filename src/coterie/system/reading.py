@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import stat
 from pathlib import Path
@@ -31,13 +32,14 @@ def reason(error: Exception) -> str:
 
 
 def read_text(place: str | Path) -> str:
-    """The text of a UTF-8 file, without the byte order mark that some editors put first.
+    """The text of a file in UTF-8, or in UTF-16 that says so, without the byte order mark that some editors put first.
 
     Raises:
         OSError: as ``regular``.
         ValueError: it is not UTF-8.
     """
-    return regular(place).read_bytes().decode("utf-8-sig")
+    content = regular(place).read_bytes()
+    return content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def split_lines(text: str) -> list[str]:

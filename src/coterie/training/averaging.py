@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -21,10 +22,17 @@ class RunningAverage:
     Args:
         network: as it is before the first step.
         decay: the share of the average that a step keeps; 0: the last weights are the result.
+        warmup: keep less in the first steps.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        average = get_ema_multi_avg_fn(decay)
+    def __init__(self, network: nn.Module, decay: float, *, warmup: bool = False) -> None:
+
+        def average(means: Any, weights: Any, n_averaged: Any) -> None:
+            # A short training's first weights would be most of its average, were none of the steps forgotten sooner.
+            steps = int(n_averaged)
+            kept = min(decay, (1 + steps) / (10 + steps)) if warmup else decay
+            get_ema_multi_avg_fn(kept)(means, weights, n_averaged)
+
         # With the buffers: norms need the statistics of the weights that they are used with.
         self.mean = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if decay else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from coterie.arrays import IntArray
-from coterie.backbones.parts import WHOLE, TrainedPart
+from coterie.backbones.parts import WHOLE, TrainedPart, within
 from coterie.backbones.probe import evaluating
 from coterie.config import SpecialistSettings, TrainingSettings
 from coterie.data.batches import Batches
@@ -29,12 +29,10 @@ from coterie.progress import Progress
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
 from coterie.training.hooks import NO_HOOK, TrainingHook
+from coterie.training.mixing import Loss, mix
 from coterie.training.passes import plain_passes
 from coterie.training.stopping import NEVER_STOP, EarlyStopping, Stopping
 from coterie.training.together import together
-
-# Logits (B, C) and labels (B,) to a scalar.
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Losses are read back from the device in blocks: reading each one would stall a GPU.
 STEPS_PER_READ = 10
@@ -57,18 +55,32 @@ class EpochRecord:
         return asdict(self)
 
 
-def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """SGD with Nesterov momentum or AdamW; weight decay only on weights of two or more dimensions."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    # Norms' scales and biases have one dimension. Decay would pull them to 0, and they are too few to overfit.
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def make_optimizer(network: nn.Module, settings: TrainingSettings, head: Sequence[str] = ()) -> Optimizer:
+    """SGD with Nesterov momentum or AdamW; weight decay only on weights of two or more dimensions.
+
+    Args:
+        network: whose parameters are trained.
+        settings: of the training.
+        head: paths of the head, which has a learning rate of its own.
+    """
+    named = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    of_head = {name for name in named if settings.head_rate != 1 and within(name, head)}
+    groups = _decayed([named[name] for name in named if name not in of_head], settings.weight_decay)
+    if of_head:
+        rate = settings.learning_rate * settings.head_rate
+        groups += [{**group, "lr": rate} for group in _decayed([named[n] for n in of_head], settings.weight_decay)]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
     nesterov = settings.momentum > 0
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=nesterov, fused=True)
+
+
+def _decayed(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    # Norms' scales and biases have one dimension. Decay would pull them to 0, and they are too few to overfit.
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) -> LRScheduler:
@@ -76,9 +88,8 @@ def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) 
     if settings.schedule == "cosine":
         return CosineAnnealingLR(optimizer, steps)
     # Only the learning rate goes round: momentum is a setting, and means the same with both schedules.
-    return OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=steps, pct_start=settings.warmup_share, cycle_momentum=False
-    )
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, rates, total_steps=steps, pct_start=settings.warmup_share, cycle_momentum=False)
 
 
 def train(
@@ -114,10 +125,10 @@ def train(
     network.train().to(memory_format=torch.channels_last)
     part.prepare(network, batches.seed)
     loss = loss or smoothed_cross_entropy(settings)
-    plain_optimizer = make_optimizer(network, settings)
+    plain_optimizer = make_optimizer(network, settings, part.head)
     model, optimizer = fabric.setup(_runner(network, compile_network), plain_optimizer)
     schedule = make_schedule(plain_optimizer, settings, settings.epochs * len(batches))
-    average = RunningAverage(network, settings.average_decay)
+    average = RunningAverage(network, settings.average_decay, warmup=settings.average_warmup)
     history, steps_K2 = _resume(hook.load(), network, plain_optimizer, schedule, stopping, average)
     meter = _Meter(progress, batches, len(history), steps_K2)
     if len(history) > settings.epochs or len(steps_K2) > len(batches) or meter.step != schedule.last_epoch:
@@ -132,7 +143,8 @@ def train(
             epoch = len(history)
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
                 _seed_dropout(batches.seed, meter.step, fabric.global_rank)
-                meter.add(fabric, *training_step(fabric, model, optimizer, settings, loss, inputs, labels))
+                mixed, pair_loss = mix(inputs, labels, settings, loss)
+                meter.add(fabric, *training_step(fabric, model, optimizer, settings, pair_loss, mixed, labels))
                 schedule.step()
                 average.step(network)
                 hook.step(captured)

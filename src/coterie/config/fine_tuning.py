@@ -1,0 +1,42 @@
+"""Defaults of a base that is fine-tuned, and of its specialists: training from fresh weights takes others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# A large rate would undo what the weights know before the new head says anything; so it is small, rises slowly, and is
+# larger for the head alone.
+BASE = {
+    "epochs": 10,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 3e-4,
+    "head_rate": 5.0,
+    "weight_decay": 0.05,
+    "schedule": "one-cycle",
+    "warmup_share": 0.1,
+    "label_smoothing": 0.1,
+    "clip_norm": 1.0,
+    "average_decay": 0.99,
+    "average_warmup": True,
+    "mixup": 0.1,
+}
+# Specialists start from the fine-tuned base, and soon know the training samples of their classes by heart.
+SPECIALIST = {
+    "epochs": 3,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 1e-4,
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "clip_norm": 1.0,
+}
+DATA = {"augment": "photo"}
+# Transformers take smaller steps than convolutional networks, and their heads have smaller inputs.
+TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
+
+
+def fine_tuning(backbone: str) -> dict[str, dict[str, Any]]:
+    """The defaults that differ, by the group of settings."""
+    base = {**BASE, **TRANSFORMERS} if backbone.startswith("transformers:") else BASE
+    return {"base": base, "specialist": SPECIALIST, "data": DATA}

@@ -1,0 +1,83 @@
+"""The backbone of a run that names none: the best for what the data is, of those that are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from coterie.backbones.initial import PRETRAINED
+from coterie.backbones.packages import LITE0, MINILM, installed_package
+from coterie.config import AUTO, FitSettings
+from coterie.data.sources import kind_of
+from coterie.data.splits import Splits
+from coterie.errors import SettingsError
+from coterie.inputs import ImagePreprocessing, SentencePreprocessing
+from coterie.run.folder import Run
+from coterie.run.manifest import MANIFEST
+
+# Images with shorter sides are no photographs that a pretrained network would know anything of.
+SHORTEST_PHOTO = 96
+SMALL = {"image": "convnet-64", "text": "ngram-64", "table": "table-mlp-128", "features": "mlp-256"}
+
+
+def with_backbone(
+    settings: FitSettings, out: Path | None = None, splits: Splits | None = None
+) -> tuple[FitSettings, str]:
+    """Settings that name a backbone, and why it was chosen; empty where it was named.
+
+    Args:
+        settings: of the run.
+        out: the run folder; a run that it holds keeps its backbone.
+        splits: data to use instead of the source.
+
+    Raises:
+        SettingsError: weights without a backbone.
+        DataError: the source is missing, or not labelled samples.
+    """
+    if settings.backbone != AUTO:
+        return settings, ""
+    for name in ("weights", "init"):
+        if getattr(settings, name) is not None:
+            raise SettingsError(f"{name} = {getattr(settings, name)!r}: name the network that it is of by --backbone")
+    if out is not None and (out / MANIFEST).is_file():
+        before = Run.open(out).settings
+        return _named(settings, before.backbone, before.init), ""
+    name, init, why = _chosen(settings, splits)
+    return _named(settings, name, init), f"backbone: {name}{' with pretrained weights' if init else ''}, for {why}"
+
+
+def _named(settings: FitSettings, backbone: str, init: str | None) -> FitSettings:
+    """With the defaults of that backbone for what was not given."""
+    if init is None:
+        return settings.model_copy(update={"backbone": backbone})
+    return FitSettings.from_values({**settings.given(), "backbone": backbone, "init": init})
+
+
+def _chosen(settings: FitSettings, splits: Splits | None) -> tuple[str, str | None, str]:
+    """A backbone, the weights that it starts from, and why."""
+    data = settings.data
+    if splits is not None:
+        modality, size = splits.preprocessing.modality, None
+        sentences = isinstance(splits.preprocessing, SentencePreprocessing)
+        assert modality != "image" or isinstance(splits.preprocessing, ImagePreprocessing)
+    else:
+        modality, size = kind_of(data)
+        sentences = modality == "text" and data.text_as != "ngrams"
+    if sentences:
+        return "linear", None, "sentence embeddings"
+    if modality == "text" and splits is None:
+        return _pretrained_or(MINILM, "transformers", "ngram-64", "texts")
+    if modality == "image" and size is not None:
+        side = min(size) if data.image_size is None else data.image_size
+        if side >= SHORTEST_PHOTO:
+            return _pretrained_or(LITE0, "timm", "convnet-64", f"photographs of {size[0]} x {size[1]} pixels")
+    kinds = {"image": "small or grey images", "text": "n-grams of texts", "table": "rows of tables"}
+    return SMALL[modality], None, kinds.get(modality, modality)
+
+
+def _pretrained_or(name: str, library: str, small: str, kind: str) -> tuple[str, str | None, str]:
+    """A pretrained network where its library and weights are installed."""
+    package = installed_package(name)
+    if package is not None and importlib.util.find_spec(library) is not None:
+        return name, PRETRAINED, f"{kind}, since {library} and {package.distribution} are installed"
+    return small, None, f"{kind}, since no pretrained network is installed"

@@ -1,0 +1,42 @@
+import pytest
+
+from coterie.config import DataSettings, FitSettings, SpecialistSettings, TrainingSettings
+from coterie.errors import SettingsError
+
+
+def test_what_was_not_given_has_fine_tunings_defaults() -> None:
+    by_values = FitSettings.from_values({"init": "pretrained", "base": {"epochs": 2}, "data": {"flip": False}})
+    by_classes = FitSettings(init="pretrained", base=TrainingSettings(epochs=2), data=DataSettings(flip=False))
+    assert by_values == by_classes
+    assert by_values.base.epochs == 2
+    assert (by_values.base.optimizer, by_values.specialist.optimizer) == ("adamw", "adamw")
+    assert by_values.base.head_rate > 1
+    assert by_values.data.augment == "photo"
+    assert by_values.base.learning_rate < 0.001
+    given = FitSettings(init="w.pt", specialist=SpecialistSettings(learning_rate=0.3), base=TrainingSettings(mixup=0))
+    assert (given.specialist.learning_rate, given.base.mixup) == (0.3, 0)
+
+
+def test_fresh_weights_are_trained_as_before() -> None:
+    assert FitSettings().base == TrainingSettings()
+    assert FitSettings().base.learning_rate == 0.2
+    assert FitSettings().data.augment == "shift"
+    assert FitSettings.from_values(FitSettings().to_values()) == FitSettings()
+
+
+def test_what_a_run_keeps_is_read_as_it_was() -> None:
+    settings = FitSettings(init="pretrained", backbone="transformers:x", base=TrainingSettings(epochs=7))
+    assert FitSettings.from_values(settings.to_values()) == settings
+    assert settings.base.learning_rate < FitSettings(init="pretrained", backbone="timm:x").base.learning_rate
+
+
+def test_what_was_given_is_known() -> None:
+    values = {"base": {"epochs": 3}, "seed": 4}
+    assert FitSettings.from_values(values).given() == values
+    assert FitSettings(seed=4, base=TrainingSettings(epochs=3)).given() == values
+    assert FitSettings.from_values(values).with_seed(5).given()["base"] == {"epochs": 3}
+
+
+def test_weights_and_a_start_are_one_or_the_other() -> None:
+    with pytest.raises(SettingsError, match=r"init = 'b\.pt': weights are of a base that is trained already"):
+        FitSettings(weights="a.pt", init="b.pt")
