@@ -70,6 +70,7 @@ COMMANDS = {
     "evaluate as JSON": Command(_line("evaluate", RUN, "--split", "validation", "--json")),
     "report": Command(_line("report", RUN)),
     "tune to a rule": Command(_line("tune", RUN, "--combiner", "hard", "--score", "margin", "--threshold", "0.2")),
+    "repair": Command(_line("repair", RUN)),
     "tune": Command(_line("tune", RUN, "--passes", "1.5"), dear=True),
     "evaluate on a source": Command(
         _line("evaluate", RUN, "--source", "SOURCE", "--split", "all"), dear=True, reads_data=True
