@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from coterie.backbones.parts import within
 from coterie.errors import BackboneError
+from coterie.system.reading import regular
 
 State = dict[str, Tensor]
 
@@ -170,6 +171,7 @@ def read_weights(place: Path | str) -> WeightsFile:
     """
     file, key = _file_and_key(str(place))
     try:
+        file = file if file.is_dir() else regular(file)
         if file.is_dir() or file.name.endswith((".safetensors", INDEX)):
             return WeightsFile(str(file), _read_safetensors(file))
         with warnings.catch_warnings(), torch.serialization.safe_globals(_BESIDE_TENSORS):

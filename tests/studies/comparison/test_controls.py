@@ -20,6 +20,7 @@ from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import (
+    _fresh,
     add_flipped,
     control_tasks,
     controls_folder,
@@ -309,3 +310,13 @@ def test_controls_log_nothing_where_a_runs_settings_say(finished_run: Path, spli
     tasks = control_tasks(Run.open_complete(finished_run), splits, None, 1)
     logged = [task.settings.track.mlflow for task in tasks if isinstance(task, FitTask)]
     assert logged == [None] * 3
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_another_base_starts_where_the_base_did(run: Run, splits: Splits, tmp_path: Path, starts: bool) -> None:
+    file = tmp_path / "start.safetensors"
+    shutil.copy(run.path / "base.safetensors", file)
+    settings = run.settings.model_copy(update={"seed": 7, "init": str(file) if starts else None})
+    network = _fresh(run, settings, splits, None).base.network
+    trained = run.read_tensors("base.safetensors")
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in network.state_dict().items()) is starts

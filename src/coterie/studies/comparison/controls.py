@@ -30,7 +30,7 @@ from coterie.engine import Task, TaskContext
 from coterie.errors import ArtifactError
 from coterie.partition import random_partition
 from coterie.pipeline.job import Job
-from coterie.pipeline.prepare import prepare, training_batches_of
+from coterie.pipeline.prepare import Prepared, prepare, training_batches_of
 from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
@@ -42,6 +42,7 @@ from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import base_came_trained, n_tried, partition_of
 from coterie.system.files import write_whole
+from coterie.system.offline import offline
 from coterie.training.fabric import configure_process
 from coterie.training.passes import compute_logits
 from coterie.vocabulary import SplitName
@@ -224,14 +225,23 @@ def train_member(
     with member.writing():
         if member.complete:
             return
-        # Built as the run's was, of what the run says: with fresh weights, for it is not read from there.
-        partition = partition_of(run.manifest)
-        prepared = prepare(changed, splits=splits, base_run=run.path, partition=partition, trust=trust)
-        job = Job(prepared, member, progress)
-        network = prepared.base.network
+        prepared = _fresh(run, changed, splits, trust)
+        job, network = Job(prepared, member, progress), prepared.base.network
         job.train_network("another base", BASE_FILE, network, changed.base, changed.seed)
         _write_logits(job, lambda samples: _logits(job, network, samples))
         member.update(complete=True)
+
+
+def _fresh(run: FinishedRun, settings: FitSettings, splits: Splits, trust: str | None) -> Prepared:
+    """The run's base before it was trained, drawn anew with the settings' seed."""
+    partition = partition_of(run.manifest)
+    if settings.init is None:
+        # Built as the run's was, of what the run says, whose weights are not read.
+        return prepare(settings, splits=splits, base_run=run.path, partition=partition, trust=trust)
+    refuse_untrusted(settings.backbone, trust)
+    # It starts where the run's did, with another head; a stranger's run does not say what is fetched.
+    with offline("training another base"):
+        return prepare(settings, splits=splits, partition=partition)
 
 
 def train_weight_average(
