@@ -46,6 +46,7 @@ def test_a_script_has_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: p
     if name in NEED_THE_EXTRA and not importlib.util.find_spec("pytorch_lightning"):
         pytest.skip("needs the extra 'benchmark'")
     monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.delitem(sys.modules, name, raising=False)  # where another test has imported it, runpy warns
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     assert ended.value.code == 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,3 +33,14 @@ class LabelSpace:
     def of(self, classes: Sequence[int]) -> tuple[str, ...]:
         """The names of some class indices."""
         return tuple(self.names[k] for k in classes)
+
+    def alike(self) -> list[tuple[str, ...]]:
+        """Names that nobody can tell apart: they differ in space around them, or in how Unicode composes letters.
+
+        >>> LabelSpace(("cat", "cat ", "dog")).alike()
+        [('cat', 'cat ')]
+        """
+        seen: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
+            seen[unicodedata.normalize("NFC", name).strip()].append(name)
+        return [tuple(names) for names in seen.values() if len(names) > 1]

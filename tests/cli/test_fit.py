@@ -8,6 +8,7 @@ from coterie.cli import main
 from coterie.cli.fit import named_settings
 from coterie.config import FitSettings
 from coterie.run.folder import Run
+from helpers import rewrite_manifest
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,18 @@ def test_a_base_with_a_damaged_manifest_ends_in_one_sentence(
     assert said in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_base_does_not_say_what_is_written_elsewhere(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Run.open(finished_run).settings.to_values()
+    rewrite_manifest(finished_run, settings={**settings, "track": {"mlflow": str(tmp_path / "elsewhere")}})
+    begun: list[FitSettings] = []
+    monkeypatch.setattr("coterie.pipeline.fit.fit", lambda settings, *_, **__: begun.append(settings))
+    for options in ([], ["--track.mlflow", "mine"]):
+        main(["fit", "--base", str(finished_run), "--out", str(tmp_path / "new"), *options])
+    assert [settings.track.mlflow for settings in begun] == [None, "mine"]
 
 
 def test_seeds_and_a_run_as_base_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

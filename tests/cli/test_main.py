@@ -172,7 +172,7 @@ def test_infinite_logits_are_refused(copied: Path, capsys) -> None:
     logits["packed_NM"][0, 0] = np.inf
     folder.write_arrays("logits/validation.safetensors", logits)
     assert main(["tune", str(copied)]) == 1
-    assert "logits must be finite" in capsys.readouterr().err
+    assert "packed_NM: NaN or infinite values" in capsys.readouterr().err
 
 
 def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_others(

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -34,6 +35,29 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("")
     assert FitSettings.from_yaml(file) == FitSettings()
+
+
+def test_a_byte_order_mark_is_no_setting(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("seed: 3\n", encoding="utf-8-sig")
+    assert FitSettings.from_yaml(file).seed == 3
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "pipe"])
+def test_only_regular_files_are_read(file: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match=rf"cannot read the settings file .*{file}: not a regular file"):
+        FitSettings.from_yaml(tmp_path / file)
+
+
+@pytest.mark.parametrize(
+    "text", ["".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10) if k else 0}]\n" for k in range(12)), "&a [*a]"]
+)
+def test_anchors_that_stand_for_billions_of_values_are_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match="more than 100,000 values"):
+        FitSettings.from_yaml(file)
 
 
 @pytest.mark.parametrize(

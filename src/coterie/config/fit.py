@@ -14,6 +14,7 @@ from coterie.config.settings import Settings
 from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import HardwareSettings, TrackSettings
 from coterie.errors import SettingsError
+from coterie.system.reading import read_text, reason
 from coterie.system.units import bytes_of, seconds_of
 
 # The backbone is chosen by what the data is.
@@ -31,6 +32,8 @@ FREE_SETTINGS = (
     "hardware.compile",
     "hardware.threads",
 )
+# Values in a settings file; what an anchor stands for counts wherever it is named.
+MOST_VALUES = 100_000
 
 
 class FitSettings(Settings):
@@ -135,6 +138,12 @@ class FitSettings(Settings):
         data = self.data.model_copy(update={"split_seed": split_seed})
         return self.model_copy(update={"seed": seed, "data": data})
 
+    def untracked(self) -> FitSettings:
+        """These settings without the place outside the run folder that they log to: where they come from a run folder,
+        they may be a stranger's.
+        """
+        return self.model_copy(update={"track": self.track.model_copy(update={"mlflow": None})})
+
     @classmethod
     def from_yaml(cls, path: Path) -> FitSettings:
         """Settings from a YAML file; those that it does not name have their defaults.
@@ -143,13 +152,15 @@ class FitSettings(Settings):
             SettingsError: the file is missing, not YAML, or holds a setting that is unknown or not allowed.
         """
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = yaml.safe_load(read_text(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+            raise SettingsError(f"cannot read the settings file {path}: {reason(error)}") from None
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number too long, no such date
             raise SettingsError(f"{path} is not YAML: {error}") from None
         if values is None:
             values = {}
+        if _are_more_than(MOST_VALUES, values):
+            raise SettingsError(f"{path} holds more than {MOST_VALUES:,} values, with those that its anchors repeat")
         if not isinstance(values, dict):
             raise SettingsError(f"{path} must hold names and values; it holds a {type(values).__name__}")
         return cls.from_values(values)
@@ -192,6 +203,17 @@ def _refuse_other_names(values: Any) -> None:
         if not isinstance(name, str):
             raise SettingsError(f"unknown setting {name!r}: the name of a setting is a word")
         _refuse_other_names(value)
+
+
+def _are_more_than(most: int, values: Any) -> bool:
+    """Whether there are more values than so many. A file of a few lines can hold billions, or itself."""
+    waiting, n_seen = [values], 0
+    while waiting and n_seen <= most:
+        value = waiting.pop()
+        n_seen += 1
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+    return n_seen > most
 
 
 def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _read_texts(preprocessing: Preprocessing, arguments: Sequence[str], skip_bro
 def _texts_of(argument: str, column: str | None) -> list[str]:
     try:
         if argument == "-":
-            return split_lines(sys.stdin.read().removeprefix("\ufeff"))
+            return split_lines(_standard_input())
         if not _is_there(argument):
             return [argument]
         if argument.lower().endswith(COLUMN_SUFFIXES):
@@ -81,6 +81,12 @@ def _texts_of(argument: str, column: str | None) -> list[str]:
         raise DataError(f"cannot read {argument}: it is not UTF-8 text: {error}") from None
     except OSError as error:
         raise DataError(f"cannot read {argument}: {reason(error)}") from None
+
+
+def _standard_input() -> str:
+    """As files are read: UTF-8, whatever the terminal's encoding is, by which other letters would be read."""
+    content = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read().removeprefix("\ufeff") if content is None else content.read().decode("utf-8-sig")
 
 
 def _is_there(argument: str) -> bool:

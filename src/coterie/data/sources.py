@@ -25,6 +25,9 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
+    if alike := splits.labels.alike():
+        shown = "; ".join(" and ".join(map(ascii, names)) for names in alike[:5])
+        splits = replace(splits, about=f"{splits.about}; {len(alike)} group(s) of classes look alike: {shown}")
     prescribed = prescribed_image(preprocessing)
     if prescribed is not None and splits.preprocessing != prescribed:
         splits = _as_prescribed(splits, prescribed, settings.source)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
-import os
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -14,8 +15,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from coterie.errors import InputError
+from coterie.errors import ArtifactError, InputError
 from coterie.system.cache import cache_folder
+from coterie.system.files import write_whole
 
 Encoder: TypeAlias = Literal["minilm"]
 
@@ -31,7 +33,8 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
     Raises:
         InputError: the encoder is not installed, or cannot be read.
     """
-    digest = hashlib.sha256("\0".join((encoder, *texts)).encode("utf-8", "surrogatepass")).hexdigest()
+    # As JSON, which says where a text ends, whatever is in it.
+    digest = hashlib.sha256(json.dumps([encoder, *texts]).encode()).hexdigest()
     file = cache_folder() / "sentences" / f"{digest}.safetensors"
     try:
         return safetensors.numpy.load_file(file)["embedding_NF"]
@@ -59,11 +62,6 @@ def _compute(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _keep(file: Path, embedding_NF: NDArray[np.float32]) -> None:
-    """Whole or not at all: several runs may write the same file at once."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.numpy.save_file({"embedding_NF": embedding_NF}, temporary)
-        temporary.replace(file)
-    except OSError:  # a cache that cannot be written costs time, and nothing else
-        temporary.unlink(missing_ok=True)
+    # A cache that cannot be written costs time, and nothing else.
+    with contextlib.suppress(ArtifactError):
+        write_whole(file, safetensors.numpy.save({"embedding_NF": embedding_NF}))

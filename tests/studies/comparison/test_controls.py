@@ -13,6 +13,7 @@ from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, CoterieError, DataError
 from coterie.inputs import MemorySamples
+from coterie.pipeline.runs import FitTask
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
@@ -20,13 +21,14 @@ from coterie.run.values import partition_of
 from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import (
     add_flipped,
+    control_tasks,
     controls_folder,
     read_flipped,
     train_weight_average,
 )
 from coterie.studies.comparison.study import compare_run
 from coterie.studies.comparison.tables import Comparison
-from helpers import make_settings, make_splits, weights
+from helpers import make_settings, make_splits, rewrite_manifest, weights
 
 
 class Stages(Progress):
@@ -298,3 +300,12 @@ def test_controls_behind_a_link_are_neither_read_nor_trained(
         with pytest.raises(ArtifactError, match=rf"{name} is a link"):
             compare_run(Run.open_complete(finished_run), splits, train=train)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_controls_log_nothing_where_a_runs_settings_say(finished_run: Path, splits: Splits) -> None:
+    values = json.loads((finished_run / "manifest.json").read_text())
+    values["settings"]["track"]["mlflow"] = str(finished_run.parent / "elsewhere")
+    rewrite_manifest(finished_run, settings=values["settings"])
+    tasks = control_tasks(Run.open_complete(finished_run), splits, None, 1)
+    logged = [task.settings.track.mlflow for task in tasks if isinstance(task, FitTask)]
+    assert logged == [None] * 3

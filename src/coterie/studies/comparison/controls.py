@@ -135,8 +135,9 @@ def control_tasks(
 def control_settings(run: FinishedRun) -> FitSettings:
     """A run's settings for one partition with all the training of its specialists: where several partitions were
     tried, or each class is in several clusters, of partitions side by side or of a cover, so many times the epochs.
+    Nothing is logged outside the run's folder.
     """
-    settings = run.settings
+    settings = run.settings.untracked()
     partition = partition_of(run.manifest)
     times = n_tried(run.manifest) * len(partition.packed_class_M) / partition.n_classes
     epochs = round(settings.specialist.epochs * times)
