@@ -195,4 +195,6 @@ def _settle(file: Path, content: bytes) -> None:
     values = json.loads((run / MANIFEST).read_bytes())
     record = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     values["files"][file.relative_to(run).as_posix()] = record
+    if file.name == "tokenizer.json":
+        values["data"]["input"]["sha256"] = record["sha256"]
     (run / MANIFEST).write_text(json.dumps(values))
