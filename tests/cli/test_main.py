@@ -438,6 +438,11 @@ def test_the_options_of_fit_are_these(capsys) -> None:
         "label-smoothing",
         "clip-norm",
         "average-decay",
+        "average-warmup",
+        "no-average-warmup",
+        "head-rate",
+        "mixup",
+        "cutmix",
     }
     expected = {
         *(
@@ -451,6 +456,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
             "trust",
             "backbone",
             "weights",
+            "init",
             "names",
             "head",
             "seed",
@@ -487,8 +493,10 @@ def test_the_options_of_fit_are_these(capsys) -> None:
             "data.no-skip-broken",
             "data.memory-gib",
             "data.workers",
+            "data.augment",
             "data.crop-padding",
             "data.cutout",
+            "data.standardize",
         ),
         *("data.mean", "data.std"),
         *("data.flip", "data.train-per-class", "data.split-seed"),

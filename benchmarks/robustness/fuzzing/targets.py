@@ -76,8 +76,8 @@ def _draw_more(target: Target) -> None:
     kind, _, place = target.source.partition(":")
     if kind == "features":
         with np.load(place) as arrays:
-            kept = np.isin(arrays["labels"].astype(str), names)
-            np.savez(f"{MORE}/features.npz", features=arrays["features"][kept], labels=arrays["labels"][kept])
+            kept_N = np.isin(arrays["labels"].astype(str), names)
+            np.savez(f"{MORE}/features.npz", features=arrays["features"][kept_N], labels=arrays["labels"][kept_N])
     elif kind == "csv":
         head, *rows = Path(place).read_text().splitlines()
         kept = [row for row in rows if row.rpartition(",")[2] in names]

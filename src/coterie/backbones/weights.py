@@ -299,7 +299,7 @@ class _Ignored:
 
 
 # Options, numbers and paths. Other versions of numpy and Python have other names for the same things.
-_BESIDE_TENSORS = [
+_BESIDE_TENSORS: list[Any] = [
     (_Ignored, name)
     for name in (
         "argparse.Namespace",

@@ -20,6 +20,7 @@ from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples, RaggedSamples
 from coterie.vocabulary import Modality
 
+MOST_BUCKETS = 2**24
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"
 # Half of a pair that stands for one character; alone it is none, and no encoding has it.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -49,10 +50,10 @@ class NGramPreprocessing(TextPreprocessing):
     kind: Literal["ngrams"] = "ngrams"
 
     def __post_init__(self) -> None:
-        # The library that hashes counts in 31 bits.
-        if not 2 <= self.buckets < 2**31 or self.longest < 1:
+        if not 2 <= self.buckets <= MOST_BUCKETS or self.longest < 1:
             raise InputError(
-                f"n-grams need at least 2 buckets and a length of at least 1; got {self.buckets} and {self.longest}"
+                f"n-grams need 2 to {MOST_BUCKETS:,} buckets and a length of at least 1; got {self.buckets} and "
+                f"{self.longest}"
             )
 
     @property

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
-from coterie.inputs import AnyPreprocessing, ImagePreprocessing
+from coterie.inputs import AnyPreprocessing
 from coterie.labels import LabelSpace
 from coterie.measures.costs import RunCosts
 from coterie.partition import Partition
@@ -25,8 +25,6 @@ FORMAT: Literal[2] = 2
 # Of a manifest, which is held in memory several times over while it is read; one of 100,000 classes has 5 MB.
 MOST_BYTES = 32 * 2**20
 MOST_FILES = 50_000
-# Numbers in one image or vector.
-MOST_VALUES = 2**28
 
 FileName = Annotated[str, AfterValidator(check_file_name)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -60,28 +58,6 @@ class DataRecord(_Frozen):
     @model_validator(mode="after")
     def _classes_differ(self) -> Self:
         LabelSpace(self.classes)
-        return self
-
-    @model_validator(mode="after")
-    def _of_some_size(self) -> Self:
-        shape = self.input.shape
-        sides = shape if isinstance(self.input, ImagePreprocessing) else ()
-        if min(sides, default=1) < 1 or math.prod(shape) > MOST_VALUES:
-            raise ValueError(f"samples of shape {shape}: each side at least 1, at most {MOST_VALUES:,} numbers")
-        for name, most in (("buckets", 2**24), ("longest", 2**20)):
-            if not 1 <= getattr(self.input, name, 1) <= most:
-                raise ValueError(f"{name} of the input: from 1 to {most:,}")
-        return self
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        form = self.input
-        scale = form if isinstance(form, ImagePreprocessing) else getattr(form, "scale", None)
-        if scale is None:
-            return self
-        n_values = form.channels if isinstance(form, ImagePreprocessing) else len(scale.mean)
-        if not len(scale.mean) == len(scale.std) == n_values or min(scale.std, default=1.0) <= 0:
-            raise ValueError("the input needs as many means as deviations, all of these above 0")
         return self
 
 
