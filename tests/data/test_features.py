@@ -41,7 +41,7 @@ def test_a_column_of_vectors_is_features(tmp_path: Path) -> None:
         ({"labels": [0, 1]}, "no array 'features' .*there: labels"),
         ({"features": np.zeros((2, 3)), "labels": [0, 1, 1]}, r"one per row.*\(3,\) and \(2, 3\)"),
         ({"features": np.zeros(4), "labels": [0, 1] * 2}, r"shape \(N, F\)"),
-        ({"features": np.full((8, 2), np.nan), "labels": [0, 1] * 4}, "NaN or infinity"),
+        ({"features": np.full((8, 2), np.nan), "labels": [0, 1] * 4}, "NaN, infinity or what is beyond float32"),
         ({"features": np.zeros((8, 2)), "labels": [0] * 8}, "at least 2 classes"),
         (
             {"features": np.zeros((8, 2)), "labels": [0, 1] * 4, "classes": ["a", "b", "c"]},
@@ -77,7 +77,7 @@ def test_vectors_of_several_lengths(tmp_path: Path) -> None:
     [
         ({"features": np.ones((4, 2)) * 1j, "labels": [0, 1] * 2}, "must be numbers .*complex128"),
         ({"features": np.ones((4, 2)), "labels": np.array([0, 1, 0, 1]) * 1j}, "must be numbers or texts; got complex"),
-        ({"features": np.full((8, 2), 1e300), "labels": [0, 1] * 4}, "NaN or infinity"),
+        ({"features": np.full((8, 2), 1e300), "labels": [0, 1] * 4}, "NaN, infinity or what is beyond float32"),
         ({"features": np.float64(1), "labels": [0, 1] * 4}, "one per row"),
     ],
 )

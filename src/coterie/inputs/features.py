@@ -41,12 +41,13 @@ class Scale:
 
     @classmethod
     def measure(cls, feature_NF: FloatArray) -> Scale:
-        """Measure over all rows, in double precision; NaN and infinity are ignored."""
+        """Measure over all rows, in double precision; NaN, infinity and what networks do not take are ignored."""
         values_NF = np.asarray(feature_NF, dtype=np.float64)
-        there_NF = np.isfinite(values_NF)
+        there_NF = np.abs(values_NF) < LARGEST
+        values_NF = np.where(there_NF, values_NF, 0.0)
         # A column without any value is divided by 1.
         count_F = np.maximum(there_NF.sum(axis=0), 1)
-        mean_F = np.where(there_NF, values_NF, 0.0).sum(axis=0) / count_F
+        mean_F = values_NF.sum(axis=0) / count_F
         spread_F = np.sqrt(np.where(there_NF, np.square(values_NF - mean_F), 0.0).sum(axis=0) / count_F)
         # What rounding leaves of a constant feature is no spread to divide by.
         constant_F = spread_F <= 1e-12 * np.abs(mean_F)
