@@ -82,7 +82,7 @@ class FitSettings(Settings):
     gate: GateSettings = Field(GateSettings(), description="routing to the specialists")
     hardware: HardwareSettings = Field(HardwareSettings(), description="device, precision, threads")
     checkpoint_every: int | None = Field(
-        None, ge=1, description="training steps between two checkpoints; None: one checkpoint per epoch"
+        None, ge=1, le=2**31, description="training steps between two checkpoints; None: one checkpoint per epoch"
     )
     max_time: str | None = Field(
         None, description="stop after this time (90s, 10m, 2h, 3d) with exit code 75; the same command goes on"

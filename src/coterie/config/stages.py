@@ -13,8 +13,8 @@ from coterie.vocabulary import GROUPS_COLUMN, CombinerName, PartitionMethod, Sco
 class TrainingSettings(Settings):
     """Training of a network."""
 
-    epochs: int = Field(25, ge=1, description="passes over the training samples")
-    batch_size: int = Field(128, ge=2, description="samples per step")
+    epochs: int = Field(25, ge=1, le=1_000_000, description="passes over the training samples")
+    batch_size: int = Field(128, ge=2, le=2**24, description="samples per step")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW")
     learning_rate: float = Field(0.2, gt=0, description="peak of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
@@ -38,13 +38,16 @@ class TrainingSettings(Settings):
         False, description="with average_decay: the average forgets its first steps sooner, as short trainings need it"
     )
     head_rate: float = Field(
-        1.0, gt=0, description="learning rate of the head, in those of the rest: a new head learns from nothing"
+        1.0, gt=0, le=1e6, description="learning rate of the head, in those of the rest: a new head learns from nothing"
     )
     mixup: float = Field(
-        0.0, ge=0, description="images: alpha of mixup, which trains on weighted means of two images; 0: none"
+        0.0, ge=0, le=1000, description="images: alpha of mixup, which trains on weighted means of two images; 0: none"
     )
     cutmix: float = Field(
-        0.0, ge=0, description="images: alpha of cutmix, which pastes a part of one image into another; 0: none"
+        0.0,
+        ge=0,
+        le=1000,
+        description="images: alpha of cutmix, which pastes a part of one image into another; 0: none",
     )
 
 
@@ -65,6 +68,7 @@ class SpecialistSettings(TrainingSettings):
     views: int = Field(
         4,
         ge=0,
+        le=10_000,
         description="augmented views of each sample for which the output of the untrained part is computed, once for "
         "all epochs; 0: computed anew in each epoch; not used if all is trained",
     )
@@ -77,6 +81,7 @@ class SpecialistSettings(TrainingSettings):
     patience: int | None = Field(
         None,
         ge=1,
+        le=1_000_000,
         description="epochs without a lower loss on the cluster's validation samples after which training stops, with "
         "the weights of the best epoch; the learning rate falls as over all epochs; None: all epochs",
     )
@@ -133,12 +138,14 @@ class PartitionSettings(Settings):
     overlap: float = Field(
         0.0,
         ge=0,
+        le=1000,
         description="further memberships of classes, in clusters with which the base confuses them, as a share of the "
         "number of classes; each costs training",
     )
     max_size: int | None = Field(
         None,
         ge=1,
+        le=2**31,
         description="balanced and confusion only: largest number of classes per cluster; None: set by the number of "
         "clusters",
     )
@@ -191,6 +198,7 @@ class GateSettings(Settings):
     top: int | None = Field(
         None,
         ge=1,
+        le=2**31,
         description="number of likely clusters whose specialists are asked; None: 1 or 2, chosen on validation",
     )
     threshold: float | None = Field(

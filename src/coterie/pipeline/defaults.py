@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 from coterie.backbones.initial import PRETRAINED
@@ -39,7 +40,7 @@ def with_backbone(
     for name in ("weights", "init"):
         if getattr(settings, name) is not None:
             raise SettingsError(f"{name} = {getattr(settings, name)!r}: name the network that it is of by --backbone")
-    if out is not None and (out / MANIFEST).is_file():
+    if out is not None and os.path.lexists(out / MANIFEST):
         before = Run.open(out).settings
         return _named(settings, before.backbone, before.init), ""
     name, init, why = _chosen(settings, splits)

@@ -104,8 +104,9 @@ def make_plan(prepared: Prepared) -> Plan:
 def _training_stage(
     title: str, training: TrainingSettings, n_images: int, step_seconds: float, timed_batch: int
 ) -> PlannedStage:
-    steps = training.epochs * (n_images // min(training.batch_size, n_images))
-    seconds = steps * step_seconds * training.batch_size / timed_batch
+    batch_size = min(training.batch_size, n_images)
+    steps = training.epochs * (n_images // batch_size)
+    seconds = steps * step_seconds * batch_size / timed_batch
     return PlannedStage(title, n_images, training.epochs, steps, seconds)
 
 

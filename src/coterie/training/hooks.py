@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -75,8 +76,9 @@ class StageHook(TrainingHook):
         state = self.file.load()
         if state is not None:
             seconds = state.get("seconds", torch.zeros(0))
-            # Of a state that lacks them it is the loop that says what is wrong.
-            self.seconds_before = float(seconds) if seconds.numel() == 1 and bool(torch.isfinite(seconds)) else 0.0
+            # Of a state that lacks them, or has others, it is the loop that says what is wrong.
+            usable = seconds.numel() == 1 and 0 <= float(seconds) < math.inf
+            self.seconds_before = float(seconds) if usable else 0.0
         return state
 
     @override
