@@ -66,6 +66,9 @@ def test_new_rows_and_features(tmp_path: Path) -> None:
     preprocessing = load(f"features:{tmp_path}/all.npz").preprocessing
     np.save(tmp_path / "new.npy", FEATURES[:4])
     assert len(read_new(preprocessing, [str(tmp_path / "new.npy"), str(tmp_path / "all.npz")]).samples) == 24
+    np.save(tmp_path / "scalar.npy", np.float32(1))
+    with pytest.raises(InputError, match=r"got an array of shape \(\)"):
+        read_new(preprocessing, [str(tmp_path / "scalar.npy")])
     np.save(tmp_path / "other.npy", FEATURES[:, :2])
     with pytest.raises(InputError, match="3 features"):
         read_new(preprocessing, [str(tmp_path / "other.npy")])

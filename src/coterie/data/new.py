@@ -138,8 +138,9 @@ def _read_features(preprocessing: FeaturePreprocessing, arguments: Sequence[str]
     from coterie.data.features import read_npz_features
 
     arrays = [read_npz_features(name) for name in arguments]
-    names = [
-        f"{name} row {row + 1}" for name, array in zip(arguments, arrays, strict=True) for row in range(len(array))
-    ]
+    # Checked before their rows are counted: an array may have none.
     checked = [preprocessing.samples(array).values_N.numpy() for array in arrays]
+    names = [
+        f"{name} row {row + 1}" for name, array in zip(arguments, checked, strict=True) for row in range(len(array))
+    ]
     return New(preprocessing.samples(np.concatenate(checked)), tuple(names), "row")
