@@ -17,7 +17,7 @@ from coterie.errors import ArtifactError
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, disk_bound, training_batches_of
 from coterie.progress import SILENT
-from coterie.run.contents import read_history, write_history
+from coterie.run.contents import HISTORY_FILE, read_history, write_history
 from coterie.run.folder import Run, changed_settings
 from coterie.run.names import BASE_FILE
 from coterie.run.values import write_head, write_preprocessing
@@ -52,9 +52,9 @@ def train_base(job: Job) -> TrainedBase:
     """
     run, prepared, base = job.run, job.prepared, job.prepared.base
     _describe(run, prepared)
-    if "history.json" in run.manifest.files and not run.has("history.json"):
-        run.write_json("history.json", {})
-        job.progress.note(f"{run.path / 'history.json'} was lost, and with it the curves of what is trained already")
+    if HISTORY_FILE in run.manifest.files and not run.has(HISTORY_FILE):
+        write_history(run, {})
+        job.progress.note(f"{run.path / HISTORY_FILE} was lost, and with it the curves of what is trained already")
     if note := run.note_versions():
         job.progress.note(note)
     if prepared.base_run is not None and not run.has(BASE_FILE):

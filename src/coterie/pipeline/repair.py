@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import get_args
 
 from coterie.routing.evaluation import Outputs
+from coterie.run.contents import HISTORY_FILE, METRICS_FILE, write_history
 from coterie.run.folder import REPORT, FinishedRun, Run
 from coterie.run.manifest import Manifest
 from coterie.run.names import BASE_FILE, EXAMPLES_FILE, HEAD_FILE, SPECIALISTS, outputs_file, specialist_files
 from coterie.run.reporting import read_outputs, write_report, write_rule
 from coterie.run.values import partition_of, tuning_of
 from coterie.vocabulary import SplitName
-
-METRICS, HISTORY = "metrics.json", "history.json"
 
 
 def repair(path: Path | str) -> tuple[str, ...]:
@@ -40,17 +39,17 @@ def _repair(run: FinishedRun) -> tuple[str, ...]:
     done = [f"{name}: {faults[name]}. Forgotten; `coterie compare {run.path}` makes it again" for name in compared]
     if compared:
         run.forget(compared)
-    if HISTORY in faults:
-        run.write_json(HISTORY, {})
-        done.append(f"{HISTORY}: {faults[HISTORY]}. The training curves are lost")
-    if lost := sorted(faults.keys() - {*compared, HISTORY, METRICS}):
+    if HISTORY_FILE in faults:
+        write_history(run, {})
+        done.append(f"{HISTORY_FILE}: {faults[HISTORY_FILE]}. The training curves are lost")
+    if lost := sorted(faults.keys() - {*compared, HISTORY_FILE, METRICS_FILE}):
         _begin_again(run, lost)
         named = "; ".join(f"{name}: {faults[name]}" for name in lost)
         return (*done, f"{named}. The run is unfinished now: the command that made it goes on, and makes this again")
-    if METRICS in faults:
+    if METRICS_FILE in faults:
         outputs: dict[SplitName, Outputs] = {split: read_outputs(run, split) for split in get_args(SplitName)}
         write_rule(run, tuning_of(run.manifest), outputs)
-        done.append(f"{METRICS}: {faults[METRICS]}. Computed again from the stored logits")
+        done.append(f"{METRICS_FILE}: {faults[METRICS_FILE]}. Computed again from the stored logits")
     if done or not run.has(REPORT):
         write_report(run, datetime.now(UTC).date().isoformat())
         done.append(f"{REPORT}: drawn again")
@@ -62,7 +61,15 @@ def _required(run: FinishedRun) -> set[str]:
     partition = partition_of(run.manifest)
     sizes = zip(specialist_files(partition), partition.size_S.tolist(), strict=True)
     specialists = {file for file, size in sizes if size > 1}
-    return {BASE_FILE, *specialists, outputs_file("validation"), outputs_file("test"), EXAMPLES_FILE, METRICS, HISTORY}
+    return {
+        BASE_FILE,
+        *specialists,
+        outputs_file("validation"),
+        outputs_file("test"),
+        EXAMPLES_FILE,
+        METRICS_FILE,
+        HISTORY_FILE,
+    }
 
 
 def _begin_again(run: FinishedRun, lost: Collection[str]) -> None:

@@ -35,6 +35,7 @@ from coterie.pipeline.job import Job, unless_complete
 from coterie.pipeline.prepare import Prepared, load_splits, prepare
 from coterie.pipeline.specialists import train_specialists
 from coterie.progress import SILENT, Progress
+from coterie.run.contents import HISTORY_FILE
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
 from coterie.run.manifest import ChangeRecord
@@ -302,7 +303,7 @@ def _with_additions(
 
 
 def _network_files(run: Run) -> list[str]:
-    return [name for name in run.manifest.files if name.startswith((BASE_FILE, HEAD_FILE, SPECIALISTS, "history.json"))]
+    return [name for name in run.manifest.files if name.startswith((BASE_FILE, HEAD_FILE, SPECIALISTS, HISTORY_FILE))]
 
 
 def _copy(old: Run, run: Run, names: list[str]) -> None:

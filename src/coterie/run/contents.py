@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from coterie.errors import ArtifactError
 from coterie.measures.report import Report
 from coterie.run.folder import Run
-from coterie.system.json_text import from_json
+from coterie.system.json_text import first_fault, from_json
 from coterie.training.loop import EpochRecord
 
 ValuesT = TypeVar("ValuesT")
@@ -99,15 +99,17 @@ def read_values(run: Run, name: str, adapter: TypeAdapter[ValuesT]) -> ValuesT:
     try:
         return adapter.validate_python(from_json(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise _wrong(run, name, f"at {where}: {first['msg']}") from None
+        raise _wrong(run, name, f"at {first_fault(error)}") from None
     except ValueError as error:
         raise _wrong(run, name, str(error)) from None
 
 
 def read_arrays(
-    run: Run, name: str, kinds: Mapping[str, tuple[Kind, str]], sizes: Mapping[str, int]
+    run: Run,
+    name: str,
+    kinds: Mapping[str, tuple[Kind, str]],
+    sizes: Mapping[str, int],
+    optional: Container[str] = (),
 ) -> dict[str, NDArray[Any]]:
     """Some arrays of a file.
 
@@ -117,6 +119,7 @@ def read_arrays(
         kinds: by the name of each array, what it holds and its axes, a letter each. Numbers are finite; labels are
             classes from 0 to C - 1, rows samples from 0 to R - 1.
         sizes: by letter; an axis whose letter is not among them has any length, the same in all arrays; N is not 0.
+        optional: arrays that the file may lack; so does the result then.
 
     Raises:
         ArtifactError: the file is missing or damaged, or holds something else; names the array.
@@ -124,12 +127,14 @@ def read_arrays(
     found, known = run.read_tensors(name), dict(sizes)
     for key, (kind, axes) in kinds.items():
         if key not in found:
+            if key in optional:
+                continue
             raise _wrong(run, name, f"no array {key!r}")
         fault = _other_shape(found[key], axes, known) or _other_values(found[key], kind, known)
         if fault:
             raise _wrong(run, name, f"{key}: {fault}")
         known.update(zip(axes, found[key].shape, strict=True))
-    return {key: found[key].numpy() for key in kinds}
+    return {key: found[key].numpy() for key in kinds if key in found}
 
 
 def _other_shape(array: Tensor, axes: str, sizes: Mapping[str, int]) -> str | None:

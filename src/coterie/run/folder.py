@@ -29,14 +29,12 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from typing_extensions import Unpack
@@ -44,16 +42,17 @@ from typing_extensions import Unpack
 from coterie.backbones.deltas import decode
 from coterie.backbones.weights import put_weights
 from coterie.config import FREE_SETTINGS, FitSettings
-from coterie.errors import ArtifactError, CoterieError, SettingsError
+from coterie.errors import ArtifactError
 from coterie.run.manifest import (
-    FORMAT,
     MANIFEST,
     MOST_BYTES,
     FileRecord,
     FinishedManifest,
     Manifest,
     Records,
+    as_finished,
     installed_versions,
+    read_manifest,
 )
 from coterie.run.names import check_file_name
 from coterie.system.files import (
@@ -61,14 +60,11 @@ from coterie.system.files import (
     files_below,
     open_regular,
     place_below,
-    read_regular,
     refuse_unreadable,
     write_whole,
 )
 from coterie.system.json_text import from_json, to_json
 from coterie.system.lock import HOLDER, LOCK, hold, refuse_if_held
-
-ManifestT = TypeVar("ManifestT", bound=Manifest)
 
 REPORT = "report.html"
 CHECKPOINT_FOLDER = "checkpoint"
@@ -80,8 +76,6 @@ HALF_WRITTEN = (f".{HOLDER}.", f".{MANIFEST}.")
 STAGE_FOLDERS = ("specialists", "logits")
 # How often a file is looked up that other processes replace while it is read.
 MOST_LOOKS = 10
-# Characters in a message of the place where a manifest is damaged: its keys are anybody's.
-WHERE_SHOWN = 200
 
 
 @dataclass
@@ -121,7 +115,7 @@ class Run:
         Raises:
             ArtifactError: there is none, it is damaged, or its format is newer than this version of coterie reads.
         """
-        run = cls(path, _read_manifest(path, Manifest))
+        run = cls(path, read_manifest(path, Manifest))
         run._settle()
         return run
 
@@ -132,11 +126,10 @@ class Run:
         Raises:
             ArtifactError: as ``open``; or the run is unfinished.
         """
-        if not cls.open(path).complete:
+        run = cls.open(path)
+        if not run.complete:
             raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
-        run = FinishedRun(path, _read_manifest(path, FinishedManifest))
-        run._settle()
-        return run
+        return FinishedRun(path, as_finished(path, run.manifest), run._checked)
 
     @classmethod
     def open_complete(cls, path: Path) -> FinishedRun:
@@ -391,7 +384,7 @@ class Run:
 
     def _renew(self) -> None:
         """Read the manifest again: another process may have written since."""
-        self.manifest = _read_manifest(self.path, type(self.manifest))
+        self.manifest = read_manifest(self.path, type(self.manifest))
         self._settle()
 
     def _look(self, name: str) -> tuple[bytes, str | None]:
@@ -459,33 +452,6 @@ class FinishedRun(Run):
     """A finished run: its manifest has every record that predicting takes."""
 
     manifest: FinishedManifest
-
-
-def _read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
-    file = path / MANIFEST
-    try:
-        values = from_json(read_regular(file, MOST_BYTES))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is not a coterie run: it has no {MANIFEST}") from None
-    except OSError as error:
-        raise ArtifactError(f"cannot read {file}: {error.strerror}") from None
-    except ValueError as error:
-        raise ArtifactError(f"cannot read {file}: {error}") from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if isinstance(found, int) and found > FORMAT:
-        raise ArtifactError(
-            f"{file} has format {found}; coterie {version('coterie')} reads up to {FORMAT}. Upgrade coterie"
-        )
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise ArtifactError(f"{file} is damaged: {where[:WHERE_SHOWN]}: {first['msg']}") from None
-    except SettingsError as error:
-        raise ArtifactError(f"{file} is damaged: settings: {error}") from None
-    except CoterieError as error:  # of the values that it stands for
-        raise ArtifactError(f"{file} is damaged: {error}") from None
 
 
 def _is_free(path: Path) -> bool:

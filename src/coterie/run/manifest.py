@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, Self, TypedDict
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypedDict, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
+from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.inputs import AnyPreprocessing
 from coterie.labels import LabelSpace
 from coterie.measures.costs import RunCosts
@@ -19,6 +23,8 @@ from coterie.partition import Partition
 from coterie.routing.gate import GainModel, Gate
 from coterie.run.names import BASE_FILE, check_file_name
 from coterie.run.names import MANIFEST as MANIFEST
+from coterie.system.files import read_regular
+from coterie.system.json_text import first_fault, from_json
 from coterie.vocabulary import CombinerName, ScoreName
 
 FORMAT: Literal[2] = 2
@@ -256,6 +262,56 @@ class Records(TypedDict, total=False):
     groupings: tuple[tuple[tuple[int, ...], ...], ...]
     disk_bytes: int
     later_versions: tuple[dict[str, str], ...]
+
+
+ManifestT = TypeVar("ManifestT", bound=Manifest)
+
+
+def read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
+    """The manifest in a run folder.
+
+    Raises:
+        ArtifactError: there is none, it is damaged, or its format is newer than this version of coterie reads.
+    """
+    file = path / MANIFEST
+    try:
+        values = from_json(read_regular(file, MOST_BYTES))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is not a coterie run: it has no {MANIFEST}") from None
+    except OSError as error:
+        raise ArtifactError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise ArtifactError(f"cannot read {file}: {error}") from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise ArtifactError(
+            f"{file} has format {found}; coterie {version('coterie')} reads up to {FORMAT}. Upgrade coterie"
+        )
+    with _faults_named(file):
+        return kind.model_validate(values)
+
+
+def as_finished(path: Path, manifest: Manifest) -> FinishedManifest:
+    """The manifest of a run that says that it is finished.
+
+    Raises:
+        ArtifactError: it lacks a record that a finished run has, or its records do not agree.
+    """
+    with _faults_named(path / MANIFEST):
+        # What it does not hold counts as missing, not as None.
+        return FinishedManifest(**{name: getattr(manifest, name) for name in manifest.model_fields_set})
+
+
+@contextmanager
+def _faults_named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise ArtifactError(f"{file} is damaged: {first_fault(error)}") from None
+    except SettingsError as error:
+        raise ArtifactError(f"{file} is damaged: settings: {error}") from None
+    except CoterieError as error:  # of the values that it stands for
+        raise ArtifactError(f"{file} is damaged: {error}") from None
 
 
 def installed_versions() -> dict[str, str]:

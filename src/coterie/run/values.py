@@ -207,10 +207,8 @@ def read_head(run: Run) -> tuple[FloatArray, FloatArray | None]:
         ArtifactError: the file is missing or damaged, or does not hold them.
     """
     file, rows, biases = _where_rows_are(run)
-    kinds: dict[str, tuple[Kind, str]] = {rows: ("numbers", "CD")}
-    if biases in run.read_tensors(file):
-        kinds[biases] = ("numbers", "C")
-    arrays = read_arrays(run, file, kinds, {"C": len(labels_of(run.manifest))})
+    kinds: dict[str, tuple[Kind, str]] = {rows: ("numbers", "CD"), biases: ("numbers", "C")}
+    arrays = read_arrays(run, file, kinds, {"C": len(labels_of(run.manifest))}, optional=(biases,))
     bias_C = arrays[biases].astype(np.float64) if biases in arrays else None
     return arrays[rows].astype(np.float64), bias_C
 

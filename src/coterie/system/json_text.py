@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import ValidationError
+
 # Levels of lists and objects. What coterie writes has some ten.
 DEEPEST = 64
 # Small values take thirty times their length in memory. The largest file, of half a million epochs, has 50 MB.
 MOST_BYTES = 2**26
+# Characters in a message of the place of a wrong value: keys are anybody's.
+WHERE_SHOWN = 200
 
 
 def to_json(value: Any) -> bytes:
@@ -36,6 +40,13 @@ def from_json(content: bytes) -> Any:
     except RecursionError:
         raise _too_deep() from None
     return value
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where values are wrong first, and how, in a line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "top level"
+    return f"{where[:WHERE_SHOWN]}: {first['msg']}"
 
 
 def _refuse_deep(value: Any) -> None:

@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from coterie.backbones.weights import put_weights
 from coterie.system.files import open_regular, refuse_unreadable, write_whole
+from coterie.system.json_text import first_fault
 
 State = dict[str, Tensor]
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -196,8 +197,7 @@ def _plain_values(state: Mapping[str, Tensor]) -> _Plain:
     try:
         return _Plain.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"plain values: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(f"plain values: {first_fault(error)}") from None
 
 
 def _moments(state: Mapping[str, Tensor], optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
