@@ -10,3 +10,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """An array in the machine's byte order, which torch needs; a view where it is in this order already."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

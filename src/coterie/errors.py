@@ -56,3 +56,8 @@ class EngineError(CoterieError):
 
 class InputError(CoterieError):
     """Arrays, texts or tables passed to a trained ensemble are not as its networks take them."""
+
+
+def first_line(error: Exception, most: int = 400) -> str:
+    """What a library's error says first, in so many characters at most; its name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:most]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coterie.backbones.packages import installed_package, remedy
 from coterie.backbones.weights import WeightsFile, read_weights
-from coterie.errors import BackboneError
+from coterie.errors import BackboneError, first_line
 
 PRETRAINED = "pretrained"
 
@@ -47,8 +47,7 @@ def _of_torchvision(backbone: str) -> WeightsFile:
 
 def no_download(backbone: str, file: str, place: str, error: Exception) -> str:
     """The sentence for weights that cannot be downloaded."""
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]
     return (
-        f"the pretrained weights of {backbone} would be downloaded from {place}, which fails ({reason}); with the file "
-        f"{file} at hand: --init {file}{remedy(backbone)}"
+        f"the pretrained weights of {backbone} would be downloaded from {place}, which fails "
+        f"({first_line(error, 120)}); with the file {file} at hand: --init {file}{remedy(backbone)}"
     )

@@ -15,7 +15,7 @@ from torch import nn
 
 from coterie.backbones.packages import installed_package, place_of, remedy
 from coterie.backbones.text_classifier import PoolingName, SentenceClassifier, TextClassifier
-from coterie.errors import BackboneError
+from coterie.errors import BackboneError, first_line
 from coterie.inputs import Preprocessing, TokenPreprocessing
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
@@ -89,17 +89,11 @@ def read_tokens(place: str, longest: int) -> TokenPreprocessing | None:
         BackboneError: transformers is not installed or cannot load what is there, or the tokenizer does more than
             tokens can tell.
     """
-    transformers = import_transformers(place)
-    with _quiet(transformers):
-        try:
-            config = transformers.AutoConfig.from_pretrained(place_of(place), trust_remote_code=False)
-            if not _classifies_texts(config):
-                return None
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place_of(place), trust_remote_code=False)
-        except Exception as error:  # the library raises OSError, ValueError and others
-            raise BackboneError(
-                f"transformers cannot load {place}: {_first_line(error)}" + _without_a_hub(place)
-            ) from error
+    with _loading(place) as transformers:
+        config = transformers.AutoConfig.from_pretrained(place_of(place), trust_remote_code=False)
+        if not _classifies_texts(config):
+            return None
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place_of(place), trust_remote_code=False)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or _knows_no_word(backend):
         raise BackboneError(
@@ -132,12 +126,7 @@ def load_transformers(place: str, preprocessing: Preprocessing) -> tuple[nn.Modu
     """
     transformers = import_transformers(place)
     if not has_weights(place):
-        with _quiet(transformers):
-            try:
-                config = transformers.AutoConfig.from_pretrained(place_of(place), trust_remote_code=False)
-            except Exception as error:
-                raise BackboneError(f"transformers cannot load {place}: {_first_line(error)}") from error
-        return build_transformers(config.to_dict(), preprocessing), False
+        return build_transformers(_read_config(place), preprocessing), False
     network, found = _from_pretrained(place, _auto_class(transformers, preprocessing))
     if found["missing_keys"]:
         raise BackboneError(
@@ -170,17 +159,16 @@ def start_transformers(
     said = f"initial weights: those of {place}" + (f", from {package}" if package else "")
     if not has_weights(place):
         raise BackboneError(f"--init pretrained: {place} holds a configuration and no weights; give --init FILE")
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: k for k, name in enumerate(names)}}
     if pooling is not None:
         encoder, _ = _from_pretrained(place, transformers.AutoModel)
-        encoder.config.id2label = dict(enumerate(names))
-        encoder.config.label2id = {name: k for k, name in enumerate(names)}
+        encoder.config.update(labels)
         network = SentenceClassifier(encoder, pooling, len(names))
         return (
             _in_form(network, preprocessing),
             pooling,
             f"{said}; the head is new, on the {pooling} of a text's vectors",
         )
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: k for k, name in enumerate(names)}}
     network, found = _from_pretrained(
         place, _auto_class(transformers, preprocessing), **labels, ignore_mismatched_sizes=True
     )
@@ -195,41 +183,25 @@ def fresh_transformers(
     """As ``start_transformers``, without weights: the network that a folder's configuration describes, for these
     classes.
     """
-    transformers = import_transformers(place)
     pooling = pooling_of(place) if isinstance(preprocessing, TokenPreprocessing) else None
-    with _quiet(transformers):
-        try:
-            config = transformers.AutoConfig.from_pretrained(place_of(place), trust_remote_code=False).to_dict()
-        except Exception as error:
-            raise BackboneError(
-                f"transformers cannot load {place}: {_first_line(error)}" + _without_a_hub(place)
-            ) from error
-    return build_transformers(with_classes(config, names), preprocessing, pooling), pooling
+    return build_transformers(with_classes(_read_config(place), names), preprocessing, pooling), pooling
 
 
 def _from_pretrained(place: str, auto: Any, **options: Any) -> tuple[Any, Any]:
     """A model with its weights, and what was found of them."""
-    transformers = import_transformers(place)
     folder = Path(place_of(place))
     # Safetensors where there are any. Pickled weights are read as tensors alone, which runs no code.
     pickled = folder.is_dir() and not any(folder.glob("*.safetensors"))
-    with _quiet(transformers):
-        try:
-            if (folder / ADAPTER).is_file():
-                return _merged(folder, auto, options), {"missing_keys": [], "mismatched_keys": []}
-            found: tuple[Any, Any] = auto.from_pretrained(
-                str(folder) if folder.is_dir() else place,
-                trust_remote_code=False,
-                use_safetensors=not pickled,
-                output_loading_info=True,
-                **options,
-            )
-        except BackboneError:
-            raise
-        except Exception as error:  # the library raises OSError, ValueError and others
-            raise BackboneError(
-                f"transformers cannot load {place}: {_first_line(error)}" + _without_a_hub(place)
-            ) from error
+    with _loading(place):
+        if (folder / ADAPTER).is_file():
+            return _merged(folder, auto, options), {"missing_keys": [], "mismatched_keys": []}
+        found: tuple[Any, Any] = auto.from_pretrained(
+            str(folder) if folder.is_dir() else place,
+            trust_remote_code=False,
+            use_safetensors=not pickled,
+            output_loading_info=True,
+            **options,
+        )
     return found
 
 
@@ -299,7 +271,7 @@ def build_transformers(
         network = _auto_class(transformers, preprocessing).from_config(known, trust_remote_code=False)
     except Exception as error:
         kind = "text" if isinstance(preprocessing, TokenPreprocessing) else "image"
-        raise BackboneError(f"transformers cannot build this {kind} classifier: {_first_line(error)}") from error
+        raise BackboneError(f"transformers cannot build this {kind} classifier: {first_line(error)}") from error
     return _in_form(network, preprocessing)
 
 
@@ -354,6 +326,33 @@ def _most_tokens(tokenizer: Any, config: Any, padding: int) -> int:
     return int(positions) - padding - 1
 
 
+def _read_config(place: str) -> dict[str, Any]:
+    with _loading(place) as transformers:
+        config: dict[str, Any] = transformers.AutoConfig.from_pretrained(
+            place_of(place), trust_remote_code=False
+        ).to_dict()
+    return config
+
+
+@contextmanager
+def _loading(place: str) -> Iterator[Any]:
+    """The library, quiet, for reading a model.
+
+    Raises:
+        BackboneError: it is not installed, or cannot load what is there.
+    """
+    transformers = import_transformers(place)
+    with _quiet(transformers):
+        try:
+            yield transformers
+        except BackboneError:
+            raise
+        except Exception as error:  # the library raises OSError, ValueError and others
+            raise BackboneError(
+                f"transformers cannot load {place}: {first_line(error)}" + _without_a_hub(place)
+            ) from error
+
+
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """Without its progress bars and reports, for a while."""
@@ -382,7 +381,3 @@ def import_transformers(place: str) -> Any:
             f"transformers:{place} needs transformers, which is not installed: pip install 'coterie[transformers]'"
         ) from None
     return transformers
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:400]

@@ -53,7 +53,7 @@ def _as_wished(form: ImagePreprocessing, data: DataSettings) -> ImagePreprocessi
         values |= {"height": size, "width": size, "resize": (size,)}
     if data.mean is not None and data.std is not None:
         # Settings count brightness from 0 to 1, pixels from 0 to 255.
-        values |= {"mean": tuple(255 * m for m in data.mean), "std": tuple(255 * s for s in data.std)}
+        values |= {"mean": _of_255(data.mean), "std": _of_255(data.std)}
         values |= {"channels": len(data.mean)}
     said = ", ".join(f"--data.{name.replace('_', '-')}" for name in options)
     return replace(form, **values, origin=form.origin + (f", over it {said}" if options else ""))

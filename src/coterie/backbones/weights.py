@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from coterie.backbones.parts import within
-from coterie.errors import BackboneError
+from coterie.errors import BackboneError, first_line
 from coterie.system.reading import regular
 
 State = dict[str, Tensor]
@@ -185,12 +185,8 @@ def read_weights(place: Path | str) -> WeightsFile:
             + ". Save the weights alone: torch.save(network.state_dict(), FILE), or safetensors"
         ) from None
     except Exception as error:  # damaged bytes make it raise anything
-        raise BackboneError(f"cannot read the weights in {file}: {_first_line(error)}") from None
+        raise BackboneError(f"cannot read the weights in {file}: {first_line(error)}") from None
     return _chosen(file, content, key)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:400]
 
 
 def match_names(state: Mapping[str, Tensor], network: nn.Module) -> Match:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from coterie.arrays import FloatArray
+from coterie.arrays import FloatArray, native
 from coterie.errors import InputError
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples
@@ -158,7 +158,7 @@ def as_numbers(raw: Any, wanted: str) -> NDArray[Any]:
     if values.dtype.kind not in "biuf":
         got = f"an array of {values.dtype}" if isinstance(raw, np.ndarray) else _describe(raw)
         raise InputError(f"the networks take {wanted}; got {got}")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return native(values)
 
 
 def _describe(raw: Any) -> str:

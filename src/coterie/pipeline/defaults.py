@@ -12,7 +12,7 @@ from coterie.config import AUTO, FitSettings
 from coterie.data.sources import kind_of
 from coterie.data.splits import Splits
 from coterie.errors import SettingsError
-from coterie.inputs import ImagePreprocessing, SentencePreprocessing
+from coterie.inputs import SentencePreprocessing
 from coterie.run.folder import Run
 from coterie.run.manifest import MANIFEST
 
@@ -60,7 +60,6 @@ def _chosen(settings: FitSettings, splits: Splits | None) -> tuple[str, str | No
     if splits is not None:
         modality, size = splits.preprocessing.modality, None
         sentences = isinstance(splits.preprocessing, SentencePreprocessing)
-        assert modality != "image" or isinstance(splits.preprocessing, ImagePreprocessing)
     else:
         modality, size = kind_of(data)
         sentences = modality == "text" and data.text_as != "ngrams"

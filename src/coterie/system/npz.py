@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.arrays import native
 from coterie.system.reading import regular
 
 # An archive may unpack to so many times its size; below MOST_BYTES, to as many as it likes. Zeros compress to a
@@ -76,11 +77,6 @@ def read_arrays(place: str | Path) -> dict[str, NDArray[Any]]:
             return {"": native(loaded)}
         with loaded:
             return {name: native(loaded[name]) for name in loaded.files}
-
-
-def native(array: NDArray[Any]) -> NDArray[Any]:
-    """An array in the machine's byte order, which torch needs; a view where it is in this order already."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @contextmanager
