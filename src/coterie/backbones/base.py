@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import copy
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head, LogitsOf, build, find_head, logit_parts, replace_head
 from coterie.backbones.by_name import download_timm
+from coterie.backbones.class_order import order_of_rows
 from coterie.backbones.confined import confined, refuse_foreign, without_places
-from coterie.backbones.initial import PRETRAINED, initial_weights
+from coterie.backbones.initial import PRETRAINED, draw_head, initial_weights
 from coterie.backbones.libraries import (
     TRANSFORMERS,
     build_transformers,
@@ -38,12 +33,8 @@ from coterie.backbones.weights import WeightsFile, load_weights, read_weights, s
 from coterie.config import FitSettings
 from coterie.errors import ArtifactError, BackboneError, SettingsError
 from coterie.inputs import Preprocessing
-from coterie.label_file import name_forms, read_column
+from coterie.label_file import read_column
 from coterie.labels import LabelSpace
-
-# A base whose classes are in another order than the data's is found out by what it confuses, if that is this clear.
-CLEARLY = 0.05
-NEW_HEAD_STD = 0.01
 
 
 @dataclass(frozen=True)
@@ -140,10 +131,10 @@ def make_base(
     if built.file is not None:
         origin, new_head = start_from(built.file, network, (head.path, *head.more))
     if new_head:
-        _draw_head(network, head, settings.seed)
+        draw_head(network, head, settings.seed)
     form = NetworkForm(part, transformers=built.config, pooling=built.pooling, origin=origin)
     # A base that is trained here learns the order of the data.
-    order, said = _order(names, labels, n_outputs) if trained else (None, "")
+    order, said = order_of_rows(names, labels, n_outputs) if trained else (None, "")
     if order is None and n_outputs != len(labels):
         order, said = [row % n_outputs for row in range(len(labels))], _renewed(n_outputs, len(labels))
     if order is None:
@@ -152,7 +143,7 @@ def make_base(
     # Reordering makes plain layers of those that are linear in another guise: the head may have changed with them.
     head = find_head(network, len(labels), example, head.path)
     if not trained:
-        _draw_head(network, head, settings.seed)
+        draw_head(network, head, settings.seed)
     form = replace(form, reordered=True, origin="; ".join(filter(None, (origin, said))))
     return Base(network, head, trained, form)
 
@@ -264,33 +255,6 @@ def refuse_untrusted(backbone: str, trust: str | None) -> None:
         )
 
 
-def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
-    """Refuse a trained base that is far better if its classes are renamed.
-
-    Half of the samples say how classes would be renamed (the assignment that gets most of them right), the others
-    judge it.
-
-    Raises:
-        BackboneError: its classes are in another order than the data's.
-    """
-    n_classes = logits_NC.shape[1]
-    predicted_N = logits_NC.argmax(axis=1)
-    # Every other sample, since validation may come sorted by class.
-    first_N = np.arange(len(label_N)) % 2 == 0
-    count_CC = np.zeros((n_classes, n_classes))
-    np.add.at(count_CC, (predicted_N[first_N], label_N[first_N]), 1)
-    renamed_C = linear_sum_assignment(count_CC, maximize=True)[1]
-    plain = float((predicted_N == label_N)[~first_N].mean())
-    renamed = float((renamed_C[predicted_N] == label_N)[~first_N].mean())
-    # To rename classes helps any bad base a little, by chance: only a gain that is clear on the other half counts.
-    if renamed > 2 * plain + CLEARLY:
-        raise BackboneError(
-            f"the base gets {plain:.1%} of the validation samples right, but {renamed:.1%} if its classes are renamed: "
-            "they are in another order than the data's, or its head was never trained. Say by --names FILE what its "
-            "outputs stand for, a name a line"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Built:
     """A network before its head is known.
@@ -382,23 +346,6 @@ def _renewed(n_outputs: int, n_classes: int) -> str:
     return f"the head, of {n_outputs} outputs, is replaced by a new one of {n_classes}"
 
 
-def _draw_head(network: nn.Module, head: Head, seed: int) -> None:
-    """Fresh weights for a head on features that are trained already: so small that it begins with no opinion. Libraries
-    draw larger ones, by the number of classes or inputs, and their first steps would wreck the features.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for path in (head.path, *head.more):
-            for tensor in _tensors_at(network, path):
-                tensor.normal_(0, NEW_HEAD_STD if tensor.ndim > 1 else 0, generator=generator)
-
-
-def _tensors_at(network: nn.Module, path: str) -> list[Tensor]:
-    parent, _, name = path.rpartition(".")
-    part = getattr(network.get_submodule(parent), name)
-    return list(part.parameters()) if isinstance(part, nn.Module) else [part] if isinstance(part, nn.Parameter) else []
-
-
 def _config_of(network: nn.Module) -> Any:
     """That of a model of transformers; None for others."""
     return getattr(_bare(network), "config", None)
@@ -440,61 +387,3 @@ def _class_names(settings: FitSettings, network: nn.Module) -> tuple[str, ...] |
     if not isinstance(names, dict) or all(str(name) == f"LABEL_{k}" for k, name in names.items()):
         return None
     return tuple(str(names[k]) for k in sorted(names))
-
-
-def _order(names: tuple[str, ...] | None, labels: LabelSpace, n_outputs: int) -> tuple[list[int] | None, str]:
-    """For each class of the data, its row in the network's head, and what was made of the names in words; None where
-    the orders agree, or only one has names.
-
-    Raises:
-        BackboneError: both have names, and a class of the data is not among those of the network.
-    """
-    numbers = [str(k) for k in range(n_outputs)]
-    data_has_numbers = sorted(labels.names) == sorted(numbers[: len(labels)])
-    if names is None and not data_has_numbers:
-        return None, ""
-    if names is None or (data_has_numbers and not set(labels.names) <= set(names)):
-        names = tuple(numbers)  # data whose classes are numbers counts them as the network does
-    if len(names) != n_outputs:
-        raise BackboneError(
-            f"there are {len(names)} names for the network's {n_outputs} outputs; one for each is needed"
-        )
-    forms = [(form, matched(labels.names, form)) for form in name_forms(names)]
-    names, alike = next(((form, same) for form, same in forms if len(same) == len(labels)), forms[0])
-    missing = [name for name in labels.names if name not in alike]
-    if missing:
-        others = set(names) - set(alike.values())
-        raise BackboneError(
-            f"the network's classes are not the data's: only the network has {_some(others)}; only the data has "
-            f"{_some(missing)}"
-        )
-    order = [names.index(alike[name]) for name in labels.names]
-    renamed = [f"{theirs} for {ours}" for ours, theirs in alike.items() if ours != theirs]
-    said = [f"its names are matched: {', '.join(renamed[:8])}"] if renamed else []
-    said += [f"the head, of {n_outputs} outputs, is cut to the data's {len(order)}"] if len(order) < n_outputs else []
-    return (None if order == list(range(n_outputs)) else order), "; ".join(said)
-
-
-def matched(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """For each of our names the one of theirs that is the same; where none is, one that differs in case, ``_``, spaces
-    or Unicode form alone, if that is one to one.
-    """
-    exact = set(theirs)
-    found = {name: name for name in ours if name in exact}
-    plain: dict[str, list[str]] = {}
-    for name in exact - set(found):
-        plain.setdefault(_plain_name(name), []).append(name)
-    left = Counter(_plain_name(name) for name in ours if name not in found)
-    for name in ours:
-        candidates = plain.get(_plain_name(name), [])
-        if name not in found and len(candidates) == 1 and left[_plain_name(name)] == 1:
-            found[name] = candidates[0]
-    return found
-
-
-def _plain_name(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
-
-
-def _some(names: Sequence[str] | set[str]) -> str:
-    return ", ".join(sorted(names)[:8]) or "none"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor, nn
+
+from coterie.backbones.head import Head
 from coterie.backbones.packages import installed_package, remedy
 from coterie.backbones.weights import WeightsFile, read_weights
 from coterie.errors import BackboneError, first_line
 
 PRETRAINED = "pretrained"
+NEW_HEAD_STD = 0.01
 
 
 def initial_weights(backbone: str, init: str, names: list[str]) -> WeightsFile | None:
@@ -51,3 +56,20 @@ def no_download(backbone: str, file: str, place: str, error: Exception) -> str:
         f"the pretrained weights of {backbone} would be downloaded from {place}, which fails "
         f"({first_line(error, 120)}); with the file {file} at hand: --init {file}{remedy(backbone)}"
     )
+
+
+def draw_head(network: nn.Module, head: Head, seed: int) -> None:
+    """Fresh weights for a head on features that are trained already: so small that it begins with no opinion. Libraries
+    draw larger ones, by the number of classes or inputs, and their first steps would wreck the features.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for path in (head.path, *head.more):
+            for tensor in _tensors_at(network, path):
+                tensor.normal_(0, NEW_HEAD_STD if tensor.ndim > 1 else 0, generator=generator)
+
+
+def _tensors_at(network: nn.Module, path: str) -> list[Tensor]:
+    parent, _, name = path.rpartition(".")
+    part = getattr(network.get_submodule(parent), name)
+    return list(part.parameters()) if isinstance(part, nn.Module) else [part] if isinstance(part, nn.Parameter) else []

@@ -113,9 +113,15 @@ def check_weights(state: Mapping[str, Tensor], network: nn.Module) -> None:
         raise ValueError("no training leaves such weights: " + "; ".join(bad[:8]))
 
 
+def _other_shape(found: Tensor, wanted: Tensor) -> str | None:
+    if found.shape == wanted.shape:
+        return None
+    return f"shape {tuple(found.shape)} in the file and {tuple(wanted.shape)} in the network"
+
+
 def _difference(found: Tensor, wanted: Tensor) -> str | None:
-    if found.shape != wanted.shape:
-        return f"shape {tuple(found.shape)} in the file and {tuple(wanted.shape)} in the network"
+    if shape := _other_shape(found, wanted):
+        return shape
     # Half precision is turned into single; whole or complex numbers would be without a word.
     if found.dtype != wanted.dtype and not (found.is_floating_point() and wanted.is_floating_point()):
         return f"type {found.dtype} in the file and {wanted.dtype} in the network"
@@ -224,11 +230,9 @@ class _Names:
 def _faults(match: Match, network: nn.Module) -> list[str]:
     """What keeps tensors from being all of the network's weights."""
     wanted = network.state_dict()
-    faults = [
-        f"{name} has shape {tuple(match.taken[name].shape)} in the file and {tuple(tensor.shape)} in the network"
-        for name, tensor in wanted.items()
-        if name in match.taken and match.taken[name].shape != tensor.shape
-    ][:SHOWN]
+    shared = {name: match.taken[name] for name in wanted if name in match.taken}
+    faults = [f"{name} has {fault}" for name, found in shared.items() if (fault := _other_shape(found, wanted[name]))]
+    faults = faults[:SHOWN]
     missing = [name for name in wanted if name not in match.taken]
     alien = match.left if missing else match.alien
     faults += [f"the file lacks {_some(missing)}"] if missing else []

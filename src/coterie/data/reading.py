@@ -29,6 +29,7 @@ import pyarrow.parquet
 
 from coterie.errors import DataError
 from coterie.system.cache import cache_folder
+from coterie.system.json_text import DEEPEST, is_deep
 from coterie.system.reading import reason, regular
 
 # What files of each kind are called.
@@ -40,8 +41,6 @@ SUFFIXES = {
 # Cells may be longer than what the csv reader takes at once, and are then tried with more.
 BLOCK_BYTES = (2**22, 2**30)
 ROWS_AT_ONCE = 1000
-# Levels of lists and objects in a line. A vector has one.
-DEEPEST = 64
 # What the library raises on the types that a file claims for its columns.
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError, pa.ArrowException)
 # Larger parquet files are mapped, not read into memory.
@@ -194,16 +193,8 @@ def _refuse_odd(lines: Sequence[bytes], before: int) -> None:
         if line.strip() and not line.lstrip().startswith(b"{"):
             shown = line[:40].decode("utf-8", "replace").strip()
             raise ValueError(f"line {number} must be an object in braces; it is {shown}")
-        if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(json.loads(line)):
+        if line.count(b"[") + line.count(b"{") > DEEPEST and is_deep(json.loads(line)):
             raise ValueError(f"line {number} is nested more than {DEEPEST} deep")
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(DEEPEST):
-        items = [each.values() if isinstance(each, dict) else each for each in level]
-        level = [item for each in items for item in each if isinstance(item, dict | list)]
-    return bool(level)
 
 
 def _parse_json_lines(file: Path, schema: pa.Schema | None) -> pa.Table:

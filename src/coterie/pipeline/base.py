@@ -10,15 +10,16 @@ from torch import nn
 
 from coterie.arrays import FloatArray
 from coterie.backbones import Head
-from coterie.backbones.base import refuse_other_order
+from coterie.backbones.class_order import refuse_other_order
 from coterie.backbones.parts import TrainedPart
 from coterie.config import FitSettings
+from coterie.config.changes import changed_settings
 from coterie.errors import ArtifactError
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, disk_bound, training_batches_of
 from coterie.progress import SILENT
 from coterie.run.contents import HISTORY_FILE, read_history, write_history
-from coterie.run.folder import Run, changed_settings
+from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.values import write_head, write_preprocessing
 from coterie.system.ranks import Ranks, forget_launcher_variables

@@ -11,7 +11,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from coterie.backbones import replace_head
-from coterie.backbones.base import CLEARLY, Base, NetworkForm, make_base, preprocessing_of_base, rebuild_base
+from coterie.backbones.base import Base, NetworkForm, make_base, preprocessing_of_base, rebuild_base
+from coterie.backbones.class_order import CLEARLY
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
 from coterie.backbones.parts import TrainedPart, trained_part

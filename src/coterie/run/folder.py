@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,8 @@ from typing_extensions import Unpack
 
 from coterie.backbones.deltas import decode
 from coterie.backbones.weights import put_weights
-from coterie.config import FREE_SETTINGS, FitSettings
+from coterie.config import FitSettings
+from coterie.config.changes import changed_settings, differences
 from coterie.errors import ArtifactError
 from coterie.run.manifest import (
     MANIFEST,
@@ -486,21 +487,3 @@ def _unreadable(error: OSError) -> str:
 
 def _other_size(n_bytes: int, record: FileRecord) -> str:
     return f"{n_bytes} bytes instead of {record.bytes}"
-
-
-def changed_settings(old: FitSettings, new: FitSettings, groups: Container[str] | None = None) -> list[str]:
-    """Settings that differ and decide what comes out, as ``name: old -> new``; of all groups, or of some."""
-    lines = differences(old.to_values(), new.to_values())
-    return [
-        line
-        for line in lines
-        if not line.startswith(FREE_SETTINGS) and (groups is None or line.partition(":")[0].partition(".")[0] in groups)
-    ]
-
-
-def differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """Settings whose values differ, as ``name: old -> new``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = list(dict.fromkeys((*old, *new)))
-        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
-    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]

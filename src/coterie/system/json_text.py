@@ -34,7 +34,8 @@ def from_json(content: bytes) -> Any:
         raise ValueError(f"it has {len(content):,} bytes; at most {MOST_BYTES:,} are read")
     try:
         value = json.loads(content.decode("utf-8"))
-        _refuse_deep(value)
+        if is_deep(value):
+            raise _too_deep()
         # A number such as 1e999 is infinity by now, and a text may hold a lone surrogate.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
@@ -49,13 +50,12 @@ def first_fault(error: ValidationError) -> str:
     return f"{where[:WHERE_SHOWN]}: {first['msg']}"
 
 
-def _refuse_deep(value: Any) -> None:
+def is_deep(value: Any) -> bool:
+    """Whether lists and objects lie in more than ``DEEPEST`` levels."""
     level = [value]
     for _ in range(DEEPEST):
         level = [item for each in level for item in _items(each) if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise _too_deep()
+    return bool(level)
 
 
 def _items(value: Any) -> Any:

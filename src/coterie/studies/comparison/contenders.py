@@ -332,9 +332,8 @@ def _stored(case: _Case, run: Run, name: str, flip: bool) -> Pair:
     views = ("", "-flipped") if flip else ("",)
     kinds: dict[str, tuple[Kind, str]] = {name: ("numbers", "NC")}
     pair = []
-    for split in SPLITS:
-        n_samples, n_classes = read_outputs(case.run, split).base_NC.shape
-        sizes = {"N": n_samples, "C": n_classes}
+    for split, base_NC in zip(SPLITS, case.base[False], strict=True):
+        sizes = dict(zip("NC", base_NC.shape, strict=True))
         logits = [read_arrays(run, f"logits/{split}{view}.safetensors", kinds, sizes)[name] for view in views]
         pair.append(np.mean([softmax(logits_NC, axis=1) for logits_NC in logits], axis=0))
     return _pair(pair)
