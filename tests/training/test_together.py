@@ -57,6 +57,11 @@ if mode == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(*arguments)
         training.training_step = dying
+def say(line):
+    # In one write, so that two ranks do not mix within a line.
+    sys.stdout.flush()
+    os.write(1, f"{line}\\n".encode())
+
 limits = AtStep() if mode == "stops" else None
 settings, splits = FitSettings.from_values(values), make_splits()
 try:
@@ -66,9 +71,9 @@ try:
         help_train_base(settings, lambda: prepare(settings, splits=splits))
         sys.exit(0)
 except LimitError as error:
-    print("rank", rank, "stops:", error, flush=True)
+    say(f"rank {rank} stops: {error}")
     sys.exit(75)
-print("rank", rank, "goes on", flush=True)
+say(f"rank {rank} goes on")
 """
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 SECONDS_TO_START = 900  # of processes that import torch, on a machine that is busy with something else

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -33,6 +34,12 @@ class _Handler:
             # What a run folder holds is whole at any moment.
             os._exit(128 + number)
 
+    def at_exit(self) -> None:
+        """Python's last steps put the default action back, which would end the process by the signal, not its code."""
+        if self.first is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
 
 @contextmanager
 def interrupts(*, until_exit: bool) -> Iterator[None]:
@@ -48,6 +55,8 @@ def interrupts(*, until_exit: bool) -> Iterator[None]:
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, handler)}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, handler)
+    if until_exit:
+        atexit.register(handler.at_exit)
     try:
         yield
     finally:
