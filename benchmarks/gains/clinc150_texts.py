@@ -20,11 +20,11 @@ from benchmarks.shared import EXAMPLES, both_outputs, command, write_result
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.routing.evaluation import evaluate
+from coterie.routing.forecast import BasePredictions, Outlook, forecast
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 from coterie.run.values import partition_of
-from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 
 SEEDS = (0, 1, 2)
 SENTENCES = {"data": {"text_as": "minilm"}, "base": {"learning_rate": 0.005}, "specialist": {"learning_rate": 0.001}}

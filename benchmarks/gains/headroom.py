@@ -20,10 +20,10 @@ from coterie.measures.report import Report
 from coterie.partition import Partition
 from coterie.pipeline.tuning import tuning_request
 from coterie.routing.evaluation import evaluate
+from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
 from coterie.routing.tune import tune
 from coterie.run.folder import Run
 from coterie.run.values import partition_of
-from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
 from coterie.studies.headroom.study import LEARNING
 from coterie.vocabulary import ForecastRule
 

@@ -34,11 +34,11 @@ from coterie.partition import METHODS, Partition, PartitionRequest, confusion_co
 from coterie.partition.quality import confusion_kept, router_accuracy
 from coterie.pipeline.fit import fit
 from coterie.routing.evaluation import Outputs, evaluate
+from coterie.routing.forecast import BasePredictions, Outlook, forecast
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.values import partition_of
-from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
 from coterie.vocabulary import CombinerName, PartitionMethod
 
 METHODS_TRIED = tuple(method for method in METHODS if method != "given")

@@ -9,12 +9,13 @@
     ├── PartitionError    label embeddings or a number of clusters that cannot be partitioned
     ├── TrainingError     a training that went wrong (the loss is not finite)
     ├── ArtifactError     a run folder: missing, damaged, newer, held by another process, or of another run
+    ├── DeclinedError     no error: the forecast is below the gain that was asked for; the run can go on
     ├── LimitError        a limit of time or memory is reached; the run can go on
     ├── EngineError       workers or a cluster: none there, other versions, or one that died
     └── InputError        arrays, texts or tables passed to a trained ensemble
 
 The message of each is one screen at most and names the value that was given and the values allowed; the command
-line prints it as it is and exits with 1, or with 75 where a limit was reached.
+line prints it as it is and exits with 1, with 75 where a limit was reached, and with 0 where training was declined.
 """
 
 
@@ -48,6 +49,10 @@ class ArtifactError(CoterieError):
 
 class LimitError(CoterieError):
     """A limit of time or memory is reached. The state is kept, and the same command goes on."""
+
+
+class DeclinedError(CoterieError):
+    """Specialists are forecast to gain less than was asked for. The base is kept, and the run can go on."""
 
 
 class EngineError(CoterieError):

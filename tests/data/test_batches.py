@@ -8,6 +8,7 @@ from coterie.data.batches import (
     Augmentation,
     MemoryBatches,
     StreamedBatches,
+    alike_in_length,
     augment,
     cut_out,
     plain_batches,
@@ -172,6 +173,28 @@ def test_workers_decode_in_their_own_processes() -> None:
     preprocessing = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
     batches = training_batches(split, preprocessing, Augmentation(1, True), batch_size=4, seed=0, workers=1)
     assert sorted(label for _, labels in batches.epoch(0, CPU) for label in labels.tolist()) == list(range(8))
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 7), st.integers(1, 60), st.integers(0, 10_000))
+def test_batches_of_like_length_hold_each_row_once_and_are_padded_less(size: int, n_batches: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(size * n_batches, generator=generator)
+    length_N = torch.randint(1, 40, (len(order),), generator=generator)
+    found = alike_in_length(order, length_N, size, generator)
+    assert sorted(found.tolist()) == sorted(order.tolist())
+
+    def longest(rows: torch.Tensor) -> int:
+        return int(length_N[rows].view(-1, size).amax(1).sum())
+
+    assert longest(found) <= longest(order)
+
+
+def test_the_batches_of_like_length_come_in_any_order() -> None:
+    length_N = torch.arange(64)
+    found = alike_in_length(torch.arange(64), length_N, 4, torch.Generator().manual_seed(0))
+    firsts = found.view(-1, 4)[:, 0]
+    assert firsts.tolist() != sorted(firsts.tolist())
 
 
 def test_plain_batches_are_all_images_in_order() -> None:

@@ -25,6 +25,7 @@ def test_ragged_samples_are_padded_to_the_longest_of_the_batch(sequences, longes
     assert read.dtype == torch.int64
     assert read.tolist() == [sequence + [-1] * (width - len(sequence)) for sequence in wanted]
     assert samples.take(torch.tensor(rows)).read(torch.arange(5)).tolist() == read.tolist()
+    assert samples.take(torch.tensor(rows)).lengths().tolist() == [len(each) for each in wanted]
 
 
 def test_described_samples_keep_their_descriptions_when_taken() -> None:
@@ -33,3 +34,4 @@ def test_described_samples_keep_their_descriptions_when_taken() -> None:
     assert taken.show(0) == "b"
     assert taken.read(torch.tensor([0])).item() == 1
     assert taken.to(torch.device("cpu")).show(0) == "b"
+    assert taken.lengths().tolist() == [1]

@@ -5,6 +5,7 @@ from torch import nn
 
 from coterie.backbones import build, find_head
 from coterie.config import HardwareSettings
+from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_features, compute_logits, plain_passes, put_in_use
 from helpers import image_form, make_split
@@ -36,6 +37,36 @@ def test_features_are_what_the_head_takes(network) -> None:
     with torch.no_grad():
         logits = network.head(torch.from_numpy(features_ND)).numpy()
     np.testing.assert_allclose(logits, compute_logits(FABRIC, network, SPLIT.samples, FORM), atol=1e-5)
+
+
+class ByLength(ImagePreprocessing):
+    """As a network of tokens would have its samples read."""
+
+    by_length = True
+
+
+class Backwards(MemorySamples):
+    """The later ones are the shorter ones."""
+
+    def take(self, rows: torch.Tensor) -> "Backwards":
+        return Backwards(self.values_N, self.rows[rows])
+
+    def lengths(self) -> torch.Tensor:
+        return -self.rows
+
+
+def test_samples_that_are_read_by_length_keep_their_order(network) -> None:
+    samples = Backwards(SPLIT.samples.read(torch.arange(len(SPLIT))))
+    form, seen = ByLength(**vars(FORM)), []
+    network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    logits_NC = compute_logits(FABRIC, network, samples, form)
+    assert torch.equal(seen[0], form(samples.read(torch.arange(len(samples)).flip(0))))
+    np.testing.assert_allclose(logits_NC, compute_logits(FABRIC, network, SPLIT.samples, FORM), atol=1e-5)
+    head = find_head(network.eval(), 6, FORM.example()[:2])
+    features = [
+        compute_features(FABRIC, network, head, some, each) for some, each in ((samples, form), (SPLIT.samples, FORM))
+    ]
+    np.testing.assert_allclose(*features, atol=1e-5)
 
 
 def test_a_network_that_has_been_used_can_be_trained(network) -> None:

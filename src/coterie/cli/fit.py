@@ -11,7 +11,7 @@ import tyro
 
 from coterie.cli.arguments import TRUST, make_console
 from coterie.config import EngineSettings, FitSettings
-from coterie.errors import SettingsError, TrainingError
+from coterie.errors import DeclinedError, SettingsError, TrainingError
 
 if TYPE_CHECKING:  # torch and rich are imported when a run begins, not for --help
     from rich.console import Console
@@ -52,6 +52,17 @@ def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[.
             tyro.conf.arg(help="stop when the base is there, for `coterie headroom RUN`; without it, the run goes on"),
         ] = False,
         dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="print the plan and stop")] = False,
+        gain: Annotated[
+            float,
+            tyro.conf.arg(
+                metavar="POINTS",
+                help="where specialists take more than two minutes: the first of them, a pilot, forecast what all "
+                "would gain, and the rest is trained only if that is at least so much; with --seeds all are trained",
+            ),
+        ] = 0.5,
+        anyway: Annotated[
+            bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="train all specialists, whatever the forecast")
+        ] = False,
     ) -> None:
         """Train base and specialists, judge them on test data, and write a report."""
         del config  # read before the options were, as a run's settings: it gives their defaults
@@ -60,6 +71,8 @@ def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[.
         if base is not None and base_run is None:
             settings = FitSettings.from_values({**settings.given(), "backbone": base})
         _check(seeds, base_run, base_only=base_only)
+        if not 0 <= gain < 100:
+            raise SettingsError(f"--gain {gain}: must be at least 0 and below 100 points")
         if base_run is not None:
             from coterie.backbones.base import refuse_untrusted
 
@@ -67,7 +80,8 @@ def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[.
         if seeds > 1:
             _fit_seeds(out, settings, engine, seeds, dry_run=dry_run)
         else:
-            _fit(out, settings, engine, base_run, base_only=base_only, dry_run=dry_run)
+            asked = None if anyway else gain
+            _fit(out, settings, engine, base_run, base_only=base_only, dry_run=dry_run, gain=asked)
 
     return fit
 
@@ -109,6 +123,7 @@ def _fit(
     *,
     base_only: bool,
     dry_run: bool,
+    gain: float | None,
 ) -> None:
     from coterie.cli.terminal.progress import make_progress
     from coterie.pipeline.base import dismiss_helpers, help_train_base
@@ -140,11 +155,16 @@ def _fit(
     def announce(prepared: Prepared) -> None:
         _announce(console, prepared, why)
 
-    with make_progress(console) as progress:
-        if base_only:
-            fit_base(settings, out, base_run=base_run, progress=progress, limits=limits, announce=announce)
-        else:
-            fit(settings, out, base_run=base_run, progress=progress, engine=engine, limits=limits, announce=announce)
+    options: dict[str, Any] = {"base_run": base_run, "limits": limits, "announce": announce}
+    try:
+        with make_progress(console) as progress:
+            if base_only:
+                fit_base(settings, out, progress=progress, **options)
+            else:
+                fit(settings, out, progress=progress, engine=engine, gain=gain, **options)
+    except DeclinedError as answer:
+        console.print(f"Don't. {answer}", highlight=False, markup=False, soft_wrap=True)
+        return
     if base_only:
         console.print(f"the base is there: coterie headroom {out} --out DIR", highlight=False, soft_wrap=True)
     else:

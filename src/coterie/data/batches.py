@@ -27,6 +27,9 @@ from coterie.system.ranks import Ranks
 # Of photographs: the least and most of an image's area that a crop takes, and how many get a rectangle erased.
 SMALLEST_CROP = (0.35, 1.0)
 ERASED = 0.1
+# Batches whose samples change places so that each batch has such of like length. More would save little more, and
+# leave less to chance.
+POOLED_BATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,10 @@ class Batches(ABC):
             order = balanced_rows(self.split.labels_N, generator)
         else:
             order = torch.randperm(len(self.split), generator=generator)
-        batches = order[: len(self) * self.batch_size].split(self.batch_size)
+        order = order[: len(self) * self.batch_size]
+        if self.preprocessing.by_length:
+            order = alike_in_length(order, self.split.samples.lengths(), self.batch_size, generator)
+        batches = order.split(self.batch_size)
         for number, rows in enumerate(batches[first:], start=first):
             yield rows, self._generator(epoch, number + 1)
 
@@ -184,6 +190,13 @@ def balanced_rows(labels_N: Tensor, generator: torch.Generator) -> Tensor:
     # In double precision: a float32 just below 1, times the count, may round up to the count.
     place_N = (torch.rand(len(labels_N), generator=generator, dtype=torch.float64) * count_C[class_N]).long()
     return by_class[(count_C.cumsum(0) - count_C)[class_N] + place_N]
+
+
+def alike_in_length(order: Tensor, length_N: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+    """The rows of full batches in another order: samples of like length share a batch, and the batches are shuffled."""
+    pools = order.split(POOLED_BATCHES * batch_size)
+    batches = torch.cat([pool[length_N[pool].argsort(stable=True)] for pool in pools]).view(-1, batch_size)
+    return batches[torch.randperm(len(batches), generator=generator)].flatten()
 
 
 def plain_batches(

@@ -21,6 +21,9 @@ class Preprocessing(ABC):
 
     modality: ClassVar[Modality]
     """The modality of the columns that it takes."""
+    by_length: ClassVar[bool] = False
+    """Whether a network's work on a batch grows with its longest sample: those of like length are then read together.
+    """
 
     @property
     @abstractmethod

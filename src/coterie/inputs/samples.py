@@ -47,6 +47,10 @@ class Samples(ABC):
         """Rows of samples of which only a part was kept."""
         return []
 
+    def lengths(self) -> Tensor:
+        """Length of each sample along the axis in which samples differ, int64 (N,); 1 where they do not."""
+        return torch.ones(len(self), dtype=torch.int64)
+
     def to(self, device: torch.device) -> Samples:
         """The samples on a device if they are one tensor; else unchanged."""
         return self
@@ -148,6 +152,10 @@ class RaggedSamples(Samples):
         return rows
 
     @override
+    def lengths(self) -> Tensor:
+        return self.start_K.diff().cpu()[self.rows]
+
+    @override
     def to(self, device: torch.device) -> RaggedSamples:
         # The rows stay on the CPU, where batches are drawn.
         return RaggedSamples(self.token_T.to(device), self.start_K.to(device), self.rows, self.shortened_K)
@@ -185,6 +193,10 @@ class DescribedSamples(Samples):
     @override
     def shortened(self) -> list[int]:
         return self.samples.shortened()
+
+    @override
+    def lengths(self) -> Tensor:
+        return self.samples.lengths()
 
     @override
     def to(self, device: torch.device) -> DescribedSamples:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class TokenPreprocessing(TextPreprocessing):
     padding: int
     cut: Literal["left", "right"] = "right"
     kind: Literal["tokens"] = "tokens"
+    by_length: ClassVar[bool] = True
     tokenizer: Annotated[str, Field(exclude=True)] = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:

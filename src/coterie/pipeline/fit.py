@@ -26,6 +26,7 @@ from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.finish import finish
 from coterie.pipeline.job import Job, unless_complete
 from coterie.pipeline.partitions import make_partitions
+from coterie.pipeline.pilot import ask_pilot
 from coterie.pipeline.prepare import Prepared, prepare
 from coterie.pipeline.specialists import train_specialists
 from coterie.progress import SILENT, Progress
@@ -42,6 +43,8 @@ def run_stages(job: Job) -> SpecialistEnsemble:
     """All stages of a run."""
     base = train_base(job)
     partitions = make_partitions(job, base)
+    if job.asked is not None:
+        ask_pilot(job, base, partitions, job.asked)
     trained = train_specialists(job, base, partitions)
     choice = choose(job, base, trained)
     return finish(job, base, choice)
@@ -58,6 +61,7 @@ def fit(
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     limits: Limits | None = None,
     announce: Callable[[Prepared], None] = lambda _: None,
+    gain: float | None = None,
 ) -> SpecialistEnsemble:
     """Train a specialist ensemble, from labelled samples to the report.
 
@@ -75,9 +79,12 @@ def fit(
         engine: who trains the specialists; it changes nothing in them.
         limits: when to stop. Default: those of the settings, with the time counted from now.
         announce: called with what was prepared, before anything is trained; not for a run that is complete.
+        gain: in points of accuracy. A pilot, the first specialists, forecasts what all would gain; if that is less, no
+            more are trained. None: all are trained, and no forecast is made.
 
     Raises:
         LimitError: a limit is reached; the same call goes on.
+        DeclinedError: the forecast is below ``gain``; the same call without it goes on.
         CoterieError: see coterie.errors for what can be wrong.
 
     Examples:
@@ -114,7 +121,8 @@ def fit(
         return load_ensemble(run.path, base=base, trust=settings.backbone)
 
     def work(found: Prepared) -> SpecialistEnsemble:
-        return _with_job(found, run, progress, engine, limits, run_stages)
+        asked = None if gain is None else gain / 100
+        return _with_job(found, run, progress, engine, limits, run_stages, asked)
 
     with _folder(out) as place:
         run = Run.create_or_resume(place, settings)
@@ -172,9 +180,10 @@ def _with_job(
     engine: EngineSettings,
     limits: Limits,
     work: Callable[[Job], ResultT],
+    asked: float | None = None,
 ) -> ResultT:
     with closing(make_trackers(prepared.settings, run.path, progress)) as trackers:
-        return work(Job(prepared, run, progress, engine, limits, trackers))
+        return work(Job(prepared, run, progress, engine, limits, trackers, asked))
 
 
 @contextmanager

@@ -35,7 +35,10 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What every stage needs: what was prepared, where results go, who does the work, and whom to tell."""
+    """What every stage needs: what was prepared, where results go, who does the work, and whom to tell.
+
+    ``asked``: the gain in accuracy, as a share of 1, below whose forecast specialists are not trained; None: they are.
+    """
 
     prepared: Prepared
     run: Run
@@ -43,6 +46,7 @@ class Job:
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
     trackers: Trackers = field(default_factory=Trackers)
+    asked: float | None = None
 
     @property
     def settings(self) -> FitSettings:

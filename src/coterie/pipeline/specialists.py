@@ -60,7 +60,7 @@ def train_specialists(
         One entry per partition; one in all where the partitions are kept together.
     """
     # Each partition is trained as if it were alone: its specialists are the same, whatever stands beside it.
-    _train(job, base, specialist_tasks(job.settings, partitions), starts or {})
+    train_tasks(job, base, specialist_tasks(job.settings, partitions), starts or {})
     together = job.settings.partition.together and len(partitions) > 1
     return [_read(job, base, p) for p in ([Partition.stack(partitions)] if together else partitions)]
 
@@ -118,9 +118,10 @@ def specialist_inputs(
     )
 
 
-def _train(
+def train_tasks(
     job: Job, base: TrainedBase, tasks: Sequence[TrainingTask], starts: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
+    """Do those that the run folder lacks the result of; ``starts`` as for ``train_specialists``."""
     run, todo = job.run, [task for task in tasks if not job.run.has(task.file)]
     # Before workers are started, which takes seconds.
     job.limits.check()
@@ -164,13 +165,15 @@ def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Res
 
 
 def _read(job: Job, base: TrainedBase, partition: Partition) -> Specialists:
-    networks: list[nn.Module | None] = []
-    for cluster, file in enumerate(specialist_files(partition)):
-        classes = partition.classes(cluster)
-        if len(classes) == 1:
-            networks.append(None)
-            continue
-        specialist = make_specialist(base.network, base.head, classes)
-        job.run.read_weights(file, specialist, base.network)
-        networks.append(as_asked(specialist, cut_of(job.run.manifest), job.splits.preprocessing.example()))
+    networks = [read_specialist(job, base, partition, cluster) for cluster in range(partition.n_clusters)]
     return Specialists(partition, networks)
+
+
+def read_specialist(job: Job, base: TrainedBase, partition: Partition, cluster: int) -> nn.Module | None:
+    """A cluster's trained specialist as it is asked; None for a cluster of one class."""
+    classes = partition.classes(cluster)
+    if len(classes) == 1:
+        return None
+    specialist = make_specialist(base.network, base.head, classes)
+    job.run.read_weights(specialist_files(partition)[cluster], specialist, base.network)
+    return as_asked(specialist, cut_of(job.run.manifest), job.splits.preprocessing.example())

@@ -5,6 +5,13 @@ from __future__ import annotations
 from coterie.config import GateSettings
 from coterie.routing.gate import Budget
 from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest
+from coterie.vocabulary import ForecastRule
+
+
+def forecast_rule(settings: GateSettings) -> ForecastRule:
+    """The rule that comes nearest to a run's combiner; all that mix base and specialists gain about the same."""
+    combiner = settings.combiner
+    return combiner if combiner == "hard" or combiner == "compose" else "blend"
 
 
 def tuning_request(settings: GateSettings) -> TuningRequest:

@@ -75,7 +75,9 @@ def compute_logits(
     batch_size: int | None = None,
 ) -> FloatArray:
     """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
-    return torch.cat(list(plain_passes(fabric, network, samples, preprocessing, batch_size))).numpy()
+    order = _reading_order(samples, preprocessing)
+    found = torch.cat(list(plain_passes(fabric, network, samples.take(order), preprocessing, batch_size)))
+    return found[order.argsort()].numpy()
 
 
 def compute_features(
@@ -87,6 +89,12 @@ def compute_features(
         BackboneError: as ``head_inputs``.
     """
     with head_inputs(network, head) as features:
-        for _ in plain_passes(fabric, network, samples, preprocessing):
+        order = _reading_order(samples, preprocessing)
+        for _ in plain_passes(fabric, network, samples.take(order), preprocessing):
             pass
-    return torch.cat(features).numpy()
+    return torch.cat(features)[order.argsort()].numpy()
+
+
+def _reading_order(samples: Samples, preprocessing: Preprocessing) -> Tensor:
+    """Rows in the order in which they are passed: as they are, or by length, so that batches have little padding."""
+    return samples.lengths().argsort(stable=True) if preprocessing.by_length else torch.arange(len(samples))

@@ -11,8 +11,8 @@ from coterie.errors import PartitionError
 from coterie.partition import Partition, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.partition.quality import router_accuracy
+from coterie.routing.forecast import BasePredictions, Skill
 from coterie.studies.headroom.advice import numbers_to_try, survey
-from coterie.studies.headroom.forecast import BasePredictions, Skill
 
 Make = Callable[[str, int, Any], Partition]
 

@@ -15,7 +15,7 @@ from coterie.errors import PartitionError
 from coterie.pages.format import hundredths, interval, percent, points
 from coterie.partition import Partition, confusion_counts
 from coterie.progress import SILENT, Progress
-from coterie.studies.headroom.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, best_gain, forecast
+from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, best_gain, forecast
 from coterie.vocabulary import ForecastRule, PartitionMethod
 
 MOST_CLUSTERS = 50
@@ -220,8 +220,13 @@ def _advise(answers: BasePredictions, setting: Setting, rule: ForecastRule, aske
     )
     room = (
         f"The base errs on {percent(errors, 1)}. Specialists that are never wrong would win {hundredths(ceiling, 1)} "
-        f"points; the likeliest cluster holds the true class of {percent(setting.router_accuracy, 1)}. Trained ones "
-        f"have won about {percent(skill.mean, 0)} of the errors open to them."
+        f"points; the likeliest cluster holds the true class of {percent(setting.router_accuracy, 1)}. "
+        + (
+            f"A pilot put right {percent(skill.mean, 0)} of the errors open to it, net."
+            if skill.measured
+            else f"That trained ones win {percent(skill.mean, 0)} of the errors open to them is a guess: on other "
+            "bases it was 0 to 25 %. `coterie fit` trains a pilot first, which measures it on this one."
+        )
     )
     choice = (
         f"{setting.method} with {setting.n_clusters} clusters has the fewest specialists of the settings whose gain is "

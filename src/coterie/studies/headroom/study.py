@@ -16,17 +16,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from coterie.config import FitSettings
+from coterie.config import FitSettings, GateSettings
 from coterie.errors import PartitionError
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
 from coterie.pages.format import count, percent
 from coterie.partition import Partition, PartitionRequest, make_partition
 from coterie.partition.embedding import LabelEmbedding
+from coterie.pipeline.tuning import forecast_rule
 from coterie.progress import Progress
+from coterie.routing.forecast import SKILLS, BasePredictions, Skill
 from coterie.studies.headroom.advice import Headroom, Setting, judge_partition, numbers_to_try, survey
 from coterie.studies.headroom.costs import SettingCost, SpecialistPrice
-from coterie.studies.headroom.forecast import SKILLS, BasePredictions
 from coterie.studies.headroom.page import HeadroomContent, render
 from coterie.system.files import write_whole
 from coterie.vocabulary import ForecastRule, PartitionMethod
@@ -42,7 +43,8 @@ class Source:
     """What headroom is computed of: label vectors of shape (C, D), the base's answers, and what training would cost.
 
     ``run``: the folder, or None for a file of logits; ``groups``: given groups of the classes, or None, and where they
-    came from; ``training_accuracy``: of the base in its last epoch, where that is known.
+    came from; ``training_accuracy``: of the base in its last epoch, where that is known; ``skill``: measured by the
+    run's pilot, where it had one.
     """
 
     about: str
@@ -57,6 +59,7 @@ class Source:
     run: Path | None
     groups_place: str | None = None
     training_accuracy: float | None = None
+    skill: Skill | None = None
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,13 @@ def study_headroom(source: Source, request: HeadroomRequest, progress: Progress)
         return make_partition(wanted, source.vectors_CD, confusion_CC, source.groups)
 
     rule = request.rule or source.rule
-    asked = request.asked / 100
-    headroom = survey(source.validation, make, request.methods, clusters, rule=rule, asked=asked, progress=progress)
+    asked, skill = request.asked / 100, source.skill or SKILLS[rule]
+    headroom = survey(
+        source.validation, make, request.methods, clusters, rule=rule, asked=asked, skill=skill, progress=progress
+    )
     method = headroom.advice.setting.method
     test = (
-        judge_partition(source.test, headroom.partition, method, rule, asked, SKILLS[rule])[0]
+        judge_partition(source.test, headroom.partition, method, rule, asked, skill)[0]
         if source.test is not None
         else None
     )
@@ -177,12 +182,6 @@ def write_study(result: HeadroomStudy, out: Path) -> None:
         )
     )
     write_whole(out / "headroom.html", page.encode("utf-8", "replace"))
-
-
-def rule_of(settings: FitSettings) -> ForecastRule:
-    """The rule that comes nearest to a run's combiner; all that mix base and specialists gain about the same."""
-    combiner = settings.gate.combiner
-    return combiner if combiner == "hard" or combiner == "compose" else "blend"
 
 
 def next_command(source: Source, partition: Partition, method: PartitionMethod) -> str | None:
@@ -209,7 +208,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
         validation=validation,
         test=test,
         price=SpecialistPrice(FitSettings().specialist.epochs),
-        rule=rule_of(FitSettings()),
+        rule=forecast_rule(GateSettings()),
         seed=0,
         run=None,
         groups_place=groups,
@@ -240,11 +239,12 @@ def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
         price=SpecialistPrice(
             epochs, None if per_epoch is None else per_epoch * epochs, manifest.files[BASE_FILE].bytes
         ),
-        rule=rule_of(settings),
+        rule=forecast_rule(settings.gate),
         seed=settings.seed,
         run=folder,
         groups_place=groups,
         training_accuracy=_training_accuracy(run),
+        skill=None if manifest.pilot is None else Skill(manifest.pilot.skill, manifest.pilot.spread, measured=True),
     )
 
 

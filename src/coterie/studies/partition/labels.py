@@ -20,7 +20,7 @@ from coterie.pages.format import count
 from coterie.partition import Partition, confusion_counts
 from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline.embedding import LabelSources
-from coterie.studies.headroom.forecast import BasePredictions, Outlook, forecast
+from coterie.routing.forecast import BasePredictions, Outlook, forecast
 from coterie.vocabulary import GROUPS_COLUMN, embedding_parts
 
 

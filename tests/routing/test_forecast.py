@@ -8,8 +8,8 @@ from scipy.special import softmax
 
 from coterie.errors import InputError
 from coterie.partition import Partition
+from coterie.routing.forecast import BasePredictions, Outlook, Skill, best_gain, forecast
 from coterie.routing.gate import entropy
-from coterie.studies.headroom.forecast import BasePredictions, Outlook, Skill, best_gain, forecast
 
 SURE = Skill(0.1, 0.0)
 
