@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from coterie.cli import main
-from coterie.cli.fit import named_settings
+from coterie.cli.fit import LOWEST_GAIN, named_settings
 from coterie.config import FitSettings
+from coterie.errors import DeclinedError
 from coterie.run.folder import Run
 from helpers import rewrite_manifest
 
@@ -47,6 +48,34 @@ def test_a_base_does_not_say_what_is_written_elsewhere(
     for options in ([], ["--track.mlflow", "mine"]):
         main(["fit", "--base", str(finished_run), "--out", str(tmp_path / "new"), *options])
     assert [settings.track.mlflow for settings in begun] == [None, "mine"]
+
+
+@pytest.mark.parametrize(
+    ("options", "points"), [([], 0.5), (["--gain", "2"], 2.0), (["--gain", "2", "--anyway"], LOWEST_GAIN)]
+)
+def test_a_declined_training_is_an_answer_and_no_error(
+    options: list[str],
+    points: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[float] = []
+
+    def declines(*_: object, gain: float, **__: object) -> None:
+        asked.append(gain)
+        raise DeclinedError("forecast: +0.1 points")
+
+    monkeypatch.setattr("coterie.pipeline.fit.fit", declines)
+    assert main(["fit", "--backbone", "convnet-8", "--out", str(tmp_path / "new"), *options]) == 0
+    assert capsys.readouterr().out == "Don't. forecast: +0.1 points\n"
+    assert asked == [points]
+
+
+@pytest.mark.parametrize("points", ["-1", "100", "nan"])
+def test_a_gain_is_in_points(points: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--out", str(tmp_path / "new"), "--gain", points]) == 1
+    assert "must be at least 0 and below 100 points" in capsys.readouterr().err
 
 
 def test_seeds_and_a_run_as_base_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

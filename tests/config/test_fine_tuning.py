@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from coterie.config import DataSettings, FitSettings, SpecialistSettings, TrainingSettings
@@ -40,3 +42,23 @@ def test_what_was_given_is_known() -> None:
 def test_weights_and_a_start_are_one_or_the_other() -> None:
     with pytest.raises(SettingsError, match=r"init = 'b\.pt': weights are of a base that is trained already"):
         FitSettings(weights="a.pt", init="b.pt")
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs"),
+    [
+        ({"backbone": "timm:resnet18", "weights": "mine.pt"}, 3),
+        ({"backbone": "transformers:mine"}, 3),
+        ({"backbone": "timm:resnet18"}, 15),
+        ({"backbone": "convnet-8", "weights": "mine.pt"}, 15),
+        ({"backbone": "timm:resnet18", "weights": "mine.pt", "specialist": {"epochs": 7}}, 7),
+    ],
+)
+def test_specialists_of_a_librarys_trained_network_are_trained_as_fine_tuned_ones(
+    values: dict[str, Any], epochs: int
+) -> None:
+    settings = FitSettings.from_values(values)
+    assert settings.specialist.epochs == epochs
+    assert settings.specialist.optimizer == ("sgd" if epochs == 15 else "adamw")
+    assert settings.base == FitSettings().base
+    assert settings.data.augment == "shift"

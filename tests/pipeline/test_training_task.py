@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import pytest
 import torch
 
 from coterie.config import FitSettings
@@ -8,7 +9,7 @@ from coterie.engine import Resources, TaskContext
 from coterie.engine.local import InProcess
 from coterie.pipeline.prepare import augmentation_of, prepare
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
-from coterie.progress import Progress
+from coterie.progress import SILENT, Progress
 
 
 class Threads(Progress):
@@ -20,11 +21,9 @@ class Threads(Progress):
         self.seen.add(torch.get_num_threads())
 
 
-def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_keeps_its_own(
-    settings: FitSettings, splits: Splits
-) -> None:
+def inputs_of(settings: FitSettings, splits: Splits) -> SpecialistInputs:
     base = prepare(settings, splits=splits).base
-    inputs = SpecialistInputs(
+    return SpecialistInputs(
         base.network,
         base.head,
         base.part,
@@ -35,6 +34,12 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
         data_workers=0,
         balanced=False,
     )
+
+
+def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_keeps_its_own(
+    settings: FitSettings, splits: Splits
+) -> None:
+    inputs = inputs_of(settings, splits)
     task = TrainingTask("specialist", "file", (0, 1), settings.specialist, 0, None, threads=1)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -45,3 +50,21 @@ def test_a_specialist_is_trained_by_its_own_number_of_threads_and_the_process_ke
         torch.set_num_threads(before)
     assert len(outcome.unwrap().history) == settings.specialist.epochs
     assert Threads.seen == {1}
+
+
+@pytest.mark.parametrize("trainable", ["all", "stage2"])
+def test_frozen_statistics_are_the_bases_and_all_else_is_trained(
+    trainable: str, settings: FitSettings, splits: Splits
+) -> None:
+    values = settings.to_values()
+    specialist = {**values["specialist"], "trainable": trainable, "batch_norm": "frozen"}
+    settings = FitSettings.from_values({**values, "specialist": specialist})
+    inputs = inputs_of(settings, splits)
+    task = TrainingTask("specialist", "file", (0, 1, 2), settings.specialist, 0, None, threads=1)
+    (outcome,) = InProcess().run([task], inputs, Resources(), lambda _: TaskContext(SILENT))
+    before, after = inputs.base.state_dict(), outcome.unwrap().weights
+    statistics = [name for name in before if "running" in name]
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+    scales = [name for name in before if name.startswith("stage3") and before[name].is_floating_point()]
+    assert all(not torch.equal(before[name], after[name]) for name in scales if name not in statistics)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from coterie.backbones.adapters import (
     adapter_parameters,
@@ -30,7 +31,8 @@ class TrainedPart:
     """Which part of a network is trained; the rest stays as it is, running statistics and dropout included.
 
     ``parameters``: names of those trained, besides the head's own at the paths ``head``; None for all that the network
-    itself leaves trainable. ``still``: paths of the modules that run before the trained part. ``cut``: the module after
+    itself leaves trainable. ``still``: paths of modules that stay in evaluation mode, such as those that run before the
+    trained part. ``cut``: the module after
     which the network can be cut in two before anything is trained (see ``tail_of``); None where it cannot.
     ``adapted``: paths of the layers that get an adapter of ``rank`` each, whose parameters are those trained.
     """
@@ -41,6 +43,11 @@ class TrainedPart:
     cut: str | None = None
     adapted: tuple[str, ...] = ()
     rank: int = 0
+
+    def with_still_norms(self, network: nn.Module) -> TrainedPart:
+        """The same part, of which the batch norms keep their running statistics; their scales are trained."""
+        norms = (path for path, module in network.named_modules() if isinstance(module, _BatchNorm))
+        return replace(self, still=(*self.still, *norms))
 
     def trains(self, name: str) -> bool:
         """Whether a parameter is trained."""
@@ -56,8 +63,6 @@ class TrainedPart:
         Raises:
             BackboneError: it is to have adapters, and peft is not installed.
         """
-        if self.parameters is None:
-            return
         if self.adapted:
             add_adapters(network, self.adapted, self.rank, seed)
         for name, parameter in network.named_parameters():

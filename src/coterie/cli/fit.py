@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # torch and rich are imported when a run begins, not for --he
     from coterie.pipeline.prepare import Prepared
 
 
+# In points: no forecast is below it.
+LOWEST_GAIN = -100.0
+
+
 def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[..., None]:
     """The command.
 
@@ -61,7 +65,7 @@ def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[.
             ),
         ] = 0.5,
         anyway: Annotated[
-            bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="train all specialists, whatever the forecast")
+            bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="train all specialists, whatever the pilot says")
         ] = False,
     ) -> None:
         """Train base and specialists, judge them on test data, and write a report."""
@@ -80,7 +84,7 @@ def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[.
         if seeds > 1:
             _fit_seeds(out, settings, engine, seeds, dry_run=dry_run)
         else:
-            asked = None if anyway else gain
+            asked = LOWEST_GAIN if anyway else gain
             _fit(out, settings, engine, base_run, base_only=base_only, dry_run=dry_run, gain=asked)
 
     return fit
@@ -123,7 +127,7 @@ def _fit(
     *,
     base_only: bool,
     dry_run: bool,
-    gain: float | None,
+    gain: float,
 ) -> None:
     from coterie.cli.terminal.progress import make_progress
     from coterie.pipeline.base import dismiss_helpers, help_train_base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 # A large rate would undo what the weights know before the new head says anything; so it is small, rises slowly, and is
@@ -30,10 +31,19 @@ SPECIALIST = {
     "weight_decay": 0.05,
     "schedule": "cosine",
     "clip_norm": 1.0,
+    # A cluster's few batches say less of the statistics than all that the base has seen.
+    "batch_norm": "frozen",
 }
 DATA = {"augment": "photo"}
+LIBRARIES = ("timm", "torchvision")
 # Transformers take smaller steps than convolutional networks, and their heads have smaller inputs.
 TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
+
+
+def brought(values: Mapping[str, Any]) -> bool:
+    """Whether the base is a network of a library that comes trained."""
+    library, _, name = str(values.get("backbone")).partition(":")
+    return bool(name) and (library == "transformers" or (library in LIBRARIES and values.get("weights") is not None))
 
 
 def fine_tuning(backbone: str) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from coterie.config.data import DataSettings
-from coterie.config.fine_tuning import fine_tuning
+from coterie.config.fine_tuning import brought, fine_tuning
 from coterie.config.settings import Settings
 from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import HardwareSettings, TrackSettings
@@ -96,12 +96,16 @@ class FitSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _of_fine_tuning(cls, values: Any) -> Any:
-        """What was not given has fine-tuning's defaults where the base starts from other weights than fresh ones."""
-        if not isinstance(values, dict) or values.get("init") is None:
+        """What was not given has fine-tuning's defaults where the base starts from other weights than fresh ones; of
+        specialists, also where it comes trained.
+        """
+        if not isinstance(values, dict) or (values.get("init") is None and not brought(values)):
             return values
         found = dict(values)
         plain = {"base": TrainingSettings(), "specialist": SpecialistSettings(), "data": DataSettings()}
         for name, defaults in fine_tuning(str(values.get("backbone"))).items():
+            if values.get("init") is None and name != "specialist":
+                continue
             group = values.get(name, plain[name])
             if isinstance(group, Settings):
                 left = {key: value for key, value in defaults.items() if key not in group.model_fields_set}
@@ -176,7 +180,7 @@ class FitSettings(Settings):
             SettingsError: a setting is unknown or not allowed.
         """
         _refuse_other_names(values)
-        start = {name: values[name] for name in ("init", "backbone") if values.get(name) is not None}
+        start = {name: values[name] for name in ("init", "backbone", "weights") if values.get(name) is not None}
         merged = _merge(FitSettings(**start).to_values(), values)
         for name, field in cls.model_fields.items():
             group = field.annotation

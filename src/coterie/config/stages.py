@@ -78,6 +78,11 @@ class SpecialistSettings(TrainingSettings):
         "are stored as they are",
     )
 
+    batch_norm: Literal["train", "frozen"] = Field(
+        "train",
+        description="statistics of batch norms: train (those of the cluster's batches, and running ones that follow "
+        "them) | frozen (the base's, as where a fine-tuned network is trained a little further)",
+    )
     patience: int | None = Field(
         None,
         ge=1,

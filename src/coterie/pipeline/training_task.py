@@ -99,10 +99,11 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
         fabric = make_fabric(shared.hardware)
         context.progress.stage(self.title, self.training.epochs * len(batches))
         hook = StageHook(context.checkpoint, self.checkpoint_every)
-        trained, cut = network, shared.part.cut
+        part = shared.part if self.training.batch_norm == "train" else shared.part.with_still_norms(network)
+        trained, cut = network, part.cut
         if cut is not None and self.training.views:
             batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
-            shared.part.prepare(network.train(), self.seed)
+            part.prepare(network.train(), self.seed)
             trained = tail_of(network, cut, shared.preprocessing.example())
         history = train(
             fabric,
@@ -110,7 +111,7 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
             batches,
             self.training,
             context.progress,
-            part=replace(shared.part, head=(shared.head.path, *shared.head.more)),
+            part=replace(part, head=(shared.head.path, *shared.head.more)),
             hook=hook,
             stopping=early_stopping(fabric, network, classes, self.training, shared.validation, shared.preprocessing),
             compile_network=shared.hardware.compile,

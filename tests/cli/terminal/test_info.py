@@ -1,7 +1,7 @@
 from rich.console import Console
 
 from coterie.cli.terminal.info import print_info
-from coterie.run.manifest import GateRecord, Manifest
+from coterie.run.manifest import GateRecord, Manifest, PilotRecord
 from helpers import make_settings
 
 
@@ -31,6 +31,12 @@ def test_a_finished_run_says_its_rule_and_times(console: Console) -> None:
     assert rows["rule"] == "hard, routed at 0.2 and above (margin)"
     assert rows["trained"] == "base 2 min"
     assert rows["disk"] == "1.0 MiB; at most 3 MiB while it runs"
+
+
+def test_a_forecast_stands_beside_the_rule(console: Console) -> None:
+    pilot = PilotRecord(clusters=(1, 4), skill=0.1, spread=0.05, gain=0.012, low=0.003, high=0.02)
+    rows = printed(console, Manifest(settings=make_settings(), pilot=pilot))
+    assert rows["forecast"] == "+1.20 (+0.30 to +2.00) by a pilot of 2"
 
 
 def test_later_versions_are_those_that_differ(console: Console) -> None:

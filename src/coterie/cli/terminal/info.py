@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from coterie.cli.terminal.report import rule_line
-from coterie.pages.format import mebibytes, rough_duration
+from coterie.measures.significance import Interval
+from coterie.pages.format import gain, mebibytes, rough_duration
 from coterie.run.manifest import Manifest
 from coterie.run.values import rule_of
 
@@ -15,7 +16,7 @@ from coterie.run.values import rule_of
 def print_info(console: Console, path: str, manifest: Manifest, size: int) -> None:
     """What a run folder holds."""
     table = Table(show_header=False, box=None)
-    data = manifest.data
+    data, pilot = manifest.data, manifest.pilot
     rows = {
         "run": path,
         "state": "finished" if manifest.complete else "unfinished: the same `coterie fit` command goes on with it",
@@ -27,6 +28,9 @@ def print_info(console: Console, path: str, manifest: Manifest, size: int) -> No
         else "",
         "clusters": ", ".join(str(len(m)) for m in manifest.partition.members) + " classes"
         if manifest.partition
+        else "",
+        "forecast": f"{gain(Interval(pilot.gain, pilot.low, pilot.high))} by a pilot of {len(pilot.clusters)}"
+        if pilot
         else "",
         "rule": rule_line(rule_of(manifest)) if manifest.gate else "",
         "trained": "; ".join(f"{name} {rough_duration(seconds)}" for name, seconds in manifest.seconds.items()),
