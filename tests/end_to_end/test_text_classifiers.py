@@ -247,6 +247,16 @@ def test_the_fewest_of_what_is_asked_for_and_what_the_model_takes_is_kept(model:
         form_of(model, longest=2)
 
 
+def test_a_padding_beyond_the_positions_takes_none_of_them(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    tokenizer = make_tokenizer(model_max_length=10**30)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    positions = tokenizer.pad_token_id = tokenizer.vocab["oak"]
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": positions}))
+    assert form_of(tmp_path / "model").longest == positions
+
+
 def test_a_trunk_is_shared_only_where_it_gives_the_same_for_texts_of_any_length(model: Path) -> None:
     form = form_of(model)
     base = make_base(settings_of(model), LabelSpace(WORDS), form)

@@ -323,7 +323,8 @@ def _most_tokens(tokenizer: Any, config: Any, padding: int) -> int:
     said, positions = int(tokenizer.model_max_length), getattr(config, "max_position_embeddings", None)
     if positions is None or said <= positions:
         return said
-    return int(positions) - padding - 1
+    # Where texts are padded with their last token, as in GPT-2, that number has nothing to do with positions.
+    return int(positions) - (padding + 1 if padding + 1 < positions else 0)
 
 
 def _read_config(place: str) -> dict[str, Any]:
