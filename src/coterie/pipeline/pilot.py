@@ -6,6 +6,7 @@ They are the run's own specialists, so that nothing is lost where the run goes o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import softmax
@@ -21,7 +22,7 @@ from coterie.pipeline.job import Job
 from coterie.pipeline.specialists import Specialists, read_specialist, specialist_tasks, train_tasks
 from coterie.pipeline.training_task import TrainingTask
 from coterie.pipeline.tuning import forecast_rule
-from coterie.routing.forecast import SKILLS, BasePredictions, Outlook, forecast
+from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
 from coterie.routing.pilot import measured_skill, open_errors, pilot_clusters
 from coterie.run.manifest import PilotRecord
 from coterie.run.names import specialist_files
@@ -31,8 +32,51 @@ from coterie.training.passes import compute_logits
 SOON_SECONDS = 120.0
 
 
+@dataclass(frozen=True, eq=False)
+class _Pilot:
+    """The clusters of a partition whose specialists are trained first, by which tasks, and the tasks that are left."""
+
+    partition: Partition
+    answers: BasePredictions
+    clusters: tuple[int, ...]
+    tasks: list[TrainingTask]
+    left: list[TrainingTask]
+
+    @classmethod
+    def choose(cls, job: Job, base: TrainedBase, partitions: Sequence[Partition]) -> _Pilot:
+        """Of the partition with the most clusters."""
+        partition = max(partitions, key=lambda one: one.n_clusters)
+        answers = BasePredictions(base.validation_NC, job.splits.validation.labels_N.numpy())
+        open_S = open_errors(answers, partition, forecast_rule(job.settings.gate))
+        clusters = pilot_clusters(partition, open_S, np.array(job.splits.train_counts))
+        files = {specialist_files(partition)[cluster] for cluster in clusters}
+        tasks = specialist_tasks(job.settings, partitions)
+        left = [task for task in tasks if task.file not in files and not job.run.has(task.file)]
+        return cls(partition, answers, clusters, [task for task in tasks if task.file in files], left)
+
+    def seconds(self, job: Job) -> tuple[float, float]:
+        """Of its own training, which is done, and about of what is left."""
+        own = sum(job.run.manifest.seconds[task.file] for task in self.tasks)
+        count_C = np.array(job.splits.train_counts)
+        n_samples, n_left = (
+            sum(int(count_C[list(task.classes)].sum()) for task in tasks) for tasks in (self.tasks, self.left)
+        )
+        return own, own * n_left / n_samples
+
+    def forecast(self, job: Job, base: TrainedBase) -> tuple[Skill, Forecast]:
+        """The skill of its specialists on validation, and what all would gain with it."""
+        networks = [
+            read_specialist(job, base, self.partition, cluster) if cluster in self.clusters else None
+            for cluster in range(self.partition.n_clusters)
+        ]
+        outputs = outputs_of(job, base, Specialists(self.partition, networks), "validation")
+        rule = forecast_rule(job.settings.gate)
+        skill = measured_skill(outputs, self.partition, self.clusters, rule, SKILLS[rule])
+        return skill, forecast(self.answers, Outlook.of(self.answers, self.partition), rule, skill)
+
+
 def ask_pilot(job: Job, base: TrainedBase, partitions: Sequence[Partition], asked: float) -> None:
-    """Train the pilot, of the partition with the most clusters, and forecast what all its specialists gain.
+    """Train the pilot, and say what it foretells of all specialists.
 
     Args:
         job: the run.
@@ -43,38 +87,20 @@ def ask_pilot(job: Job, base: TrainedBase, partitions: Sequence[Partition], aske
     Raises:
         DeclinedError: less is forecast.
     """
-    partition = max(partitions, key=lambda one: one.n_clusters)
-    answers = BasePredictions(base.validation_NC, job.splits.validation.labels_N.numpy())
-    rule = forecast_rule(job.settings.gate)
-    count_C = np.array(job.splits.train_counts)
-    clusters = pilot_clusters(partition, open_errors(answers, partition, rule), count_C)
-    files = {specialist_files(partition)[cluster] for cluster in clusters}
-    tasks = specialist_tasks(job.settings, partitions)
-    pilot = [task for task in tasks if task.file in files]
-    others = [task for task in tasks if task.file not in files and not job.run.has(task.file)]
-    if not pilot or not others:
+    pilot = _Pilot.choose(job, base, partitions)
+    if not pilot.tasks or not pilot.left:
         return
-    train_tasks(job, base, pilot, {})
-    seconds = sum(job.run.manifest.seconds[task.file] for task in pilot)
-    left = seconds * _n_samples(others, count_C) / _n_samples(pilot, count_C)
+    train_tasks(job, base, pilot.tasks, {})
+    seconds, left = pilot.seconds(job)
     if left < SOON_SECONDS:
         return
-    networks = [
-        read_specialist(job, base, partition, cluster) if cluster in clusters else None
-        for cluster in range(partition.n_clusters)
-    ]
-    outputs = outputs_of(job, base, Specialists(partition, networks), "validation")
-    skill = measured_skill(outputs, partition, clusters, rule, SKILLS[rule])
-    hope = forecast(answers, Outlook.of(answers, partition), rule, skill)
-    job.run.update(
-        pilot=PilotRecord(
-            clusters=clusters, skill=skill.mean, spread=skill.spread, gain=hope.gain, low=hope.low, high=hope.high
-        )
-    )
+    skill, hope = pilot.forecast(job, base)
+    figures = {"gain": hope.gain, "low": hope.low, "high": hope.high}
+    job.run.update(pilot=PilotRecord(clusters=pilot.clusters, skill=skill.mean, spread=skill.spread, **figures))
     said = (
-        f"forecast: {gain(Interval(hope.gain, hope.low, hope.high))} by all specialists, from a pilot of {len(pilot)} "
-        f"({percent(seconds / (seconds + left), 0)} of their training, {rough_duration(seconds)}), which put right "
-        f"{percent(skill.mean, 0)} of the errors open to it, net"
+        f"forecast: {gain(Interval(hope.gain, hope.low, hope.high))} by all specialists, from a pilot of "
+        f"{len(pilot.tasks)} ({percent(seconds / (seconds + left), 0)} of their training, {rough_duration(seconds)}); "
+        f"of the errors open to them they put right {percent(skill.mean, 0)}, net"
     )
     if hope.gain >= asked:
         job.progress.note(f"{said}; the others take about {rough_duration(left)}")
@@ -84,11 +110,6 @@ def ask_pilot(job: Job, base: TrainedBase, partitions: Sequence[Partition], aske
         f"{rough_duration(left)}, are not trained. {_free_rival(job, base)}The base and the pilot are kept; the same "
         "command goes on with --anyway"
     )
-
-
-def _n_samples(tasks: Sequence[TrainingTask], count_C: np.ndarray) -> int:
-    """Training samples of the tasks' classes."""
-    return sum(int(count_C[list(task.classes)].sum()) for task in tasks)
 
 
 def _free_rival(job: Job, base: TrainedBase) -> str:
