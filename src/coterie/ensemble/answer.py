@@ -113,8 +113,8 @@ class TensorRule:
         logits_NC = base_logits_NC if self.temperature == 1 else base_logits_NC / self.temperature
         log_proba_NC, proba_NC = logits_NC.log_softmax(1), logits_NC.softmax(1)
         # Column by column and not by a product of matrices, which some devices compute in less than float32.
-        mass_NS = proba_NC.new_zeros(len(proba_NC), self.n_clusters).scatter_add(
-            1, self.cluster_M.expand(len(proba_NC), -1), proba_NC.index_select(1, self.class_M)
+        mass_NS = proba_NC.new_zeros(proba_NC.shape[0], self.n_clusters).scatter_add(
+            1, self.cluster_M.expand(proba_NC.shape[0], -1), proba_NC.index_select(1, self.class_M)
         )
         cluster_NT = self._likeliest(mass_NS)
         score_N = self._scores(logits_NC, log_proba_NC, proba_NC, mass_NS, cluster_NT[:, :1])
@@ -165,7 +165,7 @@ class TensorRule:
         return self._marked(question, question.runs_NT)[:, self.cluster_M]
 
     def _marked(self, question: TensorQuestion, mark_NT: Tensor) -> Tensor:
-        none_NS = mark_NT.new_zeros(len(mark_NT), self.n_clusters)
+        none_NS = mark_NT.new_zeros(mark_NT.shape[0], self.n_clusters)
         return none_NS.scatter(1, question.cluster_NT, mark_NT)
 
     def _likeliest(self, mass_NS: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ class TensorRule:
 
 def _of(table_SK: Tensor, cluster_NT: Tensor) -> Tensor:
     """The rows of each sample's T clusters one after another, of shape (N, T K)."""
-    return table_SK.index_select(0, cluster_NT.flatten()).view(len(cluster_NT), -1)
+    return table_SK.index_select(0, cluster_NT.flatten()).view(cluster_NT.shape[0], -1)
 
 
 def _safe_log(values: Tensor) -> Tensor:
