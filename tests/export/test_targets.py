@@ -1,4 +1,5 @@
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ from coterie.routing.rule import Rule
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 FORM = FeaturePreprocessing(Scale((0.5,) * 5, (2.0,) * 5))
 TWO = Partition.stack([Partition.from_assignment([0, 0, 1, 1, 1, 2]), Partition.from_assignment([0, 1, 0, 1, 0, 1])])
-BLEND = Rule(Gate(1.7), Combiner.named("blend", (0.6,), top=2, temperature=1.2), Temperatures(1.3, (0.8,)))
-HARD = Rule(Gate(0.4, "contested"))
+BLEND = Rule(Gate(0.0), Combiner.named("blend", (0.6,), top=2, temperature=1.2), Temperatures(1.3, (0.8,)))
+HARD = Rule(Gate(0.0, "contested"))
 FEATURES = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
 
 
@@ -53,8 +54,10 @@ def target(request: pytest.FixtureRequest):
 @pytest.mark.parametrize(("rule", "partition", "raw"), [(BLEND, TWO, False), (HARD, TWO, True)])
 def test_one_graph_answers_as_the_ensemble_for_any_number_of_samples(tmp_path, target, rule, partition, raw) -> None:
     both = ensemble(rule, partition)
+    middle = float(np.median(both.decide(FEATURES).score_N))  # between two of the even number of samples
+    both.rule = replace(rule, gate=replace(rule.gate, threshold=middle))
     decision = both.decide(FEATURES)
-    assert 5 < decision.routed_N.sum() < 35
+    assert decision.routed_N.sum() == 20
     ((name, graph),) = graphs_of(both, FORM if raw else None).items()
     program = program_of(name, graph, FORM.example(), any_length=False)
     file = tmp_path / f"{name}{target.suffix}"
@@ -103,9 +106,7 @@ def test_code_that_depends_on_values_or_on_the_number_of_samples_is_refused(netw
 
 def test_an_operation_that_onnx_lacks_is_named_with_its_module(tmp_path) -> None:
     pytest.importorskip("onnxscript", reason="the extra export is not installed")
-    with pytest.raises(
-        ExportError, match="ONNX lacks the operation prims.bessel_j0, which the module 'network.1' uses"
-    ):
+    with pytest.raises(ExportError, match=r"ONNX lacks the operation prims\.bessel_j0.* the module 'network\.1' uses"):
         Onnx().write(program(nn.Sequential(nn.Linear(4, 4), Bessel())), ("logits",), {}, tmp_path / "base.onnx")
     Torch().write(program(Bessel()), ("logits",), {}, tmp_path / "base.pt2")
 
