@@ -206,7 +206,7 @@ class SpecialistEnsemble(nn.Module):
                 f"an ensemble cannot be put into {result.dtype} on {result.device}: its weights stay float32 on a real "
                 "device, and hardware.precision = 'bf16' has its networks computed in bf16"
             )
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch's own has no types
         if result.device != self.fabric.device:
             self.hardware = self.hardware.model_copy(update={"accelerator": result.device.type})
             self._connect(result.device.index)

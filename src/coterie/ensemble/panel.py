@@ -81,8 +81,8 @@ class Panel:
         """
         self._ready(self.base)
         _, weight = self._known[self.base]
-        floats = inputs.is_floating_point() and weight is not None
-        inputs = inputs.to(self.fabric.device, weight.dtype if floats else inputs.dtype)
+        dtype = weight.dtype if weight is not None and inputs.is_floating_point() else inputs.dtype
+        inputs = inputs.to(self.fabric.device, dtype)
         if self.cut is None:
             with self.fabric.autocast():
                 return self.base(inputs).float(), self._asking(inputs)
@@ -123,13 +123,9 @@ class Panel:
         def ask(cluster: int, row_R: Tensor) -> Tensor:
             network = self.specialists[cluster]
             self._ready(network)
-            at_once = self.preprocessing.at_once
-            if len(row_R) == len(inputs_N):
-                parts = inputs_N.split(at_once)
-            else:
-                parts = inputs_N[row_R.to(inputs_N.device)].split(at_once)
+            parts = row_R.to(inputs_N.device).split(self.preprocessing.at_once)
             with self.fabric.autocast():
-                return torch.cat([network(part).float() for part in parts])
+                return torch.cat([network(inputs_N[part]).float() for part in parts])
 
         return ask
 
