@@ -10,6 +10,7 @@
     ├── TrainingError     a training that went wrong (the loss is not finite)
     ├── ArtifactError     a run folder: missing, damaged, newer, held by another process, or of another run
     ├── DeclinedError     no error: the forecast is below the gain that was asked for; the run can go on
+    ├── ExportError       a network that a target of export cannot express
     ├── LimitError        a limit of time or memory is reached; the run can go on
     ├── EngineError       workers or a cluster: none there, other versions, or one that died
     └── InputError        arrays, texts or tables passed to a trained ensemble
@@ -45,6 +46,10 @@ class TrainingError(CoterieError):
 
 class ArtifactError(CoterieError):
     """A run folder is missing, damaged, from a newer version, held by another process, or holds another run."""
+
+
+class ExportError(CoterieError):
+    """A network cannot be written as a graph, or the target lacks one of its operations."""
 
 
 class LimitError(CoterieError):

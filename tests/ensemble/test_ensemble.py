@@ -371,6 +371,63 @@ def test_inputs_are_taken_in_any_precision_and_none_give_no_rows(base, images) -
     assert both(inputs[:0]).shape == (0, 6)
 
 
+def test_inputs_are_taken_in_any_layout(base, images) -> None:
+    both, inputs = ensemble(base, 0.0), FORM(torch.from_numpy(images))
+    wide = torch.cat([inputs, inputs], dim=3)
+    for other in (inputs.contiguous(), inputs.contiguous(memory_format=torch.channels_last), wide[..., :12]):
+        torch.testing.assert_close(both(other), both(inputs), rtol=0, atol=1e-5)
+
+
+def test_gradients_flow_to_inputs_that_want_them_and_to_no_others(base, images, middle) -> None:
+    both, inputs = ensemble(base, middle, "blend", shift=0.5), FORM(torch.from_numpy(images)).double()
+    assert not both(inputs).requires_grad
+    inputs.requires_grad_()
+    values = both(inputs)
+    torch.testing.assert_close(values.detach(), both(inputs.detach()), rtol=0, atol=1e-6)
+    (gradient,) = torch.autograd.grad(values[:, 0].sum(), inputs)
+    step = 1e-3 * torch.sign(gradient[0])
+    with torch.no_grad():
+        assert not both(inputs).requires_grad
+        ahead, behind = (both(inputs[:1] + sign * step)[0, 0] for sign in (1, -1))
+    # Routing is given: a step this small changes nobody's route.
+    assert float(ahead - behind) == pytest.approx(float((gradient[0] * step).sum()) * 2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("moved", "to"),
+    [
+        (lambda both: both.half(), "torch.float16 on cpu"),
+        (lambda both: both.to(torch.bfloat16), "torch.bfloat16 on cpu"),
+        (lambda both: nn.Sequential(both).double(), "torch.float64 on cpu"),
+        (lambda both: both.to("meta"), "torch.float32 on meta"),
+    ],
+)
+def test_another_precision_is_refused_before_a_weight_changes(base, images, moved, to) -> None:
+    both = ensemble(base, 0.0)
+    before = both.predict_proba(images)
+    with pytest.raises(InputError, match=f"cannot be put into {to}.*precision = 'bf16'"):
+        moved(both)
+    np.testing.assert_array_equal(both.predict_proba(images), before)
+
+
+def test_it_moves_to_the_device_that_it_is_on_and_takes_its_weights_back(base, images) -> None:
+    both = ensemble(base, 0.0, shift=0.5)
+    before, state = both.predict_proba(images), copy.deepcopy(both.state_dict())
+    assert both.to("cpu").float() is both
+    for parameter in both.parameters():
+        parameter.data.zero_()
+    assert (both.predict_proba(images) != before).any()
+    both.load_state_dict(state)
+    np.testing.assert_array_equal(both.predict_proba(images), before)
+
+
+def test_another_rule_counts_from_the_next_call_on(base, images) -> None:
+    both = ensemble(base, 0.0, shift=0.5)
+    assert both.decide(images).routed_N.all()
+    both.rule = replace(both.rule, gate=Gate(np.inf))
+    assert not both.decide(images).routed_N.any()
+
+
 def test_weights_that_are_not_finite_are_named_and_not_answered(base, images, monkeypatch) -> None:
     monkeypatch.setattr(panel, "CHUNK", 7)
     both = ensemble(base, 0.0)

@@ -130,19 +130,19 @@ def _tell(module: nn.Module, _: object, output: Any) -> None:
         observed[1](output)
 
 
-def make_observable(network: nn.Module, cut: str) -> None:
-    """Give the module ``cut`` the hook by which its output is observed. It stays, since hooks that come and go while
-    other threads run the network break their passes; where nobody observes, it does nothing.
+def make_observable(network: nn.Module, cut: str) -> nn.Module:
+    """Give the module ``cut`` the hook by which its output is observed, and return it. The hook stays, since hooks that
+    come and go while other threads run the network break their passes; where nobody observes, it does nothing.
     """
     module = network.get_submodule(cut)
     if _tell not in module._forward_hooks.values():
         module.register_forward_hook(_tell)
+    return module
 
 
 @contextmanager
 def _observing(network: nn.Module, cut: str, tell: Callable[[Any], None]) -> Iterator[None]:
-    make_observable(network, cut)
-    token = _observed.set((network.get_submodule(cut), tell))
+    token = _observed.set((make_observable(network, cut), tell))
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ import tyro
 import coterie
 from coterie.cli.compare import compare
 from coterie.cli.evaluate import evaluate
+from coterie.cli.export import export
 from coterie.cli.fit import is_run, make_fit
 from coterie.cli.headroom import headroom
 from coterie.cli.info import info
@@ -138,6 +139,7 @@ def _commands(defaults: FitSettings, options: set[str]) -> tyro.extras.Subcomman
         evaluate,
         tune,
         predict,
+        export,
         headroom,
         partition,
         compare,

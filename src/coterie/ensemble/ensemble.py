@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -16,14 +17,14 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
-from coterie.backbones.probe import describe_inputs, fitting
+from coterie.backbones.probe import describe_inputs
 from coterie.config import HardwareSettings
+from coterie.ensemble.answer import TensorQuestion, TensorRule
 from coterie.ensemble.panel import Ask, Panel
 from coterie.errors import InputError
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
-from coterie.routing.combine import safe_log
 from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
 from coterie.training.fabric import make_fabric
@@ -31,6 +32,8 @@ from coterie.training.fabric import make_fabric
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 AUTOMATIC = HardwareSettings()
+# What belongs to the process and its device.
+CONNECTED = {"fabric", "process", "panel", "_on_device"}
 NO_GRAPH = (
     "a SpecialistEnsemble cannot be traced, scripted, exported or mapped: which specialists run depends on the values "
     "in its inputs; its base and each of its specialists can"
@@ -97,7 +100,7 @@ class SpecialistEnsemble(nn.Module):
     """A base and one specialist per cluster: a module that can stand where the base stood.
 
     ``forward`` takes the base's inputs and returns (B, C) values whose softmax is the ensemble's probabilities; where
-    the base is sure, they are its logits, divided by its temperature. The other methods take what
+    nobody is asked, they are the base's logits, divided by its temperature. The other methods take what
     ``preprocessing.samples`` takes: images uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the
     networks were trained on; or a data source's ``Samples``, which ``coterie.data.read_new`` makes of files.
 
@@ -164,18 +167,21 @@ class SpecialistEnsemble(nn.Module):
         self.cut = cut
         self._connect()
 
-    def _connect(self) -> None:
-        """Choose the device, and put the networks there in evaluation mode."""
-        self.fabric: Fabric = make_fabric(self.hardware)
+    def _connect(self, index: int | None = None) -> None:
+        """Choose the device, the one of this number where there are several, and put the networks there in evaluation
+        mode.
+        """
+        self.fabric: Fabric = make_fabric(self.hardware, index=index)
         self.process = os.getpid()
         asked = {int(name): network for name, network in self.specialists.items()}
         self.panel = Panel(self.fabric, self.base, asked, self.preprocessing, self.cut)
+        self._on_device: tuple[Rule | None, TensorRule | None] = (None, None)
         self.eval()
 
     @override
     def __getstate__(self) -> dict[str, Any]:
         """What copies and other processes get: they choose their device anew."""
-        return {name: value for name, value in vars(self).items() if name not in {"fabric", "process", "panel"}}
+        return {name: value for name, value in vars(self).items() if name not in CONNECTED}
 
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -191,20 +197,36 @@ class SpecialistEnsemble(nn.Module):
             warnings.warn("a SpecialistEnsemble stays in evaluation mode: its networks are trained", stacklevel=2)
         return super().train(False)
 
+    @override
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What ``to``, ``cuda``, ``half`` and their like do: move to another device, and nothing else."""
+        result = fn(torch.empty(0))
+        if result.dtype != torch.float32 or result.is_meta:
+            raise InputError(
+                f"an ensemble cannot be put into {result.dtype} on {result.device}: its weights stay float32 on a real "
+                "device, and hardware.precision = 'bf16' has its networks computed in bf16"
+            )
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch's own has no types
+        if result.device != self.fabric.device:
+            self.hardware = self.hardware.model_copy(update={"accelerator": result.device.type})
+            self._connect(result.device.index)
+        return self
+
     @_not_compiled
-    @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
         """The base's inputs, such as (B, channels, H, W), to values (B, C) whose softmax is the probabilities.
+
+        Where the inputs require a gradient, it flows through the networks that were asked, whom to ask being given.
 
         Raises:
             InputError: the base does not take such inputs; or they are no values, as under ``torch.jit.trace``,
                 ``torch.export`` or ``torch.vmap``: whom it asks depends on the values.
         """
         self._check_process()
-        decision = self._decide(*self._ask_inputs(inputs))
-        base_NC = self.rule.base_logits(decision.base_logits_NC)
-        values = np.where(decision.routed_N[:, None], safe_log(decision.proba_NC), base_NC)
-        return torch.from_numpy(values).to(self.fabric.device)
+        wants_gradient = isinstance(inputs, Tensor) and inputs.requires_grad and torch.is_grad_enabled()
+        with torch.inference_mode(not wants_gradient):
+            question, packed_NM = self._ask(*self._ask_inputs(inputs))
+            return question.logits_NC if packed_NM is None else self._tensor_rule().combine_logits(question, packed_NM)
 
     def decide(self, raw: Any) -> Decision:
         """Probabilities and what led to them.
@@ -213,9 +235,9 @@ class SpecialistEnsemble(nn.Module):
             InputError: the samples are not such as the networks take, or a network answers with NaN or infinity.
         """
         self._check_process()
-        samples, panel = self.preprocessing.check(raw), self.panel
-        chunks = [self._decide(*panel.ask(samples.take(rows)), int(rows[0])) for rows in panel.chunks(samples)]
-        return Decision(*(np.concatenate(parts) for parts in zip(*(vars(c).values() for c in chunks), strict=True)))
+        samples = self.preprocessing.check(raw)
+        chunks = [self._decide_chunk(samples, rows) for rows in self.panel.chunks(samples)]
+        return Decision(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
 
     def predict_proba(self, raw: Any) -> FloatArray:
         """Probabilities, float32 of shape (N, C); rows sum to 1."""
@@ -254,7 +276,7 @@ class SpecialistEnsemble(nn.Module):
         torch.set_num_threads(1)
         self.process = os.getpid()
 
-    def _ask_inputs(self, inputs: Any) -> tuple[FloatArray, Ask]:
+    def _ask_inputs(self, inputs: Any) -> tuple[Tensor, Ask]:
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # which torch documents
         if tracing or isinstance(inputs, fx.Proxy):
             raise InputError(NO_GRAPH)
@@ -264,7 +286,7 @@ class SpecialistEnsemble(nn.Module):
             raise InputError(f"forward takes a tensor of {n_axes} axes, the base's inputs; got {got}")
         _check_values(inputs)
         try:
-            return self.panel.ask_inputs(fitting(inputs, self.base).to(self.fabric.device))
+            return self.panel.ask_inputs(inputs)
         except Exception as error:  # whatever a network raises on a shape that it does not take
             example = self.preprocessing.example()
             if inputs.shape[1:] == example.shape[1:]:
@@ -274,29 +296,52 @@ class SpecialistEnsemble(nn.Module):
                 + str(error).partition("\n")[0]
             ) from error
 
-    def _decide(self, base_logits_NC: FloatArray, ask: Ask, first: int = 0) -> Decision:
-        """Whom to ask about some samples, of which the first has this number, and what comes of it."""
-        partition = self.partition
-        _check_finite(base_logits_NC, np.arange(first, first + len(base_logits_NC)), "the base")
-        question = self.rule.ask(base_logits_NC, partition)
-        asked_NS = question.asked(question.routed_N)
-        # A cluster of one class is asked too where the rest gets 0, and has no specialist.
-        run_NS = asked_NS & self.rule.combiner.needs_specialist(partition)
+    @torch.inference_mode()
+    def _decide_chunk(self, samples: Samples, rows: Tensor) -> tuple[np.ndarray, ...]:
+        """The fields of a decision about some samples."""
+        base_NC, ask = self.panel.ask(samples.take(rows))
+        rule = self._tensor_rule()
+        question, packed_NM = self._ask(base_NC, ask, int(rows[0]))
+        if packed_NM is None:
+            proba_NC, packed_NM = question.proba_NC, base_NC.new_empty(len(base_NC), rule.n_columns)
+        else:
+            proba_NC = rule.combine(question, packed_NM)
         # NaN, so that an answer which was never given cannot pass for one of 0.
-        packed_NM = np.full((len(base_logits_NC), len(partition.packed_class_M)), np.nan, dtype=np.float32)
-        for cluster in np.flatnonzero(run_NS.any(axis=0)).tolist():
-            row_R = np.flatnonzero(run_NS[:, cluster])
-            packed_NM[row_R, partition.columns(cluster)] = answer_RK = ask(cluster, row_R)
-            _check_finite(answer_RK, first + row_R, f"the specialist of cluster {cluster}")
-        return Decision(
-            question.combine(packed_NM, asked_NS),
-            base_logits_NC,
-            question.score_N,
-            question.routed_N,
-            question.answer.cluster_N,
-            asked_NS,
-            packed_NM,
-        )
+        packed_NM = packed_NM.masked_fill(~rule.ran_NM(question), torch.nan)
+        cluster_N, asked_NS = question.cluster_NT[:, 0], rule.asked_NS(question)
+        fields = (proba_NC, base_NC, question.score_N, question.routed_N, cluster_N, asked_NS, packed_NM)
+        return tuple(field.cpu().numpy() for field in fields)
+
+    def _ask(self, base_NC: Tensor, ask: Ask, first: int = 0) -> tuple[TensorQuestion, Tensor | None]:
+        """Whom to ask about some samples, of which the first has this number, and what they say: packed logits, 0 where
+        nobody was asked, or None where nobody is asked of any sample. All stay on the device, which is waited for
+        twice: to know whom to ask, and whether what they say is finite.
+        """
+        rule = self._tensor_rule()
+        question = rule.ask(base_NC)
+        plan = question.plan()
+        if not plan.finite:
+            _refuse_not_finite(base_NC, np.arange(first, first + len(base_NC)), "the base")
+        if not plan.asks:
+            return question, None
+        packed_NM = base_NC.new_zeros(len(base_NC), rule.n_columns)
+        for cluster, row_R in plan.rows.items():
+            rows = torch.from_numpy(row_R)
+            packed_NM[rows.to(base_NC.device), self.partition.columns(cluster)] = ask(cluster, rows)
+        if not math.isfinite(packed_NM.detach().sum()):
+            for cluster, row_R in plan.rows.items():
+                answer_RK = packed_NM[row_R, self.partition.columns(cluster)]
+                _refuse_not_finite(answer_RK, first + row_R, f"the specialist of cluster {cluster}")
+        return question, packed_NM
+
+    def _tensor_rule(self) -> TensorRule:
+        """The rule on the device; made anew where another one was set."""
+        rule, tensors = self._on_device
+        if tensors is None or rule is not self.rule:
+            with torch.inference_mode(False):  # what is made in that mode takes no part in a gradient
+                tensors = TensorRule(self.rule, self.partition, self.fabric.device)
+            self._on_device = (self.rule, tensors)
+        return tensors
 
     def _explain(self, decision: Decision, row: int, top: int) -> Explanation:
         proba_C = decision.proba_NC[row]
@@ -336,15 +381,17 @@ class SpecialistEnsemble(nn.Module):
 def _check_values(inputs: Tensor) -> None:
     """Refuse what stands for a tensor, such as a fake or batched one."""
     try:
-        inputs[:0].float().cpu().numpy()
+        inputs.data_ptr()
     except RuntimeError:
         raise InputError(NO_GRAPH) from None
+    if inputs.is_meta:
+        raise InputError(NO_GRAPH)
 
 
-def _check_finite(logits_RK: FloatArray, row_R: IntArray, whose: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(logits_RK).all(axis=1))
+def _refuse_not_finite(logits_RK: Tensor, number_R: IntArray, whose: str) -> None:
+    bad = np.flatnonzero(~logits_RK.isfinite().all(dim=1).cpu().numpy())
     if bad.size:
         raise InputError(
-            f"{whose} answers {bad.size} sample(s) with NaN or infinity, the first is number {row_R[bad[0]]}, counted "
-            "from 0: its values, or the network's weights, are not finite or too large"
+            f"{whose} answers {bad.size} sample(s) with NaN or infinity, the first is number {number_R[bad[0]]}, "
+            "counted from 0: its values, or the network's weights, are not finite or too large"
         )

@@ -10,19 +10,20 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from coterie.arrays import FloatArray, IntArray
+from coterie.arrays import FloatArray
 from coterie.backbones.cut import make_observable, trunk_features, trunk_output
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
-from coterie.training.passes import compute_logits, plain_passes, put_in_use
+from coterie.training.passes import device_passes, put_in_use
 
 # Samples that are passed through the base before specialists are asked: enough that each gets full batches.
 CHUNK = 8192
 # Most bytes of the trunk's output that are held for a chunk.
 CHUNK_BYTES = 2**28
 
-# From a cluster and the rows (R,) that its specialist is asked about, to its logits (R, classes of the cluster).
-Ask = Callable[[int, IntArray], FloatArray]
+# From a cluster and the rows (R,), on the CPU, that its specialist is asked about, to its logits (R, classes of the
+# cluster), float32 on the device.
+Ask = Callable[[int, Tensor], Tensor]
 
 
 class Panel:
@@ -48,37 +49,47 @@ class Panel:
         self.fabric = fabric
         self.base = put_in_use(base, fabric.device)
         self.specialists = {cluster: put_in_use(network, fabric.device) for cluster, network in specialists.items()}
+        self._known = {
+            network: (tuple(network.modules()), _first_weight(network))
+            for network in (self.base, *self.specialists.values())
+        }
         self.preprocessing = preprocessing
         self.cut = cut
         if cut is not None:
             make_observable(base, cut)
 
-    def ask(self, samples: Samples) -> tuple[FloatArray, Ask]:
-        """The base's logits (N, C) of samples, and the function that asks a cluster's specialist about some of them."""
+    def ask(self, samples: Samples) -> tuple[Tensor, Ask]:
+        """The base's logits (N, C) of samples, float32 on the device, and the function that asks a cluster's specialist
+        about some of them.
+        """
         if self.cut is None:
 
-            def ask(cluster: int, rows: IntArray) -> FloatArray:
-                some = samples.take(torch.from_numpy(rows))
-                return compute_logits(self.fabric, self.specialists[cluster], some, self.preprocessing)
+            def ask(cluster: int, row_R: Tensor) -> Tensor:
+                return torch.cat(list(self._passes(self.specialists[cluster], samples.take(row_R))))
 
-            return compute_logits(self.fabric, self.base, samples, self.preprocessing), ask
+            return torch.cat(list(self._passes(self.base, samples))), ask
         logits, features = [], []
         with trunk_output(self.base, self.cut) as output:
-            for batch in plain_passes(self.fabric, self.base, samples, self.preprocessing):
+            for batch in self._passes(self.base, samples):
                 logits.append(batch)
                 features.append(output())
-        return torch.cat(logits).numpy(), self._asking(torch.cat(features))
+        return torch.cat(logits), self._asking(torch.cat(features))
 
-    @torch.inference_mode()
-    def ask_inputs(self, inputs: Tensor) -> tuple[FloatArray, Ask]:
-        """The base's logits (B, C) of inputs (B, ...), and the function that asks a specialist about some of them."""
-        put_in_use(self.base, self.fabric.device)
+    def ask_inputs(self, inputs: Tensor) -> tuple[Tensor, Ask]:
+        """The base's logits (B, C) of inputs (B, ...), float32 on the device, and the function that asks a specialist
+        about some of them. Inputs on another device, or in another precision, are cast.
+        """
+        self._ready(self.base)
+        _, weight = self._known[self.base]
+        dtype = weight.dtype if weight is not None and inputs.is_floating_point() else inputs.dtype
+        inputs = inputs.to(self.fabric.device, dtype)
         if self.cut is None:
             with self.fabric.autocast():
-                return self.base(inputs).float().cpu().numpy(), self._asking(inputs)
+                return self.base(inputs).float(), self._asking(inputs)
         with trunk_output(self.base, self.cut) as output, self.fabric.autocast():
-            return self.base(inputs).float().cpu().numpy(), self._asking(output())
+            return self.base(inputs).float(), self._asking(output())
 
+    @torch.inference_mode()
     def ask_all(self, samples: Samples, partition: Partition) -> tuple[FloatArray, FloatArray]:
         """Logits of the base (N, C) and of all specialists on all samples, packed (N, M) as in Partition; zeros for a
         cluster without a specialist.
@@ -88,8 +99,8 @@ class Panel:
             logits_RC, ask = self.ask(samples.take(rows))
             packed_RM = np.zeros((len(rows), len(partition.packed_class_M)), dtype=np.float32)
             for cluster in self.specialists:
-                packed_RM[:, partition.columns(cluster)] = ask(cluster, np.arange(len(rows)))
-            base_NC.append(logits_RC)
+                packed_RM[:, partition.columns(cluster)] = ask(cluster, torch.arange(len(rows))).cpu().numpy()
+            base_NC.append(logits_RC.cpu().numpy())
             packed_NM.append(packed_RM)
         return np.concatenate(base_NC), np.concatenate(packed_NM)
 
@@ -105,12 +116,28 @@ class Panel:
             features = trunk_features(self.base, self.cut, self.preprocessing.example()[:1])
         return max(1, min(CHUNK, CHUNK_BYTES // features.nbytes))
 
+    def _passes(self, network: nn.Module, samples: Samples) -> Iterator[Tensor]:
+        return device_passes(self.fabric, network, samples, self.preprocessing)
+
     def _asking(self, inputs_N: Tensor) -> Ask:
-        @torch.inference_mode()
-        def ask(cluster: int, rows: IntArray) -> FloatArray:
-            network = put_in_use(self.specialists[cluster], inputs_N.device)
-            parts = torch.from_numpy(rows).to(inputs_N.device).split(self.preprocessing.at_once)
+        def ask(cluster: int, row_R: Tensor) -> Tensor:
+            network = self.specialists[cluster]
+            self._ready(network)
+            parts = row_R.to(inputs_N.device).split(self.preprocessing.at_once)
             with self.fabric.autocast():
-                return np.concatenate([network(inputs_N[part]).float().cpu().numpy() for part in parts])
+                return torch.cat([network(inputs_N[part]).float() for part in parts])
 
         return ask
+
+    def _ready(self, network: nn.Module) -> None:
+        """Put a network in use that was put in training mode, or on another device, behind the ensemble's back. Of a
+        single sample's pass, ``put_in_use`` would be a good part.
+        """
+        modules, weight = self._known[network]
+        if any(module.training for module in modules) or (weight is not None and weight.device != self.fabric.device):
+            put_in_use(network, self.fabric.device)
+
+
+def _first_weight(network: nn.Module) -> Tensor | None:
+    """Of floating point: counters and indices say nothing of a network's precision."""
+    return next((weight for weight in network.parameters() if weight.is_floating_point()), None)

@@ -43,14 +43,14 @@ def _lies_right(tensor: Tensor, device: torch.device) -> bool:
 
 
 @torch.inference_mode()
-def plain_passes(
+def device_passes(
     fabric: Fabric,
     network: nn.Module,
     samples: Samples,
     preprocessing: Preprocessing,
     batch_size: int | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the logits of all samples, in order, not augmented: a batch (B, C) at a time, float32 on the CPU.
+    """Yield the logits of all samples, in order, not augmented: a batch (B, C) at a time, float32 on the device.
 
     Args:
         fabric: device and precision.
@@ -64,7 +64,18 @@ def plain_passes(
         with fabric.autocast():
             logits = network(inputs)
         # float32 whatever the precision: probabilities, gates and sums over classes are computed from them.
-        yield logits.float().cpu()
+        yield logits.float()
+
+
+def plain_passes(
+    fabric: Fabric,
+    network: nn.Module,
+    samples: Samples,
+    preprocessing: Preprocessing,
+    batch_size: int | None = None,
+) -> Iterator[Tensor]:
+    """As ``device_passes``, on the CPU."""
+    return (logits.cpu() for logits in device_passes(fabric, network, samples, preprocessing, batch_size))
 
 
 def compute_logits(

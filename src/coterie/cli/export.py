@@ -1,0 +1,41 @@
+"""``coterie export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from coterie.cli.arguments import TRUST, RunFolder
+
+
+def export(
+    run: RunFolder,
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR", help="the folder to make")],
+    to: Annotated[
+        Literal["onnx", "torch"],
+        tyro.conf.arg(help="ONNX graphs (needs the extra export), or programs for torch.export.load"),
+    ] = "onnx",
+    raw_inputs: Annotated[
+        bool,
+        tyro.conf.FlagCreatePairsOff,
+        tyro.conf.arg(help="have the preprocessing in the graph, which then takes pixels, features or codes as read"),
+    ] = False,
+    source: Annotated[
+        str | None,
+        tyro.conf.arg(help="samples to compare the graphs with the run on, as --data.source of fit; default: its own"),
+    ] = None,
+    trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
+) -> None:
+    """Write a run as graphs that other programs run, and compare them with it on test samples."""
+    from coterie.export.exporting import export_run
+    from coterie.run.folder import Run
+    from coterie.training.fabric import configure_process
+
+    configure_process(Run.open(run).settings.hardware)
+    parity = export_run(run, to, folder, raw=raw_inputs, source=source, trust=trust)
+    print(  # noqa: T201 - the answer
+        f"{folder}: on {parity.samples} test samples, probabilities differ from the run's by at most "
+        f"{parity.largest_difference:.1e}, and {parity.changed_answers} answer(s) changed"
+    )

@@ -1,0 +1,159 @@
+"""Graphs to files of a target, and back to something that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+from typing_extensions import override
+
+from coterie.errors import ExportError, SettingsError, first_line
+from coterie.export.graphs import EnsembleGraph, NetworkGraph
+
+TargetName: TypeAlias = Literal["onnx", "torch"]
+# From a batch to the outputs of a graph.
+Runner = Callable[[Tensor], list[NDArray[Any]]]
+INPUT = "inputs"
+
+
+class Target(ABC):
+    """A kind of file."""
+
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
+        """Write a program with notes inside.
+
+        Raises:
+            ExportError: the target lacks an operation, which is named.
+        """
+
+    @abstractmethod
+    def open(self, file: Path) -> Runner:
+        """The file as a function, run by the target's own program."""
+
+
+class Onnx(Target):
+    """ONNX graphs, run by onnxruntime."""
+
+    suffix = ".onnx"
+    packages = ("onnx", "onnxscript", "onnxruntime")
+
+    def __init__(self) -> None:
+        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing:
+            raise SettingsError(f"--to onnx needs {', '.join(missing)}: pip install 'coterie[export]'")
+
+    @override
+    def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
+        with _quiet():
+            try:
+                made = torch.onnx.export(
+                    program, input_names=[INPUT], output_names=list(outputs), dynamo=True, verbose=False
+                )
+            except torch.onnx.OnnxExporterError as error:
+                raise ExportError(_refusal(program, error)) from error
+            assert made is not None  # no file was named
+            made.model.metadata_props.update(notes)
+            made.save(file)
+
+    @override
+    def open(self, file: Path) -> Runner:
+        import onnxruntime  # of the extra
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return lambda batch: session.run(None, {INPUT: np.ascontiguousarray(batch.numpy())})
+
+
+class Torch(Target):
+    """Programs of torch.export, which ``torch.export.load`` reads; without coterie, and without code of its own."""
+
+    suffix = ".pt2"
+
+    @override
+    def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
+        with _quiet():
+            torch.export.save(program, file, extra_files=dict(notes))
+
+    @override
+    def open(self, file: Path) -> Runner:
+        with _quiet():
+            module = torch.export.load(file).module()
+
+        def run(batch: Tensor) -> list[NDArray[Any]]:
+            with torch.no_grad():
+                return [output.numpy() for output in module(batch)]
+
+        return run
+
+
+TARGETS: dict[TargetName, type[Target]] = {"onnx": Onnx, "torch": Torch}
+
+
+def program_of(name: str, graph: NetworkGraph | EnsembleGraph, example: Tensor, *, any_length: bool) -> ExportedProgram:
+    """The operations of a graph, for any number of samples.
+
+    Args:
+        name: of the graph, for messages.
+        graph: in evaluation mode.
+        example: inputs of at least two samples.
+        any_length: whether the second axis varies too, as that of tokens.
+
+    Raises:
+        ExportError: its code cannot be followed, or it depends on the number of samples.
+    """
+    axes = {0: Dim("samples")} | ({1: Dim("length")} if any_length else {})
+    with _quiet(), torch.no_grad():
+        try:
+            return torch.export.export(graph, (example,), dynamic_shapes=({**axes},), strict=False)
+        except Exception as error:  # whatever a foreign network raises on a stand-in for its inputs
+            raise ExportError(
+                f"{name} cannot be written as a graph for any number of samples: {first_line(error)}"
+            ) from error
+
+
+def _refusal(program: ExportedProgram, error: Exception) -> str:
+    """Why ONNX cannot express a program: the operation that it lacks, and the module that uses it."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lacking = re.search(r"No ONNX function found for .*?'([\w.:]+)'", str(cause))
+    if lacking is None:
+        return f"not written as ONNX: {first_line(cause if isinstance(cause, Exception) else error)}"
+    used = [node for node in program.graph.nodes if lacking[1].rpartition(".")[2] in str(node.target)]
+    # From the outermost module to the one that uses it.
+    paths = [path for node in used for path, _ in node.meta.get("nn_module_stack", {}).values()]
+    return f"ONNX lacks the operation {lacking[1]}" + (f", which the module {paths[-1]!r} uses" if paths else "")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters print, log and warn of: what matters of it is an error or shows in the parity."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
