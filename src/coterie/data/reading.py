@@ -73,7 +73,7 @@ def read_parts(kind: str, file: Path) -> Iterator[pa.Table]:
         check_parquet(file)
         with pa.parquet.ParquetFile(file) as stored:
             for batch in stored.iter_batches(ROWS_AT_ONCE):
-                yield _without_dictionaries(pa.Table.from_batches([batch]))
+                yield without_dictionaries(pa.Table.from_batches([batch]))
 
 
 @contextmanager
@@ -248,10 +248,10 @@ def _of_rows(rows: Any) -> pa.Table:
 def _read_parquet(file: Path) -> pa.Table:
     check_parquet(file)
     with pa.parquet.ParquetFile(file) as stored:
-        return _without_dictionaries(stored.read())
+        return without_dictionaries(stored.read())
 
 
-def _without_dictionaries(table: pa.Table) -> pa.Table:
+def without_dictionaries(table: pa.Table) -> pa.Table:
     """The library knows none: pandas writes its categories so."""
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
