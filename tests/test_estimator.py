@@ -26,7 +26,10 @@ FEATURES_NF = np.eye(N_CLASSES)[LABEL_N] + np.random.default_rng(0).normal(scale
 
 
 def quick(backbone: Any = "linear", **more: Any) -> CoterieClassifier:
-    settings = {"base": {"learning_rate": 0.1}} if isinstance(backbone, str) else None
+    """Few steps, and one rule that is not chosen among many."""
+    settings: dict[str, Any] = {"gate": {"score": "entropy", "combiner": "compose", "top": 1}}
+    if isinstance(backbone, str):
+        settings["base"] = {"learning_rate": 0.1}
     return CoterieClassifier(backbone, epochs=6, specialist_epochs=1, **{"settings": settings, **more})
 
 
@@ -153,6 +156,8 @@ def test_a_run_folder_keeps_it_and_is_not_trained_again(tmp_path: Path) -> None:
         ({}, FEATURES_NF, LABEL_N[:5], ValueError, "inconsistent numbers of samples"),
         ({}, ["a", "b"], [1], ValueError, "inconsistent numbers of samples"),
         ({"clusters": 5}, FEATURES_NF, LABEL_N, PartitionError, "cannot make 5 clusters of 4 classes"),
+        ({"settings": "quick"}, FEATURES_NF, LABEL_N, SettingsError, "settings = 'quick': must be a mapping"),
+        ({"backbone": 3}, FEATURES_NF, LABEL_N, SettingsError, "backbone = 3: "),
         ({"settings": {"nosuch": 1}}, FEATURES_NF, LABEL_N, SettingsError, "unknown setting 'nosuch'"),
         ({"backbone": "convnet-8"}, FEATURES_NF, LABEL_N, BackboneError, "is not one for features"),
     ],

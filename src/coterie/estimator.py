@@ -22,7 +22,7 @@ from coterie.backbones.initial import PRETRAINED
 from coterie.config import AUTO, EngineSettings, FitSettings
 from coterie.data.given import SOURCES, splits_of
 from coterie.ensemble.ensemble import SpecialistEnsemble
-from coterie.errors import ArtifactError, DataError
+from coterie.errors import ArtifactError, DataError, SettingsError
 from coterie.inputs.text import check_texts
 from coterie.labels import LabelSpace
 from coterie.pipeline.fit import fit
@@ -151,7 +151,6 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             splits = splits_of(raw, label_N, labels, data, settings.seed, prescribed)
         except DataError as error:
             raise RefusedError(f"{error} (n_samples={len(label_N)})") from None
-        # In this process: another would run the user's script again.
         self._keep(fit(settings, self.out, splits=splits, base=module, engine=EngineSettings(workers=1)))
         return self
 
@@ -220,18 +219,15 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         return X, y
 
     def _fit_settings(self, modality: Modality, raw: Any, label_N: IntArray) -> FitSettings:
-        given = dict(self.settings or {})
-        n_classes, n_samples = int(label_N.max()) + 1, len(label_N)
-        n_clusters = self._n_clusters(n_classes, n_samples)
-        batch_size, enough = _steps_of(n_samples)
-        epochs = enough if self.epochs is None else self.epochs
-        specialist_epochs = self.specialist_epochs or math.ceil(SPECIALIST_SHARE * epochs)
-        module = isinstance(self.backbone, nn.Module)
+        if not isinstance(self.settings, Mapping | None):
+            raise SettingsError(f"settings = {self.settings!r}: must be a mapping of groups, as a settings file holds")
+        given, module = dict(self.settings or {}), isinstance(self.backbone, nn.Module)
+        n_classes = int(label_N.max()) + 1
+        n_clusters = self._n_clusters(n_classes, len(label_N))
         own: dict[str, Any] = {
             "seed": int(check_random_state(self.random_state).randint(2**31 - 1)),
-            "data": {"source": SOURCES[modality], **SHARES},
-            "base": {"epochs": epochs, "batch_size": batch_size},
-            "specialist": {"epochs": specialist_epochs, "batch_size": batch_size},
+            # Samples are read in this process: another would run the user's script again.
+            "data": {"source": SOURCES[modality], "workers": 0, **SHARES},
             "partition": {"clusters": [n_clusters]},
             "gate": ALONE if n_clusters == n_classes else {},
             "track": {"tensorboard": False},
@@ -241,9 +237,11 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         if not module:
             own["backbone"] = self.backbone
         elif "weights" not in given:
-            own["init"] = PRETRAINED
-        if module or "init" not in given:  # else fine-tuning's defaults hold
-            own = _merged(own, _optimizers(modality, module=module))
+            own |= {"init": PRETRAINED, "data": {**own["data"], "augment": "shift"}}
+        # The defaults of fine-tuning hold for a network that comes with weights.
+        if module or given.get("init") is None:
+            own = _merged(own, _training(modality, len(label_N), module=module))
+        own = _merged(own, _epochs(self.epochs, self.specialist_epochs))
         return FitSettings.from_values(_merged(own, given))
 
     def _n_clusters(self, n_classes: int, n_samples: int) -> int:
@@ -254,19 +252,33 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         return n_classes if few else round(n_classes**0.5)
 
 
-def _steps_of(n_samples: int) -> tuple[int, int]:
-    """Samples of a batch, and epochs."""
+def _training(modality: Modality, n_samples: int, *, module: bool) -> dict[str, Any]:
+    """Small batches and many epochs for few samples; and optimizers, save for the convolutional networks of coterie,
+    whose own are the settings' defaults.
+    """
     n_trained = n_samples * (1 - SHARES["test_share"]) * (1 - SHARES["validation_share"])
     batch_size = int(np.clip(2 ** round(math.log2(max(1, n_trained / STEPS))), *BATCH_SIZES))
-    return batch_size, int(np.clip(ALL_STEPS * batch_size / max(1, n_trained), *EPOCHS))
-
-
-def _optimizers(modality: Modality, *, module: bool) -> dict[str, Any]:
-    """Those of base and specialists where the settings have no fitting ones: a convolutional network of ours has."""
+    epochs = int(np.clip(ALL_STEPS * batch_size / max(1, n_trained), *EPOCHS))
+    found = _merged(
+        {"base": {"batch_size": batch_size}, "specialist": {"batch_size": batch_size}}, _epochs(epochs, None)
+    )
     if modality == "image" and not module:
-        return {}
-    base, specialist = MODULE_RATES if module else RATES
-    return {"base": {**ADAMW, "learning_rate": base}, "specialist": {**ADAMW, "learning_rate": specialist}}
+        return found
+    rates = MODULE_RATES if module else RATES
+    return _merged(
+        found,
+        {
+            "base": {**ADAMW, "learning_rate": rates[0], "mixup": 0.0},
+            "specialist": {**ADAMW, "learning_rate": rates[1]},
+        },
+    )
+
+
+def _epochs(base: int | None, specialist: int | None) -> dict[str, Any]:
+    if specialist is None and base is not None:
+        specialist = math.ceil(SPECIALIST_SHARE * base)
+    numbers = {"base": base, "specialist": specialist}
+    return {name: {"epochs": number} for name, number in numbers.items() if number is not None}
 
 
 def _modality_of(X: Any) -> Modality:
