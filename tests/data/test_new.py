@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from coterie.data import find_new, new, read_new
+from coterie.data.given import given_samples
 from coterie.errors import DataError, InputError
 from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, NGramPreprocessing, Scale
 from coterie.inputs.samples import MemorySamples
@@ -178,7 +179,7 @@ def test_folders_and_patterns_of_texts(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def given(preprocessing, raw) -> np.ndarray:
-    return np.concatenate([pixels(samples) for samples in new.given_samples(preprocessing, raw)])
+    return np.concatenate([pixels(samples) for samples in given_samples(preprocessing, raw)])
 
 
 def test_python_passes_pictures_as_files_are_read(pics: Path) -> None:
@@ -210,10 +211,12 @@ def test_python_passes_pictures_as_files_are_read(pics: Path) -> None:
         ([picture(0), np.zeros((12, 12, 3), np.uint8)], "arrays are passed as one array"),
         ([], "the networks take images"),
         ("-", "./-: No such file"),
+        ("pics/none.txt", "no image to classify"),
         (np.zeros((2, 9, 9, 3), np.uint8), r"got samples of shape \(9, 9, 3\)"),
     ],
 )
-def test_what_python_passes_that_is_no_picture(raw: object, message: str) -> None:
+def test_what_python_passes_that_is_no_picture(pics: Path, raw: object, message: str) -> None:
+    (pics / "none.txt").write_text("\n")
     with pytest.raises((DataError, InputError), match=message):
         given(IMAGES, raw)
 

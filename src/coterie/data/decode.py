@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from coterie.data.formats import known_formats
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 from coterie.inputs.image import Interpolation
@@ -31,23 +31,6 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # images per task of the thread pool: one by one, handing out costs more than decoding
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
-# What people have. Others that Pillow knows are not opened: it would start Ghostscript for what looks like EPS.
-FORMATS: dict[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
-    "AVIF": (".avif", ".avifs"),
-    "ICO": (".ico",),
-    "PCX": (".pcx",),
-    "TGA": (".tga", ".icb", ".vda", ".vst"),
-    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
-}
-IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
 T = TypeVar("T")
@@ -378,7 +361,7 @@ def _open(record: Any) -> Image.Image:
     if not record or (record["bytes"] is None and record["path"] is None):
         raise ValueError("no image in this row")
     file = regular(record["path"]) if record["bytes"] is None else io.BytesIO(record["bytes"])
-    image = Image.open(file, formats=_formats())
+    image = Image.open(file, formats=known_formats())
     _refuse_mode(image)
     return image
 
@@ -386,13 +369,6 @@ def _open(record: Any) -> Image.Image:
 def _refuse_mode(image: Image.Image) -> None:
     if image.mode not in GREY_MODES + COLOUR_MODES:
         raise ValueError(f"pixels of mode {image.mode}, which has no scale of brightness; convert them to 8 bits")
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow reads."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -410,6 +386,6 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image in any known format ({', '.join(_formats())})"
+        return f"not an image in any known format ({', '.join(known_formats())})"
     # A file is named by whoever tells the reason.
     return " ".join(reason(error).split())[:200]

@@ -16,7 +16,8 @@ from pathlib import Path, PurePath
 import datasets
 import pyarrow as pa
 
-from coterie.data.decode import IMAGE_SUFFIXES, Broken
+from coterie.data.decode import Broken
+from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.reading import as_dataset, read_file
 from coterie.errors import DataError
 from coterie.system.reading import reason

@@ -1,20 +1,25 @@
-"""Labelled samples that Python passes: arrays, texts and tables in memory, as splits."""
+"""Samples that Python passes: to a trained ensemble, or labelled ones as splits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image
+from typing_extensions import override
 
 from coterie.config import DataSettings
 from coterie.data.cut import cut_missing
 from coterie.data.decode import resize_like
+from coterie.data.new import NewImages, NewSamples, NewTexts, find_new, nothing_left
+from coterie.data.pieces import Piece
 from coterie.data.splits import Split, Splits
-from coterie.errors import DataError
-from coterie.inputs import ImagePreprocessing, MemorySamples, Preprocessing
+from coterie.errors import DataError, InputError
+from coterie.inputs import ImagePreprocessing, MemorySamples, Preprocessing, Samples
 from coterie.inputs.image import prescribed_image
 from coterie.inputs.table import as_table
 from coterie.labels import LabelSpace
@@ -28,6 +33,70 @@ SOURCES: dict[Modality, str] = {
     "features": "features:<array passed from Python>",
 }
 TEXT = "text"
+
+
+class _GivenImages(NewImages):
+    """Images that Python passes: of PIL, encoded as bytes, and by paths, as the command line takes them."""
+
+    hint = ""
+
+    @override
+    def _all_pieces(self) -> Iterator[Piece]:
+        for number, item in enumerate(self.arguments):
+            match item:
+                case Image.Image():
+                    yield [f"image {number}"], [item]
+                case bytes():
+                    yield [f"image {number}"], [{"bytes": item, "path": None}]
+                case str() | os.PathLike():
+                    yield from self._pieces_of(_path(item), number)
+                case _:
+                    raise InputError(
+                        f"image {number} of {len(self.arguments)} is of the type {type(item).__name__}, where others "
+                        "are PIL images, bytes or paths; arrays are passed as one array, or as a list of arrays alone"
+                    )
+
+
+class _GivenTexts(NewTexts):
+    """Texts of files that Python passes by their paths; nothing is a text itself."""
+
+    hint = ""
+
+    @override
+    def _pieces_of(self, argument: str, number: int) -> Iterator[Piece]:
+        return NewSamples._pieces_of(self, argument, number)
+
+
+def given_samples(preprocessing: Preprocessing, raw: Any) -> Iterator[Samples]:
+    """Samples of what Python passes: ``Samples``, what the preprocessing takes, or what has to be read, in batches.
+
+    Args:
+        preprocessing: the run's.
+        raw: images also as PIL images (cropped and scaled as files are), bytes that hold encoded ones, paths of files,
+            folders (in the order of names) and patterns, or a list of these; rows and features also as paths of files,
+            or a list of them; texts also as ``pathlib.Path`` of files with a text a line, or a list of them.
+
+    Raises:
+        DataError: a file is missing or broken, which is named.
+        InputError: it is something else.
+    """
+    items = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
+    modality = preprocessing.modality
+    if modality == "image" and any(isinstance(item, Image.Image | bytes | str | os.PathLike) for item in items):
+        found: NewSamples = _GivenImages(preprocessing, items, None, _ignore, None)
+    elif items and modality == "text" and all(isinstance(item, os.PathLike) for item in items):
+        found = _GivenTexts(preprocessing, tuple(map(_path, items)), None, _ignore, None)
+    elif items and modality != "text" and all(isinstance(item, str | os.PathLike) for item in items):
+        found = find_new(preprocessing, map(_path, items))
+    else:
+        yield preprocessing.check(raw)
+        return
+    some = False
+    for new in found.batches():
+        some = True
+        yield preprocessing.check(new.samples)
+    if not some:
+        raise nothing_left(preprocessing)
 
 
 def splits_of(
@@ -106,6 +175,16 @@ def _images(
         + ("grey" if channels == 1 else "RGB"),
         flip=False,  # nobody said that a mirrored image keeps its class: digits do not
     )
+
+
+def _path(item: str | os.PathLike[str]) -> str:
+    """A path that does not stand for standard input."""
+    path = os.fspath(item)
+    return "./-" if path == "-" else path
+
+
+def _ignore(_: str) -> None:
+    return
 
 
 def _no_column(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from typing_extensions import override
 from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.backbones.probe import describe_inputs, fitting
 from coterie.config import HardwareSettings
-from coterie.data.new import given_samples
+from coterie.data.given import given_samples
 from coterie.ensemble.panel import Ask, Panel
 from coterie.errors import InputError
 from coterie.inputs import Preprocessing, Samples
