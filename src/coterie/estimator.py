@@ -186,9 +186,8 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         ensemble = load_ensemble(run, base=backbone)
         names = ensemble.labels.names
         whole = all(name.removeprefix("-").isdecimal() and str(int(name)) == name for name in names)
-        found.classes_ = (
-            np.array([int(name) for name in names] if whole else names) if classes is None else (np.asarray(classes))
-        )
+        labels = ([int(name) for name in names] if whole else names) if classes is None else classes
+        found.classes_ = np.asarray(labels)
         if found.classes_.shape != (len(names),):
             raise RefusedError(f"{run} has {len(names)} classes; got labels of shape {found.classes_.shape}")
         if ensemble.preprocessing.modality in ("features", "table"):

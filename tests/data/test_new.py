@@ -332,6 +332,16 @@ def test_a_row_is_the_same_alone_and_beside_others_of_other_files(tmp_path: Path
     assert together[:, 1].tolist() == [2, 3, 4, 5, 3, 2]
 
 
+def test_a_row_that_does_not_fit_is_named_by_its_batch_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    preprocessing = load(write(tmp_path / "all.csv", {**TABLE, "kind": KINDS}), label="kind").preprocessing
+    (tmp_path / "new.csv").write_text("size,zip,colour\n1,2,red\nmany,2,red\n")
+    for skip in (True, False):
+        with pytest.raises(InputError, match=r"new.csv row 1 and the 1 after it: column 'size' .*'many' in row 1"):
+            read_new(preprocessing, [str(tmp_path / "new.csv")], skip_broken=skip)
+    with pytest.raises(InputError, match=r"^text 1: the networks take .* half of a surrogate pair"):
+        read_new(TEXTS, ["a\ud800"])
+
+
 def test_new_texts_of_one_file_do_not_depend_on_what_they_look_like(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("body,id\n007,1\nNA,2\n")
     assert read_new(TEXTS, [str(tmp_path / "a.csv")], text="body").names == ("007", "NA")

@@ -98,7 +98,11 @@ class NewSamples(ABC):
             InputError: columns or features are not those of the run.
         """
         for names, raw in grouped(self._all_pieces(), rows or rows_at_once(self.preprocessing)):
-            new = self._make(names, raw)
+            try:
+                new = self._make(names, raw)
+            except InputError as error:  # of one row, which it counts from the first of these
+                others = f" and the {len(names) - 1} after it" if names[1:] else ""
+                raise InputError(f"{names[0]}{others}: {error}") from None
             if new is not None:
                 yield new
 
@@ -268,11 +272,7 @@ class NewRows(NewSamples):
 
     @override
     def _make(self, names: list[str], raw: Any) -> New | None:
-        try:
-            return New(self.preprocessing.samples(raw), tuple(names), self.kind)
-        except InputError as error:
-            self._leave_out(InputError(f"{names[0]} and the {len(names) - 1} after it: {error}"))
-            return None
+        return New(self.preprocessing.samples(raw), tuple(names), self.kind)
 
 
 class NewFeatures(NewRows):
