@@ -50,7 +50,7 @@ def predict(
 ) -> None:
     """Classify new samples: class, probability, whether routed and where, and what the base had said."""
     from coterie.data import find_new
-    from coterie.data.new import nothing_left
+    from coterie.data.new import nothing_left, rows_at_once
     from coterie.run.folder import Run
     from coterie.run.load import load_ensemble
     from coterie.training.fabric import configure_process
@@ -71,7 +71,10 @@ def predict(
     # Before the first is classified, so that what is missing is named at once.
     total = found.count()
     n_done = 0
-    with open_writer(chosen, out, found.kind) as write, _progress(total, to_terminal=out is None) as progress:
+    on_terminal = out is None and sys.stdout.isatty()
+    silent = on_terminal or (total is not None and total <= rows_at_once(preprocessing))
+    # The writer first: bars stand in for standard output while they are drawn.
+    with open_writer(chosen, out, found.kind) as write, _progress(total, silent=silent) as progress:
         for new in found.batches():
             for row in new.samples.shortened():
                 say(f"too long, and cut: {new.names[row][:60]}...")
@@ -83,11 +86,9 @@ def predict(
 
 
 @contextmanager
-def _progress(total: int | None, *, to_terminal: bool) -> Iterator[Progress]:
-    """How far it is, on standard error: where there is more than a batch, and answers do not show it."""
-    from coterie.data.new import ROWS
-
-    if (total is not None and total <= ROWS) or (to_terminal and sys.stdout.isatty()):
+def _progress(total: int | None, *, silent: bool) -> Iterator[Progress]:
+    """How far it is, on standard error; silent where it is short, or the answers themselves show it."""
+    if silent:
         yield SILENT
         return
     from coterie.cli.terminal.console import SafeConsole
