@@ -6,14 +6,16 @@ if TYPE_CHECKING:
     from coterie.config import FitSettings
     from coterie.ensemble.ensemble import SpecialistEnsemble
     from coterie.errors import CoterieError
+    from coterie.estimator import CoterieClassifier
     from coterie.partition import Partition
     from coterie.pipeline.fit import fit
     from coterie.run.load import load_ensemble as load
 
-__all__ = ["CoterieError", "FitSettings", "Partition", "SpecialistEnsemble", "fit", "load"]
+__all__ = ["CoterieClassifier", "CoterieError", "FitSettings", "Partition", "SpecialistEnsemble", "fit", "load"]
 
 # Imported when first used: `coterie --help` must not wait for torch.
 _HOMES = {
+    "CoterieClassifier": "coterie.estimator",
     "CoterieError": "coterie.errors",
     "FitSettings": "coterie.config",
     "Partition": "coterie.partition",

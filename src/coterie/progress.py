@@ -11,7 +11,7 @@ class Progress(Protocol):
     # Type checkers take a method without any statement for abstract, hence each `return`.
 
     def stage(self, title: str, steps: int) -> None:
-        """A stage of so many steps begins; the one before it has ended."""
+        """A stage of so many steps begins, 0 where nobody knows how many; the one before it has ended."""
         return
 
     def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:

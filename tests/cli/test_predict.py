@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.cli import main
+from coterie.data import new
 from coterie.system.output import to_json
 from helpers import FIXTURES
 
@@ -59,3 +60,26 @@ def test_a_line_of_json_is_one_line_for_every_reader(text: str) -> None:
     assert len(line.splitlines()) == 1
     assert json.loads(line) == {"text": text}
     line.encode()
+
+
+def test_what_is_broken_is_named_and_skipped_and_the_rest_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, files = str(FIXTURES / "runs" / "whole-on-features"), tmp_path / "files"
+    files.mkdir()
+    np.save(files / "a.npy", np.zeros((2, 6)))
+    np.save(files / "b.npy", np.zeros((2, 5)))
+    (files / "c.npy").write_bytes(b"no")
+    out = tmp_path / "answers.csv"
+    assert main(["predict", run, str(files), "--out", str(out)]) == 1
+    assert "b.npy: the networks take 6 features" in capsys.readouterr().err
+    assert not out.exists()
+    monkeypatch.setattr(new, "ROWS", 1)  # so that it counts as long
+    assert main(["predict", run, str(files), "--out", str(out), "--skip-broken"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert [name in printed.err for name in ("skipped: ", "b.npy: the networks", "c.npy: it must")] == [True] * 3
+    assert "predict              2/2" in printed.err
+    assert out.read_text().count(f"{files}/a.npy row ") == 2
+    assert main(["predict", run, str(files / "b.npy"), "--skip-broken"]) == 1
+    assert "error: no row to classify" in capsys.readouterr().err

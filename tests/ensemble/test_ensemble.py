@@ -10,15 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import coterie
 from coterie.backbones import build, find_head
 from coterie.backbones.specialist import make_specialist
 from coterie.config import HardwareSettings
+from coterie.data import new
 from coterie.ensemble import panel
 from coterie.ensemble.ensemble import SpecialistEnsemble
-from coterie.errors import InputError
+from coterie.errors import DataError, InputError
 from coterie.inputs import ImagePreprocessing
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
@@ -102,6 +104,22 @@ def test_rows_sum_to_one_predict_is_the_argmax_and_sure_rows_are_untouched(base,
     changed_N = decision.asked_NS[:, :2].any(axis=1)  # the third cluster has one class, and nobody to ask
     assert (decision.proba_NC[changed_N] != alone[changed_N]).any(axis=1).all()
     assert not changed_N[~decision.routed_N].any()
+
+
+def test_files_pictures_and_names(base, images, middle, tmp_path, monkeypatch) -> None:
+    both = ensemble(base, middle, shift=0.5)
+    pictures = [Image.fromarray(image[..., 0]) for image in images]
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number:02}.png")
+    monkeypatch.setattr(new, "ROWS", 16)  # several batches
+    expected_NC = both.predict_proba(images)
+    for raw in (tmp_path, str(tmp_path / "*.png"), pictures):
+        np.testing.assert_allclose(both.predict_proba(raw), expected_NC, atol=1e-6)
+    assert both.predict(pictures[0]).shape == (1,)
+    assert both.predict(tmp_path, names=True).tolist() == ["abcdef"[k] for k in expected_NC.argmax(1)]
+    (tmp_path / "99.png").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"99\.png: not an image"):
+        both.predict(tmp_path)
 
 
 def test_shuffling_a_batch_changes_nothing(base, images, middle) -> None:

@@ -1,6 +1,6 @@
 """Labelled samples from several sources, behind one function."""
 
-from coterie.data.new import read_new
+from coterie.data.new import find_new, read_new
 from coterie.data.sources import load, read_groups
 
-__all__ = ["load", "read_groups", "read_new"]
+__all__ = ["find_new", "load", "read_groups", "read_new"]

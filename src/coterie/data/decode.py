@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from coterie.data.formats import known_formats
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 from coterie.inputs.image import Interpolation
@@ -31,23 +31,6 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # images per task of the thread pool: one by one, handing out costs more than decoding
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
-# What people have. Others that Pillow knows are not opened: it would start Ghostscript for what looks like EPS.
-FORMATS: dict[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
-    "AVIF": (".avif", ".avifs"),
-    "ICO": (".ico",),
-    "PCX": (".pcx",),
-    "TGA": (".tga", ".icb", ".vda", ".vst"),
-    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
-}
-IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
 T = TypeVar("T")
@@ -191,23 +174,50 @@ def read_images(
     Raises:
         DataError: a file is missing or not an image (named), unless ``skip_broken``; or no image is left.
     """
-    shape = ImageShape.of(preprocessing)
-
-    def work(rows: range) -> list[np.ndarray | str]:
-        return [_decode({"bytes": None, "path": str(files[row])}, shape) for row in rows]
-
-    decoded = [item for part in _in_threads(work, len(files)) for item in part]
-    good = [(file, item) for file, item in zip(files, decoded, strict=True) if not isinstance(item, str)]
-    broken = tuple(f"{file}: {item}" for file, item in zip(files, decoded, strict=True) if isinstance(item, str))
+    records = [{"bytes": None, "path": str(file)} for file in files]
+    images, rows, broken = decode_records(records, list(map(str, files)), preprocessing)
     if broken and not skip_broken:
-        raise DataError(
-            f"{len(broken)} of {len(files)} files cannot be read: {'; '.join(broken[:5])}. "
-            "--skip-broken leaves them out"
-        )
-    if not good:
-        raise DataError("no image to classify" + (f"; {'; '.join(broken[:5])}" if broken else ""))
-    pixels = torch.from_numpy(np.stack([item for _, item in good]))
-    return MemorySamples(pixels), tuple(file for file, _ in good), broken
+        raise DataError(f"{refusal(broken, len(files))}. --skip-broken leaves them out")
+    if not rows:
+        raise DataError("no image to classify" + (f"; {'; '.join(map(str, broken[:5]))}" if broken else ""))
+    return images, tuple(files[row] for row in rows), tuple(map(str, broken))
+
+
+def decode_records(
+    records: Sequence[Any], names: Sequence[str], preprocessing: ImagePreprocessing
+) -> tuple[MemorySamples, list[int], list[Broken]]:
+    """Decode images for a trained ensemble, as its networks take them.
+
+    Args:
+        records: ``bytes`` or ``path`` of each, as in a table; or PIL images.
+        names: of the images.
+        preprocessing: of the ensemble.
+
+    Returns:
+        The good images, their rows, and the others.
+    """
+    shape = ImageShape.of(preprocessing)
+    pixels = np.empty((len(records), *preprocessing.shape), np.uint8)
+
+    def work(rows: range) -> list[tuple[int, str]]:
+        broken = []
+        for row in rows:
+            decoded = _decode(records[row], shape)
+            if isinstance(decoded, str):
+                broken.append((row, decoded))
+            else:
+                pixels[row] = decoded
+        return broken
+
+    faults = dict(fault for part in _in_threads(work, len(records)) for fault in part)
+    good = [row for row in range(len(records)) if row not in faults]
+    kept = torch.from_numpy(pixels[good] if faults else pixels)
+    return MemorySamples(kept), good, [Broken(names[row], why) for row, why in faults.items()]
+
+
+def refusal(broken: Sequence[Broken], n_files: int) -> str:
+    """The message that names some of the files that cannot be read, of so many."""
+    return f"{len(broken)} of {n_files} files cannot be read: {'; '.join(map(str, broken[:5]))}"
 
 
 def resize_pixels(pixels_NHWC: Tensor, size: int | None) -> Tensor:
@@ -311,20 +321,27 @@ def read_header(record: Any) -> tuple[tuple[int, int], bool] | str:
 
 
 def _decode(record: Any, shape: ImageShape) -> np.ndarray | str:
-    """Pixels, uint8 (height, width, channels); or what is wrong."""
+    """Pixels, uint8 (height, width, channels), of a record of a table or a PIL image; or what is wrong."""
     try:
+        if isinstance(record, Image.Image):
+            return _pixels(record, shape)
         with _open(record) as image:
-            upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
-            converted = _convert(upright, shape.channels)
-            if shape.resize:
-                converted = _resized(converted, shape)
-            elif converted.size != (shape.width, shape.height):
-                # The largest centred part of the target's proportions, scaled.
-                converted = ImageOps.fit(converted, (shape.width, shape.height), Image.Resampling.BILINEAR)
-            return np.asarray(converted, np.uint8).reshape(shape.height, shape.width, shape.channels)
+            return _pixels(image, shape)
     except Exception as error:
         # On broken bytes Pillow raises whatever it trips over: OSError, SyntaxError, struct.error, ...
         return _reason(error)
+
+
+def _pixels(image: Image.Image, shape: ImageShape) -> np.ndarray:
+    _refuse_mode(image)
+    upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+    converted = _convert(upright, shape.channels)
+    if shape.resize:
+        converted = _resized(converted, shape)
+    elif converted.size != (shape.width, shape.height):
+        # The largest centred part of the target's proportions, scaled.
+        converted = ImageOps.fit(converted, (shape.width, shape.height), Image.Resampling.BILINEAR)
+    return np.asarray(converted, np.uint8).reshape(shape.height, shape.width, shape.channels)
 
 
 def _resized(image: Image.Image, shape: ImageShape) -> Image.Image:
@@ -344,17 +361,14 @@ def _open(record: Any) -> Image.Image:
     if not record or (record["bytes"] is None and record["path"] is None):
         raise ValueError("no image in this row")
     file = regular(record["path"]) if record["bytes"] is None else io.BytesIO(record["bytes"])
-    image = Image.open(file, formats=_formats())
-    if image.mode not in GREY_MODES + COLOUR_MODES:
-        raise ValueError(f"pixels of mode {image.mode}, which has no scale of brightness; convert them to 8 bits")
+    image = Image.open(file, formats=known_formats())
+    _refuse_mode(image)
     return image
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow reads."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+def _refuse_mode(image: Image.Image) -> None:
+    if image.mode not in GREY_MODES + COLOUR_MODES:
+        raise ValueError(f"pixels of mode {image.mode}, which has no scale of brightness; convert them to 8 bits")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -372,6 +386,6 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image in any known format ({', '.join(_formats())})"
+        return f"not an image in any known format ({', '.join(known_formats())})"
     # A file is named by whoever tells the reason.
     return " ".join(reason(error).split())[:200]

@@ -19,6 +19,7 @@ from coterie.system.reading import reason
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 SPLITS = ("train", "validation", "test")
 LABEL_KINDS = "biufU"
@@ -124,19 +125,32 @@ def read_vectors(table: datasets.Dataset, column: str, split: str) -> np.ndarray
     Raises:
         DataError: a list is missing or of another length than the first.
     """
-    vectors = table.with_format("arrow")[:][column].combine_chunks()
+    return stacked(table.with_format("arrow")[:][column], f"column {column!r} of {split}")
+
+
+def stacked(lists: pa.ChunkedArray, what: str) -> np.ndarray:
+    """Lists of numbers as float32 (N, F).
+
+    Args:
+        lists: N of them.
+        what: they are called in messages.
+
+    Raises:
+        DataError: a list is missing or of another length than the first.
+    """
+    vectors = lists.combine_chunks()
     length_N = vectors.value_lengths().to_pylist()
     odd = [row for row, length in enumerate(length_N) if length is None or length != length_N[0]]
     if odd:
         raise DataError(
-            f"column {column!r} of {split} must hold vectors of one length, {length_N[0]} as the first; row {odd[0]} "
-            f"has {length_N[odd[0]] or 'none'}"
+            f"{what} must hold vectors of one length, {length_N[0]} as the first; row {odd[0]} has "
+            f"{length_N[odd[0]] or 'none'}"
         )
     values = vectors.flatten().to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "biuf":
-        raise DataError(f"column {column!r} of {split} must hold vectors of numbers; it holds {vectors.type}")
+        raise DataError(f"{what} must hold vectors of numbers; it holds {vectors.type}")
     with np.errstate(over="ignore"):  # what is infinite in float32 is refused as infinite
-        return values.astype(np.float32).reshape(len(table), -1)
+        return values.astype(np.float32).reshape(len(vectors), -1)
 
 
 def read_npz_features(place: str) -> np.ndarray:

@@ -6,16 +6,18 @@ equally deep below the root or the split's folder. Links are followed.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import datasets
 import pyarrow as pa
 
-from coterie.data.decode import IMAGE_SUFFIXES, Broken
+from coterie.data.decode import Broken
+from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.reading import as_dataset, read_file
 from coterie.errors import DataError
 from coterie.system.reading import reason
@@ -61,6 +63,40 @@ def scan(root: Path) -> Found:
     full = {parent for below in images for parent in (below, *map(Path.as_posix, Path(below).parents))}
     empty = [below for below in folders if below not in full and Path(below).parent.as_posix() in {*full, "."}]
     return Found(root, images, tuple(sorted(set(empty) - {"."})), () if metadata else tuple(foreign), tuple(metadata))
+
+
+def files_below(root: Path, suffixes: Collection[str]) -> Iterator[str | Broken]:
+    """Files below a folder whose names end so, folder by folder in the order of their names; what else lies there is
+    ``Broken``. Hidden files, and what file managers leave, are passed over.
+
+    Raises:
+        DataError: as ``scan``.
+    """
+    endings = tuple(suffixes)
+    for _, entries in _walk(root):
+        for entry in entries:
+            name = entry.name.lower()
+            if name.endswith(endings):
+                yield entry.path
+            elif name not in IGNORED_FILES:
+                yield Broken(entry.path, "another kind of file")
+
+
+def files_matching(pattern: str) -> Iterator[str]:
+    """Files and folders that match a pattern of the shell, in the order of their names; ``**/`` stands for any depth.
+
+    Raises:
+        DataError: more than one ``**/``, or as ``scan`` below that.
+    """
+    before, deep, after = pattern.partition("**/")
+    if not deep:
+        yield from sorted(glob.glob(pattern))  # noqa: PTH207 - Path takes no pattern of an absolute path
+        return
+    if "**" in after:
+        raise DataError(f"cannot read {pattern}: a pattern may hold one **/")
+    for root in sorted(glob.glob(before)) if before else [""]:  # noqa: PTH207 - as above
+        for _, entries in _walk(Path(root)):
+            yield from (entry.path for entry in entries if PurePath(entry.path).match(after))
 
 
 def class_tables(found: Mapping[str, Found]) -> tuple[dict[str, datasets.Dataset], str]:

@@ -16,6 +16,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,30 @@ def read_file(kind: str, file: Path) -> pa.Table:
     Raises:
         DataError: it is missing, no regular file, or broken; the message names it.
     """
-    try:
+    with _named(kind, file):
         return READERS[kind](regular(file))
+
+
+def read_parts(kind: str, file: Path) -> Iterator[pa.Table]:
+    """The rows of a file as ``read_file`` gives them: those of a parquet file in parts, others all at once.
+
+    Raises:
+        DataError: as ``read_file``.
+    """
+    if kind != "parquet":
+        yield read_file(kind, file)
+        return
+    with _named(kind, file):
+        check_parquet(file)
+        with pa.parquet.ParquetFile(file) as stored:
+            for batch in stored.iter_batches(ROWS_AT_ONCE):
+                yield without_dictionaries(pa.Table.from_batches([batch]))
+
+
+@contextmanager
+def _named(kind: str, file: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, EOFError, RecursionError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise DataError(f"cannot load {kind}:{file}: {_first_line(error)}") from None
 
@@ -225,8 +248,11 @@ def _of_rows(rows: Any) -> pa.Table:
 def _read_parquet(file: Path) -> pa.Table:
     check_parquet(file)
     with pa.parquet.ParquetFile(file) as stored:
-        table = stored.read()
-    # The library knows no dictionaries: pandas writes its categories so.
+        return without_dictionaries(stored.read())
+
+
+def without_dictionaries(table: pa.Table) -> pa.Table:
+    """The library knows none: pandas writes its categories so."""
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(place, field.name, table[place].cast(field.type.value_type))

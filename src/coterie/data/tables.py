@@ -16,7 +16,7 @@ import pyarrow as pa
 from coterie.config import DataSettings
 from coterie.data.decode import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
-from coterie.data.reading import SUFFIXES, read_file, read_files
+from coterie.data.reading import SUFFIXES, read_file, read_files, read_parts
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
@@ -99,11 +99,24 @@ def read_rows(file: str) -> pa.Table:
     Raises:
         DataError: the file cannot be read, or is of no known kind.
     """
+    return read_file(_kind_of(file), Path(file).expanduser())
+
+
+def read_row_parts(file: str) -> Iterator[pa.Table]:
+    """As ``read_rows``, the rows of a parquet file in parts; see ``read_parts``.
+
+    Raises:
+        DataError: as ``read_rows``.
+    """
+    yield from read_parts(_kind_of(file), Path(file).expanduser())
+
+
+def _kind_of(file: str) -> str:
     kind = next((kind for kind, suffixes in SUFFIXES.items() if file.lower().endswith(suffixes)), None)
     if kind is None:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")
-    return read_file(kind, Path(file).expanduser())
+    return kind
 
 
 def _open_files(kind: str, place: str) -> Source:

@@ -7,11 +7,12 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, fx, nn
 from typing_extensions import override
@@ -19,6 +20,7 @@ from typing_extensions import override
 from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.backbones.probe import describe_inputs
 from coterie.config import HardwareSettings
+from coterie.data.given import given_samples
 from coterie.ensemble.answer import TensorQuestion, TensorRule
 from coterie.ensemble.panel import Ask, Panel
 from coterie.errors import InputError
@@ -100,9 +102,17 @@ class SpecialistEnsemble(nn.Module):
     """A base and one specialist per cluster: a module that can stand where the base stood.
 
     ``forward`` takes the base's inputs and returns (B, C) values whose softmax is the ensemble's probabilities; where
+<<<<<<< HEAD
     nobody is asked, they are the base's logits, divided by its temperature. The other methods take what
     ``preprocessing.samples`` takes: images uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the
     networks were trained on; or a data source's ``Samples``, which ``coterie.data.read_new`` makes of files.
+=======
+    the base is sure, they are its logits, divided by its temperature. The other methods take arrays of images uint8 of
+    shape (N, H, W) or (N, H, W, channels), of the size that the networks were trained on; PIL images, bytes that hold
+    encoded images, paths of files and folders, or a list of these, which are cropped and scaled as the training images
+    were; texts, tables and features as ``preprocessing.samples`` takes them, or paths of their files; or ``Samples``.
+    Files are read in batches: however many there are, the pixels of one batch are in memory.
+>>>>>>> predict
 
     It stays in evaluation mode, also inside a module that is trained. Threads may ask it at the same time, and get what
     one gets. ``copy.deepcopy``, ``pickle`` and ``multiprocessing`` take it; a process that was forked from the one that
@@ -232,20 +242,31 @@ class SpecialistEnsemble(nn.Module):
         """Probabilities and what led to them.
 
         Raises:
+            DataError: a file is missing or broken, which is named.
             InputError: the samples are not such as the networks take, or a network answers with NaN or infinity.
         """
         self._check_process()
-        samples = self.preprocessing.check(raw)
-        chunks = [self._decide_chunk(samples, rows) for rows in self.panel.chunks(samples)]
+        chunks: list[tuple[np.ndarray, ...]] = []
+        first = 0
+        for samples in given_samples(self.preprocessing, raw):
+            chunks += (self._decide_chunk(samples, rows, first) for rows in self.panel.chunks(samples))
+            first += len(samples)
         return Decision(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
 
     def predict_proba(self, raw: Any) -> FloatArray:
         """Probabilities, float32 of shape (N, C); rows sum to 1."""
         return self.decide(raw).proba_NC
 
-    def predict(self, raw: Any) -> IntArray:
-        """Class indices of shape (N,): the argmax of ``predict_proba``."""
-        return self.predict_proba(raw).argmax(axis=1)
+    @overload
+    def predict(self, raw: Any, *, names: Literal[False] = False) -> IntArray: ...
+
+    @overload
+    def predict(self, raw: Any, *, names: Literal[True]) -> NDArray[np.object_]: ...
+
+    def predict(self, raw: Any, *, names: bool = False) -> IntArray | NDArray[np.object_]:
+        """Class indices of shape (N,), the argmax of ``predict_proba``; with ``names``, the classes' names."""
+        class_N = self.predict_proba(raw).argmax(axis=1)
+        return np.array(self.labels.names, dtype=object)[class_N] if names else class_N
 
     def explain(self, raw: Any, top: int = 5) -> list[Explanation]:
         """One explanation per sample."""
@@ -297,11 +318,11 @@ class SpecialistEnsemble(nn.Module):
             ) from error
 
     @torch.inference_mode()
-    def _decide_chunk(self, samples: Samples, rows: Tensor) -> tuple[np.ndarray, ...]:
-        """The fields of a decision about some samples."""
+    def _decide_chunk(self, samples: Samples, rows: Tensor, first: int) -> tuple[np.ndarray, ...]:
+        """The fields of a decision about some samples, before which ``first`` others were asked about."""
         base_NC, ask = self.panel.ask(samples.take(rows))
         rule = self._tensor_rule()
-        question, packed_NM = self._ask(base_NC, ask, int(rows[0]))
+        question, packed_NM = self._ask(base_NC, ask, first + int(rows[0]))
         if packed_NM is None:
             proba_NC, packed_NM = question.proba_NC, base_NC.new_empty(len(base_NC), rule.n_columns)
         else:

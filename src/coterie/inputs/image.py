@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from typing_extensions import override
 
@@ -115,12 +113,10 @@ class ImagePreprocessing(Preprocessing):
 
     @override
     def samples(self, raw: Any) -> MemorySamples:
-        """uint8 of shape (N, H, W, channels), or (N, H, W) where they are grey; or a list of PIL images."""
-        if isinstance(raw, Image.Image):
-            raw = [raw]
-        if isinstance(raw, Sequence) and len(raw) and all(isinstance(each, Image.Image) for each in raw):
-            raw = np.stack([self._pixels(each) for each in raw])
+        """uint8 of shape (N, H, W, channels), (N, H, W) where they are grey, or (H, W, channels) of one image."""
         values = as_numbers(raw, self._taken)
+        if values.shape == self.shape:
+            values = values[None]
         if values.ndim == 3 and self.channels == 1:
             values = values[..., None]
         if values.ndim != 4 or values.dtype != np.uint8 or len(values) == 0:
@@ -128,23 +124,11 @@ class ImagePreprocessing(Preprocessing):
         # torch knows no negative strides, such as those of BGR read as RGB, and nothing that cannot be written.
         return MemorySamples(torch.from_numpy(np.require(values, requirements=["C", "W"])))
 
-    def _pixels(self, image: Image.Image) -> np.ndarray:
-        """Of an image upright. What would need a choice, such as how it is cropped, is left to the caller."""
-        upright = ImageOps.exif_transpose(image)
-        mode = "L" if self.channels == 1 else "RGB"
-        if (upright.mode, upright.size) != (mode, (self.width, self.height)):
-            raise InputError(
-                f"the networks take PIL images of mode {mode} and {self.width} x {self.height} pixels; got mode "
-                f"{upright.mode} and {upright.width} x {upright.height}: convert and resize it, or name files to "
-                "coterie.data.read_new, which crops and scales"
-            )
-        return np.asarray(upright)
-
     @property
     def _taken(self) -> str:
         return (
-            f"images, uint8 of shape (N, {self.height}, {self.width}, {self.channels}), N at least 1; files are read "
-            "by coterie.data.read_new"
+            f"images: uint8 of shape (N, {self.height}, {self.width}, {self.channels}), N at least 1, or PIL images, "
+            "bytes, paths"
         )
 
 

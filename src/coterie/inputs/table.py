@@ -98,7 +98,7 @@ class TablePreprocessing(Preprocessing):
     @override
     def samples(self, raw: Any) -> DescribedSamples:
         """A pandas data frame, a mapping of columns, a list of rows as mappings, or an Arrow table."""
-        table = self.select(_as_table(raw, self.wanted))
+        table = self.select(as_table(raw, self.wanted))
         # Standardised in double precision: dates in seconds, or large numbers that differ little, survive it.
         number_NF = self.scale(torch.from_numpy(_numbers(table, self.numeric))).to(torch.float32)
         _refuse_large(number_NF, table, self.numeric)
@@ -144,7 +144,12 @@ def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     return zip(table.column_names, table.columns, strict=True)
 
 
-def _as_table(raw: Any, wanted: str) -> pa.Table:
+def as_table(raw: Any, wanted: str) -> pa.Table:
+    """An Arrow table of a data frame, a mapping of columns or a list of rows.
+
+    Raises:
+        InputError: it is none of these, or holds no row; ``wanted`` says what is.
+    """
     try:
         if isinstance(raw, pa.Table):
             table = raw

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from coterie.pages.format import FILTERS
@@ -20,11 +21,18 @@ def render_page(template: str, **values: Any) -> str:
         template: the file's name in coterie/pages/templates.
         values: what it shows; all text is escaped.
     """
-    folder = resources.files("coterie.pages").joinpath("templates")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= FILTERS
-    source = folder.joinpath(template).read_text(encoding="utf-8")
-    style = Markup(folder.joinpath("plain.css").read_text(encoding="utf-8"))
-    page = environment.from_string(source).render(style=style, **values)
+    page = _compiled(template).render(style=Markup(_read("plain.css")), **values)
     # A folder's name that is not UTF-8 reaches us as lone surrogates, which no file could be written with.
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _compiled(template: str) -> Template:
+    """Compiled once: that takes longer than to fill it in."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= FILTERS
+    return environment.from_string(_read(template))
+
+
+def _read(name: str) -> str:
+    return resources.files("coterie.pages").joinpath("templates", name).read_text(encoding="utf-8")

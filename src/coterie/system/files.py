@@ -26,8 +26,23 @@ SMALL_BYTES = 2**26
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file under a temporary name, sync it, rename it, and sync the folder that names it. A link in its place
-    is replaced, not followed.
+    """Write a file as ``whole_file`` does.
+
+    Raises:
+        ArtifactError: as ``whole_file``.
+    """
+    with whole_file(file, f" ({len(content):,} bytes)") as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def whole_file(file: Path, size: str = "") -> Iterator[BinaryIO]:
+    """Write to a file under a temporary name; at the end, sync it, rename it, and sync the folder that names it. A link
+    in its place is replaced, not followed.
+
+    Args:
+        file: to write.
+        size: of what is written, for the message.
 
     Raises:
         ArtifactError: the disk is full, or the folder cannot be written; what was there before is intact.
@@ -38,7 +53,7 @@ def write_whole(file: Path, content: bytes) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as stream:  # x: only where there is nothing, not even a link
-            stream.write(content)
+            yield stream
             stream.flush()
             # Before the rename, which may reach the disk first otherwise: a name without its content.
             os.fsync(stream.fileno())
@@ -50,8 +65,7 @@ def write_whole(file: Path, content: bytes) -> None:
             "make room and start the same command again" if error.errno in NO_ROOM else "choose a folder that you own"
         )
         raise ArtifactError(
-            f"cannot write {file} ({len(content):,} bytes): {error.strerror}. What was written before is intact; "
-            f"{advice}"
+            f"cannot write {file}{size}: {error.strerror}. What was written before is intact; {advice}"
         ) from None
     except BaseException:  # Ctrl-C between the lines: leave no half file behind
         _discard(temporary)

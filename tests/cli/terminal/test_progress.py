@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from coterie.cli.terminal import progress as progress_module
 from coterie.cli.terminal.progress import BARS, BarProgress, LineProgress, make_progress
 
 
@@ -40,3 +41,16 @@ def test_a_lane_shows_one_stage_at_a_time_and_finished_stages_make_room() -> Non
             progress.stage(f"stage {number}", 1)
             progress.advance(1)
         assert len(progress.bars.tasks) <= BARS
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_stage_of_unknown_length(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "SECONDS_PER_LINE", -1)
+    out = Console(file=io.StringIO(), width=100, force_terminal=terminal, record=True)
+    with make_progress(out) as progress:
+        progress.stage("predict", 0)
+        progress.advance(7, 7)
+    text = out.export_text()
+    assert ("7/?" if terminal else "predict              7 ") in text
+    assert "samples/s" in text
+    assert terminal or "left" not in text

@@ -20,9 +20,11 @@ class SafeConsole(Console):
     Whatever is drawn, from lines to tables and bars, passes ``render``.
     """
 
-    def __init__(self) -> None:
-        stream = sys.stdout.unfiltered() if isinstance(sys.stdout, GuardedStream) else sys.stdout
-        super().__init__(file=cast("TextIO", stream), markup=False, emoji=False, highlight=False)
+    def __init__(self, stream: TextIO | None = None) -> None:
+        stream = sys.stdout if stream is None else stream
+        if isinstance(stream, GuardedStream):
+            stream = cast("TextIO", stream.unfiltered())
+        super().__init__(file=stream, markup=False, emoji=False, highlight=False)
 
     @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -40,7 +40,7 @@ class BarProgress(Progress):
         finished = [task.id for task in self.bars.tasks if task.finished]
         for task in finished[: max(0, len(self.bars.tasks) + 1 - BARS)]:
             self.bars.remove_task(task)
-        self.task = self.bars.add_task(f"{title:<20}", total=steps, figures="")
+        self.task = self.bars.add_task(f"{title:<20}", total=steps or None, figures="")
         self.rate = _Rate()
 
     @override
@@ -96,14 +96,14 @@ class LineProgress(Progress):
         self.done += steps
         figures = self.rate.figures(n_images, loss, accuracy)
         now = time.monotonic()
-        if self.done >= self.steps or now - self.printed > SECONDS_PER_LINE:
+        if self.done >= self.steps > 0 or now - self.printed > SECONDS_PER_LINE:
             self.printed = now
             elapsed = now - self.rate.started
-            left = elapsed * (self.steps - self.done) / self.done
-            self.note(
-                f"{self.title:<20} {self.done}/{self.steps} {figures}  {rough_duration(elapsed)}, "
-                f"left {rough_duration(left)}"
-            )
+            of, left = "", ""
+            if self.steps:
+                of = f"/{self.steps}"
+                left = f", left {rough_duration(elapsed * (self.steps - self.done) / self.done)}"
+            self.note(f"{self.title:<20} {self.done}{of} {figures}  {rough_duration(elapsed)}{left}")
 
     @override
     def lane(self) -> LineProgress:

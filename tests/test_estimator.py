@@ -1,0 +1,169 @@
+"""Runs of a second, judged by scikit-learn's own checks and by what a fitted classifier answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.base
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+from torch import nn
+
+from coterie import CoterieClassifier
+from coterie.errors import ArtifactError, BackboneError, CoterieError, InputError, PartitionError, SettingsError
+from coterie.estimator import RefusedError
+
+N_CLASSES = 4
+LABEL_N = np.arange(80) % N_CLASSES
+NAMES = np.array(["ash", "cod", "elm", "fir"])
+FEATURES_NF = np.eye(N_CLASSES)[LABEL_N] + np.random.default_rng(0).normal(scale=0.1, size=(80, N_CLASSES))
+
+
+def quick(backbone: Any = "linear", **more: Any) -> CoterieClassifier:
+    """Few steps, and one rule that is not chosen among many."""
+    settings: dict[str, Any] = {"gate": {"score": "entropy", "combiner": "compose", "top": 1}}
+    if isinstance(backbone, str):
+        settings["base"] = {"learning_rate": 0.1}
+    return CoterieClassifier(backbone, epochs=6, specialist_epochs=1, **{"settings": settings, **more})
+
+
+@pytest.mark.slow
+def test_scikit_learns_own_checks() -> None:
+    check_estimator(quick(), on_skip=None)
+
+
+def test_labels_are_those_of_the_user() -> None:
+    for labels in (NAMES, np.array([3, 10, -2, 7]), np.array([2.0, 1.0, 0.0, 5.0])):
+        fitted = quick(clusters=2).fit(FEATURES_NF, labels[LABEL_N])
+        assert fitted.classes_.tolist() == sorted(labels.tolist())
+        assert fitted.classes_.dtype == labels.dtype
+        np.testing.assert_array_equal(fitted.predict(np.eye(N_CLASSES)), labels)
+        proba_NC = fitted.predict_proba(np.eye(N_CLASSES))
+        np.testing.assert_allclose(proba_NC.sum(axis=1), 1, rtol=1e-5)
+        assert fitted.classes_[proba_NC.argmax(axis=1)].tolist() == labels.tolist()
+    assert fitted.n_specialists_ == 2
+    assert fitted.n_features_in_ == N_CLASSES
+
+
+def test_too_few_classes_or_samples_leave_the_base_alone() -> None:
+    assert quick().fit(FEATURES_NF, NAMES[LABEL_N]).n_specialists_ == 2
+    for rows, labels in ((slice(36), LABEL_N), (slice(80), LABEL_N % 3)):
+        fitted = quick().fit(FEATURES_NF[rows], labels[rows])
+        assert fitted.n_specialists_ == 0
+        decision = fitted.ensemble_.decide(FEATURES_NF)
+        assert not decision.routed_N.any()
+        exp_NC = np.exp(decision.base_logits_NC / fitted.ensemble_.rule.temperatures.base)
+        np.testing.assert_allclose(decision.proba_NC, exp_NC / exp_NC.sum(axis=1, keepdims=True), rtol=1e-4)
+    assert quick().fit(FEATURES_NF[:4], LABEL_N[:4] % 2).predict(FEATURES_NF[:2]).shape == (2,)
+
+
+def test_data_frames_with_words_dates_and_gaps() -> None:
+    frame = pd.DataFrame(
+        {
+            "kind": pd.Categorical(NAMES[LABEL_N]),
+            "size": np.where(LABEL_N == 1, np.nan, LABEL_N),
+            "when": pd.date_range("2020", periods=80),
+            "label": ["x", None] * 40,
+        }
+    )
+    fitted = quick("auto", clusters=2).fit(frame, NAMES[LABEL_N])
+    assert fitted.feature_names_in_.tolist() == ["kind", "size", "when", "label"]
+    assert fitted.score(frame, NAMES[LABEL_N]) > 0.9
+    assert fitted.ensemble_.preprocessing.categorical == ("kind", "label")
+    with pytest.raises(ValueError, match="feature names should match"):
+        fitted.predict(frame[["size", "kind", "when", "label"]])
+    numbers = pd.DataFrame(FEATURES_NF, columns=list("abcd"))
+    fitted = quick().fit(numbers, LABEL_N)
+    assert fitted.ensemble_.preprocessing.modality == "features"
+    np.testing.assert_array_equal(fitted.predict(numbers), LABEL_N)
+    with pytest.raises(ValueError, match="contains NaN"):
+        fitted.predict(numbers.where(numbers > 0))
+
+
+def test_in_a_pipeline_cloned_and_cross_validated() -> None:
+    pipeline = make_pipeline(StandardScaler(), quick(clusters=2))
+    assert cross_val_score(pipeline, FEATURES_NF, NAMES[LABEL_N], cv=2).min() > 0.9
+    cloned = sklearn.base.clone(pipeline).set_params(coterieclassifier__clusters=4)
+    assert cloned.fit(FEATURES_NF, LABEL_N)[-1].n_specialists_ == 0
+    assert pipeline[-1].get_params()["clusters"] == 2
+
+
+def test_the_same_seed_gives_the_same_answers() -> None:
+    first, second, other = (
+        quick("mlp-8", random_state=seed).fit(FEATURES_NF, LABEL_N).predict_proba(FEATURES_NF) for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_texts() -> None:
+    texts = [f"{NAMES[k]} number {n}" for n, k in enumerate(LABEL_N)]
+    fitted = quick("ngram-8", clusters=2).fit(texts, LABEL_N)
+    assert fitted.score(np.array(texts), LABEL_N) > 0.9
+    assert fitted.score(pd.Series(texts), LABEL_N) > 0.9
+    with pytest.raises(InputError, match="number 1 is ''"):
+        fitted.predict(["ash", ""])
+
+
+def images() -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 40, (80, 8, 8), np.uint8)
+    for row, k in enumerate(LABEL_N):
+        pixels[row, 2 * k : 2 * k + 2] += 200
+    return pixels
+
+
+def test_images_and_a_network_of_ones_own_with_any_head(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 7))
+    before = network[1].weight.detach().clone()
+    fitted = quick(network, clusters=2, out=tmp_path / "run").fit(images(), NAMES[LABEL_N])
+    assert fitted.score(images(), NAMES[LABEL_N]) > 0.9
+    assert (network[1].weight == before).all()
+    assert network[3].out_features == 7
+    assert not fitted.ensemble_.preprocessing.resize
+    loaded = CoterieClassifier.load(tmp_path / "run", backbone=network)
+    np.testing.assert_array_equal(loaded.predict_proba(images()), fitted.predict_proba(images()))
+    colour = np.repeat(images()[..., None], 3, axis=3)
+    assert quick("convnet-4").fit(colour, LABEL_N).predict(colour[:2]).shape == (2,)
+
+
+def test_a_run_folder_keeps_it_and_is_not_trained_again(tmp_path: Path) -> None:
+    fitted = quick(out=tmp_path / "run").fit(FEATURES_NF, LABEL_N + 5)
+    loaded = CoterieClassifier.load(tmp_path / "run")
+    assert loaded.classes_.tolist() == [5, 6, 7, 8]
+    assert loaded.n_features_in_ == N_CLASSES
+    np.testing.assert_array_equal(loaded.predict_proba(FEATURES_NF), fitted.predict_proba(FEATURES_NF))
+    assert CoterieClassifier.load(tmp_path / "run", classes=NAMES).predict(np.eye(4)).tolist() == NAMES.tolist()
+    with pytest.raises(ArtifactError, match="holds a finished run, which is not trained again"):
+        fitted.fit(FEATURES_NF, LABEL_N)
+    with pytest.raises(RefusedError, match=r"has 4 classes; got labels of shape \(2,\)"):
+        CoterieClassifier.load(tmp_path / "run", classes=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("more", "X", "y", "kind", "message"),
+    [
+        ({}, FEATURES_NF, LABEL_N * 0, RefusedError, "y holds one class"),
+        ({}, FEATURES_NF[:3], LABEL_N[:3], RefusedError, r"cannot cut .* has two samples \(n_samples=3\)"),
+        ({}, ["a", ""] * 40, LABEL_N, InputError, "number 1 is ''"),
+        ({}, images().astype(float), LABEL_N, RefusedError, "images must be uint8 of shape .* got float64"),
+        ({}, FEATURES_NF[:, :0], LABEL_N, ValueError, "minimum of 1 is required"),
+        ({}, FEATURES_NF, LABEL_N[:5], ValueError, "inconsistent numbers of samples"),
+        ({}, ["a", "b"], [1], ValueError, "inconsistent numbers of samples"),
+        ({"clusters": 5}, FEATURES_NF, LABEL_N, PartitionError, "cannot make 5 clusters of 4 classes"),
+        ({"settings": "quick"}, FEATURES_NF, LABEL_N, SettingsError, "settings = 'quick': must be a mapping"),
+        ({"backbone": 3}, FEATURES_NF, LABEL_N, SettingsError, "backbone = 3: "),
+        ({"settings": {"nosuch": 1}}, FEATURES_NF, LABEL_N, SettingsError, "unknown setting 'nosuch'"),
+        ({"backbone": "convnet-8"}, FEATURES_NF, LABEL_N, BackboneError, "is not one for features"),
+    ],
+)
+def test_what_it_cannot_learn_from(more: dict[str, Any], X: Any, y: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        CoterieClassifier(**{"backbone": "auto", "epochs": 1, **more}).fit(X, y)
+    assert issubclass(RefusedError, ValueError)
+    assert issubclass(RefusedError, CoterieError)
