@@ -14,7 +14,7 @@ from coterie.arrays import FloatArray
 from coterie.backbones.cut import make_observable, trunk_features, trunk_output
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
-from coterie.training.passes import device_passes, put_in_use
+from coterie.training.passes import device_logits, device_passes, put_in_use
 
 # Samples that are passed through the base before specialists are asked: enough that each gets full batches.
 CHUNK = 8192
@@ -65,12 +65,12 @@ class Panel:
         if self.cut is None:
 
             def ask(cluster: int, row_R: Tensor) -> Tensor:
-                return torch.cat(list(self._passes(self.specialists[cluster], samples.take(row_R))))
+                return device_logits(self.fabric, self.specialists[cluster], samples.take(row_R), self.preprocessing)
 
-            return torch.cat(list(self._passes(self.base, samples))), ask
+            return device_logits(self.fabric, self.base, samples, self.preprocessing), ask
         logits, features = [], []
         with trunk_output(self.base, self.cut) as output:
-            for batch in self._passes(self.base, samples):
+            for batch in device_passes(self.fabric, self.base, samples, self.preprocessing):
                 logits.append(batch)
                 features.append(output())
         return torch.cat(logits), self._asking(torch.cat(features))
@@ -115,9 +115,6 @@ class Panel:
         with self.fabric.autocast():
             features = trunk_features(self.base, self.cut, self.preprocessing.example()[:1])
         return max(1, min(CHUNK, CHUNK_BYTES // features.nbytes))
-
-    def _passes(self, network: nn.Module, samples: Samples) -> Iterator[Tensor]:
-        return device_passes(self.fabric, network, samples, self.preprocessing)
 
     def _asking(self, inputs_N: Tensor) -> Ask:
         def ask(cluster: int, row_R: Tensor) -> Tensor:

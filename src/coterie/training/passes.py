@@ -78,6 +78,19 @@ def plain_passes(
     return (logits.cpu() for logits in device_passes(fabric, network, samples, preprocessing, batch_size))
 
 
+def device_logits(
+    fabric: Fabric,
+    network: nn.Module,
+    samples: Samples,
+    preprocessing: Preprocessing,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Logits of all samples, in order, as ``device_passes`` gives them: of shape (N, C)."""
+    order = _reading_order(samples, preprocessing)
+    found = torch.cat(list(device_passes(fabric, network, samples.take(order), preprocessing, batch_size)))
+    return found[order.argsort().to(found.device)]
+
+
 def compute_logits(
     fabric: Fabric,
     network: nn.Module,
@@ -86,9 +99,7 @@ def compute_logits(
     batch_size: int | None = None,
 ) -> FloatArray:
     """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
-    order = _reading_order(samples, preprocessing)
-    found = torch.cat(list(plain_passes(fabric, network, samples.take(order), preprocessing, batch_size)))
-    return found[order.argsort()].numpy()
+    return device_logits(fabric, network, samples, preprocessing, batch_size).cpu().numpy()
 
 
 def compute_features(
