@@ -102,10 +102,11 @@ class SpecialistEnsemble(nn.Module):
     """A base and one specialist per cluster: a module that can stand where the base stood.
 
     ``forward`` takes the base's inputs and returns (B, C) values whose softmax is the ensemble's probabilities; where
-    nobody is asked, they are the base's logits, divided by its temperature. The other methods take arrays of images uint8 of
-    shape (N, H, W) or (N, H, W, channels), of the size that the networks were trained on; PIL images, bytes that hold
-    encoded images, paths of files and folders, or a list of these, which are cropped and scaled as the training images
-    were; texts, tables and features as ``preprocessing.samples`` takes them, or paths of their files; or ``Samples``.
+    nobody is asked, they are the base's logits, divided by its temperature. The other methods take arrays of images
+    uint8 of shape (N, H, W) or (N, H, W, channels), of the size that the networks were trained on; PIL images, bytes
+    that hold encoded images, paths of files and folders, or a list of these, which are cropped and scaled as the
+    training images were; texts, tables and features as ``preprocessing.samples`` takes them, or paths of their files;
+    or ``Samples``.
     Files are read in batches: however many there are, the pixels of one batch are in memory.
 
     It stays in evaluation mode, also inside a module that is trained. Threads may ask it at the same time, and get what
