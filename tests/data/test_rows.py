@@ -27,7 +27,7 @@ def test_columns_are_chosen_and_numbers_declared_categories(tmp_path: Path) -> N
     preprocessing = load(source, label="kind", columns=("zip",), categorical=("zip",)).preprocessing
     assert isinstance(preprocessing, TablePreprocessing)
     assert (preprocessing.numeric, preprocessing.categorical, preprocessing.categories) == ((), ("zip",), (("7", "8"),))
-    with pytest.raises(DataError, match=r"no column 'area'.*besides the label: size, colour, void, zip"):
+    with pytest.raises(DataError, match=r"no column 'area'.*besides the label: size, colour, zip"):
         load(source, label="kind", columns=("area",))
     with pytest.raises(DataError, match=r"every column .* is empty: void"):
         load(source, label="kind", columns=("void",), modality="table")
@@ -55,9 +55,28 @@ def test_a_csv_column_is_numeric_or_categories_by_all_rows_of_train(tmp_path: Pa
     (tmp_path / "all.csv").write_text("\n".join([*columns, "NA,1x,10,False,A1,tree"]) + "\n")
     splits = load(f"csv:{tmp_path}/all.csv", label="kind")
     preprocessing = splits.preprocessing
-    assert (preprocessing.numeric, preprocessing.categorical) == (("size", "flag"), ("code", "zip", "mixed"))
+    assert (preprocessing.numeric, preprocessing.categorical) == (("size", "flag"), ("code", "zip"))
+    assert "ignored, for no text is there twice: mixed (--data.columns, --data.text)" in splits.about
     assert "categories, for some begin with a zero: zip" in splits.about
     assert preprocessing.verbatim
+
+
+def test_decimal_commas_are_numbers_where_no_comma_is_between_cells(tmp_path: Path) -> None:
+    rows = [f"{k},25;1.00{k % 10},5;{k};{k / 8};{KINDS[k]}" for k in range(20)]
+    (tmp_path / "all.csv").write_text("\n".join(["size;price;whole;point;kind", *rows]))
+    splits = load(f"csv:{tmp_path}/all.csv", label="kind")
+    preprocessing = splits.preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert preprocessing.numeric == ("size", "price", "whole", "point")
+    assert preprocessing.commas == ("size", "price")
+    assert "numbers with decimal commas: size, price (--data.categorical)" in splits.about
+    assert "numbers with decimal points: point" in splits.about
+    train = [int(splits.train.samples.show(row).split("whole = ")[1].split(",")[0]) for row in range(len(splits.train))]
+    assert preprocessing.scale.mean[0] == pytest.approx(np.mean(train) + 0.25)
+    assert preprocessing.scale.mean[1] == pytest.approx(np.mean([1000 + k % 10 + 0.5 for k in train]))
+    (tmp_path / "all.csv").write_text("\n".join(["size,kind", *(f'"{k},25",{KINDS[k]}' for k in range(20))]))
+    with pytest.raises(DataError, match="no text of size is there twice"):
+        load(f"csv:{tmp_path}/all.csv", label="kind", modality="table")
 
 
 def test_a_cell_that_is_no_number_is_named_with_its_column(tmp_path: Path) -> None:

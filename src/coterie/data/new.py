@@ -15,9 +15,12 @@ from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessi
 from coterie.system.reading import read_text, reason, split_lines
 
 # An argument that ends so is meant to be a file, whatever else it could be.
-FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".npz", ".npy")
+FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".feather", ".npz", ".npy")
 # Files of columns, of which one holds texts; in any other file each line is a text.
-COLUMN_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
+COLUMN_SUFFIXES = (
+    *(".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson"),
+    *(".parquet", ".arrow", ".feather"),
+)
 
 
 @dataclass(frozen=True, eq=False)
