@@ -126,11 +126,10 @@ def test_western_texts_are_read_or_asked_about(tmp_path: Path, text: str) -> Non
     content = written([("text", "kind"), (text, "x"), ("caf\u00e9 " * 20, "y")])
     (tmp_path / "a.csv").write_bytes(content.encode("cp1252"))
     try:
-        table = read_file("csv", tmp_path / "a.csv")
+        cells = read_file("csv", tmp_path / "a.csv")["text"].to_pylist()
     except DataError as error:
-        assert "--data." in str(error)
-    else:
-        assert table["text"].to_pylist()[0] == (text or None)
+        cells = [str(error)]
+    assert cells[0] == (text or None) or "--data." in cells[0]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -127,7 +128,7 @@ def _texts(source: Source, settings: DataSettings) -> Iterator[tuple[str, pa.Chu
     table = source.tables["train"]
     for name, feature in table.features.items():
         if _is_type(feature, STRINGS) and name not in (settings.label, settings.text):
-            yield name, table.select_columns([name]).with_format("arrow")[:][name].drop_null()
+            yield name, _cells(table, name).drop_null()
 
 
 def _path_columns(source: Source, settings: DataSettings, named: set[str | None]) -> list[str]:
@@ -162,7 +163,7 @@ def _with_vectors(source: Source, name: str) -> Source:
 
 
 def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
-    cells = table.select_columns([name]).with_format("arrow")[:][name]
+    cells = _cells(table, name)
     type_ = pa.list_(pa.float64())
     parts = []
     for first in range(0, len(cells), ROWS_AT_ONCE):
@@ -179,41 +180,64 @@ def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
 
 def _with_images(source: Source, name: str, settings: DataSettings, *, needed: bool) -> Source:
     """With the images that a column of paths names, if there are any."""
-    tables, missing, roots = {}, [], []
-    for split, table in source.tables.items():
-        cells = table.select_columns([name]).with_format("arrow")[:][name].to_pylist()
-        files: list[str | None] = []
-        for folder, n_rows in source.origins[split]:
-            part = cells[len(files) : len(files) + n_rows]
-            root = _root_of(part, folder, settings)
-            roots += [root] if root is not None else []
-            files += [None if cell is None else str(_file(root or folder, cell)) for cell in part]
-        missing += [file for file in files if file is not None and not _is_file(file)]
-        tables[split] = _changed(table, name, _records(files), datasets.Image())
-    where = "; ".join(dict.fromkeys(map(str, roots)))
+    found = {
+        split: _files_named(_cells(table, name).to_pylist(), source.origins[split], settings)
+        for split, table in source.tables.items()
+    }
+    roots = list(dict.fromkeys(str(root) for _, some in found.values() for root in some))
     if not roots and not needed:
         return source
-    if not roots:
+    if not roots or not settings.skip_broken:
+        _refuse_missing([file for files, _ in found.values() for file in files if file], name, any_there=bool(roots))
+    tables = {
+        split: _changed(table, name, _records(found[split][0]), datasets.Image())
+        for split, table in source.tables.items()
+    }
+    return replace(source, tables=tables).noted(
+        f"images are the files that {name!r} names in {', '.join(roots[:3])} (--data.root)"
+    )
+
+
+def _files_named(
+    cells: Sequence[str | None], origins: Sequence[tuple[Path, int]], settings: DataSettings
+) -> tuple[list[str | None], list[Path]]:
+    """The file that each cell names, None where it names none; and the folders in which their paths begin."""
+    files: list[str | None] = []
+    roots = []
+    for folder, n_rows in origins:
+        part = cells[len(files) : len(files) + n_rows]
+        root = _root_of(part, folder, settings)
+        roots += [] if root is None else [root]
+        start = root or _named_root(settings, folder)
+        files += [str(_file(start, cell)) if cell else None for cell in part]
+    return files, roots
+
+
+def _refuse_missing(files: Sequence[str], name: str, *, any_there: bool) -> None:
+    missing = [file for file in files if not _is_file(file)]
+    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    if not any_there:
         raise DataError(
-            f"column {name!r} names files of images of which none exists, such as {missing[0]}; name their folder "
-            "by --data.root (as --data.modality text it would be a column of texts)"
+            f"no image file that column {name!r} names exists: {shown or 'it is empty'}; name the folder in which they "
+            "begin by --data.root (as --data.modality text they would be texts)"
         )
-    if missing and not settings.skip_broken:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    if missing:
         raise DataError(
-            f"{len(missing)} file(s) that column {name!r} names do not exist (--data.skip-broken leaves them out; "
-            f"--data.root is the folder in which paths begin): {shown}"
+            f"{len(missing)} of {len(files)} image files that column {name!r} names do not exist (--data.skip-broken "
+            f"leaves them out; --data.root names the folder in which they begin): {shown}"
         )
-    return replace(source, tables=tables).noted(f"images are the files that {name!r} names in {where} (--data.root)")
 
 
 def _root_of(cells: Sequence[str | None], folder: Path, settings: DataSettings) -> Path | None:
     """The folder in which paths begin: that of the settings, that of the table, or the current one; None: none of these
     has any of the files.
     """
-    roots = [folder, Path()] if settings.root is None else [Path(settings.root).expanduser()]
-    absolute = [root.absolute() for root in roots]
-    return next((root for root in absolute if any(_is_file(_file(root, cell)) for cell in cells if cell)), None)
+    roots = [_named_root(settings, folder), folder.absolute(), Path.cwd()]
+    return next((root for root in roots if any(_is_file(_file(root, cell)) for cell in cells if cell)), None)
+
+
+def _named_root(settings: DataSettings, folder: Path) -> Path:
+    return (folder if settings.root is None else Path(settings.root).expanduser()).absolute()
 
 
 def _file(root: Path, cell: str) -> Path:
@@ -228,10 +252,9 @@ def _is_file(path: str | Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - that of pathlib raises where a text is too long for a name
 
 
-def _records(files: Sequence[str | None]) -> pa.StructArray:
-    return pa.StructArray.from_arrays(
-        [pa.nulls(len(files), pa.binary()), pa.array(files, pa.string())], ["bytes", "path"]
-    )
+def _records(files: Sequence[str | None], content: pa.Array | None = None) -> pa.StructArray:
+    content = pa.nulls(len(files), pa.binary()) if content is None else content
+    return pa.StructArray.from_arrays([content, pa.array(files, pa.string())], ["bytes", "path"])
 
 
 def _with_places(source: Source, settings: DataSettings) -> Source:
@@ -245,25 +268,21 @@ def _with_places(source: Source, settings: DataSettings) -> Source:
 
 def _placed(source: Source, split: str, name: str, settings: DataSettings) -> datasets.Dataset:
     table = source.tables[split]
-    if split not in source.origins:
-        return table
-    column = table.select_columns([name]).with_format("arrow")[:][name]
-    children = [_children(chunk) for chunk in column.chunks]
+    children = [_children(chunk) for chunk in _cells(table, name).chunks] if split in source.origins else []
     if not any(some["bytes"].null_count for some in children):
         return table
     paths = [path for some in children for path in some["path"].to_pylist()]
     bare = [item for some in children for item in some["bytes"].is_null().to_pylist()]
-    placed: list[str | None] = []
-    for folder, n_rows in source.origins[split]:
-        rows = range(len(placed), len(placed) + n_rows)
-        root = _root_of([paths[row] for row in rows if bare[row]], folder, settings)
-        placed += [
-            paths[row] if not bare[row] or not paths[row] or root is None else str(_file(root, paths[row]))
-            for row in rows
-        ]
-    content = pa.chunked_array([some["bytes"] for some in children]).combine_chunks()
-    records = pa.StructArray.from_arrays([content.cast(pa.binary()), pa.array(placed, pa.string())], ["bytes", "path"])
-    return _changed(table, name, records, datasets.Image())
+    wanted = [path if alone else None for path, alone in zip(paths, bare, strict=True)]
+    files, _ = _files_named(wanted, source.origins[split], settings)
+    places = (file or path for file, path in zip(files, paths, strict=True))
+    # Part by part: together, the bytes may be too many for one array.
+    records = [_records(list(islice(places, len(some["bytes"]))), some["bytes"].cast(pa.binary())) for some in children]
+    return _changed(table, name, pa.chunked_array(records), datasets.Image())
+
+
+def _cells(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
+    return table.select_columns([name]).with_format("arrow")[:][name]
 
 
 def _children(chunk: pa.StructArray) -> Mapping[str, pa.Array]:
