@@ -120,6 +120,16 @@ def test_labels_from_a_metadata_file(tmp_path: Path) -> None:
     assert load(f"folder:{tmp_path}").labels.names == ("cat", "dog")
 
 
+def test_a_metadata_file_is_read_as_any_csv_file(tmp_path: Path) -> None:
+    for k in range(10):
+        (tmp_path / f"{k}.png").write_bytes(png(k))
+    rows = [f"{k}.png;{'Käse' if k % 2 else 'Brot'}" for k in range(10)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name;species", *rows]), encoding="cp1252")
+    splits = load(f"folder:{tmp_path}")
+    assert splits.labels.names == ("Brot", "Käse")
+    assert "read as csv with semicolons between cells (--data.separator), encoding cp1252" in splits.about
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("bad.png", "not an image in any known format"), ("notes.txt", r"not an image file \(\.txt\)")],
