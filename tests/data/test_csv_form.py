@@ -139,6 +139,7 @@ def test_western_texts_are_read_or_asked_about(tmp_path: Path, text: str) -> Non
         (b"\xd0\xcf\x11\xe0", "save the sheet as csv"),
         (b"PAR1", "parquet:FILE"),
         (b"ARROW1", "arrow:FILE"),
+        (b'{"a": 1}', "jsonl:FILE"),
     ],
 )
 def test_files_of_other_kinds_are_named(tmp_path: Path, head: bytes, message: str) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coterie import data
+from coterie.config import DataSettings
 from coterie.errors import DataError
 from coterie.inputs import TablePreprocessing
 from data_files import KINDS, TABLE, load, write
@@ -84,3 +86,14 @@ def test_a_cell_that_is_no_number_is_named_with_its_column(tmp_path: Path) -> No
     (tmp_path / "test.csv").write_text("size,kind\n1,tree\nlarge,tree\n")
     with pytest.raises(DataError, match=r"column 'size' must hold numbers: 'large' in row 1 is no number"):
         load(f"csv:{tmp_path}", label="kind", modality="table")
+
+
+def test_columns_of_a_run_may_hold_other_values_each_time(tmp_path: Path) -> None:
+    splits = load(
+        write(tmp_path / "all.csv", {"colour": ["red", "blue"] * 10, "kind": KINDS}), label="kind", modality="table"
+    )
+    new = write(tmp_path / "new.csv", {"colour": [f"red {k}" for k in range(20)], "kind": KINDS})
+    settings = DataSettings(source=new, label="kind")
+    assert data.load(settings, 0, splits.preprocessing).preprocessing == splits.preprocessing
+    with pytest.raises(DataError, match="no text of colour is there twice"):
+        load(new, label="kind", modality="table")

@@ -29,11 +29,13 @@ OTHERS = {
     b"\xd0\xcf\x11\xe0": "it is a spreadsheet (.xls), not a csv file; save the sheet as csv",
     b"PAR1": "it is a parquet file: --data.source parquet:FILE",
     b"ARROW1": "it is an Arrow file: --data.source arrow:FILE",
+    b"[{": "it is a JSON file: --data.source jsonl:FILE",
+    b'{"': "it is a JSON file: --data.source jsonl:FILE",
 }
 # Rows that tell the separator.
 ROWS = 500
 # Spreadsheets write it before the names of the columns.
-SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
+SEPARATOR_LINE = re.compile(r"sep=([,;|:^~ \t])\r?\n")
 # Bytes that Windows' Western code page leaves free, and beyond ASCII, letters in a row that Western words hardly have.
 UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 BEYOND = re.compile(rb"[\x80-\xff]+")

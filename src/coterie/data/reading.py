@@ -46,7 +46,7 @@ ROWS_AT_ONCE = 1000
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError, pa.ArrowException)
 # What broken bytes end in.
 UNREADABLE = (OSError, ValueError, EOFError, RecursionError, zlib.error, csv.Error, pa.ArrowException)
-# Larger parquet files are mapped, not read into memory.
+# Larger parquet and Arrow files are mapped, not read into memory.
 MOST_IN_MEMORY = 2**28
 # An unpacked file that no run has used for so long is deleted.
 KEPT_SECONDS = 30 * 24 * 3600
@@ -259,7 +259,8 @@ def _read_parquet(file: Path) -> pa.Table:
 
 def _read_arrow(file: Path) -> pa.Table:
     """A file or a stream of Arrow's, as feather and the library write them."""
-    with pa.memory_map(str(file)) as stored:
+    large = file.stat().st_size > MOST_IN_MEMORY
+    with pa.memory_map(str(file)) if large else pa.OSFile(str(file)) as stored:
         start = stored.read(6)
         if start[:4] == b"FEA1":
             raise ValueError("it is of feather's first version; write it again by pyarrow, or as parquet")

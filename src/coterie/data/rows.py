@@ -45,8 +45,10 @@ def load_table(
     if not filled:
         raise DataError(f"every column of {settings.source} but the label is empty: {', '.join(wanted[:10])}")
     meant = source.meanings
-    usable, alone = _telling(raw["train"].select(filled), meant, settings)
-    numeric, categorical = _kinds(usable, meant, settings)
+    usable = raw["train"].select(filled)
+    # A run knows its columns, which may hold whatever they do in other rows.
+    alone = _names_of_rows(usable, meant, settings) if preprocessing is None else []
+    numeric, categorical = _kinds(usable.drop_columns(alone), meant, settings)
     commas = [name for name in numeric if meant.get(name) == "decimal"]
     empty = [name for name in wanted if name not in filled]
     codes = [name for name in categorical if meant.get(name) == "code" and name not in settings.categorical]
@@ -83,8 +85,12 @@ def _wanted_columns(table: datasets.Dataset, label: str, settings: DataSettings)
     return wanted
 
 
-def _telling(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings) -> tuple[pa.Table, list[str]]:
-    """The columns that can tell classes apart, and those of texts of which each is there once: names of rows."""
+def _names_of_rows(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings) -> list[str]:
+    """The columns of texts of which none is there twice.
+
+    Raises:
+        DataError: these are all.
+    """
     named = (*(settings.columns or ()), *settings.categorical)
     alone = [
         field.name
@@ -94,13 +100,12 @@ def _telling(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettin
         and meant.get(field.name) not in (*NUMBERS, "code")
         and all_differ(table[field.name])
     ]
-    usable = table.drop_columns(alone)
-    if not usable.num_columns:
+    if len(alone) == table.num_columns:
         raise DataError(
             f"no text of {', '.join(alone[:10])} is there twice: as categories they tell nothing; --data.text takes "
             "one of them as texts"
         )
-    return usable, alone
+    return alone
 
 
 def _kinds(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings) -> tuple[list[str], list[str]]:
