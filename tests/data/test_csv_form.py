@@ -137,6 +137,7 @@ def test_western_texts_are_read_or_asked_about(tmp_path: Path, text: str) -> Non
     [
         (b"PK\x03\x04", r"spreadsheet \(\.xlsx\).*save the sheet as csv"),
         (b"\xd0\xcf\x11\xe0", "save the sheet as csv"),
+        (b"BZh9", "unpack it first"),
         (b"PAR1", "parquet:FILE"),
         (b"ARROW1", "arrow:FILE"),
         (b'{"a": 1}', "jsonl:FILE"),

@@ -32,6 +32,8 @@ IDS = [f"u{k:03}" for k in range(20)]
         "id",
         "ID",
         "user_id",
+        "#",
+        "row",
         "PassengerId",
         "imageID",
         "index",
@@ -227,7 +229,16 @@ def test_records_with_a_path_and_no_bytes(tmp_path: Path, declared: bool) -> Non
         load(f"parquet:{tmp_path}/all.parquet")
 
 
-@pytest.mark.parametrize("form", [lambda row: str(row.tolist()), str, lambda row: f" [ {', '.join(map(str, row))} ] "])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda row: str(row.tolist()),
+        str,
+        lambda row: f" [ {', '.join(map(str, row))} ] ",
+        lambda row: repr(row.astype(np.float32)),
+        lambda row: f"tensor({row.tolist()})",
+    ],
+)
 def test_lists_of_numbers_in_texts_are_features(tmp_path: Path, form: Any) -> None:
     columns = {"emb": [form(row.round(4)) for row in FEATURES], "label": KINDS}
     splits = load(write(tmp_path / "all.csv", columns), standardize=False)
@@ -251,6 +262,14 @@ def test_a_text_that_is_no_vector_among_others_is_named(tmp_path: Path, cell: st
     source = write(tmp_path / "all.csv", {"emb": [*map(str, FEATURES[:19]), cell], "label": KINDS})
     with pytest.raises(DataError, match=message):
         load(source)
+
+
+def test_many_numbers_in_a_text_are_features_without_brackets(tmp_path: Path) -> None:
+    cells = [" ".join(str(7 * k % (n + 2)) for n in range(16)) for k in range(20)]
+    splits = load(write(tmp_path / "all.csv", {"emotion": KINDS, "pixels": cells}), label="emotion")
+    assert splits.train.samples.shape == (16,)
+    few = [" ".join(cell.split()[:4]) for cell in cells]
+    assert load(write(tmp_path / "all.csv", {"phone": few, "label": KINDS})).preprocessing.modality == "text"
 
 
 def test_texts_in_brackets_stay_texts(tmp_path: Path) -> None:

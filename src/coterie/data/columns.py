@@ -112,7 +112,7 @@ def label_candidates(features: datasets.Features, text: str | None = None) -> li
 
 def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
     """The candidate that bears the first of the names that any bears; none where two do."""
-    by_name = [[name for name in candidates if name.lower() == usual] for usual in names]
+    by_name = [[name for name in candidates if name.strip().lower() == usual] for usual in names]
     first = next(filter(None, by_name), [])
     return first if len(first) == 1 else []
 

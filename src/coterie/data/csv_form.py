@@ -27,6 +27,10 @@ MARKS = {
 OTHERS = {
     b"PK\x03\x04": "it is a spreadsheet (.xlsx) or an archive, not a csv file; save the sheet as csv",
     b"\xd0\xcf\x11\xe0": "it is a spreadsheet (.xls), not a csv file; save the sheet as csv",
+    **dict.fromkeys(
+        (b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"),
+        "it is compressed by what is not gzip; unpack it first",
+    ),
     b"PAR1": "it is a parquet file: --data.source parquet:FILE",
     b"ARROW1": "it is an Arrow file: --data.source arrow:FILE",
     b"[{": "it is a JSON file: --data.source jsonl:FILE",

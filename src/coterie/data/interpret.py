@@ -23,10 +23,13 @@ from coterie.inputs import Preprocessing, TablePreprocessing
 
 # Columns of these names hold no feature where each value is there once: what rows are called, or their numbers.
 ROW_NAME = re.compile(
-    r"(?i:Unnamed: \d+(\.\d+)?|__index_level_\d+__|level_\d|(.*[_ .-])?(ids?|idx|index|uuid|guid))|.*[a-z]I[dD]"
+    r"(?i:Unnamed: \d+(\.\d+)?|__index_level_\d+__|level_\d|#|row|(.*[_ .-])?(ids?|idx|index|uuid|guid))|.*[a-z]I[dD]"
 )
 IMAGE_NAME = rf"(?i)\.({'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})$"
-VECTOR = r"^\s*\[\s*[-+.0-9][-+.0-9eE]*(\s*,\s*|\s+)[-+.0-9eE,\s]*\]\s*$"
+# Two numbers or more in brackets, as lists, numpy and torch print them; or so many that they are no text without.
+_NUMBERS = r"[-+.0-9][-+.0-9eE]*((\s*,\s*|\s+)[-+.0-9][-+.0-9eE]*)"
+OPENING, CLOSING = r"^\s*((array|tensor)\()?\[?\s*", r"\s*,?\s*\]?(, dtype=[a-z.0-9]+)?\)?\s*$"
+VECTOR = rf"^\s*((array|tensor)\()?\[\s*{_NUMBERS}+{CLOSING}|^\s*{_NUMBERS}{{7,}}\s*$"
 # Rows whose vectors are parsed at once: each of their numbers is a text on the way.
 ROWS_AT_ONCE = 1000
 FEW = 100
@@ -96,7 +99,7 @@ def _without_ignored(source: Source, settings: DataSettings, named: set[str | No
 def _names_rows(source: Source, name: str, cells: pa.ChunkedArray) -> bool:
     feature = source.tables["train"].features[name]
     usable = _is_type(feature, STRINGS + INTEGERS) and source.meanings.get(name) not in ("number", "decimal", "truth")
-    return usable and ROW_NAME.fullmatch(name) is not None and all_differ(cells)
+    return usable and ROW_NAME.fullmatch(name.strip()) is not None and all_differ(cells)
 
 
 def all_differ(cells: pa.ChunkedArray) -> bool:
@@ -167,7 +170,7 @@ def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
     type_ = pa.list_(pa.float64())
     parts = []
     for first in range(0, len(cells), ROWS_AT_ONCE):
-        inner = pc.replace_substring_regex(cells.slice(first, ROWS_AT_ONCE), r"^\s*\[\s*|\s*\]\s*$", "")
+        inner = pc.replace_substring_regex(cells.slice(first, ROWS_AT_ONCE), f"{OPENING}|{CLOSING}", "")
         try:
             parts.append(pc.split_pattern_regex(inner, r"\s*,\s*|\s+").cast(type_))
         except pa.ArrowInvalid as error:

@@ -174,14 +174,14 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
         raise DataError(f"no image file in {root} (.png, .jpg and the like)")
     broken = tuple(item for some in found.values() for item in some.foreign)
     if any(some.metadata for some in found.values()):
-        named = settings.separator, settings.encoding
+        written = settings.separator, settings.encoding
         files = [file for some in found.values() for file in some.metadata if METADATA[file.name] == "csv"]
-        forms = {file: find_form(file, *named) for file in files}
+        forms = {file: find_form(file, *written) for file in files}
         tables = {split: metadata_table(some, forms) for split, some in found.items() if some.metadata}
         spelled = any(of_texts for _, of_texts in tables.values())
         _require_train(tables, f"folders with metadata in {root}")
         split_tables = {split: table for split, (table, _) in tables.items()}
-        return Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *named))
+        return Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))
     by_class, note = class_tables(found)
     return Source(by_class, tuple(unused), broken, note=note)
 
