@@ -205,6 +205,17 @@ def test_images_that_do_not_exist_are_named(tmp_path: Path) -> None:
     assert "pics/7.png" in splits.skipped[0]
 
 
+def test_files_are_images_whatever_they_are_called(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    for path in paths:
+        (tmp_path / path).rename((tmp_path / path).with_suffix(""))
+    source = write(tmp_path / "all.csv", {"sample": [path.removesuffix(".png") for path in paths], "label": KINDS})
+    assert_pictures(source)
+    (tmp_path / "pics" / "3").write_text("a text")
+    with pytest.raises(DataError, match=r"pics/3: not an image"):
+        load(source)
+
+
 def test_names_of_images_that_are_not_there_beside_numbers_are_names_of_rows(tmp_path: Path) -> None:
     columns = {"image": [f"{k}.png" for k in range(20)], "size": np.arange(20) / 7, "label": KINDS}
     splits = load(write(tmp_path / "all.csv", columns))

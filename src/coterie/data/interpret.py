@@ -135,13 +135,24 @@ def _texts(source: Source, settings: DataSettings) -> Iterator[tuple[str, pa.Chu
 
 
 def _path_columns(source: Source, settings: DataSettings, named: set[str | None]) -> list[str]:
-    """Columns whose cells are called like image files; the one that the settings name as that of images."""
+    """Columns whose cells are called like image files, or name files; where one is named as that of images, this one."""
     if settings.image is not None or settings.text is not None or not source.origins:
         return [name for name, _ in _texts(source, settings) if name == settings.image and source.origins]
     if settings.columns is not None:
         return []
     found = ((name, cells) for name, cells in _texts(source, settings) if name not in named)
-    return [name for name, cells in found if len(cells) and _all_match(cells, IMAGE_NAME)]
+    folder = source.origins["train"][0][0]
+    return [
+        name
+        for name, cells in found
+        if len(cells) and (_all_match(cells, IMAGE_NAME) or _are_files(cells, folder, settings))
+    ]
+
+
+def _are_files(cells: pa.ChunkedArray, folder: Path, settings: DataSettings) -> bool:
+    """Whether the first few cells name files, whatever these are called."""
+    head = cells.slice(0, 5).to_pylist()
+    return all(head) and all(_root_of([cell], folder, settings) for cell in head)
 
 
 def _vector_columns(source: Source, settings: DataSettings) -> list[str]:

@@ -29,6 +29,7 @@ SPLIT_WORDS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+QUANTITY = re.compile(r"[-+]?[0-9]+\.[0-9]+")
 # What a column of a csv file holds, by the meaning of its cells.
 FEATURES: dict[Meaning, datasets.Value] = {
     "whole": datasets.Value("int64"),
@@ -147,12 +148,22 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
         {split: table for split, (table, _) in read.items()},
         unused=tuple(str(path.relative_to(root)) for path in unused),
         spelled=kind == "csv",
-        note=describe_forms(forms.values(), *named),
+        note="; ".join(filter(None, [describe_forms(forms.values(), *named), _doubtful_names(read, kind)])),
         commas=any(forms[path].separator != "," for path in files["train"] if path in forms),
         origins={
             split: [(path.parent, n) for path, n in zip(files[split], counts, strict=True)]
             for split, (_, counts) in read.items()
         },
+    )
+
+
+def _doubtful_names(read: Mapping[str, tuple[datasets.Dataset, list[int]]], kind: str) -> str:
+    """A note where names of columns are quantities: the file may have no names."""
+    names = read["train"][0].column_names
+    # Of several columns called 5, the second is 5.1.
+    doubtful = [name for name in names if QUANTITY.fullmatch(name) and name.partition(".")[0] not in names]
+    return (
+        f"its first row is taken for the names of columns: {', '.join(names[:5])}" if doubtful and kind == "csv" else ""
     )
 
 
