@@ -135,7 +135,7 @@ def _texts(source: Source, settings: DataSettings) -> Iterator[tuple[str, pa.Chu
 
 
 def _path_columns(source: Source, settings: DataSettings, named: set[str | None]) -> list[str]:
-    """Columns whose cells are called like image files, or name files; where one is named as that of images, this one."""
+    """Columns whose cells are called like image files, or name files; of images, where one is named, that one."""
     if settings.image is not None or settings.text is not None or not source.origins:
         return [name for name, _ in _texts(source, settings) if name == settings.image and source.origins]
     if settings.columns is not None:
