@@ -58,9 +58,12 @@ def test_a_csv_column_is_numeric_or_categories_by_all_rows_of_train(tmp_path: Pa
     splits = load(f"csv:{tmp_path}/all.csv", label="kind")
     preprocessing = splits.preprocessing
     assert (preprocessing.numeric, preprocessing.categorical) == (("size", "flag"), ("code", "zip"))
-    assert "ignored, for no text is there twice: mixed (--data.columns, --data.text)" in splits.about
+    assert "ignored, for no text is there twice: mixed (--data.ignore, --data.text)" in splits.about
     assert "categories, for some begin with a zero: zip" in splits.about
     assert preprocessing.verbatim
+    kept = load(f"csv:{tmp_path}/all.csv", label="kind", ignore=()).preprocessing
+    assert isinstance(kept, TablePreprocessing)
+    assert kept.categorical == ("code", "zip", "mixed")
 
 
 def test_decimal_commas_are_numbers_where_no_comma_is_between_cells(tmp_path: Path) -> None:

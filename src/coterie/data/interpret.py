@@ -97,9 +97,9 @@ def _without_ignored(source: Source, settings: DataSettings, named: set[str | No
 
 
 def _names_rows(source: Source, name: str, cells: pa.ChunkedArray) -> bool:
-    feature = source.tables["train"].features[name]
-    usable = _is_type(feature, STRINGS + INTEGERS) and source.meanings.get(name) not in ("number", "decimal", "truth")
-    return usable and ROW_NAME.fullmatch(name.strip()) is not None and all_differ(cells)
+    if not (ROW_NAME.fullmatch(name.strip()) and _is_type(source.tables["train"].features[name], STRINGS + INTEGERS)):
+        return False
+    return all_differ(cells) and source.meanings.get(name) not in ("number", "decimal", "truth")
 
 
 def all_differ(cells: pa.ChunkedArray) -> bool:
@@ -150,9 +150,9 @@ def _path_columns(source: Source, settings: DataSettings, named: set[str | None]
 
 
 def _are_files(cells: pa.ChunkedArray, folder: Path, settings: DataSettings) -> bool:
-    """Whether the first few cells name files, whatever these are called."""
+    """Whether the first few cells name files, whatever these are called; classes would be there twice."""
     head = cells.slice(0, 5).to_pylist()
-    return all(head) and all(_root_of([cell], folder, settings) for cell in head)
+    return all(head) and len(set(head)) == len(head) and all(_root_of([cell], folder, settings) for cell in head)
 
 
 def _vector_columns(source: Source, settings: DataSettings) -> list[str]:
@@ -187,7 +187,7 @@ def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
         except pa.ArrowInvalid as error:
             raise DataError(
                 f"column {name!r} of {split} must hold lists of numbers, as most of its rows do: {error} (row {first} "
-                f"or later; --data.modality text takes it as texts)"
+                "or later; --data.modality text takes it as texts)"
             ) from None
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type_)
 
@@ -251,7 +251,8 @@ def _root_of(cells: Sequence[str | None], folder: Path, settings: DataSettings) 
 
 
 def _named_root(settings: DataSettings, folder: Path) -> Path:
-    return (folder if settings.root is None else Path(settings.root).expanduser()).absolute()
+    root = settings.root or str(folder)
+    return Path(os.path.expanduser(root)).absolute()  # noqa: PTH111 - that of pathlib raises where there is no such home
 
 
 def _file(root: Path, cell: str) -> Path:

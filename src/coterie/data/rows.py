@@ -47,14 +47,14 @@ def load_table(
     meant = source.meanings
     usable = raw["train"].select(filled)
     # A run knows its columns, which may hold whatever they do in other rows.
-    alone = _names_of_rows(usable, meant, settings) if preprocessing is None else []
+    alone = _names_of_rows(usable, meant, settings) if preprocessing is None and settings.ignore is None else []
     numeric, categorical = _kinds(usable.drop_columns(alone), meant, settings)
     commas = [name for name in numeric if meant.get(name) == "decimal"]
     empty = [name for name in wanted if name not in filled]
     codes = [name for name in categorical if meant.get(name) == "code" and name not in settings.categorical]
     notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
     notes += [f"categories, for some begin with a zero: {', '.join(codes)}"] if codes else []
-    notes += [f"ignored, for no text is there twice: {', '.join(alone)} (--data.columns, --data.text)"] if alone else []
+    notes += [f"ignored, for no text is there twice: {', '.join(alone)} (--data.ignore, --data.text)"] if alone else []
     notes += [f"numbers with decimal commas: {', '.join(commas)} (--data.categorical)"] if commas else []
     points = [name for name in numeric if commas and meant.get(name) == "number"]
     notes += [f"numbers with decimal points: {', '.join(points)}"] if points else []
