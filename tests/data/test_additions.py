@@ -15,7 +15,7 @@ from PIL import Image
 from coterie.config import DataSettings
 from coterie.data.additions import JoinedSamples, read_additions
 from coterie.errors import DataError
-from coterie.inputs import NGramPreprocessing, RaggedSamples
+from coterie.inputs import FeaturePreprocessing, NGramPreprocessing, RaggedSamples, Scale
 from helpers import image_form
 
 PREPROCESSING = NGramPreprocessing(64, 100)
@@ -76,3 +76,17 @@ def test_images_come_by_class_from_parquet(tmp_path: Path) -> None:
 def test_sources_of_another_kind_are_refused(source: str) -> None:
     with pytest.raises(DataError, match=f"--source '{source}' is not allowed here; allowed: parquet:DIR, csv:FILE"):
         read_additions(source, PREPROCESSING, DataSettings())
+
+
+def test_images_and_features_come_from_tables_that_write_them_out(tmp_path: Path) -> None:
+    for k in range(4):
+        Image.fromarray(np.full((8, 8, 3), 60 * k, np.uint8)).save(tmp_path / f"{k}.png")
+    pd.DataFrame({"path": [f"{k}.png" for k in range(4)], "label": ["a", "b", "b", "a"]}).to_csv(
+        tmp_path / "all.tsv", sep="\t"
+    )
+    found = read_additions(f"csv:{tmp_path}/all.tsv", image_form(3, 8), DataSettings())
+    assert [found["a"].read(torch.tensor([k]))[0, 0, 0].tolist() for k in range(2)] == [[0] * 3, [180] * 3]
+    pd.DataFrame({"emb": ["[1, 2]", "[3, 4]"], "label": ["a", "b"]}).to_csv(tmp_path / "all.csv")
+    preprocessing = FeaturePreprocessing(Scale.of(np.zeros((2, 2), np.float32), standardize=False))
+    found = read_additions(f"csv:{tmp_path}/all.csv", preprocessing, DataSettings())
+    assert found["b"].read(torch.tensor([0])).tolist() == [[3, 4]]

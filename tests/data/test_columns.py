@@ -73,9 +73,10 @@ def test_withheld_groups_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_label_columns_are_refused_naming_both_and_the_option(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", ["a", "b"] * 5, coarse=["x", "y"] * 5)
-    with pytest.raises(DataError, match=r"label, coarse.*--data\.label"):
-        load(f"parquet:{tmp_path}")
+    write_parquet(tmp_path / "train.parquet", ["a", "b"] * 5, coarse=["x", "y"] * 5, fine=["v", "w"] * 5)
+    with pytest.raises(DataError, match=r"coarse, fine.*--data\.label"):
+        load(f"parquet:{tmp_path}", ignore=("label",))
+    assert "the label is the column 'label' (--data.label)" in load(f"parquet:{tmp_path}").about
     assert load(f"parquet:{tmp_path}", label="coarse").labels.names == ("x", "y")
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from coterie.data import reading
 from coterie.data.reading import read_file, read_files
 from coterie.errors import DataError
+from coterie.system import gzipped
 from coterie.system.cache import cache_folder
 from data_files import KINDS, TEXTS, load, pixels, png, write, write_parquet
 
@@ -82,8 +83,9 @@ def test_a_cell_that_is_longer_than_a_block(tmp_path: Path) -> None:
         (b"\n\n", "it is empty"),
         (b"a,b\n1\n", "Expected 2 columns, got 1"),
         (b"a,b\n1,2,3\n", "Expected 2 columns, got 3"),
-        (b"a,b\n1,\xff\n", "utf-8"),
-        (b"\xff\xfea\x00", "utf-8"),
+        (b"a,b\n1,\x81\n", "it is not in UTF-8"),
+        (b"a;b\n1;2;3\n", "Expected 2 columns, got 3"),
+        (b"PK\x03\x04...", "save the sheet as csv"),
         (b'a,b\n1,"x\n2,y\n', "a quote that begins in row 1 is never closed"),
     ],
 )
@@ -137,6 +139,9 @@ def test_compressed_files_are_those_that_they_unpack_to(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"a": "007", "b": "x"}\n'))
     for kind in ("csv", "jsonl"):
         assert read_file(kind, tmp_path / f"a.{kind}.gz").to_pylist() == [{"a": "007", "b": "x"}]
+    # Whatever it is called.
+    (tmp_path / "a.csv").write_bytes((tmp_path / "a.csv.gz").read_bytes())
+    assert read_file("csv", tmp_path / "a.csv").to_pylist() == [{"a": "007", "b": "x"}]
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n007,x\n")[:-9])
     with pytest.raises(DataError, match="cannot load csv:"):
         read_file("csv", tmp_path / "a.csv.gz")
@@ -200,7 +205,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
 def test_files_of_one_split_follow_each_other(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,x\n")
     (tmp_path / "b.csv").write_text("a,b\nz,y\n")
-    assert read_files("csv", [tmp_path / "a.csv", tmp_path / "b.csv"]).to_dict() == {"a": ["1", "z"], "b": ["x", "y"]}
+    table, counts = read_files("csv", [tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert (table.to_dict(), counts) == ({"a": ["1", "z"], "b": ["x", "y"]}, [1, 1])
     (tmp_path / "b.csv").write_text("a,c\nz,y\n")
     with pytest.raises(DataError, match=r"cannot load csv:.*b\.csv: its columns are a, c; those of .*a\.csv are a, b"):
         read_files("csv", [tmp_path / "a.csv", tmp_path / "b.csv"])
@@ -209,10 +215,35 @@ def test_files_of_one_split_follow_each_other(tmp_path: Path) -> None:
         read_files("csv", [tmp_path / "b.csv"])
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_file_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(gzipped, "MOST_BYTES", 10**6)
+    rows = {"csv": b"a,b\n" + b"x,y\n" * 10**6, "jsonl": b'{"a": 1}\n' * 10**6}
+    (tmp_path / "a").write_bytes(gzip.compress(rows[kind]))
+    with pytest.raises(DataError, match=rf"cannot load {kind}:.*a: [\d,]+ bytes unpack to more than 1,[\d,]+"):
+        read_file(kind, tmp_path / "a")
+
+
+def test_arrow_files_and_streams_are_read(tmp_path: Path) -> None:
+    table = pa.table({"a": ["x", "y"], "b": pa.array(["u", "v"]).dictionary_encode()})
+    for name, writer in (("file", pa.ipc.new_file), ("stream", pa.ipc.new_stream)):
+        with writer(tmp_path / name, table.schema) as stream:
+            stream.write_table(table)
+        assert read_file("arrow", tmp_path / name).to_pydict() == {"a": ["x", "y"], "b": ["u", "v"]}
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(DataError, match=f"cannot load arrow:.*{name}: "):
+            read_file("arrow", tmp_path / name)
+    for content, message in ((b"FEA1 and more", "first version"), (b"", "cannot load arrow"), (b"text", "cannot load")):
+        (tmp_path / "other").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_file("arrow", tmp_path / "other")
+
+
 def test_categories_of_pandas_in_parquet_are_texts(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array(["x", "y", "x"]).dictionary_encode()})
     pa.parquet.write_table(table, tmp_path / "a.parquet")
-    assert read_files("parquet", [tmp_path / "a.parquet"]).features == datasets.Features(a=datasets.Value("string"))
+    assert read_files("parquet", [tmp_path / "a.parquet"])[0].features == datasets.Features(a=datasets.Value("string"))
 
 
 @pytest.mark.parametrize("most_in_memory", [2**28, 0])

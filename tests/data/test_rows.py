@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coterie import data
+from coterie.config import DataSettings
 from coterie.errors import DataError
 from coterie.inputs import TablePreprocessing
 from data_files import KINDS, TABLE, load, write
@@ -27,7 +29,7 @@ def test_columns_are_chosen_and_numbers_declared_categories(tmp_path: Path) -> N
     preprocessing = load(source, label="kind", columns=("zip",), categorical=("zip",)).preprocessing
     assert isinstance(preprocessing, TablePreprocessing)
     assert (preprocessing.numeric, preprocessing.categorical, preprocessing.categories) == ((), ("zip",), (("7", "8"),))
-    with pytest.raises(DataError, match=r"no column 'area'.*besides the label: size, colour, void, zip"):
+    with pytest.raises(DataError, match=r"no column 'area'.*besides the label: size, colour, zip"):
         load(source, label="kind", columns=("area",))
     with pytest.raises(DataError, match=r"every column .* is empty: void"):
         load(source, label="kind", columns=("void",), modality="table")
@@ -55,9 +57,31 @@ def test_a_csv_column_is_numeric_or_categories_by_all_rows_of_train(tmp_path: Pa
     (tmp_path / "all.csv").write_text("\n".join([*columns, "NA,1x,10,False,A1,tree"]) + "\n")
     splits = load(f"csv:{tmp_path}/all.csv", label="kind")
     preprocessing = splits.preprocessing
-    assert (preprocessing.numeric, preprocessing.categorical) == (("size", "flag"), ("code", "zip", "mixed"))
+    assert (preprocessing.numeric, preprocessing.categorical) == (("size", "flag"), ("code", "zip"))
+    assert "ignored, for no text is there twice: mixed (--data.ignore, --data.text)" in splits.about
     assert "categories, for some begin with a zero: zip" in splits.about
     assert preprocessing.verbatim
+    kept = load(f"csv:{tmp_path}/all.csv", label="kind", ignore=()).preprocessing
+    assert isinstance(kept, TablePreprocessing)
+    assert kept.categorical == ("code", "zip", "mixed")
+
+
+def test_decimal_commas_are_numbers_where_no_comma_is_between_cells(tmp_path: Path) -> None:
+    rows = [f"{k},25;1.00{k % 10},5;{k};{k / 8};{KINDS[k]}" for k in range(20)]
+    (tmp_path / "all.csv").write_text("\n".join(["size;price;whole;point;kind", *rows]))
+    splits = load(f"csv:{tmp_path}/all.csv", label="kind")
+    preprocessing = splits.preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert preprocessing.numeric == ("size", "price", "whole", "point")
+    assert preprocessing.commas == ("size", "price")
+    assert "numbers with decimal commas: size, price (--data.categorical)" in splits.about
+    assert "numbers with decimal points: point" in splits.about
+    train = [int(splits.train.samples.show(row).split("whole = ")[1].split(",")[0]) for row in range(len(splits.train))]
+    assert preprocessing.scale.mean[0] == pytest.approx(np.mean(train) + 0.25)
+    assert preprocessing.scale.mean[1] == pytest.approx(np.mean([1000 + k % 10 + 0.5 for k in train]))
+    (tmp_path / "all.csv").write_text("\n".join(["size,kind", *(f'"{k},25",{KINDS[k]}' for k in range(20))]))
+    with pytest.raises(DataError, match="no text of size is there twice"):
+        load(f"csv:{tmp_path}/all.csv", label="kind", modality="table")
 
 
 def test_a_cell_that_is_no_number_is_named_with_its_column(tmp_path: Path) -> None:
@@ -65,3 +89,14 @@ def test_a_cell_that_is_no_number_is_named_with_its_column(tmp_path: Path) -> No
     (tmp_path / "test.csv").write_text("size,kind\n1,tree\nlarge,tree\n")
     with pytest.raises(DataError, match=r"column 'size' must hold numbers: 'large' in row 1 is no number"):
         load(f"csv:{tmp_path}", label="kind", modality="table")
+
+
+def test_columns_of_a_run_may_hold_other_values_each_time(tmp_path: Path) -> None:
+    splits = load(
+        write(tmp_path / "all.csv", {"colour": ["red", "blue"] * 10, "kind": KINDS}), label="kind", modality="table"
+    )
+    new = write(tmp_path / "new.csv", {"colour": [f"red {k}" for k in range(20)], "kind": KINDS})
+    settings = DataSettings(source=new, label="kind")
+    assert data.load(settings, 0, splits.preprocessing).preprocessing == splits.preprocessing
+    with pytest.raises(DataError, match="no text of colour is there twice"):
+        load(new, label="kind", modality="table")

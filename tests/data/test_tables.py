@@ -120,6 +120,23 @@ def test_labels_from_a_metadata_file(tmp_path: Path) -> None:
     assert load(f"folder:{tmp_path}").labels.names == ("cat", "dog")
 
 
+def test_a_first_row_that_may_be_no_names_is_said(tmp_path: Path) -> None:
+    for names, said in (("5.1,3.5,kind", True), ("5,5,kind", False), ("2019,2020,kind", False), ("-2.5,3,kind", True)):
+        (tmp_path / "all.csv").write_text("\n".join([names, *(f"{k}.5,{k},{KINDS[k]}" for k in range(20))]))
+        about = load(f"csv:{tmp_path}/all.csv", label="kind").about
+        assert (f"its first row is taken for the names of columns: {names.replace(',', ', ')}" in about) == said
+
+
+def test_a_metadata_file_is_read_as_any_csv_file(tmp_path: Path) -> None:
+    for k in range(10):
+        (tmp_path / f"{k}.png").write_bytes(png(k))
+    rows = [f"{k}.png;{'Käse' if k % 2 else 'Brot'}" for k in range(10)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name;species", *rows]), encoding="cp1252")
+    splits = load(f"folder:{tmp_path}")
+    assert splits.labels.names == ("Brot", "Käse")
+    assert "read as csv with semicolons between cells (--data.separator), encoding cp1252" in splits.about
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("bad.png", "not an image in any known format"), ("notes.txt", r"not an image file \(\.txt\)")],

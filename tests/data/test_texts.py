@@ -37,6 +37,9 @@ def test_two_columns_of_texts_are_named_with_the_option(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"title, body.*--data\.text NAME"):
         load(source, label="label", modality="text")
     assert shown(load(source, label="label", text="body").train)[0] in TEXTS
+    with pytest.raises(DataError, match=r"no text of title, body is there twice.*--data\.text"):
+        load(source, label="label")
+    source = write(tmp_path / "all.csv", {"title": TEXTS, "body": KINDS, "label": [0, 1] * 10})
     assert isinstance(load(source, label="label").preprocessing, TablePreprocessing)  # two columns are a table
 
 

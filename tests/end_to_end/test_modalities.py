@@ -143,7 +143,7 @@ def test_additions_that_do_not_fit_are_named(tmp_path: Path, capsys: pytest.Capt
         "features:narrow.npz": "the networks take 6 features per sample",
         "features:unnamed.npz": "name no label 7",
         "features:quantity.npz": "0.5 is a quantity",
-        "folder:anywhere": "is not allowed here; allowed: features:FILE, parquet:DIR, hub:NAME",
+        "folder:anywhere": "is not allowed here; allowed: features:FILE, parquet:DIR, csv:FILE, jsonl:FILE, arrow:FILE",
         "features:nowhere.npz": "cannot read",
     }.items():
         place = source.replace(":", f":{tmp_path}/")

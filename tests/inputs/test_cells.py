@@ -44,6 +44,33 @@ def test_what_a_column_means_is_decided_over_all_of_its_cells(cells: list[str | 
     assert meaning(column(*cells)) == expected
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["3,14", "-2", "1.234,5", "NA", None], "decimal"),
+        (["1"] * 1500 + ["0,5"], "decimal"),
+        (["3,14", "2.5"], "text"),
+        (["3,14", "1,2,3"], "text"),
+        (["3,14", "a"], "text"),
+        (["1.5", "2"], "number"),
+        (["1", "2"], "whole"),
+        (["01", "2"], "code"),
+    ],
+)
+def test_decimal_commas_where_they_are_looked_for(cells: list[str | None], expected: str) -> None:
+    assert meaning(column(*cells), commas=True) == expected
+    assert meaning(column(*cells)) == ("text" if expected == "decimal" else expected)
+
+
+def test_numbers_with_decimal_commas() -> None:
+    cells = column("3,14", " -1.234,5 ", "7", "0.125", "2,5e3", "NA", None)
+    assert parse_numbers(cells, commas=True).to_pylist() == [3.14, -1234.5, 7, 0.125, 2500, None, None]
+    with pytest.raises(ValueError, match=r"'1\.234' is uncertain where others have decimal commas"):
+        parse_numbers(column("3,14", "1.234"), commas=True)
+    with pytest.raises(ValueError, match="'3,14' in row 0 is no number"):
+        parse_numbers(column("3,14"))
+
+
 @given(st.lists(st.floats(allow_nan=False) | st.integers(-(2**60), 2**60)), st.data())
 def test_numbers_are_read_as_python_reads_them(values: list[float], data: st.DataObject) -> None:
     cells = [data.draw(st.sampled_from(["{}", " {} ", "{} "])).format(value) for value in values]

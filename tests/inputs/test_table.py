@@ -31,6 +31,20 @@ def measured() -> TablePreprocessing:
     return TablePreprocessing.measure(TABLE, ["size", "count", "day"], ["colour", "zip"])
 
 
+def test_columns_with_decimal_commas_are_read_so_in_every_file() -> None:
+    train = pa.table({"size": ["1,5", "2.000,25", None], "count": ["1", "2.5", "3"]})
+    preprocessing = TablePreprocessing.measure(train, ["size", "count"], [], ["size"])
+    assert preprocessing.scale.mean[0] == (1.5 + 2000.25) / 2
+    new = [pa.table({"size": ["1,5"], "count": ["2.5"]}), pa.table({"count": [2.5], "size": [1.5]})]
+    texts = pa.concat_tables([preprocessing.as_texts(table) for table in new])
+    rows = preprocessing(preprocessing.samples(texts).read(torch.arange(2)))
+    np.testing.assert_array_equal(rows[0], rows[1])
+    with pytest.raises(InputError, match=r"column 'count' must hold numbers: '2,5' in row 0 is no number"):
+        preprocessing.samples(pa.table({"size": ["1"], "count": ["2,5"]}))
+    with pytest.raises(InputError, match=r"column 'size' must hold numbers: '2\.000' is uncertain"):
+        preprocessing.samples(pa.table({"size": ["2.000"], "count": ["2"]}))
+
+
 def test_a_table_becomes_numbers_indicators_and_codes() -> None:
     preprocessing = measured()
     assert preprocessing.categories == (("red",), ("101", "202"))  # one row says blue: nothing can be learned of it

@@ -281,7 +281,9 @@ def test_wrong_wishes_are_named(run: Run, data: Splits, tmp_path: Path) -> None:
         revise.add_class(run.path, "zebra", foreign, out)
     with pytest.raises(DataError, match="is not a folder"):
         revise.add_class(run.path, "zebra", "folder:/nowhere", out)
-    with pytest.raises(DataError, match="'glyphs' is not allowed here; allowed: folder:DIR, parquet:DIR, hub:NAME"):
+    with pytest.raises(
+        DataError, match=r"'glyphs' is not allowed here; allowed: folder:DIR, parquet:DIR, csv:FILE, .*hub:NAME"
+    ):
         revise.add_class(run.path, "zebra", "glyphs", out)
     with pytest.raises(ArtifactError, match="is the run itself"):
         revise.refit(run.path, cluster, foreign, run.path)

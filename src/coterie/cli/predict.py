@@ -67,7 +67,8 @@ def predict(
     preprocessing = ensemble.preprocessing
     column = settings.data.image if preprocessing.modality == "image" else settings.data.text
     skip = (lambda name: say(f"skipped: {name}")) if skip_broken else None
-    found = find_new(preprocessing, inputs, column=column, note=say, skip=skip)
+    written = settings.data.separator, settings.data.encoding
+    found = find_new(preprocessing, inputs, column=column, note=say, skip=skip, written=written)
     # Before the first is classified, so that what is missing is named at once.
     total = found.count()
     n_done = 0

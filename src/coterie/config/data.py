@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -10,7 +11,15 @@ from coterie.config.settings import Settings
 from coterie.vocabulary import Modality
 
 # Kinds of sources, and what follows the colon.
-PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hub": "NAME", "features": "FILE"}
+PLACES = {
+    "parquet": "DIR",
+    "csv": "FILE",
+    "jsonl": "FILE",
+    "arrow": "FILE",
+    "folder": "DIR",
+    "hub": "NAME",
+    "features": "FILE",
+}
 
 
 class DataSettings(Settings):
@@ -18,8 +27,8 @@ class DataSettings(Settings):
 
     source: str = Field(
         "glyphs",
-        description="glyphs (embedded, generated) | parquet:DIR | csv:FILE | jsonl:FILE | folder:DIR | hub:NAME | "
-        "features:FILE (.npz or .parquet) | cifar100 (a download)",
+        description="glyphs (embedded, generated) | parquet:DIR | csv:FILE | jsonl:FILE | arrow:FILE | folder:DIR | "
+        "hub:NAME | features:FILE (.npz or .parquet) | cifar100 (a download)",
     )
     configuration: str | None = Field(None, description="hub only: name of one of the data set's configurations")
     modality: Modality | None = Field(None, description="what the columns hold; None: found by their types")
@@ -30,6 +39,22 @@ class DataSettings(Settings):
         None, min_length=1, description="tables: columns to use; features: the column of vectors; None: all, or found"
     )
     categorical: tuple[str, ...] = Field((), description="tables: columns whose numbers stand for categories")
+    ignore: tuple[str, ...] | None = Field(
+        None,
+        description="columns that are not used; None: those that number or name rows, if each of their values is there "
+        "once; no name: none is ignored",
+    )
+    separator: str | None = Field(
+        None, description="csv: what stands between cells, one character or tab; None: found in the first rows"
+    )
+    encoding: str | None = Field(
+        None, description="csv: of the file, by Python's name (cp1252, utf-16, gb18030); None: found"
+    )
+    root: str | None = Field(
+        None,
+        min_length=1,
+        description="folder of the images that a table names by their paths; None: the table's own, or the current one",
+    )
     text_as: Literal["ngrams", "minilm"] = Field(
         "ngrams",
         description="how texts are represented: ngrams (hashed words and parts of words, for ngram-WIDTH) | minilm "
@@ -133,7 +158,32 @@ class DataSettings(Settings):
             raise ValueError("only data sets of the hub have configurations; source must be hub:NAME")
         return configuration
 
-    @field_validator("columns", "categorical", mode="before")
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, separator: str | None) -> str | None:
+        if separator in ("tab", "\\t"):  # what a shell passes on
+            return "\t"
+        if separator is not None and (len(separator) != 1 or separator in '"\r\n' or not separator.isascii()):
+            raise ValueError("must be tab, or one character of ASCII that is neither a quote nor the end of a line")
+        if separator is not None and separator.isalnum():
+            raise ValueError("must not be a letter or a digit, which cells hold")
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is None:
+            return None
+        try:
+            # Codecs of bytes, such as base64, decode no text.
+            "a,b".encode(encoding).decode(encoding)
+            return codecs.lookup(encoding).name
+        except (LookupError, ValueError):
+            raise ValueError(
+                "must be an encoding of texts that Python knows, such as utf-8, cp1252 or gb18030"
+            ) from None
+
+    @field_validator("columns", "categorical", "ignore", mode="before")
     @classmethod
     def _one_or_many(cls, columns: Any) -> Any:
         return (columns,) if isinstance(columns, str) else columns

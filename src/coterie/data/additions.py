@@ -21,12 +21,12 @@ from coterie.vocabulary import Modality
 
 # One for each split.
 FEWEST = 3
-ROWS = ("parquet", "csv", "jsonl", "hub")
+ROWS = ("parquet", "csv", "jsonl", "arrow", "hub")
 KINDS: dict[Modality, tuple[str, ...]] = {
-    "image": ("folder", "parquet", "hub"),
+    "image": ("folder", *ROWS),
     "text": ROWS,
     "table": ROWS,
-    "features": ("features", "parquet", "hub"),
+    "features": ("features", *ROWS),
 }
 
 

@@ -17,6 +17,8 @@ from coterie.vocabulary import Modality
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 STRINGS = ("string", "large_string")
 FLOATS = ("float16", "float32", "float64")
+# What people call the column of labels, first those that can hardly be anything else.
+LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -34,13 +36,13 @@ def find_modality(features: datasets.Features, label: str, settings: DataSetting
         return "image"
     if any(_holds_vector(feature) for feature in others.values()) and settings.columns is None:
         return "features"
-    if len(others) == 1 and all(_is_value(feature, STRINGS) for feature in others.values()):
+    if (len(others) == 1 or "text" in others) and all(_is_value(feature, STRINGS) for feature in others.values()):
         return "text"
     return "table"
 
 
 def text_column(features: datasets.Features, stored: datasets.Features, wanted: str | None, label: str) -> str:
-    """The name of the column of texts: ``wanted``, or else the only one of texts besides the label's.
+    """The name of the column of texts: ``wanted``, or else the only one of texts besides the label's, or ``text``.
 
     ``features`` says what columns mean, ``stored`` how they are stored: texts that all look like numbers are taken
     where they are asked for, or where there are no others.
@@ -52,7 +54,8 @@ def text_column(features: datasets.Features, stored: datasets.Features, wanted: 
         [name for name, feature in some.items() if name != label and _is_value(feature, STRINGS)]
         for some in (features, stored)
     )
-    return _choose("text", "texts", stored, possible if wanted is not None else meant or possible, wanted)
+    candidates = possible if wanted is not None else meant or possible
+    return _choose("text", "texts", stored, _usual(candidates, ("text",)) or candidates, wanted)
 
 
 def vector_column(features: datasets.Features, wanted: tuple[str, ...] | None) -> str:
@@ -81,20 +84,37 @@ def image_column(features: datasets.Features, wanted: str | None) -> str:
 
 def label_column(features: datasets.Features, wanted: str | None, text: str | None = None) -> str:
     """The name of the label column: ``wanted``, or else the only one of classes, or of text or integers that is not
-    the column of texts: ``text``, or one of that name.
+    the column of texts: ``text``, or one of that name; of several, the one with a usual name.
 
     Raises:
         DataError: none or several, or ``wanted`` is missing or of another type; the candidates are named.
     """
-    declared = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    plain = [name for name, feature in features.items() if _is_value(feature, INTEGERS + STRINGS)]
     if wanted is not None:
         # A column that was named may hold floats, as whole numbers are read where some are missing; unnamed, floats are
         # no label.
-        plain += [name for name, feature in features.items() if _is_value(feature, (*FLOATS, "bool"))]
-        return _choose("label", "class names, text or whole numbers", features, declared + plain, wanted)
-    candidates = declared or [name for name in plain if name != (text or "text")] or plain
-    return _choose("label", "class names, text or integers", features, candidates, None)
+        types = (*INTEGERS, *STRINGS, *FLOATS, "bool")
+        possible = [
+            name for name, some in features.items() if isinstance(some, datasets.ClassLabel) or _is_value(some, types)
+        ]
+        return _choose("label", "class names, text or whole numbers", features, possible, wanted)
+    candidates = label_candidates(features, text)
+    return _choose(
+        "label", "class names, text or integers", features, _usual(candidates, LABEL_NAMES) or candidates, None
+    )
+
+
+def label_candidates(features: datasets.Features, text: str | None = None) -> list[str]:
+    """Columns of classes; without any, those of text or integers that are not the column of texts."""
+    declared = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    plain = [name for name, feature in features.items() if _is_value(feature, INTEGERS + STRINGS)]
+    return declared or [name for name in plain if name != (text or "text")] or plain
+
+
+def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The candidate that bears the first of the names that any bears; none where two do."""
+    by_name = [[name for name in candidates if name.strip().lower() == usual] for usual in names]
+    first = next(filter(None, by_name), [])
+    return first if len(first) == 1 else []
 
 
 def read_labels(

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 import datasets
 import pyarrow as pa
 
+from coterie.data.csv_form import CsvForm
 from coterie.data.decode import Broken
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.reading import as_dataset, read_file
@@ -122,15 +123,16 @@ def class_tables(found: Mapping[str, Found]) -> tuple[dict[str, datasets.Dataset
     return tables, note
 
 
-def metadata_table(found: Found) -> tuple[datasets.Dataset, bool]:
-    """The rows of a folder's metadata files with the images that they name; and whether cells are texts.
+def metadata_table(found: Found, forms: Mapping[Path, CsvForm]) -> tuple[datasets.Dataset, bool]:
+    """The rows of a folder's metadata files with the images that they name; and whether cells are texts. ``forms`` says
+    how the csv files are written.
 
     Raises:
         DataError: a file that cannot be read or names no images, or several of other columns.
     """
     parts = []
     for file in found.metadata:
-        table = read_file(METADATA[file.name], file)
+        table = read_file(METADATA[file.name], file, forms.get(file))
         if FILE_NAME not in table.column_names:
             raise DataError(f"{file} has no column {FILE_NAME!r}; columns: {', '.join(table.column_names)}")
         names = table[FILE_NAME].to_pylist()

@@ -13,7 +13,6 @@ from coterie.config import DataSettings
 from coterie.data.columns import (
     find_modality,
     image_column,
-    label_column,
     read_class_names,
     read_groups,
     read_labels,
@@ -22,8 +21,9 @@ from coterie.data.columns import (
 )
 from coterie.data.cut import cut_missing
 from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits, read_header
+from coterie.data.interpret import open_labelled
 from coterie.data.splits import Split, Splits
-from coterie.data.tables import Source, open_tables, root_cause
+from coterie.data.tables import Source, root_cause
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.inputs.image import prescribed_image
@@ -34,8 +34,8 @@ from coterie.vocabulary import Modality
 def load(
     kind: str, place: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None
 ) -> Splits:
-    """Read ``parquet``, ``csv``, ``jsonl``, ``folder`` or ``hub`` data at a place; cut the splits that it lacks out of
-    train.
+    """Read ``parquet``, ``csv``, ``jsonl``, ``arrow``, ``folder`` or ``hub`` data at a place; cut the splits that it
+    lacks out of train.
 
     Args:
         kind: of the source.
@@ -47,9 +47,8 @@ def load(
     Raises:
         DataError: what is there cannot be read or does not describe labelled samples; see the message.
     """
-    source = open_tables(kind, place, settings)
+    source, label = open_labelled(kind, place, settings, preprocessing)
     features = source.features
-    label = label_column(features, settings.label, settings.text)
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
     image = image_column(features, settings.image) if modality == "image" else ""
     # Labels are read, and refused, before images are decoded, which may take minutes.
@@ -75,8 +74,8 @@ def load(
 
 def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:
     """As ``coterie.data.sources.kind_of``, of tables."""
-    table = open_tables(kind, place, settings).tables["train"]
-    modality = find_modality(table.features, label_column(table.features, settings.label, settings.text), settings)
+    source, label = open_labelled(kind, place, settings)
+    table, modality = source.tables["train"], find_modality(source.features, label, settings)
     if modality != "image":
         return modality, None
     encoded = _encoded(table, image_column(table.features, settings.image), "train")
@@ -118,8 +117,7 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
     Raises:
         DataError: what is there cannot be read, or the column is not one group for each class.
     """
-    source = open_tables(kind, place, settings)
-    label = label_column(source.features, settings.label, settings.text)
+    source, label = open_labelled(kind, place, settings)
     return read_groups(source.tables, label, column, spelled=source.spelled)
 
 
@@ -133,10 +131,9 @@ def read_named(
             ``settings.skip_broken``.
         InputError: samples that the preprocessing cannot take.
     """
-    source = open_tables(kind, place, settings)
+    source, label = open_labelled(kind, place, settings, preprocessing)
     # Splits count alike: all of it is new to the run.
     table = _joined(source, place)
-    label = label_column(source.features, settings.label, settings.text)
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)
@@ -177,12 +174,11 @@ def read_image_files(place: str, settings: DataSettings) -> dict[str, list[Path]
     Raises:
         DataError: as ``load``; or other files lie in folders of classes, unless ``settings.skip_broken``.
     """
-    source = open_tables("folder", place, settings)
+    source, label = open_labelled("folder", place, settings)
     _refuse_broken(list(source.broken), settings.skip_broken)
     files: dict[str, list[Path]] = {}
     for table in source.tables.values():
         encoded = _encoded(table, "image", place)
-        label = label_column(source.features, settings.label, settings.text)
         names = read_class_names(table, label, place)
         for name, record in zip(names, encoded.read(range(len(encoded))), strict=True):
             files.setdefault(name, []).append(Path(record["path"]))

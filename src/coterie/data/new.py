@@ -42,9 +42,12 @@ from coterie.errors import DataError, InputError
 from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessing, Samples, TablePreprocessing
 
 # An argument that ends so is meant to be a file, whatever else it could be.
-FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".npz", ".npy")
+FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".feather", ".npz", ".npy")
 # Files of columns; of other files of texts each line is one.
-COLUMN_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
+COLUMN_SUFFIXES = (
+    *(".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson"),
+    *(".parquet", ".arrow", ".feather"),
+)
 # What a column of image files is called, where the run does not say.
 PATH_COLUMNS = ("file_name", "filename", "file", "path", "image")
 # Most bytes of the samples of a batch, which are ROWS where these fit.
@@ -66,7 +69,8 @@ class NewSamples(ABC):
     """What arguments name, read batch by batch.
 
     ``column`` holds the texts or image files of a table. ``note`` is told what else lies in folders; ``skip``, what
-    cannot be read, which is an error where it is None.
+    cannot be read, which is an error where it is None. ``written``: separator and encoding of the files that the run
+    was trained on.
     """
 
     preprocessing: Any
@@ -74,6 +78,7 @@ class NewSamples(ABC):
     column: str | None
     note: Callable[[str], None]
     skip: Callable[[str], None] | None
+    written: tuple[str | None, str | None] = (None, None)
     kind: ClassVar[Literal["file", "text", "row"]] = "row"
     hint: ClassVar[str] = ". --skip-broken leaves them out"
     suffixes: ClassVar[tuple[str, ...]] = COLUMN_SUFFIXES
@@ -196,7 +201,7 @@ class NewImages(NewSamples):
     def _of_table(self, file: str) -> Iterator[Piece]:
         """Images of a column: paths, which are taken from the table's folder, or encoded."""
         folder = Path(file).expanduser().parent
-        for start, table in row_parts(file):
+        for start, table in row_parts(file, *self.written):
             cells = table[self._column_of(file, table)].to_pylist()
             records = [record(str(folder / cell)) if isinstance(cell, str) else as_record(cell) for cell in cells]
             names = row_names(file, start, len(records))
@@ -246,7 +251,7 @@ class NewTexts(NewSamples):
                 yield [f"line {start + k + 1} of {file}" for k in range(len(some))], some
             return
         column = None
-        for start, table in row_parts(file):
+        for start, table in row_parts(file, *self.written):
             column = column or column_of_texts(file, table, self.column)
             yield from in_parts(file, start, [text or "" for text in table[column].to_pylist()])
 
@@ -264,7 +269,7 @@ class NewRows(NewSamples):
 
     @override
     def _pieces(self, file: str) -> Iterator[Piece]:
-        for start, table in row_parts(file):
+        for start, table in row_parts(file, *self.written):
             with named(file, start):
                 # As texts, so that a row is read the same whatever lies in other files.
                 texts = self.preprocessing.as_texts(table)
@@ -285,7 +290,9 @@ class NewFeatures(NewRows):
     def _pieces(self, file: str) -> Iterator[Piece]:
         from coterie.data.features import read_npz_features
 
-        parts: Iterable[tuple[int, Any]] = ((start, vectors(table, file)) for start, table in row_parts(file))
+        parts: Iterable[tuple[int, Any]] = (
+            (start, vectors(table, file)) for start, table in row_parts(file, *self.written)
+        )
         if not file.lower().endswith(COLUMN_SUFFIXES):
             parts = [(0, read_npz_features(file))]
         for start, array in parts:
@@ -302,6 +309,7 @@ def find_new(
     column: str | None = None,
     note: Callable[[str], None] = lambda _: None,
     skip: Callable[[str], None] | None = None,
+    written: tuple[str | None, str | None] = (None, None),
 ) -> NewSamples:
     """What arguments name, for networks of this preprocessing.
 
@@ -314,6 +322,7 @@ def find_new(
         column: of texts or of image files in a table; default: by name, or the only one.
         note: told of other files in folders.
         skip: told of what cannot be read, which is left out; default: an error.
+        written: separator and encoding of the csv files that the run was trained on; see ``tables.read_row_parts``.
     """
     kinds: dict[type[Preprocessing], type[NewSamples]] = {
         ImagePreprocessing: NewImages,
@@ -324,7 +333,7 @@ def find_new(
     arguments = tuple(arguments)
     if arguments.count("-") > 1:
         raise DataError("- is named more than once: standard input can be read once")
-    return kind(preprocessing, arguments, column, note, skip)
+    return kind(preprocessing, arguments, column, note, skip, written)
 
 
 def read_new(

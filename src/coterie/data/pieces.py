@@ -61,8 +61,8 @@ def joined(parts: Sequence[Any]) -> Any:
     return pa.concat_tables(parts)
 
 
-def row_parts(file: str) -> Iterator[tuple[int, Any]]:
-    """The rows of a file in parts, and the number of the first of each.
+def row_parts(file: str, separator: str | None, encoding: str | None) -> Iterator[tuple[int, Any]]:
+    """The rows of a file in parts, and the number of the first of each; see ``tables.read_row_parts``.
 
     Raises:
         DataError: the file cannot be read, or holds no row.
@@ -70,7 +70,7 @@ def row_parts(file: str) -> Iterator[tuple[int, Any]]:
     from coterie.data.tables import read_row_parts
 
     start = 0
-    for table in read_row_parts(file):
+    for table in read_row_parts(file, separator, encoding):
         if len(table):
             yield start, table
         start += len(table)

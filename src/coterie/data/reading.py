@@ -1,4 +1,4 @@
-"""Rows of local csv, JSON lines and parquet files as Arrow tables.
+"""Rows of local csv, JSON lines, parquet and Arrow files as Arrow tables.
 
 Files are read anew each time: a cache by name and time would give old rows for new ones. Large parquet files, which may
 hold images, are unpacked once into the cache folder, under the digest of their content, and mapped into memory.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import hashlib
-import io
 import json
 import os
 import time
@@ -28,46 +26,54 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from coterie.data.csv_form import CsvForm
 from coterie.errors import DataError
 from coterie.system.cache import cache_folder
+from coterie.system.gzipped import open_unpacked
 from coterie.system.json_text import DEEPEST, is_deep
 from coterie.system.reading import reason, regular
 
 # What files of each kind are called.
 SUFFIXES = {
     "parquet": (".parquet",),
-    "csv": (".csv", ".csv.gz"),
+    "csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
     "jsonl": (".jsonl", ".jsonl.gz", ".ndjson"),
+    "arrow": (".arrow", ".feather"),
 }
 # Cells may be longer than what the csv reader takes at once, and are then tried with more.
 BLOCK_BYTES = (2**22, 2**30)
 ROWS_AT_ONCE = 1000
 # What the library raises on the types that a file claims for its columns.
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError, pa.ArrowException)
-# Larger parquet files are mapped, not read into memory.
+# What broken bytes end in.
+UNREADABLE = (OSError, ValueError, EOFError, RecursionError, zlib.error, csv.Error, pa.ArrowException)
+# Larger parquet and Arrow files are mapped, not read into memory.
 MOST_IN_MEMORY = 2**28
 # An unpacked file that no run has used for so long is deleted.
 KEPT_SECONDS = 30 * 24 * 3600
 
 
-def read_file(kind: str, file: Path) -> pa.Table:
-    """All rows of a csv, JSON lines or parquet file, in memory. The cells of a csv file are texts, or null if empty.
+def read_file(kind: str, file: Path, form: CsvForm | None = None) -> pa.Table:
+    """All rows of a csv, JSON lines, parquet or Arrow file, in memory. The cells of a csv file are texts, or null if
+    empty; ``form`` says how it is written (default: found).
 
     Raises:
         DataError: it is missing, no regular file, or broken; the message names it.
     """
     with _named(kind, file):
+        if kind == "csv":
+            return _read_csv(regular(file), form or CsvForm.find(regular(file)))
         return READERS[kind](regular(file))
 
 
-def read_parts(kind: str, file: Path) -> Iterator[pa.Table]:
+def read_parts(kind: str, file: Path, form: CsvForm | None = None) -> Iterator[pa.Table]:
     """The rows of a file as ``read_file`` gives them: those of a parquet file in parts, others all at once.
 
     Raises:
         DataError: as ``read_file``.
     """
     if kind != "parquet":
-        yield read_file(kind, file)
+        yield read_file(kind, file, form)
         return
     with _named(kind, file):
         check_parquet(file)
@@ -80,18 +86,24 @@ def read_parts(kind: str, file: Path) -> Iterator[pa.Table]:
 def _named(kind: str, file: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, EOFError, RecursionError, zlib.error, csv.Error, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot load {kind}:{file}: {_first_line(error)}") from None
 
 
-def read_files(kind: str, files: Sequence[Path]) -> datasets.Dataset:
-    """The rows of several files with the same columns, one after the other.
+def read_files(
+    kind: str, files: Sequence[Path], forms: Sequence[CsvForm | None] | None = None
+) -> tuple[datasets.Dataset, list[int]]:
+    """The rows of several files with the same columns, one after the other; and how many each has. ``forms`` as in
+    ``read_file``.
 
     Raises:
         DataError: as ``read_file``; or columns differ, or there is no row.
     """
     large = kind == "parquet" and sum(_size(file) for file in files) > MOST_IN_MEMORY
-    parts = [_mapped(file) if large else as_dataset(read_file(kind, file)) for file in files]
+    parts = [
+        _mapped(file) if large else as_dataset(read_file(kind, file, form))
+        for file, form in zip(files, forms or [None] * len(files), strict=True)
+    ]
     first = parts[0]
     for file, part in zip(files, parts, strict=True):
         if part.column_names != first.column_names:
@@ -103,7 +115,21 @@ def read_files(kind: str, files: Sequence[Path]) -> datasets.Dataset:
         raise DataError(f"cannot load {kind}:{files[0]} with the files beside it: {_first_line(error)}") from None
     if len(whole) == 0:
         raise DataError(f"{kind}:{files[0]} holds no row")
-    return whole
+    return whole, [len(part) for part in parts]
+
+
+def find_form(
+    file: Path, separator: str | None = None, encoding: str | None = None, otherwise: str | None = None
+) -> CsvForm:
+    """How a csv file is written; see ``CsvForm.find``.
+
+    Raises:
+        DataError: it cannot be read, or that is uncertain; the message names it.
+    """
+    try:
+        return CsvForm.find(regular(file), separator, encoding, otherwise)
+    except UNREADABLE as error:
+        raise DataError(f"cannot load csv:{file}: {_first_line(error)}") from None
 
 
 def as_dataset(table: pa.Table) -> datasets.Dataset:
@@ -115,8 +141,8 @@ def as_dataset(table: pa.Table) -> datasets.Dataset:
         raise DataError(f"a table of columns that cannot be used: {_first_line(error)}") from None
 
 
-def _read_csv(file: Path) -> pa.Table:
-    blank, names, is_all = _csv_names(file)
+def _read_csv(file: Path, form: CsvForm) -> pa.Table:
+    before, names, is_all = _csv_names(file, form)
     # Every column by name: what is left to the reader is typed by what else it holds.
     types = dict.fromkeys(names, pa.string())
     if is_all:
@@ -124,16 +150,19 @@ def _read_csv(file: Path) -> pa.Table:
     convert = pa.csv.ConvertOptions(
         column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=True
     )
-    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    parse = pa.csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
     for size in BLOCK_BYTES:
-        read = pa.csv.ReadOptions(column_names=names, skip_rows=blank, skip_rows_after_names=1, block_size=size)
+        read = pa.csv.ReadOptions(
+            column_names=names, skip_rows=before, skip_rows_after_names=1, block_size=size, encoding=form.encoding
+        )
         try:
-            table = pa.csv.read_csv(file, read_options=read, parse_options=parse, convert_options=convert)
+            with open_unpacked(file) as stream:
+                table = pa.csv.read_csv(stream, read_options=read, parse_options=parse, convert_options=convert)
         except pa.ArrowInvalid as error:
             if not _too_long(error, size):
                 raise
         else:
-            _refuse_unclosed(file, table)
+            _refuse_unclosed(file, form, table)
             return table
     raise AssertionError
 
@@ -143,18 +172,17 @@ def _too_long(error: pa.ArrowInvalid, size: int) -> bool:
     return "straddling" in str(error) and size < BLOCK_BYTES[-1]
 
 
-def _csv_names(file: Path) -> tuple[int, list[str], bool]:
-    """Blank lines before the names of the columns; the names, each once and none empty; whether nothing follows."""
-    with _opened(file) as stream:
-        rows = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
-        for blank, row in enumerate(rows):
-            if row:
-                names: list[str] = []
-                for place, name in enumerate(row):
-                    # As pandas calls them, and so do older runs: a, a.1, and Unnamed: 2.
-                    own = name or f"Unnamed: {place}"
-                    names.append(next(n for n in chain([own], (f"{own}.{k}" for k in count(1))) if n not in names))
-                return blank, names, _is_last(rows)
+def _csv_names(file: Path, form: CsvForm) -> tuple[int, list[str], bool]:
+    """Lines before the names of the columns; the names, each once and none empty; whether nothing follows."""
+    rows = form.rows(file)
+    for before, row in enumerate(rows):
+        if row and not (before == 0 and form.is_separator_line(row)):
+            names: list[str] = []
+            for place, name in enumerate(row):
+                # As pandas calls them, and so do older runs: a, a.1, and Unnamed: 2.
+                own = name or f"Unnamed: {place}"
+                names.append(next(n for n in chain([own], (f"{own}.{k}" for k in count(1))) if n not in names))
+            return before, names, _is_last(rows)
     raise ValueError("it is empty")
 
 
@@ -165,21 +193,21 @@ def _is_last(rows: Iterator[list[str]]) -> bool:
         return False
 
 
-def _refuse_unclosed(file: Path, table: pa.Table) -> None:
+def _refuse_unclosed(file: Path, form: CsvForm, table: pa.Table) -> None:
     """A quote that is never closed makes one cell of the rest of the file."""
     if len(table) and "\n" in (table.column(table.num_columns - 1)[-1].as_py() or ""):
-        with _opened(file) as stream:
-            tail = b""
-            while block := stream.read(2**20):
+        tail = ""
+        with form.text(file) as text:
+            while block := text.read(2**20):
                 tail = (tail + block)[-64:]
-        if not tail.rstrip(b"\r\n").endswith(b'"'):
+        if not tail.rstrip("\r\n").endswith('"'):
             raise ValueError(f"a quote that begins in row {len(table)} is never closed")
 
 
 def _read_json_lines(file: Path) -> pa.Table:
     """Texts stay texts, those that look like dates too. A list of objects is taken for their lines."""
     if _is_list(file):
-        with _opened(file) as stream:
+        with open_unpacked(file) as stream:
             return _of_rows(json.loads(codecs.decode(stream.read(), "utf-8-sig")))
     table = _parse_json_lines(file, None)
     dates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
@@ -196,7 +224,7 @@ def _is_list(file: Path) -> bool:
         ValueError: a line is no object, or very deep; the reader of lines would crash on it.
     """
     number = 0
-    with _opened(file) as stream:
+    with open_unpacked(file) as stream:
         while block := stream.read(2**22) + stream.readline():
             if number == 0:
                 block = block.removeprefix(codecs.BOM_UTF8)
@@ -223,11 +251,12 @@ def _refuse_odd(lines: Sequence[bytes], before: int) -> None:
 def _parse_json_lines(file: Path, schema: pa.Schema | None) -> pa.Table:
     for size in BLOCK_BYTES:
         try:
-            return pa.json.read_json(
-                file,
-                read_options=pa.json.ReadOptions(block_size=size),
-                parse_options=pa.json.ParseOptions(explicit_schema=schema),
-            )
+            with open_unpacked(file) as stream:
+                return pa.json.read_json(
+                    stream,
+                    read_options=pa.json.ReadOptions(block_size=size),
+                    parse_options=pa.json.ParseOptions(explicit_schema=schema),
+                )
         except pa.ArrowInvalid as error:
             if not _too_long(error, size):
                 raise
@@ -249,6 +278,22 @@ def _read_parquet(file: Path) -> pa.Table:
     check_parquet(file)
     with pa.parquet.ParquetFile(file) as stored:
         return without_dictionaries(stored.read())
+
+
+def _read_arrow(file: Path) -> pa.Table:
+    """A file or a stream of Arrow's, as feather and the library write them."""
+    large = file.stat().st_size > MOST_IN_MEMORY
+    with pa.memory_map(str(file)) if large else pa.OSFile(str(file)) as stored:
+        start = stored.read(6)
+        if start[:4] == b"FEA1":
+            raise ValueError("it is of feather's first version; write it again by pyarrow, or as parquet")
+        stored.seek(0)
+        opened = pa.ipc.open_file if start == b"ARROW1" else pa.ipc.open_stream
+        with opened(stored) as batches:
+            table = batches.read_all()
+    # Places within the file are taken from it as they are.
+    table.validate(full=True)
+    return without_dictionaries(table)
 
 
 def without_dictionaries(table: pa.Table) -> pa.Table:
@@ -312,10 +357,6 @@ def _unpack(file: Path, copy: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
-
-
 def _size(file: Path) -> int:
     try:
         return regular(file).stat().st_size
@@ -329,7 +370,7 @@ def _first_line(error: Exception) -> str:
 
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {
-    "csv": _read_csv,
     "jsonl": _read_json_lines,
     "parquet": _read_parquet,
+    "arrow": _read_arrow,
 }

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
+from coterie.data.interpret import all_differ
 from coterie.data.splits import Splits
 from coterie.data.tables import Source
 from coterie.errors import DataError
@@ -18,7 +19,7 @@ from coterie.inputs.cells import Meaning
 from coterie.labels import LabelSpace
 
 # Columns of a csv file that mean this are numeric.
-NUMBERS: tuple[Meaning, ...] = ("whole", "number", "truth")
+NUMBERS: tuple[Meaning, ...] = ("whole", "number", "decimal", "truth")
 
 
 def load_table(
@@ -44,11 +45,19 @@ def load_table(
     if not filled:
         raise DataError(f"every column of {settings.source} but the label is empty: {', '.join(wanted[:10])}")
     meant = source.meanings
-    numeric, categorical = _kinds(raw["train"].select(filled), meant, settings)
+    usable = raw["train"].select(filled)
+    # A run knows its columns, which may hold whatever they do in other rows.
+    alone = _names_of_rows(usable, meant, settings) if preprocessing is None and settings.ignore is None else []
+    numeric, categorical = _kinds(usable.drop_columns(alone), meant, settings)
+    commas = [name for name in numeric if meant.get(name) == "decimal"]
     empty = [name for name in wanted if name not in filled]
     codes = [name for name in categorical if meant.get(name) == "code" and name not in settings.categorical]
     notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
     notes += [f"categories, for some begin with a zero: {', '.join(codes)}"] if codes else []
+    notes += [f"ignored, for no text is there twice: {', '.join(alone)} (--data.ignore, --data.text)"] if alone else []
+    notes += [f"numbers with decimal commas: {', '.join(commas)} (--data.categorical)"] if commas else []
+    points = [name for name in numeric if commas and meant.get(name) == "number"]
+    notes += [f"numbers with decimal points: {', '.join(points)}"] if points else []
     rows = Rows(
         raw=raw,
         labels=labels,
@@ -56,7 +65,7 @@ def load_table(
         source=settings.source,
         unit=f"rows of {len(numeric)} numeric and {len(categorical)} categorical columns",
         take=lambda table, rows: table.take(pa.array(rows)),
-        learn=lambda train: TablePreprocessing.measure(train, numeric, categorical),
+        learn=lambda train: TablePreprocessing.measure(train, numeric, categorical, commas),
         notes=lambda _: [*notes, *left_out],
     )
     return assemble(rows, settings, seed, preprocessing)
@@ -74,6 +83,29 @@ def _wanted_columns(table: datasets.Dataset, label: str, settings: DataSettings)
     if not wanted:
         raise DataError(f"no column but the label {label!r}: there is nothing to tell its classes by")
     return wanted
+
+
+def _names_of_rows(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings) -> list[str]:
+    """The columns of texts of which none is there twice.
+
+    Raises:
+        DataError: these are all.
+    """
+    named = (*(settings.columns or ()), *settings.categorical)
+    alone = [
+        field.name
+        for field in table.schema
+        if field.name not in named
+        and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type))
+        and meant.get(field.name) not in (*NUMBERS, "code")
+        and all_differ(table[field.name])
+    ]
+    if len(alone) == table.num_columns:
+        raise DataError(
+            f"no text of {', '.join(alone[:10])} is there twice: as categories they tell nothing; --data.text takes "
+            "one of them as texts"
+        )
+    return alone
 
 
 def _kinds(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings) -> tuple[list[str], list[str]]:

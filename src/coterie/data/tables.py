@@ -1,12 +1,13 @@
-"""The tables of a source: local parquet, csv and JSON lines files, image folders, names on the hub."""
+"""The tables of a source: local parquet, csv, JSON lines and Arrow files, image folders, names on the hub."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import datasets
 import pyarrow as pa
 
 from coterie.config import DataSettings
+from coterie.data.csv_form import describe_forms
 from coterie.data.decode import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
-from coterie.data.reading import SUFFIXES, read_file, read_files, read_parts
+from coterie.data.reading import SUFFIXES, find_form, read_files, read_parts
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
@@ -27,10 +29,12 @@ SPLIT_WORDS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+QUANTITY = re.compile(r"[-+]?[0-9]+\.[0-9]+")
 # What a column of a csv file holds, by the meaning of its cells.
 FEATURES: dict[Meaning, datasets.Value] = {
     "whole": datasets.Value("int64"),
     "number": datasets.Value("float64"),
+    "decimal": datasets.Value("float64"),
     "truth": datasets.Value("bool"),
     "code": datasets.Value("string"),
     "text": datasets.Value("string"),
@@ -42,7 +46,8 @@ FEATURES: dict[Meaning, datasets.Value] = {
 class Source:
     """What was found: a table per split, files of no split, and files in class folders that are no images.
 
-    ``spelled``: cells are texts whatever they mean, as in a csv file. ``note``: what else there is to say, or nothing.
+    ``spelled``: cells are texts whatever they mean, as in a csv file; ``commas``: its numbers may have decimal commas.
+    ``origins``: per split, folder and number of rows of each file. ``note``: what else there is to say, or nothing.
     """
 
     tables: dict[str, datasets.Dataset]
@@ -50,6 +55,12 @@ class Source:
     broken: tuple[Broken, ...] = ()
     spelled: bool = False
     note: str = ""
+    commas: bool = False
+    origins: Mapping[str, Sequence[tuple[Path, int]]] = field(default_factory=dict)
+
+    def noted(self, *notes: str) -> Source:
+        """With further notes, of which empty ones say nothing."""
+        return replace(self, note="; ".join(filter(None, [self.note, *notes])))
 
     @cached_property
     def features(self) -> datasets.Features:
@@ -65,61 +76,45 @@ class Source:
             return {}
         cells = train.with_format("arrow")[:]
         texts = [name for name, feature in train.features.items() if feature == datasets.Value("string")]
-        return {name: meaning(cells[name]) for name in texts}
+        return {name: meaning(cells[name], commas=self.commas) for name in texts}
 
 
 def open_tables(kind: str, place: str, settings: DataSettings) -> Source:
-    """The tables of ``parquet``, ``csv``, ``jsonl``, ``folder`` or ``hub`` data, one per split; train is always there.
+    """The tables of ``parquet``, ``csv``, ``jsonl``, ``arrow``, ``folder`` or ``hub`` data, one per split; train is
+    always there.
 
     Args:
         kind: of the source.
         place: a file, a folder, or a name on the hub.
-        settings: for the configuration of a data set of the hub.
+        settings: for the configuration of a data set of the hub, and how csv files are written.
 
     Raises:
-        DataError: nothing is there, it cannot be read, it has no train split, or another lacks columns of train.
+        DataError: nothing is there, it cannot be read, or it has no train split.
     """
     if kind == "folder":
-        source = _open_folder(place)
-    elif kind == "hub":
-        source = _open_hub(place, settings.configuration)
-    else:
-        source = _open_files(kind, place)
-    wanted = source.tables["train"].column_names
-    for split, table in source.tables.items():
-        missing = [name for name in wanted if name not in table.column_names]
-        if missing:
-            raise DataError(f"{split} of {kind}:{place} lacks columns that train has: {', '.join(missing[:10])}")
-    return source
+        return _open_folder(place, settings)
+    if kind == "hub":
+        return _open_hub(place, settings.configuration)
+    return _open_files(kind, place, settings)
 
 
-def read_rows(file: str) -> pa.Table:
-    """All rows of one file, whose kind its name tells; see ``read_file``.
+def read_row_parts(file: str, separator: str | None = None, encoding: str | None = None) -> Iterator[pa.Table]:
+    """All rows of one file, whose kind its name tells; those of a parquet file in parts. ``separator`` and ``encoding``
+    are those of the files that a run was trained on: of a csv file that may be written in another way.
 
     Raises:
         DataError: the file cannot be read, or is of no known kind.
     """
-    return read_file(_kind_of(file), Path(file).expanduser())
-
-
-def read_row_parts(file: str) -> Iterator[pa.Table]:
-    """As ``read_rows``, the rows of a parquet file in parts; see ``read_parts``.
-
-    Raises:
-        DataError: as ``read_rows``.
-    """
-    yield from read_parts(_kind_of(file), Path(file).expanduser())
-
-
-def _kind_of(file: str) -> str:
     kind = next((kind for kind, suffixes in SUFFIXES.items() if file.lower().endswith(suffixes)), None)
     if kind is None:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")
-    return kind
+    path = Path(file).expanduser()
+    form = find_form(path, separator, otherwise=encoding) if kind == "csv" else None
+    yield from read_parts(kind, path, form)
 
 
-def _open_files(kind: str, place: str) -> Source:
+def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
     """One file, whatever its name, or a folder's: by split where names say so (train-*.parquet, train/*.parquet), else
     train.
     """
@@ -147,12 +142,33 @@ def _open_files(kind: str, place: str) -> Source:
     if not files or root.is_file():
         files, unused = {"train": paths}, []
     _require_train(files, f"files in {root}")
-    tables = {split: read_files(kind, group) for split, group in files.items()}
-    unused_names = tuple(str(path.relative_to(root)) for path in unused)
-    return Source(tables, unused=unused_names, spelled=kind == "csv")
+    named = settings.separator, settings.encoding
+    forms = {path: find_form(path, *named) for path in chain(*files.values()) if kind == "csv"}
+    read = {split: read_files(kind, group, [forms.get(path) for path in group]) for split, group in files.items()}
+    return Source(
+        {split: table for split, (table, _) in read.items()},
+        unused=tuple(str(path.relative_to(root)) for path in unused),
+        spelled=kind == "csv",
+        note="; ".join(filter(None, [describe_forms(forms.values(), *named), _doubtful_names(read, kind)])),
+        commas=any(forms[path].separator != "," for path in files["train"] if path in forms),
+        origins={
+            split: [(path.parent, n) for path, n in zip(files[split], counts, strict=True)]
+            for split, (_, counts) in read.items()
+        },
+    )
 
 
-def _open_folder(place: str) -> Source:
+def _doubtful_names(read: Mapping[str, tuple[datasets.Dataset, list[int]]], kind: str) -> str:
+    """A note where names of columns are quantities: the file may have no names."""
+    names = read["train"][0].column_names
+    # Of several columns called 5, the second is 5.1.
+    doubtful = [name for name in names if QUANTITY.fullmatch(name) and name.partition(".")[0] not in names]
+    return (
+        f"its first row is taken for the names of columns: {', '.join(names[:5])}" if doubtful and kind == "csv" else ""
+    )
+
+
+def _open_folder(place: str, settings: DataSettings) -> Source:
     """A folder per class; or one per split, if the one for train holds folders (or a metadata file)."""
     # Images are opened later, by whatever process.
     root = _existing(place).absolute()
@@ -170,10 +186,14 @@ def _open_folder(place: str) -> Source:
         raise DataError(f"no image file in {root} (.png, .jpg and the like)")
     broken = tuple(item for some in found.values() for item in some.foreign)
     if any(some.metadata for some in found.values()):
-        tables = {split: metadata_table(some) for split, some in found.items() if some.metadata}
+        written = settings.separator, settings.encoding
+        files = [file for some in found.values() for file in some.metadata if METADATA[file.name] == "csv"]
+        forms = {file: find_form(file, *written) for file in files}
+        tables = {split: metadata_table(some, forms) for split, some in found.items() if some.metadata}
         spelled = any(of_texts for _, of_texts in tables.values())
         _require_train(tables, f"folders with metadata in {root}")
-        return Source({split: table for split, (table, _) in tables.items()}, tuple(unused), broken, spelled)
+        split_tables = {split: table for split, (table, _) in tables.items()}
+        return Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))
     by_class, note = class_tables(found)
     return Source(by_class, tuple(unused), broken, note=note)
 

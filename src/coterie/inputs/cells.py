@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Meaning: TypeAlias = Literal["whole", "number", "truth", "code", "text", "nothing"]
+Meaning: TypeAlias = Literal["whole", "number", "decimal", "truth", "code", "text", "nothing"]
 
 # What programs write for a number that is missing. In a column of texts or categories, these are words.
 MISSING_WORDS = pa.array(
@@ -19,13 +19,17 @@ MISSING_WORDS = pa.array(
 TRUE_WORDS = pa.array(["True", "TRUE", "true"])
 FALSE_WORDS = pa.array(["False", "FALSE", "false"])
 FEW = 1000
+# A number with a decimal comma, or without, which may have points between thousands.
+THOUSANDS = r"[1-9][0-9]{0,2}(\.[0-9]{3})+"
+WITH_COMMA = rf"^[+-]?([0-9]+|{THOUSANDS})?(,[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
-def meaning(column: pa.ChunkedArray) -> Meaning:
+def meaning(column: pa.ChunkedArray, *, commas: bool = False) -> Meaning:
     """What a column of texts holds, by all of its cells that are not missing.
 
-    ``whole`` and other ``number``s; ``truth``: True and False; ``code``: whole numbers of which some begin with a zero,
-    as they do where the spelling counts; ``nothing``: every cell is empty.
+    ``whole`` and other ``number``s; ``decimal``: numbers with decimal commas, looked for where ``commas``; ``truth``:
+    True and False; ``code``: whole numbers of which some begin with a zero, as they do where the spelling counts;
+    ``nothing``: every cell is empty.
     """
     there = column.drop_null()
     if len(there) == 0:
@@ -35,6 +39,8 @@ def meaning(column: pa.ChunkedArray) -> Meaning:
     if _all_truths(head):
         return "truth" if column.null_count == 0 and _all_truths(there) else "text"
     numbers = None if _numbers(head) is None else _numbers(there)
+    if numbers is None and commas and _may_have_commas(head) and _may_have_commas(there):
+        return "decimal"
     if numbers is None or len(numbers) == 0:
         return "text"
     if not _parses(numbers, pa.int64()):
@@ -59,15 +65,41 @@ def _numbers(there: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return stripped if _parses(stripped, pa.float64()) else None
 
 
-def parse_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _may_have_commas(there: pa.ChunkedArray) -> bool:
+    """Whether all cells that are not missing are numbers as ``WITH_COMMA``; without a comma, they would be others."""
+    found: bool = pc.all(pc.match_substring_regex(_known(there).drop_null(), WITH_COMMA)).as_py()
+    return found
+
+
+def _known(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Without spaces around cells; null where one is a word for a missing number."""
+    stripped = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.is_in(stripped, MISSING_WORDS), pa.scalar(None, pa.string()), stripped)
+
+
+def _with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers that have decimal commas, with points: ``1.234,5`` as ``1234.5``.
+
+    Raises:
+        ValueError: a cell has a point and no comma, which may stand between thousands; it is named.
+    """
+    comma = pc.match_substring(column, ",")
+    unclear = column.filter(pc.match_substring_regex(column, rf"^[+-]?{THOUSANDS}$"))
+    if len(unclear):
+        raise ValueError(f"{unclear[0].as_py()!r} is uncertain where others have decimal commas")
+    pointed = pc.replace_substring(pc.replace_substring(column, ".", ""), ",", ".")
+    return pc.if_else(pc.and_(comma, pc.match_substring_regex(column, WITH_COMMA)), pointed, column)
+
+
+def parse_numbers(column: pa.ChunkedArray, *, commas: bool = False) -> pa.ChunkedArray:
     """A column of texts as float64: numbers, True and False as 1 and 0, dates as seconds since 1970; null where one is
-    missing.
+    missing. ``commas``: numbers may have decimal commas.
 
     Raises:
         ValueError: a cell is nothing of these; it is named.
     """
-    stripped = pc.utf8_trim_whitespace(column)
-    known = pc.if_else(pc.is_in(stripped, MISSING_WORDS), pa.scalar(None, pa.string()), stripped)
+    known = _known(column)
+    known = _with_points(known) if commas else known
     known = pc.if_else(pc.is_in(known, TRUE_WORDS), "1", pc.if_else(pc.is_in(known, FALSE_WORDS), "0", known))
     try:
         return known.cast(pa.float64())

@@ -35,7 +35,7 @@ class TablePreprocessing(Preprocessing):
 
     Columns of texts, as csv files have, are read as what the run knows: numbers are parsed, categories taken as they
     are spelled. ``verbatim`` is False in older runs, whose csv files were typed by what else they held: there, ``007``
-    is the category ``7``, and ``NA`` a missing one.
+    is the category ``7``, and ``NA`` a missing one. ``commas``: numeric columns whose texts have decimal commas.
     """
 
     numeric: tuple[str, ...]
@@ -43,6 +43,7 @@ class TablePreprocessing(Preprocessing):
     categorical: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
     verbatim: bool = False
+    commas: tuple[str, ...] = ()
     kind: Literal["table"] = "table"
     modality: ClassVar[Modality] = "table"
 
@@ -57,15 +58,18 @@ class TablePreprocessing(Preprocessing):
             )
 
     @classmethod
-    def measure(cls, table: pa.Table, numeric: Sequence[str], categorical: Sequence[str]) -> TablePreprocessing:
+    def measure(
+        cls, table: pa.Table, numeric: Sequence[str], categorical: Sequence[str], commas: Sequence[str] = ()
+    ) -> TablePreprocessing:
         """Learn scale and categories from training rows.
 
         Raises:
             InputError: a numeric column holds something else.
         """
-        values_NF = _numbers(table, numeric)
+        values_NF = _numbers(table, numeric, commas)
         categories = tuple(_common_values(table[name], name) for name in categorical)
-        return cls(tuple(numeric), Scale.measure(values_NF), tuple(categorical), categories, verbatim=True)
+        scale = Scale.measure(values_NF)
+        return cls(tuple(numeric), scale, tuple(categorical), categories, verbatim=True, commas=tuple(commas))
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -100,7 +104,7 @@ class TablePreprocessing(Preprocessing):
         """A pandas data frame, a mapping of columns, a list of rows as mappings, or an Arrow table."""
         table = self.select(as_table(raw, self.wanted))
         # Standardised in double precision: dates in seconds, or large numbers that differ little, survive it.
-        number_NF = self.scale(torch.from_numpy(_numbers(table, self.numeric))).to(torch.float32)
+        number_NF = self.scale(torch.from_numpy(_numbers(table, self.numeric, self.commas))).to(torch.float32)
         _refuse_large(number_NF, table, self.numeric)
         codes = [
             _codes(table[name], name, names, verbatim=self.verbatim)
@@ -137,7 +141,12 @@ class TablePreprocessing(Preprocessing):
         Raises:
             InputError: as ``select``; or a column holds what is no cell.
         """
-        return pa.table({name: _as_text(column, name) for name, column in _columns(self.select(table))})
+        return pa.table({name: self._as_text(column, name) for name, column in _columns(self.select(table))})
+
+    def _as_text(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+        """As the cells of other files are spelled."""
+        texts = _as_text(column, name)
+        return texts if name not in self.commas or _is_text(column.type) else pc.replace_substring(texts, ".", ",")
 
 
 def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
@@ -168,16 +177,16 @@ def as_table(raw: Any, wanted: str) -> pa.Table:
     return table
 
 
-def _numbers(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+def _numbers(table: pa.Table, names: Sequence[str], commas: Sequence[str]) -> NDArray[np.float64]:
     """float64 (N, F); NaN where a value is missing."""
-    columns = [_column_of_numbers(table[name], name) for name in names]
+    columns = [_column_of_numbers(table[name], name, commas=name in commas) for name in names]
     return np.stack(columns, axis=1) if columns else np.empty((len(table), 0))
 
 
-def _column_of_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+def _column_of_numbers(column: pa.ChunkedArray, name: str, *, commas: bool) -> NDArray[np.float64]:
     try:
         if _is_text(column.type):
-            column = parse_numbers(column)
+            column = parse_numbers(column, commas=commas)
         # Dates become seconds since 1970, whatever their unit.
         seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64()) if _is_date(column.type) else column
         values_N: NDArray[np.float64] = seconds.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)

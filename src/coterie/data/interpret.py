@@ -1,0 +1,321 @@
+"""What columns mean beyond their types: numbers of rows, paths of images, vectors that are written out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from coterie.config import DataSettings
+from coterie.data.columns import FLOATS, INTEGERS, STRINGS, label_candidates, label_column
+from coterie.data.decode import IMAGE_SUFFIXES
+from coterie.data.reading import as_dataset
+from coterie.data.tables import Source, open_tables
+from coterie.errors import DataError
+from coterie.inputs import Preprocessing, TablePreprocessing
+
+# Columns of these names hold no feature where each value is there once: what rows are called, or their numbers.
+ROW_NAME = re.compile(
+    r"(?i:Unnamed: \d+(\.\d+)?|__index_level_\d+__|level_\d|#|row|(.*[_ .-])?(ids?|idx|index|uuid|guid))|.*[a-z]I[dD]"
+)
+IMAGE_NAME = rf"(?i)\.({'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})$"
+# Two numbers or more in brackets, as lists, numpy and torch print them; or so many that they are no text without.
+_NUMBERS = r"[-+.0-9][-+.0-9eE]*((\s*,\s*|\s+)[-+.0-9][-+.0-9eE]*)"
+OPENING, CLOSING = r"^\s*((array|tensor)\()?\[?\s*", r"\s*,?\s*\]?(, dtype=[a-z.0-9]+)?\)?\s*$"
+VECTOR = rf"^\s*((array|tensor)\()?\[\s*{_NUMBERS}+{CLOSING}|^\s*{_NUMBERS}{{7,}}\s*$"
+# Rows whose vectors are parsed at once: each of their numbers is a text on the way.
+ROWS_AT_ONCE = 1000
+FEW = 100
+
+
+def open_labelled(
+    kind: str, place: str, settings: DataSettings, preprocessing: Preprocessing | None = None
+) -> tuple[Source, str]:
+    """The tables of a source with the columns that matter, as what they mean; and the name of the label column.
+
+    Args:
+        kind: as for ``open_tables``.
+        place: as for ``open_tables``.
+        settings: what is named there is taken as it is.
+        preprocessing: of the run whose networks take the samples; it tells what columns are for.
+
+    Raises:
+        DataError: as ``open_tables``; a column that is named is not there; the label is none or uncertain; a split
+            lacks a column of train; files of images do not exist; or vectors that are none.
+    """
+    source = open_tables(kind, place, settings)
+    run = (*preprocessing.numeric, *preprocessing.categorical) if isinstance(preprocessing, TablePreprocessing) else ()
+    named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
+    source = _without_ignored(source, settings, named, lenient=preprocessing is not None)
+    _refuse_lacking(source, f"{kind}:{place}")
+    modality = settings.modality if preprocessing is None else preprocessing.modality
+    paths = _path_columns(source, settings, named) if modality in (None, "image") else []
+    vectors = _vector_columns(source, settings) if modality in (None, "features") else []
+    rest = {name: feature for name, feature in source.features.items() if name not in (*paths, *vectors)}
+    label = label_column(datasets.Features(rest), settings.label, settings.text)
+    if settings.label is None and len(label_candidates(datasets.Features(rest), settings.text)) > 1:
+        source = source.noted(f"the label is the column {label!r} (--data.label)")
+    for name in vectors:
+        source = _with_vectors(source, name)
+    others = [feature for name, feature in rest.items() if name != label]
+    # A table may name files beside what it says of them; where it says nothing, their names would be learned.
+    needed = modality == "image" or not (vectors or any(_is_number(feature) for feature in others))
+    for name in paths:
+        found = _with_images(source, name, settings, needed=needed or name == settings.image)
+        if found is not source and vectors:
+            raise DataError(
+                f"column {name!r} names images and {vectors[0]!r} holds features; choose by --data.modality image or "
+                "--data.modality features"
+            )
+        source = found
+    return _with_places(source, settings), label
+
+
+def _without_ignored(source: Source, settings: DataSettings, named: set[str | None], *, lenient: bool) -> Source:
+    """Without the columns that the settings ignore; by default, without those that name rows or are empty."""
+    there = source.tables["train"].column_names
+    if settings.ignore is not None:
+        missing = [name for name in settings.ignore if name not in there and not lenient]
+        if missing or settings.label in settings.ignore:
+            wrong = missing[0] if missing else settings.label
+            raise DataError(f"cannot ignore column {wrong!r} (--data.ignore); columns: {', '.join(there)}")
+        return _without(source, settings.ignore)
+    cells = source.tables["train"].with_format("arrow")[:]
+    free = [name for name in there if name not in named]
+    empty = [name for name in free if cells[name].null_count == len(cells)]
+    rows = [name for name in free if _names_rows(source, name, cells[name])]
+    notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
+    notes += [f"ignored, for they number or name rows: {', '.join(rows)} (--data.ignore)"] if rows else []
+    return _without(source, [*empty, *rows]).noted(*notes)
+
+
+def _names_rows(source: Source, name: str, cells: pa.ChunkedArray) -> bool:
+    if not (ROW_NAME.fullmatch(name.strip()) and _is_type(source.tables["train"].features[name], STRINGS + INTEGERS)):
+        return False
+    return all_differ(cells) and source.meanings.get(name) not in ("number", "decimal", "truth")
+
+
+def all_differ(cells: pa.ChunkedArray) -> bool:
+    """Whether no value is there twice, and none is missing."""
+    return cells.null_count == 0 and pc.count_distinct(cells).as_py() == len(cells)
+
+
+def _without(source: Source, names: Iterable[str]) -> Source:
+    names = set(names)
+    if not names:
+        return source
+    tables = {
+        split: table.select_columns([name for name in table.column_names if name not in names])
+        for split, table in source.tables.items()
+    }
+    return replace(source, tables=tables)
+
+
+def _refuse_lacking(source: Source, name: str) -> None:
+    wanted = source.tables["train"].column_names
+    for split, table in source.tables.items():
+        missing = [name for name in wanted if name not in table.column_names]
+        if missing:
+            raise DataError(f"{split} of {name} lacks columns that train has: {', '.join(missing[:10])}")
+
+
+def _texts(source: Source, settings: DataSettings) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """The columns of texts that could be samples, with train's cells that are not missing."""
+    table = source.tables["train"]
+    for name, feature in table.features.items():
+        if _is_type(feature, STRINGS) and name not in (settings.label, settings.text):
+            yield name, _cells(table, name).drop_null()
+
+
+def _path_columns(source: Source, settings: DataSettings, named: set[str | None]) -> list[str]:
+    """Columns whose cells are called like image files, or name files; of images, where one is named, that one."""
+    if settings.image is not None or settings.text is not None or not source.origins:
+        return [name for name, _ in _texts(source, settings) if name == settings.image and source.origins]
+    if settings.columns is not None:
+        return []
+    found = ((name, cells) for name, cells in _texts(source, settings) if name not in named)
+    folder = source.origins["train"][0][0]
+    return [
+        name
+        for name, cells in found
+        if len(cells) and (_all_match(cells, IMAGE_NAME) or _are_files(cells, folder, settings))
+    ]
+
+
+def _are_files(cells: pa.ChunkedArray, folder: Path, settings: DataSettings) -> bool:
+    """Whether the first few cells name files, whatever these are called; classes would be there twice."""
+    head = cells.slice(0, 5).to_pylist()
+    return all(head) and len(set(head)) == len(head) and all(_root_of([cell], folder, settings) for cell in head)
+
+
+def _vector_columns(source: Source, settings: DataSettings) -> list[str]:
+    """Columns of which most cells are lists of numbers in brackets."""
+    found = ((name, cells.slice(0, FEW)) for name, cells in _texts(source, settings))
+    return [
+        name for name, head in found if 2 * (pc.sum(pc.match_substring_regex(head, VECTOR)).as_py() or 0) > len(head)
+    ]
+
+
+def _all_match(cells: pa.ChunkedArray, pattern: str) -> bool:
+    head = cells.slice(0, FEW)
+    return all(pc.all(pc.match_substring_regex(some, pattern)).as_py() for some in (head, cells))
+
+
+def _with_vectors(source: Source, name: str) -> Source:
+    feature = datasets.List(datasets.Value("float64"))
+    tables = {
+        split: _changed(table, name, _vectors(table, name, split), feature) for split, table in source.tables.items()
+    }
+    return replace(source, tables=tables).noted(f"the lists of numbers in {name!r} are features (--data.modality)")
+
+
+def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
+    cells = _cells(table, name)
+    type_ = pa.list_(pa.float64())
+    parts = []
+    for first in range(0, len(cells), ROWS_AT_ONCE):
+        inner = pc.replace_substring_regex(cells.slice(first, ROWS_AT_ONCE), f"{OPENING}|{CLOSING}", "")
+        try:
+            parts.append(pc.split_pattern_regex(inner, r"\s*,\s*|\s+").cast(type_))
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"column {name!r} of {split} must hold lists of numbers, as most of its rows do: {error} (row {first} "
+                "or later; --data.modality text takes it as texts)"
+            ) from None
+    return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type_)
+
+
+def _with_images(source: Source, name: str, settings: DataSettings, *, needed: bool) -> Source:
+    """With the images that a column of paths names, if there are any."""
+    found = {
+        split: _files_named(_cells(table, name).to_pylist(), source.origins[split], settings)
+        for split, table in source.tables.items()
+    }
+    roots = list(dict.fromkeys(str(root) for _, some in found.values() for root in some))
+    if not roots and not needed:
+        return source
+    if not roots or not settings.skip_broken:
+        _refuse_missing([file for files, _ in found.values() for file in files if file], name, any_there=bool(roots))
+    tables = {
+        split: _changed(table, name, _records(found[split][0]), datasets.Image())
+        for split, table in source.tables.items()
+    }
+    return replace(source, tables=tables).noted(
+        f"images are the files that {name!r} names in {', '.join(roots[:3])} (--data.root)"
+    )
+
+
+def _files_named(
+    cells: Sequence[str | None], origins: Sequence[tuple[Path, int]], settings: DataSettings
+) -> tuple[list[str | None], list[Path]]:
+    """The file that each cell names, None where it names none; and the folders in which their paths begin."""
+    files: list[str | None] = []
+    roots = []
+    for folder, n_rows in origins:
+        part = cells[len(files) : len(files) + n_rows]
+        root = _root_of(part, folder, settings)
+        roots += [] if root is None else [root]
+        start = root or _named_root(settings, folder)
+        files += [str(_file(start, cell)) if cell else None for cell in part]
+    return files, roots
+
+
+def _refuse_missing(files: Sequence[str], name: str, *, any_there: bool) -> None:
+    missing = [file for file in files if not _is_file(file)]
+    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    if not any_there:
+        raise DataError(
+            f"no image file that column {name!r} names exists: {shown or 'it is empty'}; name the folder in which they "
+            "begin by --data.root (as --data.modality text they would be texts)"
+        )
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(files)} image files that column {name!r} names do not exist (--data.skip-broken "
+            f"leaves them out; --data.root names the folder in which they begin): {shown}"
+        )
+
+
+def _root_of(cells: Sequence[str | None], folder: Path, settings: DataSettings) -> Path | None:
+    """The folder in which paths begin: that of the settings, that of the table, or the current one; None: none of these
+    has any of the files.
+    """
+    roots = [_named_root(settings, folder), folder.absolute(), Path.cwd()]
+    return next((root for root in roots if any(_is_file(_file(root, cell)) for cell in cells if cell)), None)
+
+
+def _named_root(settings: DataSettings, folder: Path) -> Path:
+    root = settings.root or str(folder)
+    return Path(os.path.expanduser(root)).absolute()  # noqa: PTH111 - that of pathlib raises where there is no such home
+
+
+def _file(root: Path, cell: str) -> Path:
+    """A path as a cell has it. Those of Windows are taken too, where they name a file."""
+    path = root / cell
+    if "\\" in cell and not _is_file(path):
+        return root / cell.replace("\\", "/")
+    return path
+
+
+def _is_file(path: str | Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - that of pathlib raises where a text is too long for a name
+
+
+def _records(files: Sequence[str | None], content: pa.Array | None = None) -> pa.StructArray:
+    content = pa.nulls(len(files), pa.binary()) if content is None else content
+    return pa.StructArray.from_arrays([content, pa.array(files, pa.string())], ["bytes", "path"])
+
+
+def _with_places(source: Source, settings: DataSettings) -> Source:
+    """With records that have a path and no bytes as files below the folder of their table."""
+    for name, feature in source.tables["train"].features.items():
+        if isinstance(feature, datasets.Image) or (isinstance(feature, dict) and {"bytes", "path"} <= set(feature)):
+            tables = {split: _placed(source, split, name, settings) for split in source.tables}
+            source = replace(source, tables=tables)
+    return source
+
+
+def _placed(source: Source, split: str, name: str, settings: DataSettings) -> datasets.Dataset:
+    table = source.tables[split]
+    children = [_children(chunk) for chunk in _cells(table, name).chunks] if split in source.origins else []
+    if not any(some["bytes"].null_count for some in children):
+        return table
+    paths = [path for some in children for path in some["path"].to_pylist()]
+    bare = [item for some in children for item in some["bytes"].is_null().to_pylist()]
+    wanted = [path if alone else None for path, alone in zip(paths, bare, strict=True)]
+    files, _ = _files_named(wanted, source.origins[split], settings)
+    places = (file or path for file, path in zip(files, paths, strict=True))
+    # Part by part: together, the bytes may be too many for one array.
+    records = [_records(list(islice(places, len(some["bytes"]))), some["bytes"].cast(pa.binary())) for some in children]
+    return _changed(table, name, pa.chunked_array(records), datasets.Image())
+
+
+def _cells(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
+    return table.select_columns([name]).with_format("arrow")[:][name]
+
+
+def _children(chunk: pa.StructArray) -> Mapping[str, pa.Array]:
+    return dict(zip([child.name for child in chunk.type], chunk.flatten(), strict=True))
+
+
+def _changed(
+    table: datasets.Dataset, name: str, column: pa.Array | pa.ChunkedArray, feature: object
+) -> datasets.Dataset:
+    """A table with another column of that name."""
+    cells = table.with_format("arrow")[:]
+    schema = datasets.Features({**table.features, name: feature}).arrow_schema
+    return as_dataset(cells.set_column(cells.column_names.index(name), name, column).cast(schema))
+
+
+def _is_type(feature: object, types: tuple[str, ...]) -> bool:
+    return isinstance(feature, datasets.Value) and feature.dtype in types
+
+
+def _is_number(feature: object) -> bool:
+    return _is_type(feature, FLOATS + INTEGERS)

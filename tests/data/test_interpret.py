@@ -1,0 +1,300 @@
+"""What columns mean: names of rows, paths of images, vectors that are written out, labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from coterie.config import DataSettings
+from coterie.data.additions import read_additions
+from coterie.data.interpret import ROW_NAME, open_labelled
+from coterie.data.sources import kind_of
+from coterie.errors import DataError
+from coterie.inputs import ImagePreprocessing, TablePreprocessing
+from data_files import FEATURES, KINDS, TEXTS, load, picture, pixels, png, shown, sizes, write
+
+IDS = [f"u{k:03}" for k in range(20)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Unnamed: 0",
+        "Unnamed: 0.1",
+        "__index_level_0__",
+        "id",
+        "ID",
+        "user_id",
+        "#",
+        "row",
+        "PassengerId",
+        "imageID",
+        "index",
+        "uuid",
+    ],
+)
+def test_names_of_columns_that_name_rows(name: str) -> None:
+    assert ROW_NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize("name", ["grid", "paid", "width", "video", "Humid", "income", "text", "indexed", "Unnamed"])
+def test_names_of_other_columns(name: str) -> None:
+    assert not ROW_NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("ids", [list(range(20)), list(range(40, 20, -1)), IDS])
+def test_columns_that_name_rows_are_ignored_and_said(tmp_path: Path, ids: list[Any], suffix: str) -> None:
+    source = write(tmp_path / f"all.{suffix}", {"id": ids, "text": TEXTS, "kind": KINDS})
+    splits = load(source)
+    assert splits.preprocessing.modality == "text"
+    assert splits.labels.names == ("fruit", "tree")
+    assert "ignored, for they number or name rows: id (--data.ignore)" in splits.about
+    assert kind_of(DataSettings(source=source)) == ("text", None)
+
+
+def test_an_index_without_a_name(tmp_path: Path) -> None:
+    pd.DataFrame({"text": TEXTS, "kind": KINDS}).to_csv(tmp_path / "all.csv")
+    assert "rows: Unnamed: 0 (--data.ignore)" in load(f"csv:{tmp_path}/all.csv").about
+
+
+def test_numbers_that_may_be_features_are_not_ignored(tmp_path: Path) -> None:
+    columns = {"income": range(20), "size": np.arange(20) / 7, "user_id": [1, 2] * 10, "id": np.arange(20) + 0.5}
+    preprocessing = load(write(tmp_path / "all.csv", {**columns, "kind": KINDS}), label="kind").preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert preprocessing.numeric == ("income", "size", "user_id", "id")
+
+
+def test_what_is_ignored_is_chosen(tmp_path: Path) -> None:
+    source = write(tmp_path / "all.csv", {"id": range(20), "a": range(20), "b": range(20), "kind": KINDS})
+    for ignore, numeric in (((), ("id", "a", "b")), (("a",), ("id", "b")), (("a", "b"), ("id",)), (None, ("a", "b"))):
+        preprocessing = load(source, label="kind", ignore=ignore).preprocessing
+        assert isinstance(preprocessing, TablePreprocessing)
+        assert preprocessing.numeric == numeric
+    preprocessing = load(source, label="kind", columns=("id",)).preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert preprocessing.numeric == ("id",)
+    for ignore in ("size", "kind"):
+        with pytest.raises(
+            DataError, match=rf"cannot ignore column '{ignore}' \(--data\.ignore\); columns: id, a, b, kind"
+        ):
+            load(source, label="kind", ignore=ignore)
+
+
+def test_a_run_keeps_its_columns(tmp_path: Path) -> None:
+    table = {"batch_id": [1, 2] * 10, "size": range(20), "kind": KINDS}
+    preprocessing = load(write(tmp_path / "all.csv", table), label="kind").preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    new = {"id": range(3), "batch_id": [1, 2, 3], "size": [None] * 3, "kind": ["new"] * 3}
+    settings = DataSettings(source="csv:all.csv", label="kind", ignore=("other",))
+    [samples] = read_additions(write(tmp_path / "new.csv", new), preprocessing, settings).values()
+    assert samples.show(1) == "batch_id = 2, size = missing"
+
+
+def test_columns_that_are_ignored_may_be_missing_elsewhere(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", {"id": range(20), "text": TEXTS, "kind": KINDS})
+    write(tmp_path / "test.csv", {"kind": ["tree"], "text": ["apple tree"]})
+    assert shown(load(f"csv:{tmp_path}").test) == ["apple tree"]
+
+
+def test_a_separator_at_the_end_of_lines_is_no_column(tmp_path: Path) -> None:
+    rows = [f"{text};{kind};" for text, kind in zip(TEXTS, KINDS, strict=True)]
+    (tmp_path / "all.csv").write_text("\n".join(["text;kind;", *rows]))
+    splits = load(f"csv:{tmp_path}/all.csv")
+    assert splits.preprocessing.modality == "text"
+    assert "left out, for they hold nothing: Unnamed: 2" in splits.about
+
+
+def test_the_label_by_its_usual_name(tmp_path: Path) -> None:
+    source = write(tmp_path / "all.csv", {"city": KINDS, "Label": ["a", "b"] * 10, "sentence": TEXTS})
+    assert open_labelled("csv", source[4:], DataSettings(source=source))[1] == "Label"
+    assert "the label is the column 'Label' (--data.label)" in load(source, text="sentence").about
+    assert "the label is" not in load(source, text="sentence", label="city").about
+    source = write(tmp_path / "all.csv", {"label": KINDS, "Label": KINDS, "sentence": TEXTS})
+    with pytest.raises(DataError, match="label, Label, sentence; choose one with"):
+        load(source)
+
+
+def test_the_column_of_texts_by_its_name(tmp_path: Path) -> None:
+    source = write(tmp_path / "all.csv", {"title": TEXTS[::-1], "text": TEXTS, "label": KINDS})
+    splits = load(source)
+    assert sorted(zip(shown(splits.train), splits.train.labels_N.tolist(), strict=True)) == sorted(
+        (text, ("fruit", "tree").index(kind))
+        for text, kind in zip(TEXTS, KINDS, strict=True)
+        if text in shown(splits.train)
+    )
+
+
+def write_pictures(folder: Path) -> list[str]:
+    folder.mkdir(parents=True)
+    for k in range(20):
+        (folder / f"{k}.png").write_bytes(png(k))
+    return [f"{folder.name}/{k}.png" for k in range(20)]
+
+
+def assert_pictures(source: str, **settings: Any) -> str:
+    splits = load(source, **settings)
+    assert isinstance(splits.preprocessing, ImagePreprocessing)
+    assert kind_of(DataSettings(source=source, **settings)) == ("image", (12, 12))
+    of = {np.asarray(picture(k)).tobytes(): kind for k, kind in enumerate(KINDS)}
+    seen = [
+        (of.pop(image.tobytes()), splits.labels.names[label])
+        for split in (splits.train, splits.validation, splits.test)
+        for image, label in zip(pixels(split), split.labels_N.tolist(), strict=True)
+    ]
+    assert not of
+    assert all(kind == label for kind, label in seen)
+    return splits.about
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("name", ["image", "Bild"])
+def test_paths_of_images_are_images(tmp_path: Path, suffix: str, name: str) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    source = write(tmp_path / f"all.{suffix}", {name: paths, "label": KINDS})
+    assert f"images are the files that {name!r} names in {tmp_path} (--data.root)" in assert_pictures(source)
+    size = list(np.arange(20) / 7)
+    assert_pictures(write(tmp_path / f"all.{suffix}", {"size": size, "label": KINDS, name: paths, "city": KINDS}))
+    preprocessing = load(source, label="label", modality="table").preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    assert preprocessing.numeric == ("size",)
+
+
+def test_paths_begin_in_the_folder_of_their_table_or_the_one_named_or_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    source = write(tmp_path / "all.csv", {"image": [Path(path).name for path in paths], "label": KINDS})
+    with pytest.raises(DataError, match=r"no image file that column 'image' names exists: .*/0\.png, .*--data\.root"):
+        load(source)
+    with pytest.raises(DataError, match="no image file that column 'image' names exists"):
+        load(source, root=str(tmp_path))
+    assert_pictures(source, root=str(tmp_path / "pics"))
+    monkeypatch.chdir(tmp_path / "pics")
+    assert_pictures(source)
+    assert_pictures(write(tmp_path / "all.csv", {"image": [str(tmp_path / path) for path in paths], "label": KINDS}))
+    windows = write(tmp_path / "all.csv", {"image": [path.replace("/", "\\") for path in paths], "label": KINDS})
+    assert_pictures(windows)
+
+
+def test_each_file_has_its_own_folder(tmp_path: Path) -> None:
+    for split, first in (("train", 0), ("test", 50)):
+        (tmp_path / split).mkdir()
+        for k in range(20):
+            (tmp_path / split / f"{k}.png").write_bytes(png(first + k))
+        write(tmp_path / split / "all.csv", {"image": [f"{k}.png" for k in range(20)], "label": KINDS})
+    splits = load(f"csv:{tmp_path}")
+    np.testing.assert_array_equal(pixels(splits.test), [np.asarray(picture(50 + k)) for k in range(20)])
+
+
+def test_images_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    (tmp_path / "pics" / "7.png").unlink()
+    source = write(tmp_path / "all.csv", {"image": paths, "label": KINDS})
+    with pytest.raises(DataError, match=r"1 of 20 image files that column 'image' names do not exist .*pics/7\.png"):
+        load(source)
+    splits = load(source, skip_broken=True)
+    assert sum(sizes(splits)) == 19
+    assert "pics/7.png" in splits.skipped[0]
+
+
+def test_files_are_images_whatever_they_are_called(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    for path in paths:
+        (tmp_path / path).rename((tmp_path / path).with_suffix(""))
+    source = write(tmp_path / "all.csv", {"sample": [path.removesuffix(".png") for path in paths], "label": KINDS})
+    assert_pictures(source)
+    (tmp_path / "pics" / "3").write_text("a text")
+    with pytest.raises(DataError, match=r"pics/3: not an image"):
+        load(source)
+
+
+def test_names_of_images_that_are_not_there_beside_numbers_are_names_of_rows(tmp_path: Path) -> None:
+    columns = {"image": [f"{k}.png" for k in range(20)], "size": np.arange(20) / 7, "label": KINDS}
+    splits = load(write(tmp_path / "all.csv", columns))
+    assert splits.preprocessing.modality == "table"
+    assert "ignored, for no text is there twice: image" in splits.about
+    with pytest.raises(DataError, match="no image file that column 'image' names exists"):
+        load(write(tmp_path / "all.csv", columns), image="image")
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_records_with_a_path_and_no_bytes(tmp_path: Path, declared: bool) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    records = [{"bytes": png(k) if k % 3 else None, "path": path} for k, path in enumerate(paths)]
+    table = pa.table({"image": records, "label": KINDS})
+    if declared:
+        features = datasets.Features(image=datasets.Image(), label=datasets.Value("string"))
+        table = table.cast(features.arrow_schema)
+    pa.parquet.write_table(table, tmp_path / "all.parquet")
+    assert_pictures(f"parquet:{tmp_path}/all.parquet")
+    (tmp_path / "pics" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"pics/3\.png: No such file"):
+        load(f"parquet:{tmp_path}/all.parquet")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda row: str(row.tolist()),
+        str,
+        lambda row: f" [ {', '.join(map(str, row))} ] ",
+        lambda row: repr(row.astype(np.float32)),
+        lambda row: f"tensor({row.tolist()})",
+    ],
+)
+def test_lists_of_numbers_in_texts_are_features(tmp_path: Path, form: Any) -> None:
+    columns = {"emb": [form(row.round(4)) for row in FEATURES], "label": KINDS}
+    splits = load(write(tmp_path / "all.csv", columns), standardize=False)
+    assert splits.preprocessing.modality == "features"
+    assert "the lists of numbers in 'emb' are features (--data.modality)" in splits.about
+    of = {tuple(row.round(4).astype(np.float32)): kind for row, kind in zip(FEATURES, KINDS, strict=True)}
+    for row, label in zip(pixels(splits.train), splits.train.labels_N.tolist(), strict=True):
+        assert of[tuple(row)] == splits.labels.names[label]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("[1, 2]", r"must hold vectors of one length, 3 as the first; row 19 has 2"),
+        ("none", r"must hold lists of numbers.*'none'"),
+        ("[1 ... 3]", r"must hold lists of numbers.*'\.\.\.'"),
+        (None, r"row 19 has none"),
+    ],
+)
+def test_a_text_that_is_no_vector_among_others_is_named(tmp_path: Path, cell: str | None, message: str) -> None:
+    source = write(tmp_path / "all.csv", {"emb": [*map(str, FEATURES[:19]), cell], "label": KINDS})
+    with pytest.raises(DataError, match=message):
+        load(source)
+
+
+def test_many_numbers_in_a_text_are_features_without_brackets(tmp_path: Path) -> None:
+    cells = [" ".join(str(7 * k % (n + 2)) for n in range(16)) for k in range(20)]
+    splits = load(write(tmp_path / "all.csv", {"emotion": KINDS, "pixels": cells}), label="emotion")
+    assert splits.train.samples.shape == (16,)
+    few = [" ".join(cell.split()[:4]) for cell in cells]
+    assert load(write(tmp_path / "all.csv", {"phone": few, "label": KINDS})).preprocessing.modality == "text"
+
+
+def test_texts_in_brackets_stay_texts(tmp_path: Path) -> None:
+    assert load(
+        write(tmp_path / "all.csv", {"a": ["[removed]", "[5]"] * 10, "label": KINDS})
+    ).preprocessing.modality == ("text")
+    source = write(tmp_path / "all.csv", {"a": [*map(str, FEATURES)], "label": KINDS})
+    assert load(source, modality="text").preprocessing.modality == "text"
+
+
+def test_images_beside_features_are_asked_about(tmp_path: Path) -> None:
+    columns = {"image": write_pictures(tmp_path / "pics"), "emb": [*map(str, FEATURES)], "label": KINDS}
+    source = write(tmp_path / "all.csv", columns)
+    with pytest.raises(DataError, match=r"'image' names images and 'emb' holds features; choose by --data\.modality"):
+        load(source)
+    for modality in ("image", "features"):
+        assert load(source, modality=modality, label="label").preprocessing.modality == modality
