@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from PIL import ImageColor
 from pydantic import Field, ValidationInfo, field_validator
 
 from coterie.config.settings import Settings
@@ -11,6 +12,9 @@ from coterie.vocabulary import Modality
 
 # Kinds of sources, and what follows the colon.
 PLACES = {"parquet": "DIR", "csv": "FILE", "jsonl": "FILE", "folder": "DIR", "hub": "NAME", "features": "FILE"}
+
+# A background that is none.
+DROP = "drop"
 
 
 class DataSettings(Settings):
@@ -46,6 +50,15 @@ class DataSettings(Settings):
     )
     image_size: int | None = Field(
         None, ge=8, le=1024, description="side in pixels to which images are resized; None: not resized"
+    )
+    levels: tuple[float, float] | None = Field(
+        None,
+        description="images of more than 8 bits: the values that are black and white; None: found in training images",
+    )
+    background: str | None = Field(
+        None,
+        description="colour behind transparent pixels: a name or #rrggbb | drop (the colours beneath show); None: "
+        "white, or as the library of a network with trained weights has it",
     )
     validation_share: float = Field(
         0.2, gt=0, lt=1, description="share cut from train, stratified, if the source has no validation split"
@@ -132,6 +145,28 @@ class DataSettings(Settings):
         if configuration is not None and not str(info.data.get("source")).startswith("hub:"):
             raise ValueError("only data sets of the hub have configurations; source must be hub:NAME")
         return configuration
+
+    @field_validator("levels")
+    @classmethod
+    def _ascending(cls, levels: tuple[float, float] | None) -> tuple[float, float] | None:
+        if levels is not None and not -1e37 < levels[0] < levels[1] < 1e37:
+            raise ValueError("the first must be below the second")
+        return levels
+
+    @field_validator("background")
+    @classmethod
+    def _a_colour(cls, background: str | None) -> str | None:
+        if background is not None and background != DROP:
+            try:
+                ImageColor.getrgb(background)
+            except ValueError:
+                raise ValueError(f"must be {DROP}, #rrggbb, or the name of a colour such as white") from None
+        return background
+
+    @property
+    def background_colour(self) -> tuple[int, ...]:
+        """Red, green and blue from 0 to 255 behind transparent pixels; empty: their transparency is dropped."""
+        return () if self.background == DROP else ImageColor.getrgb(self.background or "white")[:3]
 
     @field_validator("columns", "categorical", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -21,7 +22,9 @@ from coterie.data.columns import (
     vector_column,
 )
 from coterie.data.cut import cut_missing
-from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits, read_header
+from coterie.data.decode import Decoded, FileImages, ImageShape, decode_splits
+from coterie.data.encoded import Broken, EncodedImages, read_header
+from coterie.data.kinds import counted
 from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, open_tables, root_cause
 from coterie.errors import DataError
@@ -81,7 +84,7 @@ def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tu
         return modality, None
     encoded = _encoded(table, image_column(table.features, settings.image), "train")
     header = read_header(encoded.read([0])[0])
-    return modality, None if isinstance(header, str) or header[1] else header[0]
+    return modality, None if isinstance(header, str) or header.grey else header.size
 
 
 def _load_images(
@@ -95,19 +98,21 @@ def _load_images(
 ) -> Splits:
     encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
     prescribed = prescribed_image(preprocessing)
-    wanted = None if prescribed is None else ImageShape.of(prescribed)
-    shape, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30, wanted)
+    given = preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
+    shape, decoded, said = decode_splits(encoded, settings, given)
     broken = [*source.broken, *(item for part in decoded.values() for item in part.broken)]
     _refuse_broken(broken, settings.skip_broken)
     found = {split: _labelled(part, labels[split]) for split, part in decoded.items()}
     splits = cut_missing(found, settings, seed)
+    form = prescribed or ImagePreprocessing.measure(splits["train"].samples)
+    about = _about(settings.source, splits, len(space), shape, set(found))
     return Splits(
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
         labels=space,
-        preprocessing=prescribed or ImagePreprocessing.measure(splits["train"].samples),
-        about="; ".join([_about(settings.source, splits, len(space), shape, set(found)), *_notes(source)]),
+        preprocessing=replace(form, levels=shape.levels, background=shape.background),
+        about="; ".join([about, *said, *_notes(source)]),
         skipped=tuple(str(item) for item in broken),
     )
 
@@ -205,8 +210,10 @@ def _refuse_broken(broken: list[Broken], skip: bool) -> None:
     if broken and not skip:
         shown = "\n".join(f"  {item}" for item in broken[:10])
         more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
+        kinds = counted(item.kind for item in broken if item.kind)
+        among = f", of which {kinds}" if kinds else ""
         raise DataError(
-            f"{len(broken)} image(s) cannot be decoded (--data.skip-broken leaves them out):\n{shown}{more}"
+            f"{len(broken)} image(s) cannot be decoded{among} (--data.skip-broken leaves them out):\n{shown}{more}"
         )
 
 

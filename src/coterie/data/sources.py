@@ -29,7 +29,7 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         shown = "; ".join(" and ".join(map(ascii, names)) for names in alike[:5])
         splits = replace(splits, about=f"{splits.about}; {len(alike)} group(s) of classes look alike: {shown}")
     prescribed = prescribed_image(preprocessing)
-    if prescribed is not None and splits.preprocessing != prescribed:
+    if prescribed is not None and prescribed_image(splits.preprocessing) is None:
         splits = _as_prescribed(splits, prescribed, settings.source)
     if settings.mean is None or settings.std is None:
         return splits
@@ -49,6 +49,8 @@ def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Spl
 
     if not isinstance(splits.preprocessing, ImagePreprocessing):
         raise DataError(f"the network takes images; {source} holds none")
+
+    form = replace(form, levels=form.levels or None)  # pixels in memory have 8 bits
 
     def fitted(split: Split) -> Split:
         return Split(resize_like(split.samples, form), split.labels_N)

@@ -14,8 +14,9 @@ import datasets
 import pyarrow as pa
 
 from coterie.config import DataSettings
-from coterie.data.decode import Broken
+from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
+from coterie.data.kinds import counted
 from coterie.data.reading import SUFFIXES, read_file, read_files
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
@@ -153,9 +154,10 @@ def _open_folder(place: str) -> Source:
     if "train" not in roots:
         roots, unused = {"train": root}, []
     found = {split: scan(folder) for split, folder in roots.items()}
-    if not any(some.images for some in found.values()):
-        raise DataError(f"no image file in {root} (.png, .jpg and the like)")
     broken = tuple(item for some in found.values() for item in some.foreign)
+    if not any(some.images for some in found.values()):
+        others = counted(item.kind for item in broken if item.kind)
+        raise DataError(f"no image file in {root} (.png, .jpg and the like)" + (f", but {others}" if others else ""))
     if any(some.metadata for some in found.values()):
         tables = {split: metadata_table(some) for split, some in found.items() if some.metadata}
         spelled = any(of_texts for _, of_texts in tables.values())
