@@ -76,7 +76,18 @@ class DataSettings(Settings):
         "natural",
         description="training batches: natural (each sample once per epoch) | balanced (each class equally often)",
     )
-    skip_broken: bool = Field(False, description="skip images that cannot be decoded and empty texts, and list them")
+    skip_broken: bool = Field(
+        False, description="skip images that cannot be decoded, empty texts and rows without a label, and list them"
+    )
+    skip_unknown: bool = Field(
+        False,
+        description="leave out validation and test samples of classes that train lacks; the run counts those of test, "
+        "which are errors of any classifier",
+    )
+    merge_names: bool = Field(
+        False,
+        description="join classes whose names differ in space around them, in case, or in how Unicode composes letters",
+    )
     memory_gib: float = Field(
         2.0,
         ge=0,

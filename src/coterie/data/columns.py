@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -11,7 +13,7 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.errors import DataError
-from coterie.labels import LabelSpace
+from coterie.labels import LabelSpace, join_names, joined_names
 from coterie.vocabulary import Modality
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -98,12 +100,18 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
 
 
 def read_labels(
-    tables: Mapping[str, datasets.Dataset], column: str, *, spelled: bool = False
+    tables: Mapping[str, datasets.Dataset],
+    column: str,
+    *,
+    spelled: bool = False,
+    merge: bool = False,
+    trained: bool = False,
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names, and per split one class index (int64) per row.
 
     Names are those the column declares; else train's texts, sorted, or its integers, in numerical order. Where integers
-    are ``spelled`` as texts, they keep their spelling: 007 and 7 are two classes.
+    are ``spelled`` as texts, they keep their spelling: 007 and 7 are two classes. ``merge``: names that are spelled
+    alike are one class, see ``labels.join_names``; ``trained``: declared names that no row has are no classes.
 
     Raises:
         DataError: a row without a label, a class without a training row, or a class that train does not know.
@@ -111,16 +119,20 @@ def read_labels(
     values = {split: _values(table, column, split) for split, table in tables.items()}
     feature = tables["train"].features[column]
     if not isinstance(feature, datasets.ClassLabel):
-        return index_labels(values, column, spelled=spelled)
+        return index_labels(values, column, spelled=spelled, merge=merge)
     labels = {split: np.asarray(indices, np.int64) for split, indices in values.items()}
     _refuse_unlabelled(labels, column)
     space = LabelSpace(tuple(feature.names))
+    if merge:
+        space, labels = _merged(space, labels)
+    if trained:
+        space, labels = _present(space, labels)
     _refuse_untrained(space, labels)
     return space, labels
 
 
 def index_labels(
-    values: Mapping[str, Sequence[Any]], column: str, *, spelled: bool = False
+    values: Mapping[str, Sequence[Any]], column: str, *, spelled: bool = False, merge: bool = False
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names and indices, as ``read_labels``, of plain values by split: texts, integers, or whole floats.
 
@@ -134,12 +146,36 @@ def index_labels(
     kinds = sorted({type(value).__name__ for rows in whole.values() for value in rows})
     if len(kinds) > 1:
         raise DataError(f"the labels in {column!r} are of several types: {', '.join(kinds)}; allowed: one")
+    chosen = join_names(_counts(whole)) if merge and kinds == ["str"] else {}
+    whole = {split: [chosen.get(value, value) for value in rows] for split, rows in whole.items()}
     classes = _in_order(set(whole["train"]), column) if spelled else sorted(set(whole["train"]))
     index = {value: k for k, value in enumerate(classes)}
-    space = LabelSpace(tuple(str(value) for value in classes))
+    space = LabelSpace(tuple(str(value) for value in classes), joined_names(chosen))
     for split, rows in whole.items():
         _refuse_unknown(split, {str(value) for value in rows if value not in index}, len(space))
     return space, {split: np.array([index[value] for value in rows], np.int64) for split, rows in whole.items()}
+
+
+def _counts(values: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How often train has each name, in alphabetical order; 0 for names that others have alone."""
+    count = Counter(values["train"])
+    return {name: count[name] for name in sorted({name for rows in values.values() for name in rows})}
+
+
+def _merged(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+    """Classes of which those that are spelled alike are joined."""
+    count_C = np.bincount(labels["train"], minlength=len(space)).tolist()
+    chosen = join_names(dict(zip(space.names, count_C, strict=True)))
+    names = tuple(dict.fromkeys(chosen[name] for name in space.names))
+    place_C = np.array([names.index(chosen[name]) for name in space.names])
+    return LabelSpace(names, joined_names(chosen)), {split: place_C[label_N] for split, label_N in labels.items()}
+
+
+def _present(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+    """Without classes that no row has."""
+    present = np.unique(np.concatenate(list(labels.values())))
+    place_C = np.searchsorted(present, np.arange(len(space)))
+    return replace(space, names=space.of(present)), {split: place_C[label_N] for split, label_N in labels.items()}
 
 
 def _in_order(classes: set[str], column: str) -> list[str]:
@@ -185,7 +221,13 @@ def _holds_vector(feature: Any) -> bool:
 
 
 def read_groups(
-    tables: Mapping[str, datasets.Dataset], label: str, column: str, *, spelled: bool = False
+    tables: Mapping[str, datasets.Dataset],
+    label: str,
+    column: str,
+    *,
+    spelled: bool = False,
+    merge: bool = False,
+    trained: bool = False,
 ) -> tuple[LabelSpace, tuple[str, ...]]:
     """The classes of one column, and the group of each class by another: a data set's own superclasses.
 
@@ -200,7 +242,7 @@ def read_groups(
         raise DataError(
             f"column {column!r} cannot hold groups: allowed are class names, text or integers, not {feature}"
         )
-    space, labels = read_labels(tables, label, spelled=spelled)
+    space, labels = read_labels(tables, label, spelled=spelled, merge=merge, trained=trained)
     groups_C: list[set[Any]] = [set() for _ in space.names]
     for split, table in tables.items():
         values = _values(table, column, split)

@@ -10,6 +10,7 @@ import numpy as np
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
 from coterie.data.columns import index_labels, name_classes
+from coterie.data.labelled import choose_rows
 from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
@@ -34,10 +35,14 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
     arrays, features, labels = _read_labelled(place)
     if "train" not in features:
         raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
-    names, indices = index_labels({split: values.tolist() for split, values in labels.items()}, "labels")
+    every = {split: [None if value != value else value for value in some.tolist()] for split, some in labels.items()}
+    rows, notes = choose_rows(every, settings)
+    kept = {split: [every[split][row] for row in some] for split, some in rows.items()}
+    names, indices = index_labels(kept, "labels", merge=settings.merge_names)
     if "classes" in arrays:
         names = _class_names(arrays["classes"], names, place)
-    return load_features(features, names, indices, settings, seed, preprocessing)
+    features = {split: features[split][some] for split, some in rows.items()}
+    return load_features(features, names, indices, settings, seed, preprocessing, notes)
 
 
 def read_named_npz(place: str) -> tuple[np.ndarray, list[str]]:

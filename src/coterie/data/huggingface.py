@@ -25,6 +25,7 @@ from coterie.data.cut import cut_missing
 from coterie.data.decode import Decoded, FileImages, ImageShape, decode_splits
 from coterie.data.encoded import Broken, EncodedImages, read_header
 from coterie.data.kinds import counted
+from coterie.data.labelled import with_labels
 from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, open_tables, root_cause
 from coterie.errors import DataError
@@ -53,10 +54,13 @@ def load(
     source = open_tables(kind, place, settings)
     features = source.features
     label = label_column(features, settings.label, settings.text)
+    source = with_labels(source, label, settings)
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
     image = image_column(features, settings.image) if modality == "image" else ""
     # Labels are read, and refused, before images are decoded, which may take minutes.
-    classes = read_labels(source.tables, label, spelled=source.spelled)
+    classes = read_labels(
+        source.tables, label, spelled=source.spelled, merge=settings.merge_names, trained=settings.skip_unknown
+    )
     if modality == "image":
         return _load_images(source, image, *classes, settings, seed, preprocessing)
     left_out = _notes(source)
@@ -125,7 +129,10 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
     """
     source = open_tables(kind, place, settings)
     label = label_column(source.features, settings.label, settings.text)
-    return read_groups(source.tables, label, column, spelled=source.spelled)
+    tables = with_labels(source, label, settings).tables
+    return read_groups(
+        tables, label, column, spelled=source.spelled, merge=settings.merge_names, trained=settings.skip_unknown
+    )
 
 
 def read_named(
@@ -139,9 +146,10 @@ def read_named(
         InputError: samples that the preprocessing cannot take.
     """
     source = open_tables(kind, place, settings)
+    label = label_column(source.features, settings.label, settings.text)
+    source = with_labels(source, label, settings)
     # Splits count alike: all of it is new to the run.
     table = _joined(source, place)
-    label = label_column(source.features, settings.label, settings.text)
     names = read_class_names(table, label, place)
     if isinstance(preprocessing, ImagePreprocessing):
         encoded = _encoded(table, image_column(table.features, settings.image), place)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from coterie.config import DataSettings
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
@@ -25,9 +27,7 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
-    if alike := splits.labels.alike():
-        shown = "; ".join(" and ".join(map(ascii, names)) for names in alike[:5])
-        splits = replace(splits, about=f"{splits.about}; {len(alike)} group(s) of classes look alike: {shown}")
+    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits)]))
     prescribed = prescribed_image(preprocessing)
     if prescribed is not None and prescribed_image(splits.preprocessing) is None:
         splits = _as_prescribed(splits, prescribed, settings.source)
@@ -41,6 +41,25 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
     # Settings count brightness from 0 to 1, pixels from 0 to 255.
     mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
     return replace(splits, preprocessing=replace(learned, mean=mean, std=std))
+
+
+def _of_classes(splits: Splits) -> list[str]:
+    """What there is to say of the names of classes, and of those that have too few samples for every split."""
+    notes = []
+    if alike := splits.labels.alike():
+        shown = "; ".join(" and ".join(map(ascii, names)) for names in alike[:5])
+        notes.append(f"{len(alike)} group(s) of classes look alike: {shown} (--data.merge-names joins them)")
+    if joined := splits.labels.joined:
+        shown = "; ".join(f"{', '.join(map(ascii, names))} to {name!a}" for name, names in list(joined.items())[:5])
+        notes.append(f"other spellings of {len(joined)} class(es) joined: {shown}")
+    missing = {
+        split: len(splits.labels) - len(torch.unique(getattr(splits, split).labels_N))
+        for split in ("validation", "test")
+    }
+    if any(missing.values()):
+        shown = ", ".join(f"{number:,} none of {split}" for split, number in missing.items() if number)
+        notes.append(f"classes with no sample to be judged on: {shown}")
+    return notes
 
 
 def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Splits:

@@ -17,6 +17,7 @@ from coterie.config import DataSettings
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
 from coterie.data.kinds import counted
+from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import SUFFIXES, read_file, read_files
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
@@ -86,6 +87,7 @@ def open_tables(kind: str, place: str, settings: DataSettings) -> Source:
         source = _open_hub(place, settings.configuration)
     else:
         source = _open_files(kind, place)
+    source = without_unlabelled(source, settings)
     wanted = source.tables["train"].column_names
     for split, table in source.tables.items():
         missing = [name for name in wanted if name not in table.column_names]
