@@ -307,7 +307,10 @@ def _refuse_missing(values: Sequence[Any], column: str, split: str) -> None:
     empty = [row for row, value in enumerate(values) if value is None]
     if empty:
         shown = ", ".join(map(str, empty[:10]))
-        raise DataError(f"{len(empty)} row(s) of {split} have no {column}: rows {shown}")
+        raise DataError(
+            f"{len(empty)} row(s) of {split} have no {column}: rows {shown}; --data.skip-broken leaves rows without a "
+            "label out"
+        )
 
 
 def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str) -> None:
@@ -315,13 +318,19 @@ def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str) -> None:
     for split, labels_N in labels.items():
         rows = np.flatnonzero(labels_N < 0)
         if len(rows):
-            raise DataError(f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1); the first is row {rows[0]}")
+            raise DataError(
+                f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1), the first is row {rows[0]}; "
+                "--data.skip-broken leaves them out"
+            )
 
 
 def _refuse_unknown(split: str, unknown: set[str], n_classes: int) -> None:
     if unknown:
         shown = ", ".join(sorted(unknown)[:10]) + (", ..." if len(unknown) > 10 else "")
-        raise DataError(f"{split} has {len(unknown)} class(es) that are not among the {n_classes} of train: {shown}")
+        raise DataError(
+            f"{split} has {len(unknown)} class(es) that are not among the {n_classes} of train: {shown}; "
+            "--data.skip-unknown leaves them out"
+        )
 
 
 def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> None:
