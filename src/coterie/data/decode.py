@@ -29,7 +29,7 @@ from coterie.data.encoded import (
     survey,
     why,
 )
-from coterie.data.pixels import SIXTEEN_BITS, deep_values, flatten, to_bytes
+from coterie.data.pixels import COARSE, SIXTEEN_BITS, deep_values, flatten, thumbnails, to_bytes
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 from coterie.inputs.image import Interpolation
@@ -63,14 +63,17 @@ class ImageShape:
 
 
 class FileImages(Samples):
-    """Images that stay encoded and are decoded when they are read; ``rows`` picks and orders some of them."""
+    """Images that stay encoded and are decoded when they are read; ``rows`` picks and orders some of them.
+    ``thumb_NT``: thumbnails of all encoded images, or None.
+    """
 
     streamed = True
 
-    def __init__(self, encoded: EncodedImages, shape: ImageShape, rows: Tensor) -> None:
+    def __init__(self, encoded: EncodedImages, shape: ImageShape, rows: Tensor, thumb_NT: Tensor | None = None) -> None:
         self.encoded = encoded
         self.image_shape = shape
         self.rows = rows
+        self.thumb_NT = thumb_NT
 
     @override
     def __len__(self) -> int:
@@ -94,7 +97,7 @@ class FileImages(Samples):
 
     @override
     def take(self, rows: Tensor) -> FileImages:
-        return FileImages(self.encoded, self.image_shape, self.rows[rows])
+        return FileImages(self.encoded, self.image_shape, self.rows[rows], self.thumb_NT)
 
     @override
     def show(self, row: int) -> str:
@@ -226,6 +229,7 @@ def resize_like(samples: Samples, form: ImagePreprocessing) -> MemorySamples:
 def _decode_split(encoded: EncodedImages, shape: ImageShape, in_memory: bool) -> Decoded:
     # Pixels that do not fit are decoded all the same, to find what is broken.
     pixels = np.empty((len(encoded) if in_memory else 0, shape.height, shape.width, shape.channels), np.uint8)
+    thumb_NT = torch.zeros((0 if in_memory else len(encoded), COARSE**2), dtype=torch.uint8)
 
     def work(rows: range) -> list[tuple[int, Broken]]:
         broken = []
@@ -235,12 +239,14 @@ def _decode_split(encoded: EncodedImages, shape: ImageShape, in_memory: bool) ->
                 broken.append((row, Broken(encoded.name(row, record), decoded)))
             elif in_memory:
                 pixels[row] = decoded
+            else:
+                thumb_NT[row] = thumbnails(torch.from_numpy(decoded.copy()).unsqueeze(0))[0]
         return broken
 
     broken = [item for part in in_threads(work, len(encoded)) for item in part]
     good = np.delete(np.arange(len(encoded)), [row for row, _ in broken])
     rows = torch.from_numpy(good)
-    images = MemorySamples(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, shape, rows)
+    images = MemorySamples(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, shape, rows, thumb_NT)
     return Decoded(images, good, tuple(item for _, item in broken))
 
 

@@ -8,9 +8,13 @@ import sys
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageFile
+from torch import Tensor
+from torch.nn import functional
 
 SIXTEEN_BITS = (0.0, 65536.0)
+COARSE = 8  # cells to a side of a thumbnail
 # One channel of 16 or 32 bits, and floating-point numbers.
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
@@ -79,6 +83,12 @@ def flatten(image: Image.Image, background: tuple[int, ...]) -> Image.Image:
     if background:
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
     return image.convert("RGB")
+
+
+def thumbnails(pixels_NHWC: Tensor) -> Tensor:
+    """Means of grey in 8 x 8 cells of images, uint8 (N, 64)."""
+    grey_N1HW = pixels_NHWC.float().mean(3).unsqueeze(1)
+    return functional.adaptive_avg_pool2d(grey_N1HW, COARSE).flatten(1).round().to(torch.uint8)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -27,7 +27,7 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
-    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits)]))
+    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits), *_of_images(splits, preprocessing)]))
     prescribed = prescribed_image(preprocessing)
     if prescribed is not None and prescribed_image(splits.preprocessing) is None:
         splits = _as_prescribed(splits, prescribed, settings.source)
@@ -60,6 +60,18 @@ def _of_classes(splits: Splits) -> list[str]:
         shown = ", ".join(f"{number:,} none of {split}" for split, number in missing.items() if number)
         notes.append(f"classes with no sample to be judged on: {shown}")
     return notes
+
+
+def _of_images(splits: Splits, form: Preprocessing | None) -> list[str]:
+    """How many images train shares with other splits. A run that is loaded again has said so."""
+    fresh = form is None or (isinstance(form, ImagePreprocessing) and form.levels == ())
+    if not fresh or not isinstance(splits.preprocessing, ImagePreprocessing):
+        return []
+    from coterie.data.near import near_rows
+
+    pairs = {name: near_rows(splits.train.samples, getattr(splits, name).samples) for name in ("validation", "test")}
+    shown = ", ".join(f"{len(some):,} of {name}" for name, some in pairs.items() if some)
+    return [f"images that are also in train, perhaps encoded anew: {shown}"] if shown else []
 
 
 def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Splits:
