@@ -151,6 +151,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
         preprocessing=splits.preprocessing,
         about=f"{splits.about}; more samples of {', '.join(additions)}",
         flip=splits.flip,
+        n_unknown=splits.n_unknown,
     )
 
 

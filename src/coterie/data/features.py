@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,13 +37,14 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
     if "train" not in features:
         raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
     every = {split: [None if value != value else value for value in some.tolist()] for split, some in labels.items()}
-    rows, notes = choose_rows(every, settings)
+    rows, notes, n_unknown = choose_rows(every, settings)
     kept = {split: [every[split][row] for row in some] for split, some in rows.items()}
     names, indices = index_labels(kept, "labels", merge=settings.merge_names)
     if "classes" in arrays:
         names = _class_names(arrays["classes"], names, place)
     features = {split: features[split][some] for split, some in rows.items()}
-    return load_features(features, names, indices, settings, seed, preprocessing, notes)
+    splits = load_features(features, names, indices, settings, seed, preprocessing, notes)
+    return replace(splits, n_unknown=n_unknown)
 
 
 def read_named_npz(place: str) -> tuple[np.ndarray, list[str]]:

@@ -52,9 +52,16 @@ def load(
         DataError: what is there cannot be read or does not describe labelled samples; see the message.
     """
     source = open_tables(kind, place, settings)
-    features = source.features
-    label = label_column(features, settings.label, settings.text)
+    label = label_column(source.features, settings.label, settings.text)
     source = with_labels(source, label, settings)
+    splits = _load_labelled(source, label, settings, seed, preprocessing)
+    return replace(splits, n_unknown=source.n_unknown)
+
+
+def _load_labelled(
+    source: Source, label: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None
+) -> Splits:
+    features = source.features
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
     image = image_column(features, settings.image) if modality == "image" else ""
     # Labels are read, and refused, before images are decoded, which may take minutes.

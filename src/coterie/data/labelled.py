@@ -28,13 +28,14 @@ def with_labels(source: Source, label: str, settings: DataSettings) -> Source:
         DataError: no sample of a split is of a class that train has.
     """
     values = {split: _values(table, label) for split, table in source.tables.items()}
-    rows, notes = choose_rows(values, settings)
+    rows, notes, n_unknown = choose_rows(values, settings)
     tables = {
         split: table if len(rows[split]) == len(table) else table.select(rows[split])
         for split, table in source.tables.items()
         if split in rows
     }
-    return replace(source, tables=tables, note="; ".join(filter(None, (source.note, *notes))))
+    note = "; ".join(filter(None, (source.note, *notes)))
+    return replace(source, tables=tables, note=note, n_unknown=n_unknown)
 
 
 def without_unlabelled(source: Source, settings: DataSettings) -> Source:
@@ -52,8 +53,11 @@ def without_unlabelled(source: Source, settings: DataSettings) -> Source:
     return replace(source, tables=tables, note="; ".join(filter(None, (source.note, *notes))))
 
 
-def choose_rows(values: Mapping[str, Sequence[Any]], settings: DataSettings) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The rows to keep of each split that has labels, and what to say of the others.
+def choose_rows(
+    values: Mapping[str, Sequence[Any]], settings: DataSettings
+) -> tuple[dict[str, np.ndarray], list[str], int]:
+    """The rows to keep of each split that has labels, what to say of the others, and how many test samples are left out
+    for their class.
 
     Args:
         values: the labels of each split; None where there is none.
@@ -64,6 +68,7 @@ def choose_rows(values: Mapping[str, Sequence[Any]], settings: DataSettings) -> 
     """
     rows: dict[str, np.ndarray] = {}
     notes = []
+    n_unknown = 0
     known = {_key(value, settings) for value in values["train"]}
     for split, some in values.items():
         missing = np.array([value is None for value in some])
@@ -80,10 +85,11 @@ def choose_rows(values: Mapping[str, Sequence[Any]], settings: DataSettings) -> 
             unknown = np.array([value is not None and _key(value, settings) not in known for value in some])
             keep &= ~unknown
             notes += _said(split, [value for value, left in zip(some, unknown, strict=True) if left], len(some))
+            n_unknown += int(unknown.sum()) if split == "test" else 0
             if not keep.any():
                 raise DataError(f"no sample of {split} is of a class that train has")
         rows[split] = np.flatnonzero(keep)
-    return rows, notes
+    return rows, notes, n_unknown
 
 
 def _said(split: str, unknown: Sequence[Any], n: int) -> list[str]:
@@ -92,8 +98,7 @@ def _said(split: str, unknown: Sequence[Any], n: int) -> list[str]:
     names = sorted({str(value) for value in unknown})
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     said = f"{len(unknown):,} of {n:,} {split} samples are of {len(names)} class(es) that train lacks ({shown})"
-    errors = f": as errors, they make {1 - len(unknown) / n:.1%} of each accuracy" if split == "test" else ""
-    return [f"{said}, and are left out{errors}"]
+    return [f"{said}, and are left out"]
 
 
 def _key(value: Any, settings: DataSettings) -> Any:

@@ -45,6 +45,7 @@ class Source:
     """What was found: a table per split, files of no split, and files in class folders that are no images.
 
     ``spelled``: cells are texts whatever they mean, as in a csv file. ``note``: what else there is to say, or nothing.
+    ``n_unknown``: test samples that were left out, of classes that train lacks.
     """
 
     tables: dict[str, datasets.Dataset]
@@ -52,6 +53,7 @@ class Source:
     broken: tuple[Broken, ...] = ()
     spelled: bool = False
     note: str = ""
+    n_unknown: int = 0
 
     @cached_property
     def features(self) -> datasets.Features:

@@ -77,7 +77,12 @@ class Prepared:
     def data_record(self) -> DataRecord:
         """What the run folder says of the data."""
         splits = self.splits
-        return DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
+        return DataRecord(
+            about=splits.about,
+            classes=splits.labels.names,
+            input=splits.preprocessing,
+            n_unknown=splits.n_unknown,
+        )
 
 
 def prepare(
