@@ -175,7 +175,8 @@ def _present(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> tuple[Label
     """Without classes that no row has."""
     present = np.unique(np.concatenate(list(labels.values())))
     place_C = np.searchsorted(present, np.arange(len(space)))
-    return replace(space, names=space.of(present)), {split: place_C[label_N] for split, label_N in labels.items()}
+    names = space.of(present.tolist())
+    return replace(space, names=names), {split: place_C[label_N] for split, label_N in labels.items()}
 
 
 def _in_order(classes: set[str], column: str) -> list[str]:
