@@ -27,7 +27,8 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
-    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits), *_of_images(splits, preprocessing)]))
+    shared = [] if settings.source == "glyphs" else _of_images(splits, preprocessing)  # each glyph is drawn anew
+    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits), *shared]))
     prescribed = prescribed_image(preprocessing)
     if prescribed is not None and prescribed_image(splits.preprocessing) is None:
         splits = _as_prescribed(splits, prescribed, settings.source)
