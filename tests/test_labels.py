@@ -15,3 +15,9 @@ def test_one_class_and_equal_names_are_refused() -> None:
         LabelSpace(("a",))
     with pytest.raises(DataError, match=r"more than once: \['b'\]"):
         LabelSpace(("a", "b", "b"))
+
+
+def test_a_name_means_the_class_that_is_spelled_like_it() -> None:
+    labels = LabelSpace(("cat", "Dog", "dog"))
+    assert [labels.meant(name) for name in ("CAT ", "Dog", "dog", "DOG", "gnu")] == ["cat", "Dog", "dog", "Dog", "gnu"]
+    assert LabelSpace(("a", "b"), {"a": ("A",)}) == LabelSpace(("a", "b"))

@@ -53,7 +53,11 @@ def test_test_may_be_missing_and_whole_floats_are_labels(tmp_path: Path) -> None
         ({"logits_validation": np.full((40, 5), np.nan)}, "row 0 has a NaN"),
         ({"logits_validation": np.ones((40, 1))}, "C at least 2"),
         ({"logits_validation": np.ones((40, 5), dtype=int)}, "floating-point"),
-        ({"logits_validation": np.full((40, 5), 0.2)}, "are probabilities"),
+        (
+            {"logits_validation": np.full((40, 5), 0.2)},
+            "one kind of values for all splits; there are in logits_test logits, logits_validation probabilities",
+        ),
+        ({"logits_validation_mine": np.full((40, 5), -np.inf)}, "row 0 has a NaN or an infinite"),
         ({"logits_validation_mine": np.ones((40, 4)) * 3}, "mine has 4 classes; the base has 5"),
     ],
 )
@@ -69,6 +73,46 @@ def test_files_that_are_no_archive_of_plain_arrays_are_refused(tmp_path: Path) -
     for name in ("text.npz", "plain.npy", "pickled.npz", "missing.npz"):
         with pytest.raises(InputError, match="not a file of logits" if name == "plain.npy" else "cannot read"):
             read_logits(tmp_path / name)
+
+
+def votes(n: int, seed: int, dtype: type = np.float64) -> np.ndarray:
+    """Shares of 20 trees: some classes have none."""
+    counts = np.random.default_rng(seed).multinomial(20, [0.7, 0.2, 0.1, 0.0, 0.0], size=n)
+    return (counts / 20).astype(dtype)
+
+
+def test_of_probabilities_logarithms_are_taken_and_zeros_weigh_less_than_half_a_vote(tmp_path: Path) -> None:
+    validation_NC, test_NC = votes(40, 0), votes(40, 1, np.float32)
+    validation, test = read_logits(write(tmp_path, logits_validation=validation_NC, logits_test=test_NC))
+    assert test is not None
+    for logits_NC, proba_NC in ((validation.logits_NC, validation_NC), (test.logits_NC, test_NC)):
+        there = proba_NC > 0
+        np.testing.assert_allclose(np.exp(logits_NC[there]), proba_NC[there], rtol=1e-6)
+        np.testing.assert_allclose(np.exp(logits_NC[~there]), 1 / 20 / 2 / 5, rtol=1e-5)
+        assert logits_NC.dtype == proba_NC.dtype
+    assert validation.notes == (
+        "logits_test and logits_validation hold probabilities: taken are their logarithms, 0.005 in place of 0",
+    )
+
+
+def test_percentages_and_logarithms_of_zeros_are_the_same(tmp_path: Path) -> None:
+    wanted, _ = read_logits(write(tmp_path, logits_validation=votes(40, 0), logits_test=None, labels_test=None))
+    with np.errstate(divide="ignore"):
+        logs = np.log(votes(40, 0))
+    for kind, values in (("percentages", 100 * votes(40, 0)), ("logarithms of probabilities", logs)):
+        found, _ = read_logits(write(tmp_path, logits_validation=values, logits_test=None, labels_test=None))
+        np.testing.assert_allclose(found.logits_NC, wanted.logits_NC, rtol=1e-12)
+        assert f"hold {kind}: taken are" in found.notes[0]
+
+
+def test_each_classifier_is_looked_at_by_itself(tmp_path: Path) -> None:
+    logits_NC = arrays()["logits_validation"]
+    found, _ = read_logits(write(tmp_path, logits_validation_forest=votes(40, 0) * 0.8 + 0.04))
+    np.testing.assert_array_equal(found.logits_NC, logits_NC)
+    np.testing.assert_allclose(found.others_NC["forest"], np.log(votes(40, 0) * 0.8 + 0.04))
+    assert found.notes == ("logits_validation_forest hold probabilities: taken are their logarithms",)
+    smooth = arrays()["logits_validation"] - 100  # finite logarithms, and logits that are all negative, are logits
+    assert read_logits(write(tmp_path, logits_validation=smooth))[0].notes == ()
 
 
 def test_no_samples_are_refused() -> None:

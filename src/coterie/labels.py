@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from coterie.errors import DataError
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """The C classes of a task, in the order of their indices.
+    """The C classes of a task, in the order of their indices; ``joined``: other spellings that were found, by the name
+    that they were joined to.
 
     Raises:
         DataError: fewer than two classes, or a name that occurs twice.
     """
 
     names: tuple[str, ...]
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
@@ -35,12 +37,50 @@ class LabelSpace:
         return tuple(self.names[k] for k in classes)
 
     def alike(self) -> list[tuple[str, ...]]:
-        """Names that nobody can tell apart: they differ in space around them, or in how Unicode composes letters.
+        """Names that are the same as ``spelling`` has it.
 
-        >>> LabelSpace(("cat", "cat ", "dog")).alike()
-        [('cat', 'cat ')]
+        >>> LabelSpace(("cat", "cat ", "dog", "Dog", "a", "A")).alike()
+        [('cat', 'cat '), ('dog', 'Dog')]
         """
-        seen: dict[str, list[str]] = defaultdict(list)
-        for name in self.names:
-            seen[unicodedata.normalize("NFC", name).strip()].append(name)
-        return [tuple(names) for names in seen.values() if len(names) > 1]
+        return [names for names in _by_spelling(self.names) if len(names) > 1]
+
+    def meant(self, name: str) -> str:
+        """The class that is spelled like a name; the name itself where there is none, or the very name is a class."""
+        alike = {spelling(own): own for own in reversed(self.names)}
+        return name if name in self.names else alike.get(spelling(name), name)
+
+
+def spelling(name: str) -> str:
+    """A name without what is no matter to people: space around it, case, and how Unicode composes letters. Of single
+    letters, case is kept.
+
+    >>> [spelling(name) for name in (" Cat", "CAT", "a", "A")]
+    ['cat', 'cat', 'a', 'A']
+    """
+    plain = " ".join(unicodedata.normalize("NFC", name).split())
+    return plain.casefold() if len(plain) > 1 else plain
+
+
+def join_names(counts: Mapping[str, int]) -> dict[str, str]:
+    """For each name the one that it is joined to: of those that are spelled alike the commonest, the first of several.
+
+    >>> join_names({"Cat": 3, "cat": 9, "cat ": 1, "dog": 2})
+    {'Cat': 'cat', 'cat': 'cat', 'cat ': 'cat', 'dog': 'dog'}
+    """
+    return {name: max(names, key=counts.__getitem__) for names in _by_spelling(counts) for name in names}
+
+
+def joined_names(chosen: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The other spellings of each name, as ``LabelSpace.joined``, of what ``join_names`` gives."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, own in chosen.items():
+        if name != own:
+            found[own].append(name)
+    return {own: tuple(names) for own, names in found.items()}
+
+
+def _by_spelling(names: Iterable[str]) -> list[tuple[str, ...]]:
+    seen: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        seen[spelling(name)].append(name)
+    return list(map(tuple, seen.values()))

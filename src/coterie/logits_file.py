@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import safetensors.numpy
@@ -19,13 +22,18 @@ from coterie.system.reading import reason, regular
 
 # Probabilities in float16 sum to 1 to about a thousandth, rounded percentages to 100 to about a hundredth of it.
 SUM_TOLERANCE = 1e-2
+# The name of an array of logits, and of the further classifier that they are of.
+LOGITS = re.compile(r"logits_(?:validation|test)(?:_(.*))?")
+
+Kind: TypeAlias = Literal["logits", "probabilities", "percentages", "logarithms of probabilities"]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledLogits:
     """The logits of a classifier on N samples of C classes, with the true classes ``label_N``.
 
-    ``others_NC``: logits of further classifiers on the same samples, by name.
+    ``others_NC``: logits of further classifiers on the same samples, by name. ``notes``: what was made of the values
+    that were read.
 
     Raises:
         InputError: lengths or widths differ, a value is not finite, a label is not a class, there is only one class, or
@@ -35,6 +43,7 @@ class LabelledLogits:
     logits_NC: FloatArray
     label_N: IntArray
     others_NC: dict[str, FloatArray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self.logits_NC, "logits", self.label_N)
@@ -51,6 +60,8 @@ class LabelledLogits:
 def read_logits(file: Path, names: Sequence[str] | None = None) -> tuple[LabelledLogits, LabelledLogits | None]:
     """Validation and test logits of a file; test is None where the file has none. No code in the file is run.
 
+    Of probabilities and percentages the logarithm is taken, as ``take_logarithms`` says.
+
     Args:
         file: a ``.npz`` or ``.safetensors`` that holds ``logits_validation`` (N, C) and ``labels_validation`` (N,), and
             may hold the same for test; and for each further classifier ``logits_validation_NAME`` and
@@ -63,9 +74,75 @@ def read_logits(file: Path, names: Sequence[str] | None = None) -> tuple[Labelle
     """
     if file.suffix not in READERS:
         raise InputError(f"{file} is not a file of logits; allowed: {', '.join(READERS)}")
-    arrays = READERS[file.suffix](file)
+    arrays, notes = take_logarithms(READERS[file.suffix](file))
     test = _split(arrays, "test", file, names) if "logits_test" in arrays else None
-    return _split(arrays, "validation", file, names), test
+    return replace(_split(arrays, "validation", file, names), notes=notes), test
+
+
+def take_logarithms(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """The arrays of a file with logarithms in place of probabilities and percentages, and what to say of it.
+
+    What is 0, or has the logarithm -inf (a class for which no tree of a forest votes), gets the logarithm of half the
+    classifier's smallest positive probability, shared out over the C classes: less than anything that was counted, and
+    so is what all zeros of a sample get together.
+
+    Raises:
+        InputError: the splits of a classifier hold different things.
+    """
+    by_classifier: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(arrays):
+        if match := LOGITS.fullmatch(name):
+            by_classifier[match[1] or ""].append(name)
+    made, notes = dict(arrays), []
+    for names in by_classifier.values():
+        kinds = [_kind(arrays[name]) for name in names]
+        if len(set(kinds)) > 1:
+            held = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
+            raise InputError(f"allowed is one kind of values for all splits; there are in {held}")
+        if kinds[0] == "logits":
+            continue
+        logs, zero = _with_floor([_logarithm(arrays[name], kinds[0]) for name in names])
+        made |= zip(names, logs, strict=True)
+        stands = f", {zero:.2g} in place of 0" if zero else ""
+        notes.append(f"{' and '.join(names)} hold {kinds[0]}: taken are their logarithms{stands}")
+    return made, tuple(notes)
+
+
+def _kind(values: NDArray[Any]) -> Kind:
+    plain = values.ndim == 2 and values.dtype.kind == "f" and not np.ma.isMaskedArray(values)
+    if not plain or len(values) == 0 or values.shape[1] < 2:
+        return "logits"  # what is wrong is said where they are checked
+    if values.min() >= 0:
+        sum_N = values.sum(axis=1, dtype=np.float64)
+        if np.abs(sum_N - 1).max() < SUM_TOLERANCE:
+            return "probabilities"
+        if np.abs(sum_N - 100).max() < 100 * SUM_TOLERANCE:
+            return "percentages"
+    # Finite logarithms are logits as they are.
+    if np.isneginf(values).any() and values.max() <= SUM_TOLERANCE:
+        sum_N = np.exp(values.astype(np.float64)).sum(axis=1)
+        if np.abs(sum_N - 1).max() < SUM_TOLERANCE:
+            return "logarithms of probabilities"
+    return "logits"
+
+
+def _logarithm(values: NDArray[Any], kind: Kind) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        wide = values.astype(np.result_type(values, np.float32))
+        if kind == "logarithms of probabilities":
+            return wide
+        logs: FloatArray = np.log(wide / 100 if kind == "percentages" else wide)
+        return logs
+
+
+def _with_floor(logs: Sequence[FloatArray]) -> tuple[list[FloatArray], float]:
+    """Logarithms with a finite one in place of -inf, and the probability that it stands for; 0 if there was none."""
+    if all(np.isfinite(each).all() for each in logs):
+        return list(logs), 0.0
+    n_classes = logs[0].shape[1]
+    smallest = min(float(each[np.isfinite(each)].min()) for each in logs)
+    floor = smallest - math.log(2 * n_classes)
+    return [np.where(np.isneginf(each), each.dtype.type(floor), each) for each in logs], math.exp(floor)
 
 
 def _read_npz(file: Path) -> dict[str, NDArray[Any]]:

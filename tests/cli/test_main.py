@@ -499,7 +499,8 @@ def test_the_options_of_fit_are_these(capsys) -> None:
             "data.standardize",
         ),
         *("data.mean", "data.std"),
-        *("data.flip", "data.train-per-class", "data.split-seed"),
+        *("data.flip", "data.train-per-class", "data.split-seed", "data.levels", "data.background"),
+        *("data.merge-names", "data.no-merge-names", "data.skip-unknown", "data.no-skip-unknown"),
         *("data.configuration", "data.modality", "data.text", "data.columns", "data.categorical"),
         *("data.text-as", "data.buckets", "data.longest", "data.imbalance", "data.sampling"),
     }

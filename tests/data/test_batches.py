@@ -1,9 +1,16 @@
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
+from coterie.data import batches
 from coterie.data.batches import (
     Augmentation,
     MemoryBatches,
@@ -15,6 +22,7 @@ from coterie.data.batches import (
     training_batches,
 )
 from coterie.data.splits import Split
+from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 
 CPU = torch.device("cpu")
@@ -195,6 +203,44 @@ def test_the_batches_of_like_length_come_in_any_order() -> None:
     found = alike_in_length(torch.arange(64), length_N, 4, torch.Generator().manual_seed(0))
     firsts = found.view(-1, 4)[:, 0]
     assert firsts.tolist() != sorted(firsts.tolist())
+
+
+def test_where_shared_memory_has_no_room_batches_are_the_same_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = Split(Streamed(numbered(8)), torch.arange(8))
+    preprocessing = ImagePreprocessing(6, 5, 3, (0.0,) * 3, (1.0,) * 3)
+
+    def epoch(free: int, workers: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(batches.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+        monkeypatch.setattr(batches, "SHARED_MEMORY", Path("/"))
+        monkeypatch.setattr(batches, "DataLoader", partial(loader, seen))
+        made = training_batches(split, preprocessing, Augmentation(1, True), batch_size=4, seed=0, workers=workers)
+        return [inputs for inputs, _ in made.epoch(0, CPU)]
+
+    seen: list[int] = []
+    assert all(map(torch.equal, epoch(10**9, 1), epoch(1000, 1)))
+    assert seen == [1, 0]
+
+
+def loader(seen: list[int], *arguments: object, num_workers: int, **options: object) -> object:
+    seen.append(num_workers)
+    return DataLoader(*arguments, num_workers=num_workers, **options)
+
+
+def fail(_: int) -> None:
+    raise RuntimeError("another")
+
+
+def test_workers_that_run_out_of_shared_memory_are_explained() -> None:
+    def full() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    found = batches._named_faults(full())
+    assert next(found) == 1
+    with pytest.raises(DataError, match=r"is full, by which workers.*--data\.workers 0"):
+        next(found)
+    with pytest.raises(RuntimeError, match="another"):
+        next(batches._named_faults(map(fail, [0])))
 
 
 def test_plain_batches_are_all_images_in_order() -> None:

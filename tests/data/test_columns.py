@@ -131,7 +131,7 @@ def test_rows_without_a_label(tmp_path: Path) -> None:
 def test_withheld_labels(tmp_path: Path) -> None:
     feature = datasets.ClassLabel(names=["cat", "dog"])
     write_parquet(tmp_path / "train.parquet", [0, 1] * 5, label=feature)
-    write_parquet(tmp_path / "test.parquet", [-1, -1], label=feature)
+    write_parquet(tmp_path / "test.parquet", [1, -1, -1], label=feature)
     with pytest.raises(DataError, match=r"2 row\(s\) of test are unlabelled"):
         load(f"parquet:{tmp_path}")
 

@@ -119,10 +119,6 @@ def test_many_kinds_of_pixels(tmp_path: Path) -> None:
     deep = Image.fromarray(np.full((12, 12), 128 * 256, np.uint16))
     write_parquet(tmp_path / "g" / "train.parquet", ["a", "b"] * 4, [encode(deep)] * 8)
     assert (pixels(load(f"parquet:{tmp_path}/g").train) == 128).all()
-    floating = Image.fromarray(np.zeros((12, 12), np.float32))
-    write_parquet(tmp_path / "f" / "train.parquet", ["a", "b"] * 4, [png(0)] * 7 + [encode(floating, "TIFF")])
-    with pytest.raises(DataError, match="row 7 of train: pixels of mode F"):
-        load(f"parquet:{tmp_path}/f")
 
 
 def test_photographs_are_turned_upright(tmp_path: Path) -> None:
@@ -202,7 +198,8 @@ def test_formats_that_people_do_not_have_are_not_opened(tmp_path: Path, kind: st
     )
     write_folder(tmp_path, ["cat", "dog"])
     (tmp_path / "cat" / "evil.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"evil\.png: not an image in any known format \(JPEG, PNG, WEBP, "):
+    reason = r"PostScript \(draw it as PNG\)" if kind == "EPS" else r"not an image in any known format \(JPEG, PNG, "
+    with pytest.raises(DataError, match=rf"evil\.png: {reason}"):
         load(f"folder:{tmp_path}")
 
 

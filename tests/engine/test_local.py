@@ -59,6 +59,18 @@ def test_a_dead_worker_is_named_its_state_is_kept_and_the_other_tasks_go_on(capf
     assert (printed.out, "a\\x1b[2Jb\nc\\x1b]0;title\\x07d\n" in printed.err) == ("", True)
 
 
+def test_what_a_notebook_defines_is_done_by_this_process_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Amount(int):
+        """Of a notebook, as far as pickle can see."""
+
+    monkeypatch.setattr(Amount, "__module__", "__main__")
+    with pytest.warns(UserWarning, match=r"Amount is defined in a notebook or script.*one process trains, not 2"):
+        found = list(
+            LocalWorkers(2).run([Square(1), Square(2)], Amount(1), Resources(), lambda _: TaskContext(Recorder()))
+        )
+    assert [outcome.unwrap() for outcome in found] == [2, 5]
+
+
 def test_who_stops_early_leaves_no_worker_behind(monkeypatch) -> None:
     started = []
     popen = subprocess.Popen

@@ -1,5 +1,6 @@
 """What is decided before a run is decided once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,15 @@ def test_what_would_stop_a_run_is_refused_before_it(settings: FitSettings, split
     run.update(disk_bytes=0)
     with pytest.raises(ArtifactError, match="has no trained base yet"):
         prepare(settings, splits=splits, base_run=run.path)
+
+
+def test_more_threads_than_cores_are_said(
+    settings: FitSettings, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "999")
+    one = prepare(changed(settings, hardware={"accelerator": "cpu", "threads": 1}), splits=splits)
+    assert one.notes == ()
+    (note,) = replace(one, settings=changed(settings, hardware={"accelerator": "cpu"})).notes
+    assert note.startswith("OMP_NUM_THREADS is 999, and there are ")
+    (note,) = replace(one, settings=changed(settings, hardware={"threads": 900})).notes
+    assert note.startswith("--hardware.threads is 900, and there are ")

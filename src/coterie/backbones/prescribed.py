@@ -46,7 +46,7 @@ def prescribed_images(backbone: str, data: DataSettings, *, pretrained: bool) ->
 
 def _as_wished(form: ImagePreprocessing, data: DataSettings) -> ImagePreprocessing:
     """With the user's own options over it."""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"levels": ()}  # no library says
     options = [name for name in ("image_size", "mean", "std") if getattr(data, name) is not None]
     if data.image_size is not None:
         size = data.image_size

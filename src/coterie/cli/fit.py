@@ -218,7 +218,8 @@ def _print_outcome(console: Console, out: Path) -> None:
     from coterie.run.values import rule_of
 
     run = Run.open_complete(out)
-    print_report(console, read_reports(run)["test"], run.manifest.data.classes)
+    data = run.manifest.data
+    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown)
     console.print(
         f"rule: {rule_line(rule_of(run.manifest))}; for others and their limits: coterie tune {out}",
         highlight=False,

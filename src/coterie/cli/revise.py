@@ -70,5 +70,6 @@ def _print_result(console: Console, out: Path) -> None:
     from coterie.run.values import labels_of
 
     run = Run.open(out)
-    print_report(console, read_reports(run)["test"], labels_of(run.manifest).names)
+    n_unknown = 0 if run.manifest.data is None else run.manifest.data.n_unknown
+    print_report(console, read_reports(run)["test"], labels_of(run.manifest).names, n_unknown)
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

@@ -26,5 +26,5 @@ def tune(
     folder = Run.open_complete(run)
     tuning, figures = retune(folder, tuning_request(gate))
     print_tuning(console, tuning, partition_of(folder.manifest))
-    print_report(console, figures, labels_of(folder.manifest).names)
+    print_report(console, figures, labels_of(folder.manifest).names, folder.manifest.data.n_unknown)
     console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)

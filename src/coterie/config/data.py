@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Any, Literal
 
+from PIL import ImageColor
 from pydantic import Field, ValidationInfo, field_validator
 
 from coterie.config.settings import Settings
@@ -20,6 +21,9 @@ PLACES = {
     "hub": "NAME",
     "features": "FILE",
 }
+
+# A background that is none.
+DROP = "drop"
 
 
 class DataSettings(Settings):
@@ -72,6 +76,15 @@ class DataSettings(Settings):
     image_size: int | None = Field(
         None, ge=8, le=1024, description="side in pixels to which images are resized; None: not resized"
     )
+    levels: tuple[float, float] | None = Field(
+        None,
+        description="images of more than 8 bits: the values that are black and white; None: found in training images",
+    )
+    background: str | None = Field(
+        None,
+        description="colour behind transparent pixels: a name or #rrggbb | drop (the colours beneath show); None: "
+        "white, or as the library of a network with trained weights has it",
+    )
     validation_share: float = Field(
         0.2, gt=0, lt=1, description="share cut from train, stratified, if the source has no validation split"
     )
@@ -88,7 +101,18 @@ class DataSettings(Settings):
         "natural",
         description="training batches: natural (each sample once per epoch) | balanced (each class equally often)",
     )
-    skip_broken: bool = Field(False, description="skip images that cannot be decoded and empty texts, and list them")
+    skip_broken: bool = Field(
+        False, description="skip images that cannot be decoded, empty texts and rows without a label, and list them"
+    )
+    skip_unknown: bool = Field(
+        False,
+        description="leave out validation and test samples of classes that train lacks; the run counts those of test, "
+        "which are errors of any classifier",
+    )
+    merge_names: bool = Field(
+        False,
+        description="join classes whose names differ in space around them, in case, or in how Unicode composes letters",
+    )
     memory_gib: float = Field(
         2.0,
         ge=0,
@@ -182,6 +206,28 @@ class DataSettings(Settings):
             raise ValueError(
                 "must be an encoding of texts that Python knows, such as utf-8, cp1252 or gb18030"
             ) from None
+
+    @field_validator("levels")
+    @classmethod
+    def _ascending(cls, levels: tuple[float, float] | None) -> tuple[float, float] | None:
+        if levels is not None and not -1e37 < levels[0] < levels[1] < 1e37:
+            raise ValueError("the first must be below the second")
+        return levels
+
+    @field_validator("background")
+    @classmethod
+    def _a_colour(cls, background: str | None) -> str | None:
+        if background is not None and background != DROP:
+            try:
+                ImageColor.getrgb(background)
+            except ValueError:
+                raise ValueError(f"must be {DROP}, #rrggbb, or the name of a colour such as white") from None
+        return background
+
+    @property
+    def background_colour(self) -> tuple[int, ...]:
+        """Red, green and blue from 0 to 255 behind transparent pixels; empty: their transparency is dropped."""
+        return () if self.background == DROP else ImageColor.getrgb(self.background or "white")[:3]
 
     @field_validator("columns", "categorical", "ignore", mode="before")
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from coterie.data.decode import read_images
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError, InputError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
-from coterie.labels import LabelSpace
+from coterie.labels import LabelSpace, join_names
 from coterie.vocabulary import Modality
 
 # One for each split.
@@ -100,8 +102,11 @@ def read_additions(source: str, preprocessing: Preprocessing, settings: DataSett
         samples, names = _read_rows(kind, place, preprocessing, settings)
     except InputError as error:
         raise DataError(f"{source}: {error}") from None
-    name_N = np.array(names)
-    return {name: samples.take(torch.from_numpy(np.flatnonzero(name_N == name))) for name in sorted(set(names))}
+    chosen = join_names(Counter(names)) if settings.merge_names else {}
+    name_N = np.array([chosen.get(name, name) for name in names])
+    return {
+        name: samples.take(torch.from_numpy(np.flatnonzero(name_N == name))) for name in sorted(set(name_N.tolist()))
+    }
 
 
 def _read_rows(
@@ -146,6 +151,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
         preprocessing=splits.preprocessing,
         about=f"{splits.about}; more samples of {', '.join(additions)}",
         flip=splits.flip,
+        n_unknown=splits.n_unknown,
     )
 
 
@@ -156,7 +162,11 @@ def _joined(one: Split, other: Split) -> Split:
 def _read_folder(place: str, preprocessing: ImagePreprocessing, settings: DataSettings) -> dict[str, Samples]:
     from coterie.data.huggingface import read_image_files
 
+    files = read_image_files(place, settings)
+    chosen = join_names({name: len(some) for name, some in files.items()}) if settings.merge_names else {}
+    by_class: dict[str, list[Path]] = defaultdict(list)
+    for name, some in files.items():
+        by_class[chosen.get(name, name)] += some
     return {
-        name: read_images(files, preprocessing, skip_broken=settings.skip_broken)[0]
-        for name, files in read_image_files(place, settings).items()
+        name: read_images(some, preprocessing, skip_broken=settings.skip_broken)[0] for name, some in by_class.items()
     }

@@ -8,9 +8,13 @@ any step.
 
 from __future__ import annotations
 
+import math
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +34,10 @@ ERASED = 0.1
 # Batches whose samples change places so that each batch has such of like length. More would save little more, and
 # leave less to chance.
 POOLED_BATCHES = 16
+# Where Linux keeps what processes share.
+SHARED_MEMORY = Path("/dev/shm")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -157,12 +165,43 @@ class StreamedBatches(Batches):
         loader = DataLoader(
             self.dataset,
             batch_sampler=_SeededBatches(self, number, first),
-            num_workers=self.workers,
+            num_workers=self.workers if self._fits_shared_memory() else 0,
             # Copies from pinned memory overlap with computing.
             pin_memory=device.type == "cuda",
         )
-        for pixels, labels in loader:
+        for pixels, labels in _named_faults(loader):
             yield self.preprocessing(pixels.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+
+    def _fits_shared_memory(self) -> bool:
+        """Whether there is room for the batches that workers pass on; containers often have 64 MiB. Without workers
+        batches are the same, only slower.
+        """
+        if not SHARED_MEMORY.is_dir():
+            return True
+        ahead = 2 * self.workers + 1  # two for each worker, and the one in use
+        return ahead * self.batch_size * math.prod(self.split.samples.shape) < shutil.disk_usage(SHARED_MEMORY).free
+
+
+def _named_faults(loader: Iterable[T]) -> Iterator[T]:
+    """What a loader yields.
+
+    Raises:
+        DataError: its workers run out of shared memory, which is the machine's.
+    """
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "shared memory" not in str(error) and "Bus error" not in str(error):
+                raise
+            raise DataError(
+                f"{SHARED_MEMORY} is full, by which workers pass images on: --data.workers 0 does without it, and "
+                "containers get more by --shm-size 1g"
+            ) from None
+        yield batch
 
 
 def training_batches(

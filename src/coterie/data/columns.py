@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -11,7 +13,7 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.errors import DataError
-from coterie.labels import LabelSpace
+from coterie.labels import LabelSpace, join_names, joined_names
 from coterie.vocabulary import Modality
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -118,12 +120,18 @@ def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def read_labels(
-    tables: Mapping[str, datasets.Dataset], column: str, *, spelled: bool = False
+    tables: Mapping[str, datasets.Dataset],
+    column: str,
+    *,
+    spelled: bool = False,
+    merge: bool = False,
+    trained: bool = False,
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names, and per split one class index (int64) per row.
 
     Names are those the column declares; else train's texts, sorted, or its integers, in numerical order. Where integers
-    are ``spelled`` as texts, they keep their spelling: 007 and 7 are two classes.
+    are ``spelled`` as texts, they keep their spelling: 007 and 7 are two classes. ``merge``: names that are spelled
+    alike are one class, see ``labels.join_names``; ``trained``: declared names that no row has are no classes.
 
     Raises:
         DataError: a row without a label, a class without a training row, or a class that train does not know.
@@ -131,16 +139,20 @@ def read_labels(
     values = {split: _values(table, column, split) for split, table in tables.items()}
     feature = tables["train"].features[column]
     if not isinstance(feature, datasets.ClassLabel):
-        return index_labels(values, column, spelled=spelled)
+        return index_labels(values, column, spelled=spelled, merge=merge)
     labels = {split: np.asarray(indices, np.int64) for split, indices in values.items()}
     _refuse_unlabelled(labels, column)
     space = LabelSpace(tuple(feature.names))
+    if merge:
+        space, labels = _merged(space, labels)
+    if trained:
+        space, labels = _present(space, labels)
     _refuse_untrained(space, labels)
     return space, labels
 
 
 def index_labels(
-    values: Mapping[str, Sequence[Any]], column: str, *, spelled: bool = False
+    values: Mapping[str, Sequence[Any]], column: str, *, spelled: bool = False, merge: bool = False
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names and indices, as ``read_labels``, of plain values by split: texts, integers, or whole floats.
 
@@ -154,12 +166,37 @@ def index_labels(
     kinds = sorted({type(value).__name__ for rows in whole.values() for value in rows})
     if len(kinds) > 1:
         raise DataError(f"the labels in {column!r} are of several types: {', '.join(kinds)}; allowed: one")
+    chosen = join_names(_counts(whole)) if merge and kinds == ["str"] else {}
+    whole = {split: [chosen.get(value, value) for value in rows] for split, rows in whole.items()}
     classes = _in_order(set(whole["train"]), column) if spelled else sorted(set(whole["train"]))
     index = {value: k for k, value in enumerate(classes)}
-    space = LabelSpace(tuple(str(value) for value in classes))
+    space = LabelSpace(tuple(str(value) for value in classes), joined_names(chosen))
     for split, rows in whole.items():
         _refuse_unknown(split, {str(value) for value in rows if value not in index}, len(space))
     return space, {split: np.array([index[value] for value in rows], np.int64) for split, rows in whole.items()}
+
+
+def _counts(values: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How often train has each name, in alphabetical order; 0 for names that others have alone."""
+    count = Counter(values["train"])
+    return {name: count[name] for name in sorted({name for rows in values.values() for name in rows})}
+
+
+def _merged(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+    """Classes of which those that are spelled alike are joined."""
+    count_C = np.bincount(labels["train"], minlength=len(space)).tolist()
+    chosen = join_names(dict(zip(space.names, count_C, strict=True)))
+    names = tuple(dict.fromkeys(chosen[name] for name in space.names))
+    place_C = np.array([names.index(chosen[name]) for name in space.names])
+    return LabelSpace(names, joined_names(chosen)), {split: place_C[label_N] for split, label_N in labels.items()}
+
+
+def _present(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+    """Without classes that no row has."""
+    present = np.unique(np.concatenate(list(labels.values())))
+    place_C = np.searchsorted(present, np.arange(len(space)))
+    names = space.of(present.tolist())
+    return replace(space, names=names), {split: place_C[label_N] for split, label_N in labels.items()}
 
 
 def _in_order(classes: set[str], column: str) -> list[str]:
@@ -205,7 +242,13 @@ def _holds_vector(feature: Any) -> bool:
 
 
 def read_groups(
-    tables: Mapping[str, datasets.Dataset], label: str, column: str, *, spelled: bool = False
+    tables: Mapping[str, datasets.Dataset],
+    label: str,
+    column: str,
+    *,
+    spelled: bool = False,
+    merge: bool = False,
+    trained: bool = False,
 ) -> tuple[LabelSpace, tuple[str, ...]]:
     """The classes of one column, and the group of each class by another: a data set's own superclasses.
 
@@ -220,7 +263,7 @@ def read_groups(
         raise DataError(
             f"column {column!r} cannot hold groups: allowed are class names, text or integers, not {feature}"
         )
-    space, labels = read_labels(tables, label, spelled=spelled)
+    space, labels = read_labels(tables, label, spelled=spelled, merge=merge, trained=trained)
     groups_C: list[set[Any]] = [set() for _ in space.names]
     for split, table in tables.items():
         values = _values(table, column, split)
@@ -285,7 +328,10 @@ def _refuse_missing(values: Sequence[Any], column: str, split: str) -> None:
     empty = [row for row, value in enumerate(values) if value is None]
     if empty:
         shown = ", ".join(map(str, empty[:10]))
-        raise DataError(f"{len(empty)} row(s) of {split} have no {column}: rows {shown}")
+        raise DataError(
+            f"{len(empty)} row(s) of {split} have no {column}: rows {shown}; --data.skip-broken leaves rows without a "
+            "label out"
+        )
 
 
 def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str) -> None:
@@ -293,13 +339,19 @@ def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str) -> None:
     for split, labels_N in labels.items():
         rows = np.flatnonzero(labels_N < 0)
         if len(rows):
-            raise DataError(f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1); the first is row {rows[0]}")
+            raise DataError(
+                f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1), the first is row {rows[0]}; "
+                "--data.skip-broken leaves them out"
+            )
 
 
 def _refuse_unknown(split: str, unknown: set[str], n_classes: int) -> None:
     if unknown:
         shown = ", ".join(sorted(unknown)[:10]) + (", ..." if len(unknown) > 10 else "")
-        raise DataError(f"{split} has {len(unknown)} class(es) that are not among the {n_classes} of train: {shown}")
+        raise DataError(
+            f"{split} has {len(unknown)} class(es) that are not among the {n_classes} of train: {shown}; "
+            "--data.skip-unknown leaves them out"
+        )
 
 
 def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> None:

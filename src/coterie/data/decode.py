@@ -5,65 +5,41 @@ Either way every image is decoded once when the data is loaded: a broken one sho
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from coterie.data.formats import known_formats
+from coterie.config import DataSettings
+from coterie.data.encoded import (
+    Broken,
+    EncodedImages,
+    Survey,
+    find_levels,
+    in_threads,
+    open_image,
+    orientation,
+    refuse_mode,
+    survey,
+    why,
+)
+from coterie.data.pixels import COARSE, SIXTEEN_BITS, deep_values, flatten, thumbnails, to_bytes
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 from coterie.inputs.image import Interpolation
-from coterie.system.reading import reason, regular
-
-if TYPE_CHECKING:
-    import datasets  # takes a second to import, and glyphs needs this module but not that one
-
-CHUNK = 256  # images per task of the thread pool: one by one, handing out costs more than decoding
-GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
-COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImages:
-    """The encoded images of one split: ``table`` has one column, of records with ``bytes`` or ``path``."""
-
-    table: datasets.Dataset
-    column: str
-    split: str
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def read(self, rows: Sequence[int]) -> list[Any]:
-        """The records of some rows; None where a row has no image."""
-        records: list[Any] = self.table[list(rows)][self.column]
-        return records
-
-    def name(self, row: int, record: Any) -> str:
-        """What to call an image in a message: its file, if it has one, and its place."""
-        path = record["path"] if record else None
-        if path and record["bytes"] is None:
-            return str(path)
-        return f"row {row} of {self.split}" + (f" ({path})" if path else "")
 
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What all images of a task have in common: size in pixels, and channels (1 grey, 3 RGB); ``resize``,
-    ``interpolation`` and ``middle``: see ImagePreprocessing.
+    """What all images of a task have in common: size in pixels, and channels (1 grey, 3 RGB). Of the rest, see
+    ImagePreprocessing.
     """
 
     height: int
@@ -72,11 +48,14 @@ class ImageShape:
     resize: tuple[int, ...] = ()
     interpolation: Interpolation = "bilinear"
     middle: Literal["rounded", "floored"] = "rounded"
+    levels: tuple[float, ...] | None = None
+    background: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, form: ImagePreprocessing) -> ImageShape:
         """That of the images that a network takes."""
-        return cls(form.height, form.width, form.channels, form.resize, form.interpolation, form.middle)
+        resized = (form.resize, form.interpolation, form.middle)
+        return cls(form.height, form.width, form.channels, *resized, form.levels, form.background)
 
     @property
     def n_bytes(self) -> int:
@@ -84,26 +63,18 @@ class ImageShape:
         return self.height * self.width * self.channels
 
 
-@dataclass(frozen=True)
-class Broken:
-    """An image that cannot be decoded, and why."""
-
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
-
-
 class FileImages(Samples):
-    """Images that stay encoded and are decoded when they are read; ``rows`` picks and orders some of them."""
+    """Images that stay encoded and are decoded when they are read; ``rows`` picks and orders some of them.
+    ``thumb_NT``: thumbnails of all encoded images, or None.
+    """
 
     streamed = True
 
-    def __init__(self, encoded: EncodedImages, shape: ImageShape, rows: Tensor) -> None:
+    def __init__(self, encoded: EncodedImages, shape: ImageShape, rows: Tensor, thumb_NT: Tensor | None = None) -> None:
         self.encoded = encoded
         self.image_shape = shape
         self.rows = rows
+        self.thumb_NT = thumb_NT
 
     @override
     def __len__(self) -> int:
@@ -127,7 +98,7 @@ class FileImages(Samples):
 
     @override
     def take(self, rows: Tensor) -> FileImages:
-        return FileImages(self.encoded, self.image_shape, self.rows[rows])
+        return FileImages(self.encoded, self.image_shape, self.rows[rows], self.thumb_NT)
 
     @override
     def show(self, row: int) -> str:
@@ -144,23 +115,57 @@ class Decoded:
 
 
 def decode_splits(
-    splits: dict[str, EncodedImages], image_size: int | None, memory_bytes: float, shape: ImageShape | None = None
-) -> tuple[ImageShape, dict[str, Decoded]]:
-    """Decode every image once; keep the pixels where those of all splits fit into ``memory_bytes``.
+    splits: dict[str, EncodedImages], settings: DataSettings, form: ImagePreprocessing | None = None
+) -> tuple[ImageShape, dict[str, Decoded], list[str]]:
+    """Decode every image once; keep the pixels where those of all splits fit into ``settings.memory_gib``.
 
     Args:
         splits: the encoded images.
-        image_size: side in pixels; None: that of the images.
-        memory_bytes: for the pixels of all splits.
-        shape: what a network takes; default: found.
+        settings: side in pixels, levels and background; default: found.
+        form: what a network takes; default: found.
+
+    Returns:
+        What all images were made; those that are good, by split; and what to say of levels and background.
 
     Raises:
-        DataError: no image at all can be read, or sizes differ and ``image_size`` is None.
+        DataError: no image at all can be read, or sizes differ and nothing says what to make of them.
     """
-    shape = shape or _common_shape(splits, image_size)
+    found = {name: survey(encoded) for name, encoded in splits.items()}
+    shape = _common_shape(found, settings.image_size) if form is None or not form.resize else ImageShape.of(form)
+    levels = _levels(settings, form, splits["train"], found["train"].deep)
+    shape = replace(shape, levels=levels, background=_background(settings, form))
     n_images = sum(len(encoded) for encoded in splits.values())
-    in_memory = n_images * shape.n_bytes <= memory_bytes
-    return shape, {name: _decode_split(encoded, shape, in_memory) for name, encoded in splits.items()}
+    in_memory = n_images * shape.n_bytes <= settings.memory_gib * 2**30
+    decoded = {name: _decode_split(encoded, shape, in_memory) for name, encoded in splits.items()}
+    return shape, decoded, _said(found, shape)
+
+
+def _levels(
+    settings: DataSettings, form: ImagePreprocessing | None, train: EncodedImages, deep: Sequence[int]
+) -> tuple[float, ...] | None:
+    """Those that the user or the run says; else as suits training images, before other splits are cut from them."""
+    if settings.levels is not None:
+        return settings.levels
+    return find_levels(train, deep) if form is None or form.levels == () else form.levels
+
+
+def _background(settings: DataSettings, form: ImagePreprocessing | None) -> tuple[int, ...]:
+    """The colour that the user says; else as the network's library or the run has it, and white for a new network."""
+    if settings.background is None and form is not None:
+        return form.background
+    return settings.background_colour
+
+
+def _said(found: Mapping[str, Survey], shape: ImageShape) -> list[str]:
+    notes = []
+    if n_deep := sum(len(some.deep) for some in found.values()):
+        low, high = shape.levels or SIXTEEN_BITS
+        notes.append(f"{n_deep:,} image(s) of more than 8 bits: {low:g} to {high:g} is black to white (--data.levels)")
+    if n_transparent := sum(some.n_transparent for some in found.values()):
+        beneath = "transparency dropped, which shows the colours beneath"
+        made = f"over #{bytes(shape.background).hex()}" if shape.background else beneath
+        notes.append(f"{n_transparent:,} image(s) with transparency: {made} (--data.background)")
+    return notes
 
 
 def read_images(
@@ -209,7 +214,7 @@ def decode_records(
                 pixels[row] = decoded
         return broken
 
-    faults = dict(fault for part in _in_threads(work, len(records)) for fault in part)
+    faults = dict(fault for part in in_threads(work, len(records)) for fault in part)
     good = [row for row in range(len(records)) if row not in faults]
     kept = torch.from_numpy(pixels[good] if faults else pixels)
     return MemorySamples(kept), good, [Broken(names[row], why) for row, why in faults.items()]
@@ -241,10 +246,10 @@ def resize_like(samples: Samples, form: ImagePreprocessing) -> MemorySamples:
     def work(rows: range) -> None:
         for row in rows:
             image = Image.fromarray(pixels[row].squeeze(2).numpy() if pixels.shape[3] == 1 else pixels[row].numpy())
-            converted = _resized(_convert(image, shape.channels), shape)
+            converted = _resized(_convert(image, shape), shape)
             resized[row] = np.asarray(converted, np.uint8).reshape(form.shape)
 
-    for _ in _in_threads(work, len(samples)):
+    for _ in in_threads(work, len(samples)):
         pass
     return MemorySamples(torch.from_numpy(resized))
 
@@ -252,6 +257,7 @@ def resize_like(samples: Samples, form: ImagePreprocessing) -> MemorySamples:
 def _decode_split(encoded: EncodedImages, shape: ImageShape, in_memory: bool) -> Decoded:
     # Pixels that do not fit are decoded all the same, to find what is broken.
     pixels = np.empty((len(encoded) if in_memory else 0, shape.height, shape.width, shape.channels), np.uint8)
+    thumb_NT = torch.zeros((0 if in_memory else len(encoded), COARSE**2), dtype=torch.uint8)
 
     def work(rows: range) -> list[tuple[int, Broken]]:
         broken = []
@@ -261,37 +267,25 @@ def _decode_split(encoded: EncodedImages, shape: ImageShape, in_memory: bool) ->
                 broken.append((row, Broken(encoded.name(row, record), decoded)))
             elif in_memory:
                 pixels[row] = decoded
+            else:
+                thumb_NT[row] = thumbnails(torch.from_numpy(decoded.copy()).unsqueeze(0))[0]
         return broken
 
-    broken = [item for part in _in_threads(work, len(encoded)) for item in part]
+    broken = [item for part in in_threads(work, len(encoded)) for item in part]
     good = np.delete(np.arange(len(encoded)), [row for row, _ in broken])
     rows = torch.from_numpy(good)
-    images = MemorySamples(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, shape, rows)
+    images = MemorySamples(torch.from_numpy(pixels), rows) if in_memory else FileImages(encoded, shape, rows, thumb_NT)
     return Decoded(images, good, tuple(item for _, item in broken))
 
 
-def _common_shape(splits: dict[str, EncodedImages], image_size: int | None) -> ImageShape:
-    """Read all headers: the size that all images have (or are to have), and grey only if all of them are."""
+def _common_shape(found: Mapping[str, Survey], image_size: int | None) -> ImageShape:
+    """The size that all images have (or are to have), and grey only if all of them are."""
     examples: dict[tuple[int, int], str] = {}  # of each (width, height), the first image seen
-    grey = True
-    first_problem = "there are none"
-    for encoded in splits.values():
-
-        def work(rows: range, encoded: EncodedImages = encoded) -> list[tuple[str, Any]]:
-            return [
-                (encoded.name(row, record), read_header(record))
-                for row, record in zip(rows, encoded.read(rows), strict=True)
-            ]
-
-        for part in _in_threads(work, len(encoded)):
-            for name, header in part:
-                if isinstance(header, str):
-                    first_problem = f"{name}: {header}"
-                else:
-                    examples.setdefault(header[0], name)
-                    grey = grey and header[1]
+    for some in found.values():
+        examples |= {size: name for size, name in some.examples.items() if size not in examples}
     if not examples:
-        raise DataError(f"no image can be read; {first_problem}")
+        problem = next(filter(None, (some.problem for some in found.values())), "there are none")
+        raise DataError(f"no image can be read; {problem}")
     if image_size is None and len(examples) > 1:
         (size, name), (other, other_name) = list(examples.items())[:2]
         raise DataError(
@@ -300,42 +294,25 @@ def _common_shape(splits: dict[str, EncodedImages], image_size: int | None) -> I
         )
     # One image in colour makes all of them colour: a network takes one number of channels.
     width, height = next(iter(examples)) if image_size is None else (image_size, image_size)
-    return ImageShape(height, width, 1 if grey else 3)
-
-
-def _in_threads(work: Callable[[range], T], n_images: int) -> Iterable[T]:
-    """``work`` on consecutive ranges of rows, in order. Pillow decodes without the interpreter's lock."""
-    chunks = [range(start, min(start + CHUNK, n_images)) for start in range(0, n_images, CHUNK)]
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        yield from pool.map(work, chunks)
-
-
-def read_header(record: Any) -> tuple[tuple[int, int], bool] | str:
-    """(width, height) once upright and whether it is grey, without decoding; or what is wrong."""
-    try:
-        with _open(record) as image:
-            turned = _orientation(image) >= 5  # these four also swap the sides
-            return (image.size[::-1] if turned else image.size), image.mode in GREY_MODES
-    except Exception as error:
-        return _reason(error)
+    return ImageShape(height, width, 1 if all(some.grey for some in found.values()) else 3)
 
 
 def _decode(record: Any, shape: ImageShape) -> np.ndarray | str:
     """Pixels, uint8 (height, width, channels), of a record of a table or a PIL image; or what is wrong."""
     try:
         if isinstance(record, Image.Image):
+            refuse_mode(record)
             return _pixels(record, shape)
-        with _open(record) as image:
+        with open_image(record) as image:
             return _pixels(image, shape)
     except Exception as error:
         # On broken bytes Pillow raises whatever it trips over: OSError, SyntaxError, struct.error, ...
-        return _reason(error)
+        return why(error)
 
 
 def _pixels(image: Image.Image, shape: ImageShape) -> np.ndarray:
-    _refuse_mode(image)
-    upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
-    converted = _convert(upright, shape.channels)
+    upright = ImageOps.exif_transpose(image) if orientation(image) > 1 else image
+    converted = _convert(upright, shape)
     if shape.resize:
         converted = _resized(converted, shape)
     elif converted.size != (shape.width, shape.height):
@@ -357,35 +334,11 @@ def _resized(image: Image.Image, shape: ImageShape) -> Image.Image:
     return image.crop((left, top, left + shape.width, top + shape.height))
 
 
-def _open(record: Any) -> Image.Image:
-    if not record or (record["bytes"] is None and record["path"] is None):
-        raise ValueError("no image in this row")
-    file = regular(record["path"]) if record["bytes"] is None else io.BytesIO(record["bytes"])
-    image = Image.open(file, formats=known_formats())
-    _refuse_mode(image)
-    return image
-
-
-def _refuse_mode(image: Image.Image) -> None:
-    if image.mode not in GREY_MODES + COLOUR_MODES:
-        raise ValueError(f"pixels of mode {image.mode}, which has no scale of brightness; convert them to 8 bits")
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8. Cameras write JPEG; looking for it in a PNG decodes all of it."""
-    return 1 if image.format == "PNG" else int(image.getexif().get(ExifTags.Base.Orientation, 1))
-
-
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns of a palette's transparency on the direct way
-    return image.convert("L" if channels == 1 else "RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"not an image in any known format ({', '.join(known_formats())})"
-    # A file is named by whoever tells the reason.
-    return " ".join(reason(error).split())[:200]
+def _convert(image: Image.Image, shape: ImageShape) -> Image.Image:
+    values = deep_values(image)
+    if values is not None:
+        if image.mode in ("I", "F") and not shape.levels:
+            raise ValueError("32 bits a pixel, of which no training image says what is black and white; --data.levels")
+        low, high = shape.levels or SIXTEEN_BITS
+        image = Image.fromarray(to_bytes(values, (low, high)))
+    return flatten(image, shape.background).convert("L" if shape.channels == 1 else "RGB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
 from coterie.data.columns import index_labels, name_classes
+from coterie.data.labelled import choose_rows
 from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
@@ -35,10 +37,15 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
     arrays, features, labels = _read_labelled(place)
     if "train" not in features:
         raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
-    names, indices = index_labels({split: values.tolist() for split, values in labels.items()}, "labels")
+    every = {split: [None if value != value else value for value in some.tolist()] for split, some in labels.items()}
+    rows, notes, n_unknown = choose_rows(every, settings)
+    kept = {split: [every[split][row] for row in some] for split, some in rows.items()}
+    names, indices = index_labels(kept, "labels", merge=settings.merge_names)
     if "classes" in arrays:
         names = _class_names(arrays["classes"], names, place)
-    return load_features(features, names, indices, settings, seed, preprocessing)
+    features = {split: features[split][some] for split, some in rows.items()}
+    splits = load_features(features, names, indices, settings, seed, preprocessing, notes)
+    return replace(splits, n_unknown=n_unknown)
 
 
 def read_named_npz(place: str) -> tuple[np.ndarray, list[str]]:

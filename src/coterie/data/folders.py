@@ -17,8 +17,9 @@ import datasets
 import pyarrow as pa
 
 from coterie.data.csv_form import CsvForm
-from coterie.data.decode import Broken
+from coterie.data.encoded import Broken
 from coterie.data.formats import IMAGE_SUFFIXES
+from coterie.data.kinds import explained, kind_of_suffix
 from coterie.data.reading import as_dataset, read_file
 from coterie.errors import DataError
 from coterie.system.reading import reason
@@ -59,7 +60,7 @@ def scan(root: Path) -> Found:
             elif suffix in IMAGE_SUFFIXES and entry.is_file():
                 images[below].append(entry.path)
             elif below != "." and entry.name.lower() not in IGNORED_FILES:
-                foreign.append(Broken(entry.path, _foreign(entry, suffix)))
+                foreign.append(_foreign(entry, suffix))
     # Full below a folder makes it full.
     full = {parent for below in images for parent in (below, *map(Path.as_posix, Path(below).parents))}
     empty = [below for below in folders if below not in full and Path(below).parent.as_posix() in {*full, "."}]
@@ -169,10 +170,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
         waiting += [(Path(entry.path), above | {key}) for entry in reversed(below)]
 
 
-def _foreign(entry: os.DirEntry[str], suffix: str) -> str:
+def _foreign(entry: os.DirEntry[str], suffix: str) -> Broken:
     if not entry.is_file():
-        return "a link that leads nowhere" if entry.is_symlink() else "not a regular file"
-    return f"not an image file ({suffix or 'no suffix'})"
+        return Broken(entry.path, "a link that leads nowhere" if entry.is_symlink() else "not a regular file")
+    kind = kind_of_suffix(suffix)
+    reason = f"{explained(kind)}, no image" if kind else f"not an image file ({suffix or 'no suffix'})"
+    return Broken(entry.path, reason, kind)
 
 
 def _refuse_empty(found: Mapping[str, Found]) -> None:

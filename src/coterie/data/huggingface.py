@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -20,8 +21,11 @@ from coterie.data.columns import (
     vector_column,
 )
 from coterie.data.cut import cut_missing
-from coterie.data.decode import Broken, Decoded, EncodedImages, FileImages, ImageShape, decode_splits, read_header
+from coterie.data.decode import Decoded, FileImages, ImageShape, decode_splits
+from coterie.data.encoded import Broken, EncodedImages, read_header
 from coterie.data.interpret import open_labelled
+from coterie.data.kinds import counted
+from coterie.data.labelled import with_labels
 from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, root_cause
 from coterie.errors import DataError
@@ -48,11 +52,21 @@ def load(
         DataError: what is there cannot be read or does not describe labelled samples; see the message.
     """
     source, label = open_labelled(kind, place, settings, preprocessing)
+    source = with_labels(source, label, settings)
+    splits = _load_labelled(source, label, settings, seed, preprocessing)
+    return replace(splits, n_unknown=source.n_unknown)
+
+
+def _load_labelled(
+    source: Source, label: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None
+) -> Splits:
     features = source.features
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
     image = image_column(features, settings.image) if modality == "image" else ""
     # Labels are read, and refused, before images are decoded, which may take minutes.
-    classes = read_labels(source.tables, label, spelled=source.spelled)
+    classes = read_labels(
+        source.tables, label, spelled=source.spelled, merge=settings.merge_names, trained=settings.skip_unknown
+    )
     if modality == "image":
         return _load_images(source, image, *classes, settings, seed, preprocessing)
     left_out = _notes(source)
@@ -80,7 +94,7 @@ def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tu
         return modality, None
     encoded = _encoded(table, image_column(table.features, settings.image), "train")
     header = read_header(encoded.read([0])[0])
-    return modality, None if isinstance(header, str) or header[1] else header[0]
+    return modality, None if isinstance(header, str) or header.grey else header.size
 
 
 def _load_images(
@@ -94,19 +108,21 @@ def _load_images(
 ) -> Splits:
     encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
     prescribed = prescribed_image(preprocessing)
-    wanted = None if prescribed is None else ImageShape.of(prescribed)
-    shape, decoded = decode_splits(encoded, settings.image_size, settings.memory_gib * 2**30, wanted)
+    given = preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
+    shape, decoded, said = decode_splits(encoded, settings, given)
     broken = [*source.broken, *(item for part in decoded.values() for item in part.broken)]
     _refuse_broken(broken, settings.skip_broken)
     found = {split: _labelled(part, labels[split]) for split, part in decoded.items()}
     splits = cut_missing(found, settings, seed)
+    form = prescribed or ImagePreprocessing.measure(splits["train"].samples)
+    about = _about(settings.source, splits, len(space), shape, set(found))
     return Splits(
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
         labels=space,
-        preprocessing=prescribed or ImagePreprocessing.measure(splits["train"].samples),
-        about="; ".join([_about(settings.source, splits, len(space), shape, set(found)), *_notes(source)]),
+        preprocessing=replace(form, levels=shape.levels, background=shape.background),
+        about="; ".join([about, *said, *_notes(source)]),
         skipped=tuple(str(item) for item in broken),
     )
 
@@ -118,7 +134,10 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
         DataError: what is there cannot be read, or the column is not one group for each class.
     """
     source, label = open_labelled(kind, place, settings)
-    return read_groups(source.tables, label, column, spelled=source.spelled)
+    tables = with_labels(source, label, settings).tables
+    return read_groups(
+        tables, label, column, spelled=source.spelled, merge=settings.merge_names, trained=settings.skip_unknown
+    )
 
 
 def read_named(
@@ -132,6 +151,7 @@ def read_named(
         InputError: samples that the preprocessing cannot take.
     """
     source, label = open_labelled(kind, place, settings, preprocessing)
+    source = with_labels(source, label, settings)
     # Splits count alike: all of it is new to the run.
     table = _joined(source, place)
     names = read_class_names(table, label, place)
@@ -201,8 +221,10 @@ def _refuse_broken(broken: list[Broken], skip: bool) -> None:
     if broken and not skip:
         shown = "\n".join(f"  {item}" for item in broken[:10])
         more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
+        kinds = counted(item.kind for item in broken if item.kind)
+        among = f", of which {kinds}" if kinds else ""
         raise DataError(
-            f"{len(broken)} image(s) cannot be decoded (--data.skip-broken leaves them out):\n{shown}{more}"
+            f"{len(broken)} image(s) cannot be decoded{among} (--data.skip-broken leaves them out):\n{shown}{more}"
         )
 
 

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from coterie.config import DataSettings
 from coterie.data.columns import FLOATS, INTEGERS, STRINGS, label_candidates, label_column
-from coterie.data.decode import IMAGE_SUFFIXES
+from coterie.data.formats import IMAGE_SUFFIXES
+from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import as_dataset
 from coterie.data.tables import Source, open_tables
 from coterie.errors import DataError
@@ -50,7 +51,7 @@ def open_labelled(
         DataError: as ``open_tables``; a column that is named is not there; the label is none or uncertain; a split
             lacks a column of train; files of images do not exist; or vectors that are none.
     """
-    source = open_tables(kind, place, settings)
+    source = without_unlabelled(open_tables(kind, place, settings), settings)
     run = (*preprocessing.numeric, *preprocessing.categorical) if isinstance(preprocessing, TablePreprocessing) else ()
     named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
     source = _without_ignored(source, settings, named, lenient=preprocessing is not None)

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
-from coterie.data.decode import Broken, decode_records, refusal
+from coterie.data.decode import decode_records, refusal
+from coterie.data.encoded import Broken
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.pieces import (
     ROWS,

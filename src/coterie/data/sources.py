@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from coterie.config import DataSettings
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
@@ -25,11 +27,10 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
-    if alike := splits.labels.alike():
-        shown = "; ".join(" and ".join(map(ascii, names)) for names in alike[:5])
-        splits = replace(splits, about=f"{splits.about}; {len(alike)} group(s) of classes look alike: {shown}")
+    shared = [] if settings.source == "glyphs" else _of_images(splits, preprocessing)  # each glyph is drawn anew
+    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits), *shared]))
     prescribed = prescribed_image(preprocessing)
-    if prescribed is not None and splits.preprocessing != prescribed:
+    if prescribed is not None and prescribed_image(splits.preprocessing) is None:
         splits = _as_prescribed(splits, prescribed, settings.source)
     if settings.mean is None or settings.std is None:
         return splits
@@ -43,12 +44,45 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
     return replace(splits, preprocessing=replace(learned, mean=mean, std=std))
 
 
+def _of_classes(splits: Splits) -> list[str]:
+    """What there is to say of the names of classes, and of those that have too few samples for every split."""
+    notes = []
+    if alike := splits.labels.alike():
+        shown = "; ".join(" and ".join(map(ascii, names)) for names in alike[:5])
+        notes.append(f"{len(alike)} group(s) of classes look alike: {shown} (--data.merge-names joins them)")
+    if joined := splits.labels.joined:
+        shown = "; ".join(f"{', '.join(map(ascii, names))} to {name!a}" for name, names in list(joined.items())[:5])
+        notes.append(f"other spellings of {len(joined)} class(es) joined: {shown}")
+    missing = {
+        split: len(splits.labels) - len(torch.unique(getattr(splits, split).labels_N))
+        for split in ("validation", "test")
+    }
+    if any(missing.values()):
+        shown = ", ".join(f"{number:,} none of {split}" for split, number in missing.items() if number)
+        notes.append(f"classes with no sample to be judged on: {shown}")
+    return notes
+
+
+def _of_images(splits: Splits, form: Preprocessing | None) -> list[str]:
+    """How many images train shares with other splits. A run that is loaded again has said so."""
+    fresh = form is None or (isinstance(form, ImagePreprocessing) and form.levels == ())
+    if not fresh or not isinstance(splits.preprocessing, ImagePreprocessing):
+        return []
+    from coterie.data.near import near_rows
+
+    pairs = {name: near_rows(splits.train.samples, getattr(splits, name).samples) for name in ("validation", "test")}
+    shown = ", ".join(f"{len(some):,} of {name}" for name, some in pairs.items() if some)
+    return [f"images that are also in train, perhaps encoded anew: {shown}"] if shown else []
+
+
 def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Splits:
     """Images that a source holds in memory, as a network takes them."""
     from coterie.data.decode import resize_like
 
     if not isinstance(splits.preprocessing, ImagePreprocessing):
         raise DataError(f"the network takes images; {source} holds none")
+
+    form = replace(form, levels=form.levels or None)  # pixels in memory have 8 bits
 
     def fitted(split: Split) -> Split:
         return Split(resize_like(split.samples, form), split.labels_N)

@@ -49,6 +49,7 @@ class Splits:
     """Training, validation and test samples of one task.
 
     ``flip`` says whether a mirrored image keeps its class; ``about`` describes them in one sentence, with the source.
+    ``n_unknown``: test samples that were left out, of classes that train lacks, which are errors of any classifier.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.
@@ -62,6 +63,7 @@ class Splits:
     about: str
     flip: bool = True
     skipped: tuple[str, ...] = field(default=())
+    n_unknown: int = 0
 
     def __post_init__(self) -> None:
         n_classes = len(self.labels)

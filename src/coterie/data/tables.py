@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from coterie.config import DataSettings
 from coterie.data.csv_form import describe_forms
-from coterie.data.decode import Broken
+from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
+from coterie.data.kinds import counted
 from coterie.data.reading import SUFFIXES, find_form, read_files, read_parts
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
@@ -48,6 +49,7 @@ class Source:
 
     ``spelled``: cells are texts whatever they mean, as in a csv file; ``commas``: its numbers may have decimal commas.
     ``origins``: per split, folder and number of rows of each file. ``note``: what else there is to say, or nothing.
+    ``n_unknown``: test samples that were left out, of classes that train lacks.
     """
 
     tables: dict[str, datasets.Dataset]
@@ -57,6 +59,7 @@ class Source:
     note: str = ""
     commas: bool = False
     origins: Mapping[str, Sequence[tuple[Path, int]]] = field(default_factory=dict)
+    n_unknown: int = 0
 
     def noted(self, *notes: str) -> Source:
         """With further notes, of which empty ones say nothing."""
@@ -182,9 +185,10 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
     if "train" not in roots:
         roots, unused = {"train": root}, []
     found = {split: scan(folder) for split, folder in roots.items()}
-    if not any(some.images for some in found.values()):
-        raise DataError(f"no image file in {root} (.png, .jpg and the like)")
     broken = tuple(item for some in found.values() for item in some.foreign)
+    if not any(some.images for some in found.values()):
+        others = counted(item.kind for item in broken if item.kind)
+        raise DataError(f"no image file in {root} (.png, .jpg and the like)" + (f", but {others}" if others else ""))
     if any(some.metadata for some in found.values()):
         written = settings.separator, settings.encoding
         files = [file for some in found.values() for file in some.metadata if METADATA[file.name] == "csv"]

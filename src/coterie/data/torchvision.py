@@ -59,5 +59,5 @@ def _read(*, train: bool) -> Any:
     except (OSError, RuntimeError, EOFError) as error:  # no network; a damaged archive; a cut-off one
         raise DataError(
             f"cannot download CIFAR-100 from {torchvision.datasets.CIFAR100.url} into {folder}: {error}; "
-            "data on disk works without a network: parquet:DIR or folder:DIR"
+            "XDG_CACHE_HOME names another folder; data on disk works without a network: parquet:DIR or folder:DIR"
         ) from error

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -70,9 +71,15 @@ class LocalWorkers(Engine):
         resources: Resources,
         context_of: Callable[[int], TaskContext],
     ) -> Generator[Outcome[ResultT], None, None]:
+        try:
+            payload = SharedPayload.pack(shared)
+        except EngineError as error:  # the answers are the same, and only come later
+            warnings.warn(f"{error}. Until then one process trains, not {self.n_workers}", stacklevel=2)
+            yield from InProcess().run(tasks, shared, resources, context_of)
+            return
         waiting = list(range(len(tasks)))
         with tempfile.TemporaryFile(prefix="coterie-") as file, _Workers(file.fileno(), resources) as workers:
-            SharedPayload.pack(shared).write(file)
+            payload.write(file)
             for _ in range(min(self.n_workers, len(tasks))):
                 workers.start()
             while waiting or workers.busy:

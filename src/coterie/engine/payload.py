@@ -10,6 +10,7 @@ import mmap
 import pickle
 import warnings
 from dataclasses import dataclass
+from types import FunctionType
 from typing import IO, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
+
+from coterie.errors import EngineError
 
 # Of arrays in the file: a cache line, which is also what vector instructions want at most.
 ALIGNMENT = 64
@@ -31,7 +34,11 @@ class SharedPayload:
 
     @classmethod
     def pack(cls, value: Any) -> SharedPayload:
-        """Pickle a value; the memory of its arrays and plain CPU tensors is referred to, not copied."""
+        """Pickle a value; the memory of its arrays and plain CPU tensors is referred to, not copied.
+
+        Raises:
+            EngineError: it holds something that is defined in ``__main__``, which other processes do not have.
+        """
         stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
         _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
         return cls(stream.getvalue(), [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers])
@@ -78,6 +85,11 @@ class _Pickler(pickle.Pickler):
 
     @override
     def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+            raise EngineError(
+                f"{value.__qualname__} is defined in a notebook or script, where other processes cannot find it; move "
+                "it to a module that can be imported"
+            )
         # Others, weights in channels_last order among them, take torch's way, which copies them as they are.
         return (_tensor, (value.numpy(),)) if type(value) is Tensor and _is_plain(value) else NotImplemented
 

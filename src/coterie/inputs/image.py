@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from coterie.errors import DataError, InputError
-from coterie.inputs.features import as_numbers, check_scale
+from coterie.inputs.features import LARGEST, as_numbers, check_scale
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples, Samples
 from coterie.vocabulary import Modality
@@ -20,6 +20,7 @@ from coterie.vocabulary import Modality
 Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 # Of one image: 4,096 x 4,096 pixels in colour, and more.
 MOST_VALUES = 2**26
+WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class ImagePreprocessing(Preprocessing):
     ``resize``: what a decoded image is resized to before its centre is cut out, as a network brings it: its shorter
     side, or height and width; empty: the largest centred part of the right proportions is taken. ``origin``: where
     these values come from; empty: measured. ``middle``: how the place of the centre is made a whole number.
+
+    ``levels``: the values that are black and white in images of more than 8 bits; None: 16 bits over all of their
+    range, and 32 bits are refused; empty: to be found in training images. ``background``: the colour behind transparent
+    pixels; empty: transparency is dropped.
     """
 
     height: int
@@ -41,6 +46,8 @@ class ImagePreprocessing(Preprocessing):
     interpolation: Interpolation = "bilinear"
     middle: Literal["rounded", "floored"] = "rounded"
     origin: str = ""
+    levels: tuple[float, ...] | None = None
+    background: tuple[int, ...] = ()
     kind: Literal["image"] = "image"
     modality: ClassVar[Modality] = "image"
 
@@ -50,6 +57,10 @@ class ImagePreprocessing(Preprocessing):
         check_scale(self.mean, self.std)
         if len(self.mean) != self.channels:
             raise InputError(f"images of {self.channels} channels need as many means; got {len(self.mean)}")
+        if self.levels and (len(self.levels) != 2 or not -LARGEST < self.levels[0] < self.levels[1] < LARGEST):
+            raise InputError(f"levels are two numbers, the lower one first; got {self.levels}")
+        if self.background and (len(self.background) != 3 or not set(self.background) <= set(range(256))):
+            raise InputError(f"a background is red, green and blue from 0 to 255; got {self.background}")
 
     @classmethod
     def measure(cls, images: Samples, sample: int = 10_000) -> ImagePreprocessing:
@@ -78,7 +89,7 @@ class ImagePreprocessing(Preprocessing):
         # A constant channel has no spread to divide by: leave its scale alone.
         std = (squares / (n_images * height * width) - mean.square()).clamp(min=0).sqrt()
         std = torch.where(std > 0, std, torch.ones_like(std))
-        return cls(height, width, channels, tuple(mean.tolist()), tuple(std.tolist()))
+        return cls(height, width, channels, tuple(mean.tolist()), tuple(std.tolist()), background=WHITE)
 
     @property
     def described(self) -> str:

@@ -8,6 +8,7 @@ from functools import reduce
 from pathlib import Path
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 from scipy.special import softmax
 from torch import nn
@@ -16,10 +17,10 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head, head_inputs
 from coterie.backbones.base import Base
 from coterie.backbones.probe import evaluating, fitting
-from coterie.data.splits import Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import PartitionError
-from coterie.partition.embedding import LabelEmbedding, count_samples, read_class_vectors
-from coterie.training.passes import compute_features
+from coterie.partition.embedding import LabelEmbedding, read_class_vectors
+from coterie.training.passes import compute_features, compute_logits
 from coterie.vocabulary import EMBEDDINGS, embedding_parts
 
 
@@ -64,18 +65,37 @@ class LabelSources:
 
 
 def label_sources(
-    fabric: Fabric, splits: Splits, network: nn.Module, head: Head, base_validation_NC: FloatArray
+    fabric: Fabric,
+    splits: Splits,
+    network: nn.Module,
+    head: Head,
+    base_validation_NC: FloatArray,
+    embedding: str,
 ) -> LabelSources:
-    """What label embeddings can be made of, of a trained base and what it says of the validation samples."""
+    """What a label embedding can be made of, of a trained base and what it says of the validation samples. Where the
+    embedding needs samples of each class, classes that validation lacks are known by their training samples.
+    """
     rows = head.of(network)
-    validation = splits.validation
+    parts, logits = [splits.validation], [base_validation_NC]
+    if {"means", "confusion"} & set(embedding_parts(embedding)) and (lacking := _of_lacking_classes(splits)):
+        parts.append(lacking)
+        logits.append(compute_logits(fabric, network, lacking.samples, splits.preprocessing))
     return LabelSources(
         rows.weight.detach().cpu().double().numpy(),
         None if rows.bias is None else rows.bias.detach().cpu().double().numpy(),
-        softmax(base_validation_NC, axis=1),
-        validation.labels_N.numpy(),
-        lambda: compute_features(fabric, network, head, validation.samples, splits.preprocessing),
+        softmax(np.concatenate(logits), axis=1),
+        np.concatenate([part.labels_N.numpy() for part in parts]),
+        lambda: np.concatenate(
+            [compute_features(fabric, network, head, part.samples, splits.preprocessing) for part in parts]
+        ),
     )
+
+
+def _of_lacking_classes(splits: Splits) -> Split | None:
+    """The training samples of the classes that have none in validation; None where all have."""
+    train = splits.train
+    rows = torch.nonzero(~torch.isin(train.labels_N, splits.validation.labels_N)).squeeze(1)
+    return Split(train.samples.take(rows), train.labels_N[rows]) if len(rows) else None
 
 
 def check_embedding(embedding: str, base: Base, splits: Splits) -> None:
@@ -84,14 +104,11 @@ def check_embedding(embedding: str, base: Base, splits: Splits) -> None:
     Raises:
         BackboneError: nothing says what enters the base's head.
         DataError: a file that cannot be read, or has not one vector a class.
-        PartitionError: a class without validation samples.
     """
     parts = embedding_parts(embedding)
     for part in parts:
         if part not in EMBEDDINGS:
             read_class_vectors(Path(part), len(splits.labels))
-        elif part in ("means", "confusion"):
-            count_samples(splits.validation.labels_N.numpy(), len(splits.labels))
     if "means" in parts:
         with evaluating(base.network), head_inputs(base.network, base.head):
             base.network(fitting(splits.preprocessing.example(), base.network))

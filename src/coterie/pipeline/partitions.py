@@ -40,7 +40,7 @@ def _make(job: Job, base: TrainedBase) -> list[Partition]:
     number of clusters, the first is kept.
     """
     prepared, settings, label_N = job.prepared, job.settings.partition, job.splits.validation.labels_N.numpy()
-    sources = label_sources(job.fabric, job.splits, base.network, base.head, base.validation_NC)
+    sources = label_sources(job.fabric, job.splits, base.network, base.head, base.validation_NC, settings.embedding)
     vectors_CD = sources.embed(settings.embedding).vectors_CD
     proba_NC = softmax(base.validation_NC, axis=1)
     confusion_CC = confusion_counts(proba_NC, label_N)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from coterie.inputs.image import prescribed_image
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, PartitionRequest, check_n_clusters, check_overlap
+from coterie.partition.parallel import n_cores
 from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.embedding import check_embedding
 from coterie.run.folder import Run
@@ -69,13 +71,18 @@ class Prepared:
         """What was found rather than asked for: where weights and preprocessing come from."""
         form = prescribed_image(self.splits.preprocessing)
         pixels = () if form is None else (f"images: {form.described}",)
-        return (*filter(None, (self.base.form.origin,)), *pixels)
+        return (*filter(None, (self.base.form.origin, _too_many_threads(self.settings.hardware.threads))), *pixels)
 
     @property
     def data_record(self) -> DataRecord:
         """What the run folder says of the data."""
         splits = self.splits
-        return DataRecord(about=splits.about, classes=splits.labels.names, input=splits.preprocessing)
+        return DataRecord(
+            about=splits.about,
+            classes=splits.labels.names,
+            input=splits.preprocessing,
+            n_unknown=splits.n_unknown,
+        )
 
 
 def prepare(
@@ -119,6 +126,16 @@ def prepare(
     prepared = Prepared(settings, splits, found, groups, n_clusters, trunk, fabric, source)
     refuse_views(prepared)
     return prepared
+
+
+def _too_many_threads(threads: int | None) -> str:
+    """What to say where more threads are asked for than there are cores, as by another machine's job script."""
+    variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    asked = threads or (int(variable) if variable.isdecimal() else 0)
+    if asked <= n_cores():
+        return ""
+    name = "--hardware.threads" if threads else "OMP_NUM_THREADS"
+    return f"{name} is {asked}, and there are {n_cores()} core(s): {torch.get_num_threads()} threads are used"
 
 
 def _numbers_of_clusters(settings: FitSettings, groups: tuple[str, ...] | None, labels: LabelSpace) -> tuple[int, ...]:

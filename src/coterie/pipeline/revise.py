@@ -290,6 +290,8 @@ def _with_additions(
     if splits.labels != labels_of(old.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {old.path} was trained")
     found = read_additions(source, splits.preprocessing, settings.data)
+    if settings.data.merge_names:
+        found = {labels.meant(name): samples for name, samples in found.items()}
     others = sorted(set(found) - set(allowed))
     if others and not leave_others:
         raise DataError(

@@ -35,17 +35,19 @@ def outputs_on(run: Run, source: str, split: str, trust: str | None = None) -> O
     size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
     data = DataSettings(**{**settings.data.model_dump(), "source": source, "configuration": None, **size})
     splits = load_data(data, settings.seed, form)
-    _refuse_classes(source, set(splits.labels.names) ^ set(ensemble.labels.names))
+    own_names = [_own(name, ensemble, settings.data) for name in splits.labels.names]
+    _refuse_classes(source, set(own_names) ^ set(ensemble.labels.names))
     chosen = splits.validation if split == "validation" else splits.test
     # The run's order may be another, with a class at the end that was added to it.
-    place_C = np.array([ensemble.labels.names.index(name) for name in splits.labels.names])
+    place_C = np.array([ensemble.labels.names.index(name) for name in own_names])
     outputs = ensemble.outputs(chosen.samples, place_C[chosen.labels_N.numpy()])
     return replace(outputs, pass_cost=pass_cost_of(run.manifest))
 
 
 def _outputs_on_all(ensemble: SpecialistEnsemble, source: str, settings: DataSettings) -> Outputs:
     names = ensemble.labels.names
-    found = read_additions(source, ensemble.preprocessing, settings)
+    additions = read_additions(source, ensemble.preprocessing, settings)
+    found = {_own(name, ensemble, settings): samples for name, samples in additions.items()}
     _refuse_classes(source, set(found) - set(names))
     parts = [
         ensemble.outputs(samples, np.full(len(samples), names.index(name), dtype=np.int64))
@@ -56,6 +58,11 @@ def _outputs_on_all(ensemble: SpecialistEnsemble, source: str, settings: DataSet
         np.concatenate([part.packed_NM for part in parts]),
         np.concatenate([part.label_N for part in parts]),
     )
+
+
+def _own(name: str, ensemble: SpecialistEnsemble, settings: DataSettings) -> str:
+    """The run's name of a class, where the run joins names that are spelled alike."""
+    return ensemble.labels.meant(name) if settings.merge_names else name
 
 
 def _refuse_classes(source: str, unknown: set[str]) -> None:

@@ -55,11 +55,12 @@ class FileRecord(_Frozen):
 
 
 class DataRecord(_Frozen):
-    """What an ensemble must know of its data to take new samples."""
+    """What an ensemble must know of its data to take new samples; ``n_unknown``: as of ``Splits``."""
 
     about: str
     classes: tuple[str, ...]
     input: AnyPreprocessing
+    n_unknown: Count = 0
 
     @model_validator(mode="after")
     def _classes_differ(self) -> Self:

@@ -31,6 +31,13 @@ def test_a_gain_that_may_be_none_says_so(report: Report) -> None:
     assert "the interval includes zero" in headline(unsure)
 
 
+def test_samples_of_unknown_classes_count_as_errors(report: Report, console: Console) -> None:
+    half = dataclasses.replace(report, base_top1=0.5, ensemble_top1=0.6)
+    print_report(console, half, list("abcdef"), n_unknown=100)
+    said = " ".join(console.export_text(clear=False).split())
+    assert "with the 100 samples of classes that train lacks as errors: base 37.50 %, ensemble 45.00 %" in said
+
+
 def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report, console: Console) -> None:
     print_report(console, report, ["é", "ж", "[red]", "λ", "x" * 200, "漢"])
     text = console.export_text(clear=False)

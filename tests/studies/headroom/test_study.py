@@ -101,7 +101,7 @@ def test_labels_may_be_whole_floats_or_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"logits_validation": np.full((400, 6), 1 / 6)}, "are probabilities"),
+        ({"logits_validation": np.full((400, 6), 1 / 6)}, "one kind of values for all splits"),
         ({"labels_validation": np.zeros(399, dtype=int)}, "the numbers must be equal"),
         ({"logits_validation": np.full((400, 6), np.nan)}, "must be finite"),
         ({"labels_validation": np.full(400, 6)}, "label 6 is not a class"),

@@ -16,9 +16,19 @@ from coterie.pages.format import count, decimal, hundredths, interval, percent, 
 from coterie.routing.rule import Rule
 
 
-def print_report(console: Console, report: Report, labels: Sequence[str]) -> None:
-    """The headline, and the table of clusters."""
+def print_report(console: Console, report: Report, labels: Sequence[str], n_unknown: int = 0) -> None:
+    """The headline, and the table of clusters; with the accuracies over ``n_unknown`` more samples that are errors."""
     console.print(headline(report), highlight=False)
+    if n_unknown:
+        base, ensemble = (
+            percent(top1 * report.n_samples / (report.n_samples + n_unknown))
+            for top1 in (report.base_top1, report.ensemble_top1)
+        )
+        console.print(
+            f"with the {count(n_unknown)} samples of classes that train lacks as errors: base {base}, ensemble "
+            f"{ensemble}",
+            highlight=False,
+        )
     if report.balance is not None:
         _print_balance(console, report.balance)
     table = Table(

@@ -181,7 +181,7 @@ def compare_logits(validation: LabelledLogits, test: LabelledLogits) -> Comparis
         ):
             proba_NC = softmax(test_NC / divisor if divisor != 1 else test_NC, axis=1)
             answers.append(Contender(title, about, kind, validation_N, proba_NC, ContenderCost()))
-    return compare(answers, validation.label_N, test.label_N)
+    return compare(answers, validation.label_N, test.label_N, [f"{note}." for note in validation.notes])
 
 
 def _best_control(answers: Sequence[Contender], validation: Sequence[float], flips: bool) -> int | None:

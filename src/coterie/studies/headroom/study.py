@@ -201,7 +201,9 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
     assert validation is not None  # read_logits sees to it
     n, n_classes = validation.logits_NC.shape
     return Source(
-        about=f"{count(n)} samples of {count(n_classes)} classes, the logits of {file.name}",
+        about="; ".join(
+            [f"{count(n)} samples of {count(n_classes)} classes, the logits of {file.name}", *found[0].notes]
+        ),
         vectors_CD=LabelEmbedding.from_logits(validation.logits_NC).vectors_CD,
         names=tuple(str(k) for k in range(n_classes)),
         groups=read_column(groups, n_classes, "groups") if groups else None,

@@ -136,7 +136,7 @@ def _read_logits(file: Path, names: str | None, embedding: str | None) -> LabelD
     sources = LabelSources(rows_CD, None, proba_NC, logits.label_N)
     by = "how the logits vary together" if embedding in (None, "head") else embedding
     return LabelData(
-        f"{count(n_classes)} classes of the logits in {file.name}, by {by}.",
+        "; ".join([f"{count(n_classes)} classes of the logits in {file.name}, by {by}", *logits.notes]) + ".",
         sources.embed(embedding or "head").vectors_CD,
         tuple(str(k) for k in range(n_classes)),
         None,
