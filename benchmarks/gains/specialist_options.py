@@ -327,7 +327,8 @@ def train(path: Path, out: Path) -> None:
 def _all_rows(panel: Panel, split: object) -> np.ndarray:
     """The only network's logits."""
     samples = split.samples  # type: ignore[attr-defined]
-    return np.concatenate([panel.ask(samples.take(rows))[1](0, np.arange(len(rows))) for rows in panel.chunks(samples)])
+    asked = ((panel.ask(samples.take(rows))[1], len(rows)) for rows in panel.chunks(samples))
+    return torch.cat([ask(0, torch.arange(n)) for ask, n in asked]).cpu().numpy()
 
 
 def main(out: Path, runs: tuple[Path, ...]) -> None:

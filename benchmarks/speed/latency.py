@@ -11,6 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -99,11 +100,11 @@ def main() -> None:
             if inputs.ndim == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             bare = bare_passes(everything, inputs)
-            functions = [
-                lambda e=nothing, x=inputs: e.base(x),
+            functions: list[Callable[[], object]] = [
+                partial(nothing.base, inputs),
                 bare,
-                lambda e=nothing, x=inputs: e(x),
-                lambda e=everything, x=inputs: e(x),
+                partial(nothing, inputs),
+                partial(everything, inputs),
             ]
             times = milliseconds(functions, rounds)
             base, passes, none, routed = times

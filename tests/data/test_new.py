@@ -206,7 +206,7 @@ def test_python_passes_pictures_as_files_are_read(pics: Path) -> None:
     [
         ("nosuch.png", r"1 of 1 files cannot be read: nosuch.png: No such file or directory$"),
         ([b"no", b""], "2 of 2 files cannot be read: image 0: not an image in any known format"),
-        (picture(0).convert("F"), "image 0: pixels of mode F"),
+        (picture(0).convert("F"), "image 0: 32 bits a pixel, of which no training image says what is black"),
         ([picture(0), 3], "image 1 of 2 is of the type int, where others are PIL images, bytes or paths"),
         ([picture(0), np.zeros((12, 12, 3), np.uint8)], "arrays are passed as one array"),
         ([], "the networks take images"),

@@ -48,7 +48,7 @@ def pilot_clusters(partition: Partition, open_S: FloatArray, train_count_C: IntA
 def open_errors(answers: BasePredictions, partition: Partition, rule: ForecastRule) -> FloatArray:
     """Errors open to each cluster's specialist, each weighted by how much smaller its task is; of shape (S,)."""
     open_N = Outlook.of(answers, partition).change(answers, rule)[1]
-    return np.bincount(likeliest_cluster(answers, partition), open_N, partition.n_clusters)
+    return np.bincount(likeliest_cluster(answers, partition), open_N, partition.n_clusters).astype(np.float64)
 
 
 def measured_skill(
