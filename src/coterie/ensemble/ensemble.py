@@ -266,7 +266,34 @@ class SpecialistEnsemble(nn.Module):
     def explain(self, raw: Any, top: int = 5) -> list[Explanation]:
         """One explanation per sample."""
         decision = self.decide(raw)
-        return [self._explain(decision, row, top) for row in range(len(decision.proba_NC))]
+        # For all rows at once: what follows is asked of each.
+        base_NC = softmax(self.rule.base_logits(decision.base_logits_NC), axis=1)
+        mass_NS = self.partition.mass_NS(base_NC)
+        # A cluster may be asked without a specialist: its other classes then get 0, and there is no answer to show.
+        asked_NS = decision.asked_NS & self.rule.combiner.needs_specialist(self.partition)
+        temperature_M = self.rule.temperatures.of_columns(self.partition)
+        calibrated_NM = decision.packed_logits_NM / temperature_M
+        weight_S = self.rule.combiner.weights(self.partition)
+
+        def answers(row: int) -> tuple[SpecialistAnswer, ...]:
+            clusters = sorted(np.flatnonzero(asked_NS[row]).tolist(), key=lambda k: -mass_NS[row, k])
+            return tuple(
+                SpecialistAnswer(
+                    cluster,
+                    float(weight_S[cluster]),
+                    self._top(
+                        softmax(calibrated_NM[row, self.partition.columns(cluster)]),
+                        self.partition.classes(cluster),
+                        top,
+                    ),
+                )
+                for cluster in clusters
+            )
+
+        return [
+            self._explain(decision, row, self._top(base_NC[row], np.arange(len(self.labels)), top), answers(row))
+            for row in range(len(base_NC))
+        ]
 
     def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
         """Logits of the base and of *all* specialists on labelled samples, routed or not: S + 1 passes."""
@@ -359,14 +386,15 @@ class SpecialistEnsemble(nn.Module):
             self._on_device = (self.rule, tensors)
         return tensors
 
-    def _explain(self, decision: Decision, row: int, top: int) -> Explanation:
-        proba_C = decision.proba_NC[row]
-        cluster, best = int(decision.cluster_N[row]), int(proba_C.argmax())
-        base_C = softmax(self.rule.base_logits(decision.base_logits_NC[row]))
-        mass_S = self.partition.mass_NS(base_C[None])[0]
-        # A cluster may be asked without a specialist: its other classes then get 0, and there is no answer to show.
-        asked = np.flatnonzero(decision.asked_NS[row] & self.rule.combiner.needs_specialist(self.partition))
-        gate = self.rule.gate
+    def _explain(
+        self,
+        decision: Decision,
+        row: int,
+        base_top: tuple[tuple[str, float], ...],
+        specialists: tuple[SpecialistAnswer, ...],
+    ) -> Explanation:
+        proba_C, cluster, gate = decision.proba_NC[row], int(decision.cluster_N[row]), self.rule.gate
+        best = int(proba_C.argmax())
         return Explanation(
             predicted=self.labels.names[best],
             probability=float(proba_C[best]),
@@ -376,18 +404,9 @@ class SpecialistEnsemble(nn.Module):
             threshold=gate.threshold if np.isfinite(gate.threshold) else None,
             cluster=cluster,
             cluster_classes=self.labels.of(self.partition.classes(cluster).tolist()),
-            base_top=self._top(base_C, np.arange(len(self.labels)), top),
-            specialists=tuple(
-                self._specialist_answer(decision, row, k, top) for k in sorted(asked.tolist(), key=lambda k: -mass_S[k])
-            ),
+            base_top=base_top,
+            specialists=specialists,
         )
-
-    def _specialist_answer(self, decision: Decision, row: int, cluster: int, top: int) -> SpecialistAnswer:
-        columns = self.partition.columns(cluster)
-        temperature_K = self.rule.temperatures.of_columns(self.partition)[columns]
-        conditional = softmax(decision.packed_logits_NM[row, columns] / temperature_K)
-        weight = float(self.rule.combiner.weights(self.partition)[cluster])
-        return SpecialistAnswer(cluster, weight, self._top(conditional, self.partition.classes(cluster), top))
 
     def _top(self, proba: FloatArray, classes: IntArray, top: int) -> tuple[tuple[str, float], ...]:
         order = np.argsort(-proba, kind="stable")[:top]
