@@ -13,6 +13,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,11 @@ class TensorBoardTracker(Tracker):
     @override
     def close(self) -> None:
         if self.writer is not None:
-            self.writer.close()
+            try:
+                self.writer.close()
+            finally:
+                # Where the disk is full it does not get as far as its file.
+                self.writer._py_recordio_writer.close()
 
     def _begin(self, title: str) -> None:
         if title == self.title:
@@ -200,6 +205,8 @@ class Trackers:
                 what(tracker)
             except Exception as error:  # whatever its library raises: training is worth more
                 self.trackers.remove(tracker)
+                with suppress(Exception):  # likely the same once more
+                    tracker.close()
                 self.progress.note(f"the log for {tracker.name} ends here: {error}")
 
 
