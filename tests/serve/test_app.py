@@ -220,6 +220,35 @@ def test_many_clients_get_the_answers_of_one_with_broken_requests_among_them(url
         list(pool.map(client, range(200)))
 
 
+def test_images_of_many_clients_are_decoded_at_the_same_time(image_url: str, images: Any) -> None:
+    files = [picture(images, seed) for seed in range(8)]
+    expected = images.explain(files)
+
+    def client(number: int) -> None:
+        broken = number % 5 == 0
+        status, answer = ask(f"{image_url}/predict", files[number % 8][: 60 if broken else None], "image/png")
+        assert status == (422 if broken else 200), answer
+        if not broken:
+            same(answer["predictions"], [expected[number % 8]])
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(client, range(64)))
+
+
+def test_a_client_that_leaves_is_counted_and_harms_nobody(vectors: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(vectors) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+            time.sleep(0.1)
+        deadline = time.monotonic() + 10
+        while 'status="400"} 1' not in ask(f"{url}/metrics")[1]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert ask(f"{url}/predict", {"features": vector(vectors, 0)})[0] == 200
+    assert not caplog.records
+
+
 def test_metrics_health_page_and_openapi(vectors: Any) -> None:
     with serving(vectors) as url:
         ask(f"{url}/predict", {"features": vector(vectors, 0, 3)})

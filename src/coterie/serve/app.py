@@ -21,6 +21,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
 from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 import coterie
 from coterie.ensemble.ensemble import Explanation, SpecialistEnsemble
@@ -36,6 +37,8 @@ TOP = 5
 DECODING = 4
 # Connections, beyond which uvicorn answers 503; each may hold a body.
 CONNECTIONS = 512
+# Characters of a message: some repeat what was sent.
+MESSAGE = 2000
 # Seconds that a client has, after a signal to stop, to send the rest of its request.
 PATIENCE = 30
 PAGE_HEADERS = {
@@ -256,10 +259,13 @@ async def _body(request: Request, most: int) -> bytes:
     too_long = RefusedError(413, f"the body is too long; at most {most:,} bytes are taken")
     if announced.isdecimal() and int(announced[:20]) > most:
         raise too_long
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise too_long
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise too_long
+    except ClientDisconnect:
+        raise RefusedError(400, "the client left before its body was sent") from None
     return bytes(body)
 
 
@@ -268,7 +274,7 @@ def _refusal(error: Exception) -> Response:
         LOG.error("a request failed", exc_info=error)
         return _json(500, {"detail": "the server failed on this request; its log says why"})
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}, 413: {"Connection": "close"}}
-    return _json(error.status, {"detail": str(error)}, headers.get(error.status))
+    return _json(error.status, {"detail": str(error)[:MESSAGE]}, headers.get(error.status))
 
 
 def _json(status: int, value: Any, headers: dict[str, str] | None = None) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 # Upper ends of the buckets, in seconds.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -33,7 +34,8 @@ class Metrics:
         with self._lock:
             requests = [(f'{{status="{status}"}}', number) for status, number in sorted(self._requests.items())]
             errors = sum(number for status, number in self._requests.items() if status >= 400)
-            total, histogram = 0, []
+            total = 0
+            histogram: list[tuple[str, float]] = []
             for end in (*BUCKETS, float("inf")):
                 total += self._bucket[end]
                 histogram.append((f'_bucket{{le="{"+Inf" if end == float("inf") else end}"}}', total))
@@ -50,6 +52,6 @@ class Metrics:
             )
 
 
-def _metric(name: str, kind: str, about: str, values: list[tuple[str, int]] | list[tuple[str, float]]) -> str:
+def _metric(name: str, kind: str, about: str, values: Sequence[tuple[str, float]]) -> str:
     lines = [f"# HELP {name} {about}", f"# TYPE {name} {kind}", *(f"{name}{label} {value}" for label, value in values)]
     return "\n".join(lines) + "\n"
