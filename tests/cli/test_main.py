@@ -413,6 +413,7 @@ def test_help_names_every_command_and_needs_no_torch() -> None:
         "evaluate",
         "tune",
         "predict",
+        "serve",
         "headroom",
         "partition",
         "refit",
@@ -516,6 +517,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
         ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups", "trust"}),
         ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
+        ("serve", {"host", "port", "token", "max-batch", "max-wait", "max-body", "max-samples", "trust"}),
         (
             "compare",
             {"logits", "superclasses", "members", "train", "allow-shared", "json", "trust"}

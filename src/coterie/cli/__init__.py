@@ -26,6 +26,7 @@ from coterie.cli.repair import repair
 from coterie.cli.report import report
 from coterie.cli.reproduce import reproduce
 from coterie.cli.revise import add_class, refit
+from coterie.cli.serve import serve
 from coterie.cli.signals import Terminated, interrupts
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
@@ -140,6 +141,7 @@ def _commands(defaults: FitSettings, options: set[str]) -> tyro.extras.Subcomman
         tune,
         predict,
         export,
+        serve,
         headroom,
         partition,
         compare,
