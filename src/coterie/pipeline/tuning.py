@@ -7,6 +7,9 @@ from coterie.routing.gate import Budget
 from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest
 from coterie.vocabulary import ForecastRule
 
+# Of a base that answers alone: nothing is routed, and there is no rule to choose.
+ALONE = {"score": "entropy", "combiner": "compose", "top": 1, "routed": 0.0}
+
 
 def forecast_rule(settings: GateSettings) -> ForecastRule:
     """The rule that comes nearest to a run's combiner; all that mix base and specialists gain about the same."""
