@@ -19,6 +19,7 @@ from coterie.pipeline.tuning import tuning_request
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import retune
+from coterie.studies.comparison.study import compare_run
 from helpers import make_splits, rewrite_manifest, weights
 
 
@@ -161,6 +162,13 @@ def test_numbers_out_of_range_are_refused(values: dict, message: str, routing_ru
 def test_nothing_is_distilled_of_a_base_alone(distilled: tuple[Path, list[str]], tmp_path: Path) -> None:
     with pytest.raises(CoterieError, match="has no specialists"):
         distil(distilled[0], tmp_path / "new", splits=make_splits())
+
+
+def test_compare_sends_to_the_run_that_it_was_distilled_from(
+    distilled: tuple[Path, list[str]], routing_run: Path, splits: Splits
+) -> None:
+    with pytest.raises(ArtifactError, match=f"distilled from {routing_run}"):
+        compare_run(Run.open_complete(distilled[0]), splits)
 
 
 def test_nothing_is_distilled_where_nothing_is_routed(finished_run: Path, tmp_path: Path) -> None:
