@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 from torch import nn
@@ -212,9 +213,11 @@ def _refuse_alone(old: FinishedRun) -> None:
 
 def _settings(old: FinishedRun, epochs: int | None, learning_rate: float | None) -> FitSettings:
     """Of the new run, whose base is trained as specialists are: from the old base's weights."""
-    settings, given = old.settings.untracked(), {"epochs": epochs, "learning_rate": learning_rate}
-    values = {name: getattr(settings.specialist, name) for name in TrainingSettings.model_fields}
-    values |= {"epochs": settings.base.epochs} | {name: value for name, value in given.items() if value is not None}
+    settings = old.settings.untracked()
+    values: dict[str, Any] = {name: getattr(settings.specialist, name) for name in TrainingSettings.model_fields}
+    values["epochs"] = settings.base.epochs if epochs is None else epochs
+    if learning_rate is not None:
+        values["learning_rate"] = learning_rate
     return settings.model_copy(
         update={
             "base": TrainingSettings(**values),
