@@ -8,10 +8,20 @@ if TYPE_CHECKING:
     from coterie.errors import CoterieError
     from coterie.estimator import CoterieClassifier
     from coterie.partition import Partition
+    from coterie.pipeline.distil import distil
     from coterie.pipeline.fit import fit
     from coterie.run.load import load_ensemble as load
 
-__all__ = ["CoterieClassifier", "CoterieError", "FitSettings", "Partition", "SpecialistEnsemble", "fit", "load"]
+__all__ = [
+    "CoterieClassifier",
+    "CoterieError",
+    "FitSettings",
+    "Partition",
+    "SpecialistEnsemble",
+    "distil",
+    "fit",
+    "load",
+]
 
 # Imported when first used: `coterie --help` must not wait for torch.
 _HOMES = {
@@ -20,6 +30,7 @@ _HOMES = {
     "FitSettings": "coterie.config",
     "Partition": "coterie.partition",
     "SpecialistEnsemble": "coterie.ensemble.ensemble",
+    "distil": "coterie.pipeline.distil",
     "fit": "coterie.pipeline.fit",
     "load": "coterie.run.load",
 }

@@ -26,6 +26,7 @@ from coterie.errors import ArtifactError, DataError, SettingsError
 from coterie.inputs.text import check_texts
 from coterie.labels import LabelSpace
 from coterie.pipeline.fit import fit
+from coterie.pipeline.tuning import ALONE
 from coterie.run.load import load_ensemble
 from coterie.run.manifest import MANIFEST
 from coterie.vocabulary import Modality
@@ -44,8 +45,6 @@ BATCH_SIZES, EPOCHS = (8, 128), (25, 200)
 SPECIALIST_SHARE = 0.4
 # Pixels by which training images are shifted: an eighth of a side, as far as 32 pixels.
 MOST_PADDING = 4
-# Of a base that answers alone: nothing is routed, and there is no rule to choose.
-ALONE = {"score": "entropy", "combiner": "compose", "top": 1, "routed": 0.0}
 # Of a network's training on anything but images; and of a module's, which may have any layers.
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.01}
 RATES = (0.01, 0.002)

@@ -315,6 +315,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tiny_yaml: Path, tmp_path:
         (["headroom", "nowhere.npz", "--out", "x", "--gain", "0"], "--gain 0.0: must be above 0"),
         (["refit", "nowhere", "--cluster", "0", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
         (["add-class", "nowhere", "zebra", "--source", "folder:y", "--out", "x"], "is not a coterie run"),
+        (["distil", "nowhere", "--out", "x"], "is not a coterie run"),
     ],
 )
 def test_bad_input_is_one_clear_message_and_no_traceback(
@@ -418,6 +419,7 @@ def test_help_names_every_command_and_needs_no_torch() -> None:
         "partition",
         "refit",
         "add-class",
+        "distil",
         "report",
         "info",
     ):
@@ -518,6 +520,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
         ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
         ("serve", {"host", "port", "token", "max-batch", "max-wait", "max-body", "max-samples", "trust"}),
+        ("distil", {"out", "epochs", "learning-rate", "weight", "no-controls", "trust"}),
         (
             "compare",
             {"logits", "superclasses", "members", "train", "allow-shared", "json", "trust"}

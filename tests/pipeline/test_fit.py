@@ -326,7 +326,8 @@ def test_metrics_are_json_for_anyone(run: Run) -> None:
 
 def test_the_public_names_are_these() -> None:
     assert coterie.__all__ == [
-        *("CoterieClassifier", "CoterieError", "FitSettings", "Partition", "SpecialistEnsemble", "fit", "load")
+        *("CoterieClassifier", "CoterieError", "FitSettings", "Partition", "SpecialistEnsemble"),
+        *("distil", "fit", "load"),
     ]
     assert coterie.fit is pipeline.fit
     assert all(getattr(coterie, name) is not None for name in coterie.__all__)

@@ -15,6 +15,7 @@ import tyro
 
 import coterie
 from coterie.cli.compare import compare
+from coterie.cli.distil import distil
 from coterie.cli.evaluate import evaluate
 from coterie.cli.export import export
 from coterie.cli.fit import is_run, make_fit
@@ -40,7 +41,7 @@ LIMIT_REACHED = 75
 # Columns of a terminal. In fewer no table can be read, and tyro does not end to break the lines of its help.
 NARROWEST = 20
 # Commands that leave something unfinished where their output is closed.
-WRITING = ("fit", "tune", "headroom", "partition", "compare", "reproduce", "refit", "add-class", "report")
+WRITING = ("fit", "tune", "headroom", "partition", "compare", "reproduce", "refit", "add-class", "distil", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,6 +149,7 @@ def _commands(defaults: FitSettings, options: set[str]) -> tyro.extras.Subcomman
         reproduce,
         refit,
         add_class,
+        distil,
         report,
         repair,
         info,

@@ -22,6 +22,7 @@ from coterie.run.names import stage_logits_folder
 from coterie.system.limits import Limits
 from coterie.system.ranks import Ranks
 from coterie.training.checkpoint import CheckpointFile
+from coterie.training.distilling import Teacher
 from coterie.training.hooks import StageHook
 from coterie.training.loop import train
 from coterie.training.passes import compute_logits
@@ -84,6 +85,7 @@ class Job:
         training: TrainingSettings,
         seed: int,
         fabric: Fabric | None = None,
+        teacher: Teacher | None = None,
     ) -> nn.Module:
         """Train a whole network on all training samples and keep its weights in ``file``; read them where an earlier
         start did.
@@ -95,6 +97,7 @@ class Job:
             training: its settings.
             seed: of its batches.
             fabric: of several ranks, which take part. Default: this process alone.
+            teacher: as for ``train``.
         """
         fabric = fabric or self.fabric
         if self.run.has(file):
@@ -113,6 +116,7 @@ class Job:
             self.progress,
             part=self.prepared.whole,
             hook=RankHook(fabric, hook),
+            teacher=teacher,
             compile_network=self.settings.hardware.compile,
         )
         self.keep(file, title, Trained(weights_of(network), history, hook.seconds))

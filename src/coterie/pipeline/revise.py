@@ -21,6 +21,7 @@ from coterie.backbones.base import NetworkForm, refuse_untrusted
 from coterie.backbones.libraries import is_function, with_classes
 from coterie.backbones.parts import trained_part
 from coterie.backbones.specialist import make_specialist
+from coterie.config import FitSettings
 from coterie.data.additions import extended, read_additions
 from coterie.data.splits import Splits
 from coterie.ensemble.ensemble import SpecialistEnsemble
@@ -82,7 +83,7 @@ def refit(
     if len(classes) == 1:
         raise PartitionError(f"cluster {cluster} has one class, {labels.names[classes[0]]}, and so no specialist")
     change = ChangeRecord(kind="refit", source=source, cluster=cluster, run=str(path))
-    run, file = _begin(old, Path(out), change), specialist_files(partition)[cluster]
+    run, file = begin(old, Path(out), change), specialist_files(partition)[cluster]
 
     def prepared() -> Prepared:
         refuse_untrusted(old.settings.backbone, trust)  # before the data is read, which may take minutes
@@ -90,16 +91,16 @@ def refit(
         return _with_additions(old, source, labels, allowed=allowed, where=where, leave_others=False, trust=trust)
 
     def work(found: Prepared) -> SpecialistEnsemble:
-        _check_change(old, run, change)
-        job = _job(old, run, change, found, progress)
+        check_change(old, run, change)
+        job = job_of(old, run, change, found, progress)
         _copy(old, run, [name for name in _network_files(old) if name != file])
-        base = _trained_base(job)
+        base = trained_base(job)
         starts = {}
         if further:
             specialist = make_specialist(base.network, base.head, classes)
             old.read_weights(file, specialist, base.network)
             starts[file] = weights_of(specialist)
-        return _complete(job, base, partition, starts)
+        return complete(job, base, partition, starts)
 
     return unless_complete(run, prepared, work, lambda: load_ensemble(run.path, trust=trust))
 
@@ -137,14 +138,14 @@ def add_class(
     _refuse_narrow(old)
     labels = LabelSpace((*old_labels.names, name))
     change = ChangeRecord(kind="add-class", source=source, class_name=name, run=str(path))
-    run = _begin(old, Path(out), change)
+    run = begin(old, Path(out), change)
 
     def prepared() -> Prepared:
         return _with_additions(old, source, labels, allowed=(name,), where=f"class {name!r}", leave_others=True)
 
     def work(found: Prepared) -> SpecialistEnsemble:
-        _check_change(old, run, change)
-        job = _job(old, run, change, found, progress)
+        check_change(old, run, change)
+        job = job_of(old, run, change, found, progress)
         base = _wider_base(job, old)
         members = [old_partition.classes(k).tolist() for k in range(old_partition.n_clusters)]
         changed = {BASE_FILE, HEAD_FILE}
@@ -153,7 +154,7 @@ def add_class(
             changed.add(specialist_files(old_partition)[cluster])
         _copy(old, run, [file for file in _network_files(old) if file not in changed])
         partition = Partition.from_members(members, len(labels), old_partition.layer_S)
-        return _complete(job, base, partition)
+        return complete(job, base, partition)
 
     return unless_complete(run, prepared, work, lambda: load_ensemble(run.path))
 
@@ -217,7 +218,7 @@ def _wider_base(job: Job, old: FinishedRun) -> TrainedBase:
     job.progress.advance(1)
     wider = Head(head.path, head.in_features, head.out_features + 1)
     run.update(head=wider, network=_wider_form(old, job.splits.labels))
-    return _trained_base(job, wider)
+    return trained_base(job, wider)
 
 
 def _wider_form(old: FinishedRun, labels: LabelSpace) -> NetworkForm | None:
@@ -255,22 +256,26 @@ def _widen(base: nn.Module, head: Head, row_D: Tensor, bias: float) -> None:
     base.set_submodule(head.path, wide.to(old.weight.device))
 
 
-def _begin(old: FinishedRun, out: Path, change: ChangeRecord) -> Run:
-    """The new run, which says from the start what it is."""
+def begin(old: FinishedRun, out: Path, change: ChangeRecord, settings: FitSettings | None = None) -> Run:
+    """The new run, of the old one's settings where none are given; it says from the start what it is.
+
+    Raises:
+        ArtifactError: ``out`` is the old run, or holds something else; or the old run has an added class.
+    """
     if out.resolve() == old.path.resolve():
         raise ArtifactError(f"{out} is the run itself; choose another --out")
     if any(record.kind == "add-class" for record in old.manifest.changes):
         raise ArtifactError(
             f"{old.path} has a class that its data source lacks; give the source all classes and train anew"
         )
-    run = Run.create_or_resume(out, old.settings)
-    _check_change(old, run, change)
+    run = Run.create_or_resume(out, settings or old.settings)
+    check_change(old, run, change)
     return run
 
 
-def _check_change(old: FinishedRun, run: Run, change: ChangeRecord) -> None:
+def check_change(old: FinishedRun, run: Run, change: ChangeRecord) -> None:
     """Raises ArtifactError where the folder holds a run that was changed in another way."""
-    if run.manifest.files and run.manifest.changes != (*old.manifest.changes, change):
+    if run.manifest.data is not None and run.manifest.changes != (*old.manifest.changes, change):
         raise ArtifactError(f"{run.path} holds another run; choose another --out")
 
 
@@ -316,7 +321,7 @@ def _copy(old: Run, run: Run, names: list[str]) -> None:
             run.write(name, old.read(name), seconds={**run.manifest.seconds, **seconds})
 
 
-def _job(old: FinishedRun, run: Run, change: ChangeRecord, prepared: Prepared, progress: Progress) -> Job:
+def job_of(old: FinishedRun, run: Run, change: ChangeRecord, prepared: Prepared, progress: Progress) -> Job:
     """What the stages need, after the new run has been told what it holds."""
     run.sweep()
     write_preprocessing(run, prepared.splits.preprocessing)
@@ -331,7 +336,7 @@ def _job(old: FinishedRun, run: Run, change: ChangeRecord, prepared: Prepared, p
     return Job(prepared, run, progress)
 
 
-def _trained_base(job: Job, head: Head | None = None) -> TrainedBase:
+def trained_base(job: Job, head: Head | None = None) -> TrainedBase:
     """The base in the run folder, with what its specialists train."""
     base = job.prepared.base
     head = base.head if head is None else head
@@ -342,7 +347,7 @@ def _trained_base(job: Job, head: Head | None = None) -> TrainedBase:
     return TrainedBase(network, head, part, job.logits(BASE_FILE, network, "validation", head.out_features))
 
 
-def _complete(
+def complete(
     job: Job, base: TrainedBase, partition: Partition, starts: dict[str, dict[str, Tensor]] | None = None
 ) -> SpecialistEnsemble:
     """The later stages, with a partition that is known."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from coterie.config import GateSettings
 from coterie.routing.gate import Budget
 from coterie.routing.tune import COMBINERS, GATES, TOPS, TuningRequest
 from coterie.vocabulary import ForecastRule
+
+# Of a base that answers alone: nothing is routed, and there is no rule to choose.
+ALONE: dict[str, Any] = {"score": "entropy", "combiner": "compose", "top": 1, "routed": 0.0}
 
 
 def forecast_rule(settings: GateSettings) -> ForecastRule:

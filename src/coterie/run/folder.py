@@ -10,6 +10,7 @@
     RUN/logits/*.safetensors              logits and labels of validation and test
     RUN/examples.safetensors              test images that the report shows
     RUN/history.json, RUN/metrics.json    training curves; figures on validation and test
+    RUN/distil.json                       of a distilled network: what it is compared with
     RUN/report.html                       to look at
     RUN/checkpoint/, RUN/logits/stages/   state of the training under way, logits not yet put together; gone at the end
     RUN/logs/                             event files for TensorBoard

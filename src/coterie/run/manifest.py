@@ -151,15 +151,16 @@ class PilotRecord(_Frozen):
 
 
 class ChangeRecord(_Frozen):
-    """One change in part that made this run of another: ``run``, as it was called; the source of the samples; and the
-    cluster trained again, or the class added.
+    """What made this run of another: ``run``, as it was called; the source of the samples; and the cluster trained
+    again, the class added, or the weight of the ensemble's answers beside the labels.
     """
 
-    kind: Literal["refit", "add-class"]
+    kind: Literal["refit", "add-class", "distil"]
     run: str
     source: str
     cluster: int | None = None
     class_name: str | None = None
+    weight: Share | None = None
 
 
 def _settings(values: Any) -> Any:

@@ -28,6 +28,7 @@ from coterie.inputs import Preprocessing
 from coterie.progress import Progress
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
+from coterie.training.distilling import Teacher
 from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.mixing import Loss, mix
 from coterie.training.passes import plain_passes
@@ -103,6 +104,7 @@ def train(
     hook: TrainingHook = NO_HOOK,
     stopping: Stopping = NEVER_STOP,
     loss: Loss | None = None,
+    teacher: Teacher | None = None,
     compile_network: bool = False,
 ) -> tuple[EpochRecord, ...]:
     """Train a network, or a part of it, in place; it ends on the fabric's device, in evaluation mode.
@@ -117,6 +119,7 @@ def train(
         hook: gives the state to start from (on a CPU: to the same bits), and is called after each step and epoch.
         stopping: may end the training after any epoch.
         loss: logits (B, C) and labels (B,) to a scalar; default: cross-entropy with the settings' label smoothing.
+        teacher: whose answers about the same inputs are learned beside the labels.
         compile_network: train by ``torch.compile``.
 
     Raises:
@@ -144,6 +147,8 @@ def train(
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
                 _seed_dropout(batches.seed, meter.step, fabric.global_rank)
                 mixed, pair_loss = mix(inputs, labels, settings, loss)
+                if teacher is not None:
+                    pair_loss = teacher.loss(mixed, pair_loss)
                 meter.add(fabric, *training_step(fabric, model, optimizer, settings, pair_loss, mixed, labels))
                 schedule.step()
                 average.step(network)

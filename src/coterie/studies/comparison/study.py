@@ -58,6 +58,10 @@ def compare_run(
         LimitError: a limit that the run's settings have is reached; the same call goes on.
         CoterieError: whatever training can raise.
     """
+    if run.manifest.changes and run.manifest.changes[-1].kind == "distil":
+        raise ArtifactError(
+            f"{run.path} was distilled from {run.manifest.changes[-1].run} and has no specialists; compare that run"
+        )
     if run.manifest.changes:
         raise ArtifactError(
             f"{run.path} was made of {run.manifest.changes[-1].run} and further samples, which its data source lacks; "
