@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from coterie.cli.writers import format_of, open_writer, refuse_place
-from coterie.ensemble.ensemble import Explanation, SpecialistAnswer
+from coterie.ensemble.explanation import Explanation, SpecialistAnswer
 from coterie.errors import ArtifactError, SettingsError
 
 ASKED = Explanation(

@@ -15,7 +15,7 @@ from coterie.errors import SettingsError
 from coterie.system.output import shown, to_json
 
 if TYPE_CHECKING:
-    from coterie.ensemble.ensemble import Explanation
+    from coterie.ensemble.explanation import Explanation
 
 Format: TypeAlias = Literal["table", "jsonl", "csv", "parquet"]
 # Takes the name of each sample, and why it got its class.

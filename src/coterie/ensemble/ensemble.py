@@ -6,22 +6,21 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar, overload
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from scipy.special import softmax
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
-from coterie.arrays import BoolArray, FloatArray, IntArray
+from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.probe import describe_inputs
 from coterie.config import HardwareSettings
 from coterie.data.given import given_samples
 from coterie.ensemble.answer import TensorQuestion, TensorRule
+from coterie.ensemble.explanation import Decision, Explanation, explain
 from coterie.ensemble.panel import Ask, Panel
 from coterie.errors import InputError
 from coterie.inputs import Preprocessing, Samples
@@ -40,56 +39,6 @@ NO_GRAPH = (
     "a SpecialistEnsemble cannot be traced, scripted, exported or mapped: which specialists run depends on the values "
     "in its inputs; its base and each of its specialists can"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """Probabilities of N samples, and what led to them.
-
-    ``base_logits_NC``: of the network, before any temperature; ``score_N``: the gate's; ``routed_N``: whether the score
-    reached the threshold; ``cluster_N``: the most likely cluster; ``asked_NS``: the clusters that
-    were asked; ``packed_logits_NM``: the specialists' logits (see Partition), NaN where none was asked.
-    """
-
-    proba_NC: FloatArray
-    base_logits_NC: FloatArray
-    score_N: FloatArray
-    routed_N: BoolArray
-    cluster_N: IntArray
-    asked_NS: BoolArray
-    packed_logits_NM: FloatArray
-
-
-@dataclass(frozen=True)
-class SpecialistAnswer:
-    """The answer of one specialist: its cluster, its weight beside the base, and its top classes with their
-    probabilities within the cluster.
-    """
-
-    cluster: int
-    weight: float
-    top: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a sample got its class: the top classes of the base and of the specialists, with their probabilities.
-
-    ``specialists``: those that were asked, of the most likely cluster first; none where the base was sure, or where the
-    specialists of the likely clusters have no weight. ``score``: the gate's, named ``score_name``. ``threshold``: None
-    routes nothing. ``cluster``: the most likely one.
-    """
-
-    predicted: str
-    probability: float
-    routed: bool
-    score_name: str
-    score: float
-    threshold: float | None
-    cluster: int
-    cluster_classes: tuple[str, ...]
-    base_top: tuple[tuple[str, float], ...]
-    specialists: tuple[SpecialistAnswer, ...]
 
 
 def _not_compiled(function: Function) -> Function:
@@ -265,35 +214,7 @@ class SpecialistEnsemble(nn.Module):
 
     def explain(self, raw: Any, top: int = 5) -> list[Explanation]:
         """One explanation per sample."""
-        decision = self.decide(raw)
-        # For all rows at once: what follows is asked of each.
-        base_NC = softmax(self.rule.base_logits(decision.base_logits_NC), axis=1)
-        mass_NS = self.partition.mass_NS(base_NC)
-        # A cluster may be asked without a specialist: its other classes then get 0, and there is no answer to show.
-        asked_NS = decision.asked_NS & self.rule.combiner.needs_specialist(self.partition)
-        temperature_M = self.rule.temperatures.of_columns(self.partition)
-        calibrated_NM = decision.packed_logits_NM / temperature_M
-        weight_S = self.rule.combiner.weights(self.partition)
-
-        def answers(row: int) -> tuple[SpecialistAnswer, ...]:
-            clusters = sorted(np.flatnonzero(asked_NS[row]).tolist(), key=lambda k: -mass_NS[row, k])
-            return tuple(
-                SpecialistAnswer(
-                    cluster,
-                    float(weight_S[cluster]),
-                    self._top(
-                        softmax(calibrated_NM[row, self.partition.columns(cluster)]),
-                        self.partition.classes(cluster),
-                        top,
-                    ),
-                )
-                for cluster in clusters
-            )
-
-        return [
-            self._explain(decision, row, self._top(base_NC[row], np.arange(len(self.labels)), top), answers(row))
-            for row in range(len(base_NC))
-        ]
+        return explain(self.decide(raw), self.rule, self.partition, self.labels, top)
 
     def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
         """Logits of the base and of *all* specialists on labelled samples, routed or not: S + 1 passes."""
@@ -385,32 +306,6 @@ class SpecialistEnsemble(nn.Module):
                 tensors = TensorRule(self.rule, self.partition, self.fabric.device)
             self._on_device = (self.rule, tensors)
         return tensors
-
-    def _explain(
-        self,
-        decision: Decision,
-        row: int,
-        base_top: tuple[tuple[str, float], ...],
-        specialists: tuple[SpecialistAnswer, ...],
-    ) -> Explanation:
-        proba_C, cluster, gate = decision.proba_NC[row], int(decision.cluster_N[row]), self.rule.gate
-        best = int(proba_C.argmax())
-        return Explanation(
-            predicted=self.labels.names[best],
-            probability=float(proba_C[best]),
-            routed=bool(decision.routed_N[row]),
-            score_name=gate.score,
-            score=float(decision.score_N[row]),
-            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
-            cluster=cluster,
-            cluster_classes=self.labels.of(self.partition.classes(cluster).tolist()),
-            base_top=base_top,
-            specialists=specialists,
-        )
-
-    def _top(self, proba: FloatArray, classes: IntArray, top: int) -> tuple[tuple[str, float], ...]:
-        order = np.argsort(-proba, kind="stable")[:top]
-        return tuple((self.labels.names[classes[i]], float(proba[i])) for i in order)
 
 
 def _check_values(inputs: Tensor) -> None:

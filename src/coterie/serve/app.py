@@ -24,7 +24,8 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 import coterie
-from coterie.ensemble.ensemble import Explanation, SpecialistEnsemble
+from coterie.ensemble.ensemble import SpecialistEnsemble
+from coterie.ensemble.explanation import Explanation
 from coterie.errors import InputError, SettingsError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, TablePreprocessing
 from coterie.serve.batching import Batcher, BusyError
@@ -49,33 +50,10 @@ PAGE_HEADERS = {
 LOG = logging.getLogger(__name__)
 
 
-class SpecialistSays(BaseModel):
-    """What one specialist said: its weight beside the base, and its classes with probabilities in its cluster."""
-
-    cluster: int
-    weight: float
-    top: list[tuple[str, float]]
-
-
-class Prediction(BaseModel):
-    """The answer about one sample, as ``coterie predict --format jsonl`` writes it."""
-
-    predicted: str
-    probability: float
-    routed: bool
-    score_name: str
-    score: float
-    threshold: float | None
-    cluster: int
-    cluster_classes: list[str]
-    base_top: list[tuple[str, float]]
-    specialists: list[SpecialistSays]
-
-
 class Answer(BaseModel):
-    """A prediction for each sample, in order, and the milliseconds from request to answer."""
+    """What ``coterie predict --format jsonl`` writes of each sample, in order, and the milliseconds that it took."""
 
-    predictions: list[Prediction]
+    predictions: list[Explanation]
     latency_ms: float
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from coterie.ensemble.ensemble import Explanation
+from coterie.ensemble.explanation import Explanation
 from coterie.inputs import DescribedSamples, MemorySamples, RaggedSamples, Samples
 
 # From N samples to N answers.

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from coterie.cli.terminal.predictions import print_predictions
-from coterie.ensemble.ensemble import Explanation
+from coterie.ensemble.explanation import Explanation
 
 
 def explanation(routed: bool, classes: tuple[str, ...] = ("a", "b")) -> Explanation:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coterie.ensemble.ensemble import Explanation
+from coterie.ensemble.explanation import Explanation
 from coterie.pages.format import percent
 
 
