@@ -7,7 +7,7 @@ from coterie.backbones import build, find_head
 from coterie.config import HardwareSettings
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.training.fabric import make_fabric
-from coterie.training.passes import compute_features, compute_logits, plain_passes, put_in_use
+from coterie.training.passes import compute_features, compute_logits, device_passes, put_in_use
 from helpers import image_form, make_split
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ def network() -> nn.Module:
 def test_logits_are_those_of_one_pass_over_all_inputs_in_order(network) -> None:
     with torch.no_grad():
         expected = network.eval()(FORM(SPLIT.samples.read(torch.arange(len(SPLIT)))))
-    parts = list(plain_passes(FABRIC, network.train(), SPLIT.samples, FORM, batch_size=7))
+    parts = list(device_passes(FABRIC, network.train(), SPLIT.samples, FORM, batch_size=7))
     assert [len(part) for part in parts] == [7, 7, 7, 3]
     assert not network.training
     torch.testing.assert_close(torch.cat(parts), expected, rtol=0, atol=1e-5)

@@ -31,7 +31,7 @@ from coterie.training.checkpoint import State, capture, restore
 from coterie.training.distilling import Teacher
 from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.mixing import Loss, mix
-from coterie.training.passes import plain_passes
+from coterie.training.passes import compute_logits
 from coterie.training.stopping import NEVER_STOP, EarlyStopping, Stopping
 from coterie.training.together import together
 
@@ -249,7 +249,7 @@ def early_stopping(
 
     def loss_of(_: nn.Module) -> float:
         with evaluating(specialist):
-            logits_NC = torch.cat(list(plain_passes(fabric, specialist, own.samples, preprocessing)))
+            logits_NC = torch.from_numpy(compute_logits(fabric, specialist, own.samples, preprocessing))
         # Plain, whatever the training's loss: smoothed or distilled, a loss is a means; this is what is wanted.
         return float(F.cross_entropy(logits_NC, own.labels_N))
 

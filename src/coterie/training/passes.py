@@ -67,28 +67,23 @@ def device_passes(
         yield logits.float()
 
 
-def plain_passes(
-    fabric: Fabric,
-    network: nn.Module,
-    samples: Samples,
-    preprocessing: Preprocessing,
-    batch_size: int | None = None,
-) -> Iterator[Tensor]:
-    """As ``device_passes``, on the CPU."""
-    return (logits.cpu() for logits in device_passes(fabric, network, samples, preprocessing, batch_size))
-
-
 def device_logits(
     fabric: Fabric,
     network: nn.Module,
     samples: Samples,
     preprocessing: Preprocessing,
     batch_size: int | None = None,
+    gathered: torch.device | None = None,
 ) -> Tensor:
-    """Logits of all samples, in order, as ``device_passes`` gives them: of shape (N, C)."""
-    order = _reading_order(samples, preprocessing)
-    found = torch.cat(list(device_passes(fabric, network, samples.take(order), preprocessing, batch_size)))
-    return found[order.argsort().to(found.device)]
+    """Logits of all samples, in order, as ``device_passes`` gives them: of shape (N, C), on the device ``gathered``;
+    default: the fabric's.
+    """
+    # Of like length one after another, so that batches have little padding.
+    order = samples.lengths().argsort(stable=True) if preprocessing.by_length else None
+    some = samples if order is None else samples.take(order)
+    passes = device_passes(fabric, network, some, preprocessing, batch_size)
+    found = torch.cat([logits.to(gathered or fabric.device) for logits in passes])
+    return found if order is None else found[order.argsort().to(found.device)]
 
 
 def compute_logits(
@@ -99,7 +94,8 @@ def compute_logits(
     batch_size: int | None = None,
 ) -> FloatArray:
     """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
-    return device_logits(fabric, network, samples, preprocessing, batch_size).cpu().numpy()
+    # Gathered batch by batch: all of them need not fit on a GPU.
+    return device_logits(fabric, network, samples, preprocessing, batch_size, torch.device("cpu")).numpy()
 
 
 def compute_features(
@@ -111,12 +107,6 @@ def compute_features(
         BackboneError: as ``head_inputs``.
     """
     with head_inputs(network, head) as features:
-        order = _reading_order(samples, preprocessing)
-        for _ in plain_passes(fabric, network, samples.take(order), preprocessing):
+        for _ in device_passes(fabric, network, samples, preprocessing):
             pass
-    return torch.cat(features)[order.argsort()].numpy()
-
-
-def _reading_order(samples: Samples, preprocessing: Preprocessing) -> Tensor:
-    """Rows in the order in which they are passed: as they are, or by length, so that batches have little padding."""
-    return samples.lengths().argsort(stable=True) if preprocessing.by_length else torch.arange(len(samples))
+    return torch.cat(features).numpy()
