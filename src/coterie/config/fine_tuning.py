@@ -40,13 +40,13 @@ LIBRARIES = ("timm", "torchvision")
 TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
 
 
-def brought(values: Mapping[str, Any]) -> bool:
-    """Whether the base is a network of a library that comes trained."""
+def fine_tuning(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The defaults that differ, by the group of settings: of all that is trained where the base starts from other
+    weights than fresh ones; of specialists alone where it is a network of a library that comes trained.
+    """
     library, _, name = str(values.get("backbone")).partition(":")
-    return bool(name) and (library == "transformers" or (library in LIBRARIES and values.get("weights") is not None))
-
-
-def fine_tuning(backbone: str) -> dict[str, dict[str, Any]]:
-    """The defaults that differ, by the group of settings."""
-    base = {**BASE, **TRANSFORMERS} if backbone.startswith("transformers:") else BASE
-    return {"base": base, "specialist": SPECIALIST, "data": DATA}
+    if values.get("init") is not None:
+        base = {**BASE, **TRANSFORMERS} if name and library == "transformers" else BASE
+        return {"base": base, "specialist": SPECIALIST, "data": DATA}
+    trained = library == "transformers" or (library in LIBRARIES and values.get("weights") is not None)
+    return {"specialist": SPECIALIST} if name and trained else {}

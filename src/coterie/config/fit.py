@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from coterie.config.data import DataSettings
-from coterie.config.fine_tuning import brought, fine_tuning
+from coterie.config.fine_tuning import fine_tuning
 from coterie.config.settings import Settings
 from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import HardwareSettings, TrackSettings
@@ -99,13 +99,11 @@ class FitSettings(Settings):
         """What was not given has fine-tuning's defaults where the base starts from other weights than fresh ones; of
         specialists, also where it comes trained.
         """
-        if not isinstance(values, dict) or (values.get("init") is None and not brought(values)):
+        if not isinstance(values, dict):
             return values
         found = dict(values)
         plain = {"base": TrainingSettings(), "specialist": SpecialistSettings(), "data": DataSettings()}
-        for name, defaults in fine_tuning(str(values.get("backbone"))).items():
-            if values.get("init") is None and name != "specialist":
-                continue
+        for name, defaults in fine_tuning(values).items():
             group = values.get(name, plain[name])
             if isinstance(group, Settings):
                 left = {key: value for key, value in defaults.items() if key not in group.model_fields_set}
