@@ -240,6 +240,15 @@ def test_records_with_a_path_and_no_bytes(tmp_path: Path, declared: bool) -> Non
         load(f"parquet:{tmp_path}/all.parquet")
 
 
+@pytest.mark.parametrize("cells", [pa.array([True, False]), pa.array([{"width": 3}, {"width": 4}])])
+def test_records_in_train_and_something_else_in_test(tmp_path: Path, cells: pa.Array) -> None:
+    records = pa.array([{"bytes": png(0), "path": None}] * 4)
+    pa.parquet.write_table(pa.table({"image": records, "label": list("abab")}), tmp_path / "train.parquet")
+    pa.parquet.write_table(pa.table({"image": cells, "label": list("ab")}), tmp_path / "test.parquet")
+    with pytest.raises(DataError, match="do not fit together|cannot hold images"):
+        load(f"parquet:{tmp_path}")
+
+
 @pytest.mark.parametrize(
     "form",
     [

@@ -19,7 +19,10 @@ from benchmarks.robustness.fuzzing.watched import Guard, Outcome, watch
 FINISHED = ("features", "whole", "tails", "ngrams", "tokens", "table")
 READING = ("info", "load, predict, explain", "predict", "predict as JSON", "evaluate", "evaluate as JSON")
 WRITING = ("report", "tune to a rule", "repair")
-DEAR = ("tune", "evaluate on a source", "compare", "refit", "plan from the base", "headroom", "partition")
+DEAR = (
+    *("tune", "evaluate on a source", "compare", "refit", "plan from the base", "headroom", "partition"),
+    *("serve", "export", "distil"),
+)
 # What takes longer is run in fewer cases; what writes, after what reads.
 WRITING_SHARE, DEAR_SHARE = 0.25, 0.05
 LARGEST_MANIFEST = 10**8

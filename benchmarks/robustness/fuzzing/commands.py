@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.robustness.fuzzing.targets import DATA, RUN, SETTINGS, TARGETS, Target
+from benchmarks.robustness.fuzzing.targets import DATA, RUN, SETTINGS, TARGETS, WORDS, Target
+
+if TYPE_CHECKING:
+    from coterie.inputs import Preprocessing
 
 # Exit codes that the command line documents: an answer; an error that coterie names, and a limit that is reached.
 ANSWERED, REFUSED = (0,), (1, 75)
+# Statuses of a server: an answer, and what it names as the request's fault.
+SERVED = (200, 400, 413, 422)
 
 
 class WrongAnswerError(Exception):
@@ -59,6 +66,41 @@ def _ask(target: Target) -> int:
     return 0
 
 
+def _serve(target: Target) -> int:
+    """The server, in this process: what it says to a good request, and to two that are none."""
+    from fastapi.testclient import TestClient
+
+    import coterie
+    from coterie.serve.app import make_app
+
+    ensemble = coterie.load(Path(RUN))
+    good = _body(ensemble.preprocessing, target)
+    (key,) = good
+    with TestClient(make_app(ensemble)) as client:
+        answers = [client.post("/predict", json=body) for body in (good, {key: [None]}, {key: []})]
+    for answer in answers:
+        if answer.status_code not in SERVED:
+            raise WrongAnswerError(f"status {answer.status_code}: {answer.text[:200]}")
+    for found in answers[0].json().get("predictions", ()):
+        if not 0 <= found["probability"] <= 1:
+            raise WrongAnswerError(f"probability {found['probability']}")
+    return ANSWERED[0] if answers[0].status_code == SERVED[0] else REFUSED[0]
+
+
+def _body(preprocessing: Preprocessing, target: Target) -> dict[str, list[Any]]:
+    from coterie.inputs import FeaturePreprocessing, TablePreprocessing
+
+    match preprocessing:
+        case FeaturePreprocessing():
+            return {"features": [[0.5] * preprocessing.width] * 2}
+        case TablePreprocessing():
+            return {"rows": [dict.fromkeys([*preprocessing.numeric, *preprocessing.categorical])] * 2}
+        case _ if preprocessing.modality == "text":
+            return {"texts": [" ".join(WORDS), ""]}
+        case _:
+            return {"images": [base64.b64encode(Path(name).read_bytes()).decode() for name in target.inputs]}
+
+
 _FAST = ("--clusters", "2", "--out", "out")
 _PICTURE = ("--map", "pca", "--stability", "no")
 COMMANDS = {
@@ -90,6 +132,11 @@ COMMANDS = {
     ),
     "headroom": Command(_line("headroom", RUN, *_FAST, "--methods", "average"), dear=True, reads_data=True),
     "partition": Command(_line("partition", RUN, *_FAST, *_PICTURE), dear=True, reads_data=True),
+    "serve": Command(_serve, dear=True),
+    "export": Command(_line("export", RUN, "new", "--to", "torch"), dear=True, reads_data=True),
+    "distil": Command(
+        _line("distil", RUN, "--out", "new", "--epochs", "1", "--no-controls"), dear=True, reads_data=True
+    ),
     "plan of settings": Command(  # without a source they draw images of their own, which takes seconds
         _line("fit", "--config", SETTINGS, "--data.source", "SOURCE", "--out", "new", "--dry-run")
     ),

@@ -284,8 +284,13 @@ def _with_places(source: Source, settings: DataSettings) -> Source:
 
 def _placed(source: Source, split: str, name: str, settings: DataSettings) -> datasets.Dataset:
     table = source.tables[split]
-    children = [_children(chunk) for chunk in _cells(table, name).chunks] if split in source.origins else []
-    if not any(some["bytes"].null_count for some in children):
+    if split not in source.origins or name not in table.column_names:
+        return table
+    cells = _cells(table, name)
+    if not pa.types.is_struct(cells.type):  # only train's is known to be of records; what is done with it refuses others
+        return table
+    children = [_children(chunk) for chunk in cells.chunks]
+    if not any("bytes" in some and some["bytes"].null_count for some in children):
         return table
     paths = [path for some in children for path in some["path"].to_pylist()]
     bare = [item for some in children for item in some["bytes"].is_null().to_pylist()]
