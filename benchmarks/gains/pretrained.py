@@ -53,7 +53,7 @@ def images(cifar100: Path, runs: Path, seeds: int = 3, size: int = 96, epochs: i
         epochs: of the base.
         n_train: training images, for a trial; 0: all.
     """
-    source = _subset(cifar100, runs / "data", "fine_label", n_train) if n_train else cifar100
+    source = subset(cifar100, runs / "data", "fine_label", n_train) if n_train else cifar100
     data = {"source": f"parquet:{source}", "label": "fine_label", "image_size": size, "split_seed": 0}
     _study("images", {"data": data, "backbone": LITE0, "base": {"epochs": epochs}}, IMAGE_WAYS, runs, seeds)
 
@@ -68,12 +68,12 @@ def texts(clinc150: Path, runs: Path, seeds: int = 3, epochs: int = 20, per_clas
         epochs: of the base.
         per_class: training texts of each class.
     """
-    source = _subset(clinc150, runs / "data", "intent", 150 * per_class)
+    source = subset(clinc150, runs / "data", "intent", 150 * per_class)
     data = {"source": f"parquet:{source}", "text": "text", "label": "intent", "split_seed": 0}
     _study("texts", {"data": data, "backbone": MINILM, "base": {"epochs": epochs}}, TEXT_WAYS, runs, seeds)
 
 
-def _subset(folder: Path, out: Path, label: str, n_train: int) -> Path:
+def subset(folder: Path, out: Path, label: str, n_train: int) -> Path:
     """A copy of parquet files with so many training rows, equally many of each class; the other splits whole."""
     out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation", "test"):

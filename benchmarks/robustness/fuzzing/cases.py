@@ -115,8 +115,8 @@ class Case:
         chosen = rng.sample(kind.commands, min(2, len(kind.commands))) or _drawn(rng)
         if brief:
             chosen = [name for name in chosen if not COMMANDS[name].dear][-1:] or chosen[:1]
-        # Rows of a table may name images anywhere, as its owner's do.
-        own = kind.own or "absolute paths" in done
+        # Rows of a table may name images anywhere, as its owner's do, also above their folder.
+        own = kind.own or "paths" in done
         commands = [(name, own or (named and COMMANDS[name].reads_data)) for name in chosen]
         guard = Guard(place, shared, memory, seconds)
         return f"{target}, {done}", watch(guard, commands, lambda name: judged(name, target))

@@ -76,8 +76,9 @@ def _serve(target: Target) -> int:
     ensemble = coterie.load(Path(RUN))
     good = _body(ensemble.preprocessing, target)
     (key,) = good
+    bodies: tuple[dict[str, list[Any]], ...] = (good, {key: [None]}, {key: []})
     with TestClient(make_app(ensemble)) as client:
-        answers = [client.post("/predict", json=body) for body in (good, {key: [None]}, {key: []})]
+        answers = [client.post("/predict", json=body) for body in bodies]
     for answer in answers:
         if answer.status_code not in SERVED:
             raise WrongAnswerError(f"status {answer.status_code}: {answer.text[:200]}")

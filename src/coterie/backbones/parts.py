@@ -91,14 +91,14 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
         network: the base.
         head: of the base.
         example: inputs, as for ``find_head``.
-        choice: ``all``; ``head``; ``last-N``, the last N parts of ``parts``, of which the head is one; ``lora-R``, an
-            adapter of rank R beside each layer, and the head; or the path of a module, which is trained with all that
-            runs after it.
+        choice: ``all``, or ``probe``, which is another network as a whole; ``head``; ``last-N``, the last N parts of
+            ``parts``, of which the head is one; ``lora-R``, an adapter of rank R beside each layer, and the head; or
+            the path of a module, which is trained with all that runs after it.
 
     Raises:
         BackboneError: no such part.
     """
-    if choice == "all":
+    if choice in {"all", "probe"}:
         return WHOLE
     heads = (head.path, *head.more)
     order = _Order.of(network, example)

@@ -4,6 +4,7 @@ The command line's options are derived from these classes; there is no second li
 """
 
 from coterie.config.data import PLACES, DataSettings
+from coterie.config.fine_tuning import PROBE
 from coterie.config.fit import AUTO, FREE_SETTINGS, FitSettings
 from coterie.config.settings import Settings
 from coterie.config.stages import EXACT_BITS, GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
@@ -14,6 +15,7 @@ __all__ = [
     "EXACT_BITS",
     "FREE_SETTINGS",
     "PLACES",
+    "PROBE",
     "DataSettings",
     "EngineSettings",
     "FitSettings",

@@ -34,6 +34,9 @@ SPECIALIST = {
     # A cluster's few batches say less of the statistics than all that the base has seen.
     "batch_norm": "frozen",
 }
+# A probe is fitted, not trained in steps; a head of all classes says as much as heads of clusters, of one network.
+PROBE = "probe"
+PROBED: dict[str, dict[str, Any]] = {"specialist": {"epochs": 1}, "partition": {"clusters": (1,)}}
 DATA = {"augment": "photo"}
 LIBRARIES = ("timm", "torchvision")
 # Transformers take smaller steps than convolutional networks, and their heads have smaller inputs.
@@ -42,8 +45,21 @@ TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
 
 def fine_tuning(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The defaults that differ, by the group of settings: of all that is trained where the base starts from other
-    weights than fresh ones; of specialists alone where it is a network of a library that comes trained.
+    weights than fresh ones; of specialists alone where it is a network of a library that comes trained, or where they
+    are probes.
     """
+    found = _of_start(values)
+    if trainable(values.get("specialist")) != PROBE:
+        return found
+    return {**found, **PROBED, "specialist": {**found.get("specialist", {}), **PROBED["specialist"]}}
+
+
+def trainable(specialist: Any) -> Any:
+    """What of a specialist is trained, of settings or of plain values that were not validated yet."""
+    return specialist.get("trainable") if isinstance(specialist, Mapping) else getattr(specialist, "trainable", None)
+
+
+def _of_start(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     library, _, name = str(values.get("backbone")).partition(":")
     if values.get("init") is not None:
         base = {**BASE, **TRANSFORMERS} if name and library == "transformers" else BASE

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from coterie.config.data import DataSettings
-from coterie.config.fine_tuning import fine_tuning
+from coterie.config.fine_tuning import PROBE, fine_tuning, trainable
 from coterie.config.settings import Settings
 from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import HardwareSettings, TrackSettings
@@ -101,8 +101,15 @@ class FitSettings(Settings):
         """
         if not isinstance(values, dict):
             return values
+        if trainable(values.get("specialist")) == PROBE and values.get("init") is None:
+            raise ValueError(f"specialist.trainable = {PROBE} asks the network with the weights of init: give --init")
         found = dict(values)
-        plain = {"base": TrainingSettings(), "specialist": SpecialistSettings(), "data": DataSettings()}
+        plain = {
+            "base": TrainingSettings(),
+            "specialist": SpecialistSettings(),
+            "partition": PartitionSettings(),
+            "data": DataSettings(),
+        }
         for name, defaults in fine_tuning(values).items():
             group = values.get(name, plain[name])
             if isinstance(group, Settings):
@@ -179,6 +186,8 @@ class FitSettings(Settings):
         """
         _refuse_other_names(values)
         start = {name: values[name] for name in ("init", "backbone", "weights") if values.get(name) is not None}
+        if start.get("init") is not None and trainable(values.get("specialist")) == PROBE:
+            start["specialist"] = SpecialistSettings(trainable=PROBE)
         merged = _merge(FitSettings(**start).to_values(), values)
         for name, field in cls.model_fields.items():
             group = field.annotation

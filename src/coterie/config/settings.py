@@ -54,6 +54,8 @@ def _describe(cls: type[BaseModel], error: ValidationError) -> str:
         name = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             lines.append(f"unknown setting {name[:SHOWN]!r}; allowed here: {', '.join(cls.model_fields)}")
+        elif not name:  # of several settings together, which the message names
+            lines.append(item["msg"].removeprefix("Value error, "))
         else:
             lines.append(f"{name} = {_shown(item['input'])}: {item['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

@@ -63,7 +63,8 @@ class SpecialistSettings(TrainingSettings):
         "all",
         description="part of the network that is trained: all | head | last-N (the last N parts, the head included) | "
         "NAME (a module, and all that runs after it) | lora-R (an adapter of rank R beside each layer, and the head; "
-        "needs peft); the rest stays as in the base, running statistics included",
+        "needs peft); the rest stays as in the base, running statistics included. Or probe: no copy of the base but "
+        "the network with the weights of --init, whose head alone is fitted, by logistic regression",
     )
     views: int = Field(
         4,

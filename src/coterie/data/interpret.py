@@ -287,7 +287,7 @@ def _placed(source: Source, split: str, name: str, settings: DataSettings) -> da
     if split not in source.origins or name not in table.column_names:
         return table
     cells = _cells(table, name)
-    if not pa.types.is_struct(cells.type):  # only train's is known to be of records; what is done with it refuses others
+    if not pa.types.is_struct(cells.type):  # only train's is known to be of records; others are refused further on
         return table
     children = [_children(chunk) for chunk in cells.chunks]
     if not any("bytes" in some and some["bytes"].null_count for some in children):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
+from coterie.arrays import FloatArray, IntArray
+from coterie.backbones.base import make_base
 from coterie.data.flipped import FlippedImages
 from coterie.errors import DeclinedError
 from coterie.measures.significance import Interval
@@ -22,10 +24,12 @@ from coterie.pipeline.job import Job
 from coterie.pipeline.specialists import Specialists, read_specialist, specialist_tasks, train_tasks
 from coterie.pipeline.training_task import TrainingTask
 from coterie.pipeline.tuning import forecast_rule
+from coterie.routing.calibration import temperature
 from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
 from coterie.routing.pilot import measured_skill, open_errors, pilot_clusters
 from coterie.run.manifest import PilotRecord
 from coterie.run.names import specialist_files
+from coterie.training.linear_probe import can_be_probed, fit_probe
 from coterie.training.passes import compute_logits
 
 # Where all else that is to be trained takes less than this, a forecast is not worth its passes.
@@ -105,19 +109,44 @@ def ask_pilot(job: Job, base: TrainedBase, partitions: Sequence[Partition], aske
     if hope.gain >= asked:
         job.progress.note(f"{said}; the others take about {rough_duration(left)}")
         return
+    instead = _mirrored(job, base) + _probed(job, base)
     raise DeclinedError(
         f"{said}. That is less than the {100 * asked:.2g} points that --gain asks for, so the others, about "
-        f"{rough_duration(left)}, are not trained. {_free_rival(job, base)}The base and the pilot are kept; the same "
-        "command goes on with --anyway"
+        f"{rough_duration(left)}, are not trained. {instead}The base and the pilot are "
+        "kept; the same command goes on with --anyway"
     )
 
 
-def _free_rival(job: Job, base: TrainedBase) -> str:
+def _mirrored(job: Job, base: TrainedBase) -> str:
     """What mirrored images gain on validation, where a mirror keeps the class: it takes no training."""
     if not job.splits.flip:
         return ""
     samples, label_N = FlippedImages(job.splits.validation.samples), job.splits.validation.labels_N.numpy()
     flipped_NC = compute_logits(job.fabric, base.network, samples, job.splits.preprocessing)
-    both_N = (softmax(base.validation_NC, axis=1) + softmax(flipped_NC, axis=1)).argmax(axis=1) == label_N
-    gained = float(both_N.mean() - (base.validation_NC.argmax(axis=1) == label_N).mean())
+    gained = _gained(base.validation_NC, flipped_NC, label_N)
     return f"Asked for the mirror image too, the base gains {points(gained)} points, without any training. "
+
+
+def _probed(job: Job, base: TrainedBase) -> str:
+    """What a probe gains on validation: of the network as it was before it was fine-tuned."""
+    if job.settings.init is None or not can_be_probed(base.network, base.head):
+        return ""
+    splits = job.splits
+    network, label_N = make_base(job.settings, splits.labels, splits.preprocessing).network, splits.validation.labels_N
+    fit_probe(job.fabric, network, base.head, splits.train, splits.preprocessing)
+    probed_NC = compute_logits(job.fabric, network, splits.validation.samples, splits.preprocessing)
+    base_NC, other_NC = (
+        logits_NC / temperature(logits_NC, label_N.numpy()) for logits_NC in (base.validation_NC, probed_NC)
+    )
+    gained = _gained(base_NC, other_NC, label_N.numpy())
+    return (
+        f"A probe of the weights that it started from adds {points(gained)} points on "
+        "validation, for a pass more and next to no training: --specialist.trainable probe --partition.clusters 1, "
+        "with --base and another --out. "
+    )
+
+
+def _gained(base_NC: FloatArray, other_NC: FloatArray, label_N: IntArray) -> float:
+    """Of the mean of two answers over the first."""
+    both_N = (softmax(base_NC, axis=1) + softmax(other_NC, axis=1)).argmax(axis=1) == label_N
+    return float(both_N.mean() - (base_NC.argmax(axis=1) == label_N).mean())

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from coterie.backbones.parts import WHOLE, TrainedPart
-from coterie.config import TrainingSettings
+from coterie.config import PROBE, TrainingSettings
 from coterie.data.batches import Batches, training_batches
 from coterie.data.splits import Splits
 from coterie.pipeline.prepare import Prepared, augmentation_of, disk_bound
@@ -87,6 +87,9 @@ def make_plan(prepared: Prepared) -> Plan:
     n_images = round(len(splits.train) * (1 + settings.partition.overlap))
     for n_clusters in tried:
         title = f"{n_clusters} specialists"
+        if settings.specialist.trainable == PROBE:
+            stages.append(PlannedStage(title, n_images, 1, 0, n_images * image_seconds))
+            continue
         stages.append(_training_stage(title, settings.specialist, n_images, part_seconds, settings.base.batch_size))
     asked = sum(tried) * len(splits.validation) + max(tried) * len(splits.test)
     alone = len(splits.validation) + len(splits.test)

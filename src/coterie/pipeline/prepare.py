@@ -17,7 +17,7 @@ from coterie.backbones.class_order import CLEARLY
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
 from coterie.backbones.parts import TrainedPart, trained_part
-from coterie.config import DataSettings, FitSettings, PartitionSettings, TrainingSettings
+from coterie.config import PROBE, DataSettings, FitSettings, PartitionSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
 from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
@@ -36,6 +36,7 @@ from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
 from coterie.run.values import base_bytes, labels_of, preprocessing_of
 from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.linear_probe import check_probed
 from coterie.training.passes import compute_logits
 from coterie.vocabulary import GROUPS_COLUMN
 
@@ -118,6 +119,8 @@ def prepare(
         check_embedding(settings.partition.embedding, found, splits)
     example = splits.preprocessing.example()
     found = replace(found, part=trained_part(found.network, found.head, example, settings.specialist.trainable))
+    if settings.specialist.trainable == PROBE:
+        check_probed(found.network, found.head)
     configure_process(settings.hardware)
     fabric = make_fabric(settings.hardware)
     if found.trained and source is None and settings.names is None and found.form.transformers is None:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
+from coterie.backbones.base import make_base
 from coterie.backbones.deltas import encode
 from coterie.backbones.parts import TrainedPart
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.config import FitSettings
+from coterie.config import PROBE, FitSettings
 from coterie.engine import Resources, TaskContext, make_engine
 from coterie.partition import Partition
 from coterie.pipeline.base import TrainedBase
@@ -115,6 +116,9 @@ def specialist_inputs(
         settings.data.sampling == "balanced",
         None if settings.specialist.patience is None else splits.validation,
         starts or {},
+        make_base(settings, splits.labels, splits.preprocessing).network
+        if settings.specialist.trainable == PROBE
+        else None,
     )
 
 

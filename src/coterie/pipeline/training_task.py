@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -9,19 +10,21 @@ import numpy as np
 from torch import Tensor, nn
 from typing_extensions import override
 
+from coterie.arrays import IntArray
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.cut import tail_of
 from coterie.backbones.deltas import decode
 from coterie.backbones.parts import TrainedPart
 from coterie.backbones.specialist import make_specialist
-from coterie.config import HardwareSettings, SpecialistSettings
+from coterie.config import PROBE, HardwareSettings, SpecialistSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Task, TaskContext
 from coterie.inputs import Preprocessing
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import StageHook
+from coterie.training.linear_probe import fit_probe
 from coterie.training.loop import EpochRecord, early_stopping, train
 from coterie.training.trunk import TrunkBatches
 
@@ -32,7 +35,8 @@ class SpecialistInputs:
 
     ``base``: the trained base, with its ``head`` and the ``part`` that is trained; ``train``: all training samples,
     and the way to draw batches of them; ``validation``: its samples, where a training may stop by them; ``starts``:
-    weights to start from instead of the base's, by the file of the specialist.
+    weights to start from instead of the base's, by the file of the specialist; ``initial``: what the base was before
+    it was trained, where probes ask that.
     """
 
     base: nn.Module
@@ -46,6 +50,7 @@ class SpecialistInputs:
     balanced: bool
     validation: Split | None = None
     starts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    initial: nn.Module | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +87,8 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
     @override
     def run(self, shared: SpecialistInputs, context: TaskContext) -> Trained:
         classes = np.array(self.classes)
+        if self.training.trainable == PROBE:
+            return self._probe(shared, classes, context)
         network = make_specialist(shared.base, shared.head, classes)
         start = shared.starts.get(self.file)
         if start is not None:
@@ -119,3 +126,13 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
         weights = weights_of(network)
         # An adapter's weights are told as a difference from where it started, which is to be one from the base.
         return Trained(weights if start is None else decode(weights, start), history, hook.seconds)
+
+    def _probe(self, shared: SpecialistInputs, classes: IntArray, context: TaskContext) -> Trained:
+        assert shared.initial is not None
+        started = time.perf_counter()
+        network = make_specialist(shared.initial, shared.head, classes)
+        configure_process(shared.hardware.model_copy(update={"threads": self.threads}))
+        context.progress.stage(self.title, 1)
+        split = shared.train.of_classes(classes)
+        record = fit_probe(make_fabric(shared.hardware), network, shared.head, split, shared.preprocessing)
+        return Trained(weights_of(network.cpu()), (record,), time.perf_counter() - started)

@@ -78,12 +78,19 @@ def device_logits(
     """Logits of all samples, in order, as ``device_passes`` gives them: of shape (N, C), on the device ``gathered``;
     default: the fabric's.
     """
-    # Of like length one after another, so that batches have little padding.
-    order = samples.lengths().argsort(stable=True) if preprocessing.by_length else None
-    some = samples if order is None else samples.take(order)
+    some, order = _by_length(samples, preprocessing)
     passes = device_passes(fabric, network, some, preprocessing, batch_size)
-    found = torch.cat([logits.to(gathered or fabric.device) for logits in passes])
-    return found if order is None else found[order.argsort().to(found.device)]
+    return _put_back(torch.cat([logits.to(gathered or fabric.device) for logits in passes]), order)
+
+
+def _by_length(samples: Samples, preprocessing: Preprocessing) -> tuple[Samples, Tensor | None]:
+    """Samples of like length one after another, so that batches have little padding, and their places before."""
+    order = samples.lengths().argsort(stable=True) if preprocessing.by_length else None
+    return (samples if order is None else samples.take(order)), order
+
+
+def _put_back(rows: Tensor, order: Tensor | None) -> Tensor:
+    return rows if order is None else rows[order.argsort().to(rows.device)]
 
 
 def compute_logits(
@@ -106,7 +113,8 @@ def compute_features(
     Raises:
         BackboneError: as ``head_inputs``.
     """
+    some, order = _by_length(samples, preprocessing)
     with head_inputs(network, head) as features:
-        for _ in device_passes(fabric, network, samples, preprocessing):
+        for _ in device_passes(fabric, network, some, preprocessing):
             pass
-    return torch.cat(features).numpy()
+    return _put_back(torch.cat(features), order).numpy()

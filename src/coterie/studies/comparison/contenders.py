@@ -14,7 +14,7 @@ from scipy.special import log_softmax, softmax
 from coterie.arrays import FloatArray
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.flops import inference_flops, training_flops
-from coterie.config import FitSettings
+from coterie.config import PROBE, FitSettings
 from coterie.data.splits import Splits
 from coterie.pages.format import decimal
 from coterie.routing.calibration import temperature
@@ -298,7 +298,8 @@ class CostModel:
             n_images = images_C[partition.classes(int(name))].sum()
             # Fewer than were allowed, where it stopped early.
             epochs = len(history.get(titles[int(name)], ())) or settings.specialist.epochs
-            own_training += (training_flops(network, inputs) * epochs + trunk) * n_images
+            operations = inference_flops if settings.specialist.trainable == PROBE else training_flops
+            own_training += (operations(network, inputs) * epochs + trunk) * n_images
             pass_S[int(name)] = inference_flops(network, inputs) / base_pass
         # Specialists of other partitions that were tried are gone; theirs took what those took that were kept.
         training = base_training + n_tried(run.manifest) * own_training

@@ -1,0 +1,318 @@
+"""What helps a base that was fine-tuned from pretrained weights, at little or no training?
+
+Question: such a base knows its training samples by heart, so specialists that continue from it have little to learn.
+Who says something else? Asked are the mirror image, nearest neighbours and a new head on the base's own features,
+class offsets, a probe (logistic regression on the features of the network as it was before it was fine-tuned), and a
+second base; and the probe in the place of specialists: asked for some samples only, with a head for all classes or a
+head of each cluster. Each adds its probabilities to the base's, with a temperature and a weight that fit the validation
+labels best; test labels are seen once. Runs that are finished bases on the same data with other seeds are each other's
+second bases.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
+
+from benchmarks.gains.pretrained import subset
+from benchmarks.shared import command, markdown_table, write_result
+from coterie.arrays import FloatArray, IntArray
+from coterie.backbones.base import Base
+from coterie.backbones.packages import LITE0, MINILM
+from coterie.cli.terminal.progress import LineProgress
+from coterie.config import FitSettings
+from coterie.data.flipped import FlippedImages
+from coterie.data.splits import Splits
+from coterie.measures.significance import over_seeds
+from coterie.partition import Partition, confusion_counts, make_partition
+from coterie.partition.embedding import LabelEmbedding
+from coterie.pipeline.fit import fit_base
+from coterie.pipeline.prepare import base_of_run, partition_request, prepare
+from coterie.routing.calibration import temperature
+from coterie.routing.evaluation import Outputs, Routing
+from coterie.routing.gate import Budget
+from coterie.routing.tune import TuningRequest, tune
+from coterie.run.folder import Run
+from coterie.run.manifest import MANIFEST
+from coterie.training.fabric import make_fabric
+from coterie.training.passes import compute_features, compute_logits
+
+SPLITS = ("train", "validation", "test")
+NEIGHBOURS, CLUSTERS = 10, 5
+PROBE_STRENGTHS = (0.1, 1.0, 10.0)  # inverse strengths of the penalty, as scikit-learn counts; chosen on validation
+Scores = Mapping[str, FloatArray]  # by split, (N, C)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A base with its data, as arrays by split: logits, the base's features, those from before it was fine-tuned."""
+
+    label: Mapping[str, IntArray]
+    base: Scores
+    mirrored: Scores | None
+    own: Scores
+    before: Scores
+    partition: Partition
+    train_share: float
+    won: list[int] = field(default_factory=list)  # true clusters in which their probes are ahead, and of how many
+
+    @classmethod
+    def of(cls, run: Run, kept: Path) -> "Pair":
+        """Read from a file, or computed and kept."""
+        splits, base = base_of_run(run)
+        file = kept / f"{run.path.name}.npz"
+        if not file.exists():
+            kept.mkdir(parents=True, exist_ok=True)
+            np.savez(file, allow_pickle=False, **_arrays(run, splits, base))
+        arrays = np.load(file)
+        label = {split: getattr(splits, split).labels_N.numpy() for split in SPLITS}
+        parts = {
+            kind: {split: arrays[f"{kind} {split}"] for split in SPLITS if f"{kind} {split}" in arrays}
+            for kind in ("base", "own", "before", "mirrored")
+        }
+        embedding = LabelEmbedding.from_head(base.head.of(base.network)).vectors_CD
+        counts = confusion_counts(softmax(parts["base"]["validation"], axis=1), label["validation"])
+        request = partition_request(run.settings.partition, CLUSTERS, run.settings.seed)
+        partition = make_partition(request, embedding, counts, None)
+        # One pass over the training samples, in the base's training: a step is about three passes.
+        share = 1 / (3 * run.settings.base.epochs)
+        return cls(
+            label,
+            parts["base"],
+            parts["mirrored"] or None,
+            parts["own"],
+            parts["before"],
+            partition,
+            share,
+        )
+
+    def top1(self, scores: Scores, split: str = "test") -> float:
+        return 100 * float((scores[split].argmax(axis=1) == self.label[split]).mean())
+
+
+def _arrays(run: Run, splits: Splits, base: Base) -> dict[str, FloatArray]:
+    fabric = make_fabric(run.settings.hardware)
+    before = prepare(run.settings, splits=splits).base
+    found = {}
+    for split in SPLITS:
+        samples = getattr(splits, split).samples
+        order = samples.lengths().argsort(stable=True) if splits.preprocessing.by_length else None
+        some, back = (samples, slice(None)) if order is None else (samples.take(order), order.argsort().numpy())
+        for kind, each in (("own", base), ("before", before)):
+            features_ND = compute_features(fabric, each.network, each.head, some, splits.preprocessing)
+            found[f"{kind} {split}"] = features_ND[back]
+        head = base.head.of(base.network)
+        rows_CD, bias = head.weight.detach().numpy(), head.bias
+        found[f"base {split}"] = found[f"own {split}"] @ rows_CD.T + (0 if bias is None else bias.detach().numpy())
+        if splits.flip and split != "train":
+            mirrored = FlippedImages(samples)
+            found[f"mirrored {split}"] = compute_logits(fabric, base.network, mirrored, splits.preprocessing)
+    return found
+
+
+def probe(features: Scores, label: Mapping[str, IntArray], classes: IntArray | None = None) -> Scores:
+    """Logits of logistic regression on features; only on some classes, where they are named."""
+    mean_D, std_D = features["train"].mean(axis=0), features["train"].std(axis=0) + 1e-6
+    scaled = {split: (features[split] - mean_D) / std_D for split in SPLITS}
+    rows = {s: slice(None) if classes is None else np.flatnonzero(np.isin(label[s], classes)) for s in SPLITS}
+    taken, known = ({s: array[s][rows[s]] for s in SPLITS} for array in (scaled, label))
+    fitted = [
+        LogisticRegression(C=strength / 100, max_iter=200).fit(taken["train"], known["train"])
+        for strength in PROBE_STRENGTHS
+    ]
+    best = max(fitted, key=lambda one: one.score(taken["validation"], known["validation"]))
+    return {split: best.decision_function(scaled[split]) for split in ("validation", "test")}
+
+
+def neighbours(features: Scores, label: Mapping[str, IntArray], n_classes: int) -> Scores:
+    """Logarithms of the shares of the nearest training samples, by cosine."""
+    unit = {split: features[split] / np.linalg.norm(features[split], axis=1, keepdims=True) for split in SPLITS}
+    index = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(unit["train"])
+    found = {}
+    for split in ("validation", "test"):
+        distance_NK, place_NK = index.kneighbors(unit[split])
+        weight_NK = np.exp(-(distance_NK**2) / 0.1)
+        share_NC = np.zeros((len(place_NK), n_classes))
+        np.add.at(share_NC, (np.arange(len(place_NK))[:, None], label["train"][place_NK]), weight_NK)
+        found[split] = np.log(share_NC / share_NC.sum(axis=1, keepdims=True) + 1e-4)
+    return found
+
+
+def offsets(pair: Pair) -> Scores:
+    """The base's logits with a number for each class added, a step of Newton's method from balanced predictions."""
+    proba_NC = softmax(pair.base["validation"] / temperature(pair.base["validation"], pair.label["validation"]), axis=1)
+    n_classes = proba_NC.shape[1]
+    counts_C = np.bincount(pair.label["validation"], minlength=n_classes)
+    offset_C = np.log((counts_C + 1) / (proba_NC.sum(axis=0) + 1))
+    return {split: pair.base[split] + offset_C for split in ("validation", "test")}
+
+
+def mixed(pair: Pair, others: Sequence[Scores]) -> Scores:
+    """The base's probabilities and others', each at its temperature, with the weights of least validation log loss."""
+    label_N = pair.label["validation"]
+
+    def at_temperature(scores: Scores) -> Scores:
+        scale = temperature(scores["validation"], label_N)
+        return {split: softmax(scores[split] / scale, axis=1) for split in ("validation", "test")}
+
+    now = at_temperature(pair.base)
+    for other in map(at_temperature, others):
+
+        def loss(weight: float, now: Scores = now, other: Scores = other) -> float:
+            mixed_NC = (1 - weight) * now["validation"] + weight * other["validation"]
+            return -float(np.log(mixed_NC[np.arange(len(label_N)), label_N] + 1e-12).mean())
+
+        weight = minimize_scalar(loss, bounds=(0, 1), method="bounded").x
+        now = {split: (1 - weight) * now[split] + weight * other[split] for split in now}
+    return {split: np.log(now[split] + 1e-12) for split in now}
+
+
+def routed(pair: Pair, partition: Partition, packed: Scores, passes: float) -> tuple[Scores, float]:
+    """Specialists of a pass each, asked by the best rule within a limit; the answers, and the passes that they take."""
+    outputs = {s: Outputs(pair.base[s], packed[s].astype(np.float32), pair.label[s]) for s in ("validation", "test")}
+    tuned = tune(outputs["validation"], partition, TuningRequest(budget=Budget(passes=passes)))
+    routing = {split: Routing.of(outputs[split], partition, tuned.rule) for split in outputs}
+    _, chosen = zip(*(routing[split].answers() for split in ("validation", "test")), strict=True)
+    hot = {
+        split: np.eye(pair.base[split].shape[1])[answer_N]
+        for split, answer_N in zip(("validation", "test"), chosen, strict=True)
+    }
+    return hot, routing["test"].mean_passes()
+
+
+def in_cluster(pair: Pair, partition: Partition, packed: Scores) -> tuple[int, int]:
+    """In how many true clusters the specialist beats the base restricted to its classes, on test."""
+    won = total = 0
+    for cluster in range(partition.n_clusters):
+        classes = partition.classes(cluster)
+        rows = np.isin(pair.label["test"], classes)
+        truth = pair.label["test"][rows]
+        ours = (classes[packed["test"][rows][:, partition.columns(cluster)].argmax(axis=1)] == truth).mean()
+        base = (classes[pair.base["test"][rows][:, classes].argmax(axis=1)] == truth).mean()
+        won, total = won + int(ours > base), total + 1
+    return won, total
+
+
+def opinions(pair: Pair, second: Pair | None) -> dict[str, tuple[float, float, float]]:
+    """Of each: top-1 on test, training and passes in the base's."""
+    n_classes = pair.base["test"].shape[1]
+    label, share = pair.label, pair.train_share
+    before = probe(pair.before, label)
+    found = {
+        "the base": (pair.top1(pair.base), 1.0, 1.0),
+        "class offsets": (pair.top1(offsets(pair)), 1.0, 1.0),
+        "a new head on the base's features": (pair.top1(mixed(pair, [probe(pair.own, label)])), 1 + share, 1.0),
+        "nearest neighbours in the base's features": (
+            pair.top1(mixed(pair, [neighbours(pair.own, label, n_classes)])),
+            1 + share,
+            1.0,
+        ),
+        "the probe alone": (pair.top1(before), share, 1.0),
+        "the probe": (pair.top1(mixed(pair, [before])), 1 + share, 2.0),
+        "nearest neighbours in the probe's features": (
+            pair.top1(mixed(pair, [neighbours(pair.before, label, n_classes)])),
+            1 + share,
+            2.0,
+        ),
+    }
+    alone = Partition.from_members([list(range(n_classes))], n_classes)
+    hot, passes = routed(pair, alone, before, 1.5)
+    found["the probe, asked within 1.5 passes"] = (pair.top1(hot), 1 + share, passes)
+    packed = {s: np.zeros((len(label[s]), len(pair.partition.packed_class_M))) for s in ("validation", "test")}
+    for cluster in range(pair.partition.n_clusters):
+        logits = probe(pair.before, label, pair.partition.classes(cluster))
+        for split, array in packed.items():
+            array[:, pair.partition.columns(cluster)] = logits[split]
+    hot, passes = routed(pair, pair.partition, packed, 1.5)
+    pair.won[:] = in_cluster(pair, pair.partition, packed)
+    found[f"probes of {CLUSTERS} clusters, asked within 1.5 passes"] = (pair.top1(hot), 1 + share, passes)
+    if pair.mirrored is not None:
+        found["the mirror image"] = (pair.top1(mixed(pair, [pair.mirrored])), 1.0, 2.0)
+        found["the mirror image and the probe"] = (pair.top1(mixed(pair, [pair.mirrored, before])), 1 + share, 3.0)
+    if second is not None:
+        mean = {s: np.log(softmax(pair.base[s], 1) + softmax(second.base[s], 1)) for s in ("validation", "test")}
+        found["a second base"] = (pair.top1(mean), 2.0, 2.0)
+        found["a second base and the probe"] = (
+            pair.top1(mixed(pair, [{s: second.base[s] for s in mean}, before])),
+            2 + share,
+            3.0,
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, of whose training samples so many of a class are taken, and how its base is fine-tuned."""
+
+    folder: str
+    label: str
+    classes: int
+    per_class: int
+    backbone: str
+    epochs: int
+    data: Mapping[str, object]
+
+
+DATA = {
+    "HWU64, 20 texts a class, MiniLM": Data("hwu64", "intent", 64, 20, MINILM, 8, {"text": "text"}),
+    "CLINC150, 20 texts a class, MiniLM": Data("clinc150", "intent", 150, 20, MINILM, 8, {"text": "text"}),
+    "CIFAR-100, 100 images a class, efficientnet-lite0 at 96 pixels": Data(
+        "cifar100", "fine_label", 100, 100, LITE0, 3, {"image_size": 96}
+    ),
+}
+
+
+def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3) -> None:
+    """Fine-tune the bases that are missing, judge, and write the table.
+
+    Args:
+        shared: folder of hwu64, clinc150 and cifar100, each with its parquet files.
+        runs: folder of the bases, and of what they say.
+        seeds: of each base, from 0 on.
+    """
+    lines = []
+    for name, data in DATA.items():
+        pairs = [Pair.of(_base(data, shared, runs, seed), runs / "kept") for seed in range(seeds)]
+        found = []
+        for number, pair in enumerate(pairs):
+            found.append(opinions(pair, pairs[(number + 1) % seeds] if seeds > 1 else None))
+            print(name, {what: f"{top1:.2f}" for what, (top1, *_) in found[-1].items()}, flush=True)
+        clusters = ", ".join(f"{pair.won[0]} of {pair.won[1]}" for pair in pairs)
+        lines += [f"**{name}**, fine-tuned for {data.epochs} epochs, {seeds} seeds:", "", _table(found), ""]
+        lines += [f"Probes of clusters beat the base restricted to the true cluster in {clusters} clusters.", ""]
+    write_result(__file__, "\n".join(lines).rstrip())
+
+
+def _base(data: Data, shared: Path, runs: Path, seed: int) -> Run:
+    place = runs / f"{data.folder}-{seed}"
+    if not (place / MANIFEST).exists():
+        source = subset(shared / data.folder, runs / "data" / data.folder, data.label, data.classes * data.per_class)
+        values = {"source": f"parquet:{source}", "label": data.label, "split_seed": 0, **data.data}
+        some = {"data": values, "backbone": data.backbone, "init": "pretrained", "base": {"epochs": data.epochs}}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fit_base(FitSettings.from_values({**some, "seed": seed}), place, progress=LineProgress(Console()))
+    return Run.open(place)
+
+
+def _table(found: Sequence[Mapping[str, tuple[float, float, float]]]) -> str:
+    rows = []
+    for what in found[0]:
+        top1_S, training_S, passes_S = np.array([one[what] for one in found]).T
+        gain_S = top1_S - [one["the base"][0] for one in found]
+        gain = over_seeds(gain_S) if len(found) > 1 else None
+        interval = f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})" if gain else f"{gain_S[0]:+.2f}"
+        each = ", ".join(f"{one:+.2f}" for one in gain_S)
+        rows.append(
+            (what, f"{top1_S.mean():.2f}", interval, each, f"{training_S.mean():.2f}", f"{passes_S.mean():.2f}")
+        )
+    return markdown_table(("what", "top-1, %", "gain, points", "by seed", "training", "passes"), rows)
+
+
+if __name__ == "__main__":
+    command(main)
