@@ -62,3 +62,18 @@ def test_specialists_of_a_librarys_trained_network_are_trained_as_fine_tuned_one
     assert settings.specialist.optimizer == ("sgd" if epochs == 15 else "adamw")
     assert settings.base == FitSettings().base
     assert settings.data.augment == "shift"
+
+
+def test_a_probe_is_one_for_all_classes_unless_more_are_asked_for() -> None:
+    probe: dict[str, Any] = {"init": "pretrained", "specialist": {"trainable": "probe"}}
+    settings = FitSettings.from_values(probe)
+    assert (settings.partition.clusters, settings.specialist.epochs) == ((1,), 1)
+    assert FitSettings.from_values(settings.to_values()) == settings
+    assert FitSettings.from_values({**probe, "partition": {"clusters": [4]}}).partition.clusters == (4,)
+    assert FitSettings(init="w.pt", specialist=SpecialistSettings(trainable="probe")).partition.clusters == (1,)
+
+
+@pytest.mark.parametrize("values", [{}, {"weights": "mine.pt"}])
+def test_a_probe_needs_the_weights_that_training_started_from(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"^specialist\.trainable = probe asks .*: give --init$"):
+        FitSettings.from_values({**values, "specialist": {"trainable": "probe"}})

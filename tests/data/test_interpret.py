@@ -245,7 +245,7 @@ def test_records_in_train_and_something_else_in_test(tmp_path: Path, cells: pa.A
     records = pa.array([{"bytes": png(0), "path": None}] * 4)
     pa.parquet.write_table(pa.table({"image": records, "label": list("abab")}), tmp_path / "train.parquet")
     pa.parquet.write_table(pa.table({"image": cells, "label": list("ab")}), tmp_path / "test.parquet")
-    with pytest.raises(DataError, match="do not fit together|cannot hold images|no image in this row"):
+    with pytest.raises(DataError, match=r"do not fit together|cannot hold images|no image in this row"):
         load(f"parquet:{tmp_path}")
 
 

@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from coterie.arrays import FloatArray
 from coterie.backbones.base import refuse_untrusted
-from coterie.config import FitSettings, PartitionSettings
+from coterie.config import PROBE, FitSettings, PartitionSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
 from coterie.engine import Task, TaskContext
@@ -113,12 +113,18 @@ def control_tasks(
     write_whole(drawn_file, json.dumps([f"random {cluster}" for cluster in drawn]).encode())
     base, place = run.path.absolute(), folder.absolute()
 
-    def partition_control(name: str, chosen: PartitionSettings) -> ControlTask:
-        changed = settings.model_copy(update={"partition": chosen})
+    def partition_control(name: str, chosen: PartitionSettings, **specialist: str) -> ControlTask:
+        trained = settings.specialist.model_copy(update=specialist)
+        changed = settings.model_copy(update={"partition": chosen, "specialist": trained})
         return FlippedFitTask(f"{prefix}control {name}", changed, place / name, base)
 
     tasks = {
-        ALL_CLASSES: partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,))),
+        # Of probes too it is the base that is trained on: a probe of all classes is no control of them.
+        ALL_CLASSES: partition_control(
+            ALL_CLASSES,
+            PartitionSettings(clusters=(1,)),
+            **({"trainable": "all"} if settings.specialist.trainable == PROBE else {}),
+        ),
         WEIGHT_AVERAGE: WeightAverageTask(f"{prefix}control {WEIGHT_AVERAGE}", base, place / WEIGHT_AVERAGE, trust),
         RANDOM: partition_control(RANDOM, PartitionSettings(method="given", groups=str(drawn_file))),
         CONFUSION: partition_control(

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from coterie.backbones import Head, build, find_head
+from coterie.config import HardwareSettings
+from coterie.errors import BackboneError
+from coterie.training.fabric import make_fabric
+from coterie.training.linear_probe import PENALTY, can_be_probed, check_probed, fit_probe, logistic_regression
+from coterie.training.passes import compute_features, compute_logits
+from helpers import image_form, make_split
+
+FABRIC = make_fabric(HardwareSettings(accelerator="cpu", precision="fp32"))
+SPLIT, FORM = make_split(4, 6, 0), image_form(1, 12)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_the_head_is_that_of_logistic_regression_on_features_of_deviation_one(n_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    label_N = np.arange(60) % n_classes
+    features_ND = (rng.normal(size=(60, 4)) * [1, 10, 0.1, 3] + label_N[:, None] + [0, 50, 0, -7]).astype(np.float32)
+    weight_KD, bias_K, record = logistic_regression(features_ND, label_N)
+    scaled_ND = (features_ND - features_ND.mean(axis=0)) / features_ND.std(axis=0)
+    theirs = LogisticRegression(C=1 / PENALTY, max_iter=200).fit(scaled_ND, label_N)
+    ours_NK = log_softmax(features_ND @ weight_KD.T + bias_K, axis=1)
+    np.testing.assert_allclose(ours_NK, theirs.predict_log_proba(scaled_ND), atol=1e-3)
+    assert record.accuracy == theirs.score(scaled_ND, label_N)
+    assert record.loss == pytest.approx(-ours_NK[np.arange(60), label_N].mean(), abs=1e-3)
+
+
+def test_nothing_but_the_head_is_changed() -> None:
+    network = build("convnet-8", 6, FORM, 0)
+    head = find_head(network.eval(), 6, FORM.example()[:2])
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    features_ND = compute_features(FABRIC, network, head, SPLIT.samples, FORM)
+    record = fit_probe(FABRIC, network, head, SPLIT, FORM)
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"head.weight", "head.bias"}
+    weight_KD, bias_K, expected = logistic_regression(features_ND, SPLIT.labels_N.numpy())
+    assert record == expected
+    logits_NK = compute_logits(FABRIC, network, SPLIT.samples, FORM)
+    np.testing.assert_allclose(logits_NK, features_ND @ weight_KD.T + bias_K, atol=1e-4)
+
+
+def test_a_head_that_is_no_linear_layer_with_a_bias_is_refused() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False))
+    assert not can_be_probed(network, Head("1", 4, 3))
+    assert not can_be_probed(nn.Sequential(nn.Linear(4, 3), nn.Linear(4, 3)), Head("0", 4, 3, more=("1",)))
+    with pytest.raises(BackboneError, match=r"needs a head that is one linear layer with a bias; 1 of Sequential"):
+        check_probed(network, Head("1", 4, 3))
