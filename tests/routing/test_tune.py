@@ -16,7 +16,7 @@ from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.fitting import PAPER
 from coterie.routing.gate import Budget, sweep_thresholds
 from coterie.routing.rule import Rule
-from coterie.routing.tune import GATES, TuningRequest, tune
+from coterie.routing.tune import COMBINERS, GATES, TuningRequest, tune
 
 PARTITION = Partition.from_assignment([0, 0, 0, 1, 1, 1, 2, 2, 3])
 AUTO = TuningRequest()
@@ -261,3 +261,11 @@ def test_a_combiners_title_names_what_differs() -> None:
         "blend, weights by cluster, top 2",
     }
     assert Combiner.named("hard").top == 1
+
+
+def test_a_specialist_of_all_classes_is_a_second_opinion() -> None:
+    one = Partition.from_members([[0, 1, 2]], 3)
+    found = TuningRequest().combinations(one)
+    assert {combination.combiner for combination in found} == set(COMBINERS) - {"hard"}
+    assert len(found) == len({combination.combiner for combination in found})
+    assert [each.combiner for each in TuningRequest(combiners=("hard",)).combinations(one)] == ["hard"]
