@@ -278,7 +278,7 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
     """
     lines = []
     for name, data in DATA.items():
-        pairs = [Pair.of(_base(data, shared, runs, seed), runs / "kept") for seed in range(seeds)]
+        pairs = [Pair.of(base_run(data, shared, runs, seed), runs / "kept") for seed in range(seeds)]
         found = []
         for number, pair in enumerate(pairs):
             found.append(opinions(pair, pairs[(number + 1) % seeds] if seeds > 1 else None))
@@ -289,7 +289,7 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
     write_result(__file__, "\n".join(lines).rstrip())
 
 
-def _base(data: Data, shared: Path, runs: Path, seed: int) -> Run:
+def base_run(data: Data, shared: Path, runs: Path, seed: int) -> Run:
     place = runs / f"{data.folder}-{seed}"
     if not (place / MANIFEST).exists():
         source = subset(shared / data.folder, runs / "data" / data.folder, data.label, data.classes * data.per_class)

@@ -1,0 +1,90 @@
+"""What do specialists bring to a fine-tuned base by `coterie fit`: those that are trained, and a probe?
+
+Question: over the seeds of second_opinions.py's bases of texts, what do five specialists that are the base's last three
+parts, trained by the defaults of fine-tuning, gain on test, and what does a probe of all classes, which is the network
+as it was before, with a fitted head? Training and passes are multiples of the base's; no option is set but those named.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.gains.second_opinions import DATA, base_run
+from benchmarks.shared import command, markdown_table, write_result
+from coterie.cli.terminal.progress import LineProgress
+from coterie.config import FitSettings
+from coterie.measures.significance import over_seeds
+from coterie.pipeline.fit import fit
+from coterie.pipeline.prepare import load_splits
+from coterie.run.folder import Run
+from coterie.studies.comparison.contenders import CostModel
+
+WAYS: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "probe": {"specialist": {"trainable": "probe"}, "partition": {"clusters": [1]}},
+    "last three parts": {"specialist": {"trainable": "last-3"}, "partition": {"clusters": [5]}},
+}
+
+
+def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3) -> None:
+    """Train what is missing, and write the table.
+
+    Args:
+        shared: folder of hwu64 and clinc150, each with its parquet files.
+        runs: folder of the bases, and of the runs on them.
+        seeds: of each base, from 0 on.
+    """
+    rows = []
+    for name, data in DATA.items():
+        bases = [base_run(data, shared, runs, seed) for seed in range(seeds if "text" in data.data else 0)]
+        for way, more in WAYS.items() if bases else ():
+            found = np.array([_fitted(base, way, more) for base in bases])
+            interval = over_seeds(found[:, 1])
+            rows.append(
+                (
+                    name,
+                    way,
+                    f"{found[:, 0].mean():.2f}",
+                    f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})",
+                    ", ".join(f"{gain:+.2f}" for gain in found[:, 1]),
+                    f"{found[:, 2].mean():.2f}",
+                    f"{found[:, 3].mean():.2f}",
+                    f"{found[:, 4].mean():+.2f}",
+                )
+            )
+            print(rows[-1], flush=True)
+    head = (
+        "base",
+        "specialists",
+        "base, %",
+        "gain, points",
+        "by seed",
+        "training",
+        "passes",
+        "over the restricted base",
+    )
+    write_result(__file__, markdown_table(head, rows))
+
+
+def _fitted(base: Run, way: str, more: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
+    """Of the base top-1 in %; of the run the gain, training and passes, and the specialists' lead in true clusters."""
+    place = base.path.with_name(f"{base.path.name}-{way.replace(' ', '-')}")
+    stored = base.settings.to_values()
+    values = {**stored, **{group: {**stored[group], **chosen} for group, chosen in more.items()}}
+    splits = load_splits(base.settings, base)
+    fit(FitSettings.from_values(values), place, splits=splits, base_run=base.path, progress=LineProgress(Console()))
+    run = Run.open_complete(place)
+    test = run.read_json("metrics.json")["test"]
+    return (
+        100 * test["base_top1"],
+        100 * test["gain"],
+        CostModel.of(run, splits).training,
+        test["mean_passes"],
+        100 * (test["oracle_specialist"] - test["oracle_restricted"]),
+    )
+
+
+if __name__ == "__main__":
+    command(main)
