@@ -290,6 +290,7 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
 
 
 def base_run(data: Data, shared: Path, runs: Path, seed: int) -> Run:
+    """A fine-tuned base, trained where it is not there."""
     place = runs / f"{data.folder}-{seed}"
     if not (place / MANIFEST).exists():
         source = subset(shared / data.folder, runs / "data" / data.folder, data.label, data.classes * data.per_class)

@@ -67,7 +67,7 @@ def test_specialists_of_a_librarys_trained_network_are_trained_as_fine_tuned_one
 def test_a_probe_is_one_for_all_classes_unless_more_are_asked_for() -> None:
     probe: dict[str, Any] = {"init": "pretrained", "specialist": {"trainable": "probe"}}
     settings = FitSettings.from_values(probe)
-    assert (settings.partition.clusters, settings.specialist.epochs) == ((1,), 1)
+    assert (settings.partition.clusters, settings.specialist.epochs, settings.gate.passes) == ((1,), 1, 1.5)
     assert FitSettings.from_values(settings.to_values()) == settings
     assert FitSettings.from_values({**probe, "partition": {"clusters": [4]}}).partition.clusters == (4,)
     assert FitSettings(init="w.pt", specialist=SpecialistSettings(trainable="probe")).partition.clusters == (1,)

@@ -9,8 +9,8 @@ import torch
 import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
-from coterie.errors import DeclinedError
-from coterie.pipeline import pilot
+from coterie.errors import ArtifactError, DeclinedError
+from coterie.pipeline import pilot, revise
 from coterie.run.folder import Run
 from coterie.run.names import specialist_files
 from coterie.run.values import partition_of
@@ -43,6 +43,12 @@ def test_a_probe_has_the_initial_weights_and_a_head_of_its_own(
     assert any(not torch.equal(base[name], started[name]) for name in started if not name.startswith("head"))
     loaded = coterie.load(run.path)
     np.testing.assert_array_equal(fitted.predict_proba(splits.test.samples), loaded.predict_proba(splits.test.samples))
+
+
+def test_probes_are_fitted_anew_not_refitted(probing: FitSettings, splits: Splits, tmp_path: Path) -> None:
+    coterie.fit(probing, tmp_path / "probed", splits=splits)
+    with pytest.raises(ArtifactError, match="probes, which a fit with all samples makes anew"):
+        revise.refit(tmp_path / "probed", 0, "folder:more", tmp_path / "new")
 
 
 def test_probes_of_clusters(probing: FitSettings, splits: Splits, tmp_path: Path) -> None:

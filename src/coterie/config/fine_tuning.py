@@ -34,9 +34,14 @@ SPECIALIST = {
     # A cluster's few batches say less of the statistics than all that the base has seen.
     "batch_norm": "frozen",
 }
-# A probe is fitted, not trained in steps; a head of all classes says as much as heads of clusters, of one network.
 PROBE = "probe"
-PROBED: dict[str, dict[str, Any]] = {"specialist": {"epochs": 1}, "partition": {"clusters": (1,)}}
+# A probe is fitted, not trained in steps; a head of all classes says as much as heads of clusters, of one network. With
+# a limit, the most accurate rule within it is chosen; without one the cheapest that is as good within the noise.
+PROBED: dict[str, dict[str, Any]] = {
+    "specialist": {"epochs": 1},
+    "partition": {"clusters": (1,)},
+    "gate": {"passes": 1.5},
+}
 DATA = {"augment": "photo"}
 LIBRARIES = ("timm", "torchvision")
 # Transformers take smaller steps than convolutional networks, and their heads have smaller inputs.

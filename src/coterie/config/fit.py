@@ -108,6 +108,7 @@ class FitSettings(Settings):
             "base": TrainingSettings(),
             "specialist": SpecialistSettings(),
             "partition": PartitionSettings(),
+            "gate": GateSettings(),
             "data": DataSettings(),
         }
         for name, defaults in fine_tuning(values).items():

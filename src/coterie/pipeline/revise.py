@@ -21,7 +21,7 @@ from coterie.backbones.base import NetworkForm, refuse_untrusted
 from coterie.backbones.libraries import is_function, with_classes
 from coterie.backbones.parts import trained_part
 from coterie.backbones.specialist import make_specialist
-from coterie.config import FitSettings
+from coterie.config import PROBE, FitSettings
 from coterie.data.additions import extended, read_additions
 from coterie.data.splits import Splits
 from coterie.ensemble.ensemble import SpecialistEnsemble
@@ -260,7 +260,7 @@ def begin(old: FinishedRun, out: Path, change: ChangeRecord, settings: FitSettin
     """The new run, of the old one's settings where none are given; it says from the start what it is.
 
     Raises:
-        ArtifactError: ``out`` is the old run, or holds something else; or the old run has an added class.
+        ArtifactError: ``out`` is the old run, or holds something else; or the old run has an added class, or probes.
     """
     if out.resolve() == old.path.resolve():
         raise ArtifactError(f"{out} is the run itself; choose another --out")
@@ -268,6 +268,9 @@ def begin(old: FinishedRun, out: Path, change: ChangeRecord, settings: FitSettin
         raise ArtifactError(
             f"{old.path} has a class that its data source lacks; give the source all classes and train anew"
         )
+    if change.kind != "distil" and old.settings.specialist.trainable == PROBE:
+        # What they are fitted to starts from a file or a hub that only the settings name.
+        raise ArtifactError(f"the specialists of {old.path} are probes, which a fit with all samples makes anew")
     run = Run.create_or_resume(out, settings or old.settings)
     check_change(old, run, change)
     return run

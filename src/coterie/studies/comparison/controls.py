@@ -113,18 +113,12 @@ def control_tasks(
     write_whole(drawn_file, json.dumps([f"random {cluster}" for cluster in drawn]).encode())
     base, place = run.path.absolute(), folder.absolute()
 
-    def partition_control(name: str, chosen: PartitionSettings, **specialist: str) -> ControlTask:
-        trained = settings.specialist.model_copy(update=specialist)
-        changed = settings.model_copy(update={"partition": chosen, "specialist": trained})
+    def partition_control(name: str, chosen: PartitionSettings) -> ControlTask:
+        changed = settings.model_copy(update={"partition": chosen})
         return FlippedFitTask(f"{prefix}control {name}", changed, place / name, base)
 
     tasks = {
-        # Of probes too it is the base that is trained on: a probe of all classes is no control of them.
-        ALL_CLASSES: partition_control(
-            ALL_CLASSES,
-            PartitionSettings(clusters=(1,)),
-            **({"trainable": "all"} if settings.specialist.trainable == PROBE else {}),
-        ),
+        ALL_CLASSES: partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,))),
         WEIGHT_AVERAGE: WeightAverageTask(f"{prefix}control {WEIGHT_AVERAGE}", base, place / WEIGHT_AVERAGE, trust),
         RANDOM: partition_control(RANDOM, PartitionSettings(method="given", groups=str(drawn_file))),
         CONFUSION: partition_control(
@@ -145,6 +139,11 @@ def control_settings(run: FinishedRun) -> FitSettings:
     Nothing is logged outside the run's folder.
     """
     settings = run.settings.untracked()
+    if settings.specialist.trainable == PROBE:
+        # A probe of other clusters is no control of one: what the base gains by training is. And it would start from a
+        # file or a hub that only the settings name.
+        specialist = settings.specialist.model_copy(update={"trainable": "all"})
+        settings = settings.model_copy(update={"specialist": specialist})
     partition = partition_of(run.manifest)
     times = n_tried(run.manifest) * len(partition.packed_class_M) / partition.n_classes
     epochs = round(settings.specialist.epochs * times)
