@@ -55,15 +55,17 @@ class TuningRequest:
     def combinations(self, partition: Partition) -> list[Combination]:
         """The combinations to try, simple ones first: of equals, the first is chosen."""
         tops = sorted({min(top, partition.n_clusters) for top in self.tops})
-        combiners, shared = self.combiners, (False, True)
+        combiners = self.combiners
+        by_cluster: tuple[bool, ...] = (False, True)
         if partition.n_clusters == 1:
             # A specialist of all classes is a second opinion: nothing says that it knows better than the base.
-            combiners, shared = tuple(name for name in combiners if name != "hard") or combiners, (False,)
+            combiners = tuple(name for name in combiners if name != "hard") or combiners
+            by_cluster = (False,)
         found = []
         for name in combiners:
             # The paper's combiner asks one cluster.
             for top in tops[:1] if name == "hard" else tops:
-                found += [Combination(name, top, own) for own in ((False,) if name in UNWEIGHTED else shared)]
+                found += [Combination(name, top, own) for own in ((False,) if name in UNWEIGHTED else by_cluster)]
         return found
 
 
