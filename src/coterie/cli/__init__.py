@@ -33,6 +33,7 @@ from coterie.cli.signals import Terminated, interrupts
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, LimitError, SettingsError
+from coterie.system.openmp import wait_without_spinning
 from coterie.system.output import OutputLost, guarded_streams, say
 
 __all__ = ["main"]
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: default: the process's own, which then ends with the command.
     """
     own = arguments is None
+    if own:
+        wait_without_spinning()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with interrupts(until_exit=own):
         try:
