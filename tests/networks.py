@@ -48,6 +48,56 @@ class Proxies(nn.Module):
         return self.trunk(x) @ self.proxies + self.offset
 
 
+class TextEmbeddings(nn.Module):
+    """As CLIP has it: scaled cosines of features and a buffer of one text embedding a class."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("texts", F.normalize(torch.randn(n_classes, 6)))
+        self(torch.zeros(2, 1, 12, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale.exp() * F.normalize(self.trunk(x)) @ self.texts.T
+
+
+class Prototypes(nn.Module):
+    """The logits are distances from one prototype a class, with a minus."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk()
+        self.prototypes = nn.Parameter(torch.randn(n_classes, 6))
+        self(torch.zeros(2, 1, 12, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -torch.cdist(self.trunk(x), self.prototypes)
+
+
+class Temperature(nn.Module):
+    """All logits divided by one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(1.7))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits / self.temperature
+
+
+class PriorAdjusted(nn.Module):
+    """Each logit scaled by a parameter of its class, less a buffer: the logarithm of its frequency."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(1 + torch.rand(n_classes))
+        self.register_buffer("log_prior", torch.randn(1, n_classes))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.scale * logits - self.log_prior
+
+
 class TwoHeads(nn.Module):
     """Two heads whose logits are averaged, as in distilled vision transformers."""
 

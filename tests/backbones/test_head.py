@@ -8,7 +8,7 @@ from torch import nn
 
 from coterie.backbones import Head, find_head, head_inputs, logit_parts, replace_head
 from coterie.errors import BackboneError
-from networks import CosineLinear, Net, Proxies, Tied, TwoHeads
+from networks import CosineLinear, Net, PriorAdjusted, Prototypes, Proxies, Temperature, TextEmbeddings, Tied, TwoHeads
 
 C = 5
 
@@ -57,7 +57,15 @@ KINDS = {
     "parameter": (lambda: Proxies(C), ("proxies", "offset")),
     "averaged": (lambda: TwoHeads(C), ("head", "head_dist")),
     "tied": (lambda: Tied(C), ("head",)),
+    "text embeddings": (lambda: TextEmbeddings(C), ("texts",)),
+    "prototypes": (lambda: Prototypes(C), ("prototypes",)),
+    "temperature": (lambda: Net(nn.Linear(6, C), Temperature()), ("head",)),
+    "adjusted": (lambda: Net(nn.Linear(6, C), PriorAdjusted(C)), ("head", "after.0.scale", "after.0.log_prior")),
 }
+
+
+# Heads that are tensors, of which nothing says what enters; and those whose logits are adjusted behind the rows.
+ROWS_ALONE = {"parameter", "cosine", "text embeddings", "prototypes", "temperature", "adjusted"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,7 +87,15 @@ def test_the_rows_of_a_head_say_how_its_logits_depend_on_the_features(kind: str)
     network = KINDS[kind][0]().eval()
     head = find_head(network, C, IMAGES)
     rows_CD = head.of(network).weight.detach()
-    if kind == "averaged":
+    own = {
+        "text embeddings": "texts",
+        "prototypes": "prototypes",
+        "temperature": "head.weight",
+        "adjusted": "head.weight",
+    }
+    if kind in own:  # what comes before or after the product is no part of the rows
+        expected = network.state_dict()[own[kind]]
+    elif kind == "averaged":
         expected = torch.cat([network.head.weight, network.head_dist.weight], dim=1)
     else:
         features = torch.randn(6, requires_grad=True)
@@ -92,7 +108,7 @@ def test_the_rows_of_a_head_say_how_its_logits_depend_on_the_features(kind: str)
     torch.testing.assert_close(rows_CD, expected.detach(), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"parameter", "cosine"}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - ROWS_ALONE))
 def test_what_enters_a_head_gives_the_logits_by_its_rows(kind: str) -> None:
     network = KINDS[kind][0]().eval()
     head = find_head(network, C, IMAGES)

@@ -7,7 +7,7 @@ from coterie.backbones import build, find_head, replace_head
 from coterie.backbones.parts import WHOLE, cut_points, trained_part
 from coterie.errors import BackboneError
 from helpers import image_form
-from networks import Net, Proxies, Tied
+from networks import Net, Proxies, TextEmbeddings, Tied
 
 GREY = torch.randn((2, 1, 16, 16), generator=torch.Generator().manual_seed(0))
 
@@ -155,3 +155,11 @@ def test_a_bare_head_can_only_be_trained_whole() -> None:
         ),
         ["head.bias", "head.weight", "trunk.1.bias", "trunk.1.weight"],
     )
+
+
+def test_a_head_that_is_a_buffer_cannot_be_what_is_trained() -> None:
+    network, example = TextEmbeddings(5), torch.randn(3, 1, 12, 12)
+    head = find_head(network, 5, example)
+    with pytest.raises(BackboneError, match="head of TextEmbeddings, texts, is a buffer, which is not trained"):
+        trained_part(network, head, example, "head")
+    assert trained_part(network, head, example, "trunk.1").trains("trunk.1.weight")

@@ -67,6 +67,7 @@ def test_of_torchvision(name: str, files: list[Path]) -> None:
         ("CLIPImageProcessor", {"size": {"shortest_edge": 28}, "crop_size": {"height": 24, "width": 20}}),
         ("ConvNextImageProcessor", {"size": {"shortest_edge": 24}}),
         ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+        ("LevitImageProcessor", {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}),
     ],
 )
 def test_of_transformers(maker: str, values: dict, files: list[Path], tmp_path: Path) -> None:

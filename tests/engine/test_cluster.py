@@ -9,8 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 
 import coterie
+from coterie.backbones import build
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Resources, TaskContext, cluster
@@ -158,6 +160,22 @@ def test_whole_runs_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings
     with pytest.raises(PartitionError, match="9 clusters of 8 classes"):
         failed.unwrap()
     assert weights(done.unwrap()) == weights(tmp_path / "first")
+
+
+def test_initial_weights_reach_a_worker_of_a_cluster(
+    three_nodes, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    """The rate is so small that training leaves them."""
+    theirs = build("convnet-8", 5, splits.preprocessing, seed=9).state_dict()
+    torch.save(theirs, tmp_path / "w.pt")
+    still = {"epochs": 1, "batch_size": 64, "learning_rate": 1e-9}
+    ours = changed(settings, init=str(tmp_path / "w.pt"), base=still, specialist=still)
+    [outcome] = fit_all(
+        [FitTask("tuned", ours, tmp_path / "tuned")], splits, EngineSettings(engine="ray", address=three_nodes.address)
+    )
+    run, first = Run.open_complete(outcome.unwrap()), next(iter(theirs))
+    torch.testing.assert_close(run.read_tensors("base.safetensors")[first], theirs[first], atol=1e-6, rtol=0)
+    assert run.manifest.network.origin.startswith("initial weights: 56 of 58 tensors")
 
 
 def test_controls_are_tasks_of_a_cluster(three_nodes, tmp_path: Path, settings: FitSettings, splits: Splits) -> None:

@@ -342,8 +342,8 @@ def tails(settings: FitSettings, **values: object) -> FitSettings:
 
 def test_tails_are_planned_with_the_trunk_run_once_a_view_and_once_to_be_asked(settings, splits, monkeypatch) -> None:
     step, image = 2.0, 0.01
-    monkeypatch.setattr(plan, "_time_training", lambda *_: step)
-    monkeypatch.setattr(plan, "_time_inference", lambda *_: image)
+    monkeypatch.setattr(plan, "training_seconds", lambda *_: step)
+    monkeypatch.setattr(plan, "inference_seconds", lambda *_: image)
 
     def seconds(chosen: FitSettings) -> tuple[float, float, int]:
         *_, training, asking = make_plan(prepare(chosen, splits=splits)).stages

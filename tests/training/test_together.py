@@ -1,5 +1,6 @@
 """Several ranks train one network as one process would. Some tests start two processes by torchrun or `fabric run`."""
 
+import json
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import coterie
+from coterie.backbones import build
 from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import DataError
 from coterie.run.folder import Run
@@ -29,6 +31,7 @@ from coterie.config import FitSettings
 from coterie.errors import LimitError
 from coterie.system.limits import Limits
 from coterie.pipeline.base import help_train_base
+from coterie.pipeline.fit import fit_base
 from coterie.pipeline.prepare import prepare
 from coterie.progress import Progress
 from coterie.system.limits import Limits
@@ -57,6 +60,9 @@ if mode == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(*arguments)
         training.training_step = dying
+elif mode.startswith("init:"):
+    values |= {"init": mode.removeprefix("init:")}
+    values["base"] |= {"epochs": 1, "learning_rate": 1e-9}
 def say(line):
     # In one write, so that two ranks do not mix within a line.
     sys.stdout.flush()
@@ -65,10 +71,15 @@ def say(line):
 limits = AtStep() if mode == "stops" else None
 settings, splits = FitSettings.from_values(values), make_splits()
 try:
-    if rank == "0":
+    if mode.startswith("init:") and rank == "0":
+        fit_base(settings, out, splits=splits)
+    elif rank == "0":
         coterie.fit(settings, out, splits=splits, progress=Telling(), limits=limits)
     else:
-        help_train_base(settings, lambda: prepare(settings, splits=splits))
+        prepared = []
+        help_train_base(settings, lambda: prepared.append(prepare(settings, splits=splits)) or prepared[0])
+        if mode.startswith("init:"):
+            say(f"rank {rank} ends with {next(prepared[0].base.network.parameters()).flatten().tolist()}")
         sys.exit(0)
 except LimitError as error:
     say(f"rank {rank} stops: {error}")
@@ -144,6 +155,20 @@ def test_a_limit_stops_all_ranks_and_the_next_start_ends_with_the_same_bits(
     for name in whole.manifest.files:
         if name.endswith(".safetensors") or name in ("metrics.json", "history.json"):
             assert (out / name).read_bytes() == (whole.path / name).read_bytes(), name
+
+
+def test_initial_weights_reach_all_ranks(tmp_path: Path) -> None:
+    """The rate is so small that training leaves them; each rank tells what it ends with."""
+    theirs = build("convnet-8", 5, make_splits().preprocessing, seed=9)
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    done = run(torchrun(tmp_path / "script.py", tmp_path / "run", f"init:{tmp_path / 'w.pt'}"))
+    assert done.returncode == 0, done.stderr
+    [of_rank_1] = re.findall(r"rank 1 ends with (\[.*\])", done.stdout)
+    first, expected = next(iter(theirs.state_dict().items()))
+    torch.testing.assert_close(torch.tensor(json.loads(of_rank_1)), expected.flatten(), atol=1e-6, rtol=0)
+    kept = Run.open(tmp_path / "run").read_tensors("base.safetensors")
+    torch.testing.assert_close(kept[first], expected, atol=1e-6, rtol=0)
+    assert Run.open(tmp_path / "run").manifest.network.origin.startswith("initial weights: 56 of 58 tensors")
 
 
 @pytest.mark.slow

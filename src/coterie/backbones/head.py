@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from coterie.backbones.linear import as_linear, cut_layer, is_linear, is_plain, linear_of
@@ -26,9 +27,10 @@ LAST_LAYERS = 4
 class Head:
     """Where a network's head is: D inputs, C rows.
 
-    ``path`` is that of a layer, as in ``nn.Module.get_submodule``, or of a parameter that the network computes with by
-    itself, as a cosine classifier does. ``more``: what is cut along with it, further layers whose outputs are added to
-    the first's, or biases beside the parameter. ``unit``: the rows' lengths do not matter.
+    ``path`` is that of a layer, as in ``nn.Module.get_submodule``, or of a parameter or buffer that the network
+    computes with by itself, as cosine classifiers do, and those by text embeddings or prototypes. ``more``: what is cut
+    along with it, further layers whose outputs are added to the first's, or tensors of a number a class. ``unit``: the
+    rows' lengths do not matter.
     """
 
     path: str
@@ -42,17 +44,22 @@ class Head:
 
         The rows of heads that are added to each other stand side by side; those of a cosine classifier have length 1.
         """
-        if isinstance(_at(network, self.path), nn.Parameter):
+        if isinstance(_at(network, self.path), Tensor):
             # The network ignores the lengths of these rows, so label embeddings must not depend on them.
             rows_CD = _as_rows(_at(network, self.path), self.out_features)
             return linear_of(F.normalize(rows_CD, dim=1) if self.unit else rows_CD, None)
-        layers = [as_linear(_at(network, path)) for path in (self.path, *self.more)]
+        layers = [as_linear(layer) for layer in self.layers(network)]
         if len(layers) == 1:
             return layers[0]
         biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         return linear_of(
             torch.cat([layer.weight for layer in layers], dim=1), torch.stack(biases).sum(dim=0) if biases else None
         )
+
+    def layers(self, network: nn.Module) -> list[nn.Module]:
+        """Those of its parts that are layers, of which a head that is a tensor has none."""
+        parts = [_at(network, path) for path in (self.path, *self.more)]
+        return [part for part in parts if isinstance(part, nn.Module)]
 
 
 def find_head(network: nn.Module, n_classes: int, example: Tensor, name: str | None = None) -> Head:
@@ -124,8 +131,8 @@ def head_inputs(network: nn.Module, head: Head) -> Iterator[list[Tensor]]:
     Raises:
         BackboneError: the head is no layer, or sees more than one vector of a sample; the latter from the network.
     """
-    layers = [_at(network, path) for path in (head.path, *head.more)]
-    if not all(isinstance(layer, nn.Module) for layer in layers):
+    layers = head.layers(network)
+    if not layers:
         raise BackboneError(f"{type(network).__name__} multiplies with {head.path} itself: nothing says by what")
     seen: list[Tensor] = []
     latest: dict[nn.Module, Tensor] = {}
@@ -149,7 +156,7 @@ def head_inputs(network: nn.Module, head: Head) -> Iterator[list[Tensor]]:
 
 
 def _heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head]:
-    """Layers first; parameters only where no layer is a head."""
+    """Layers first; tensors only where no layer is a head."""
     layers = _layers_of_width(network, n_classes, example)
     single = [path for path in layers if _cuts(network, n_classes, example, _some(layers, (path,)))]
     # A wrapper passes the test as well as the head inside it: the innermost holds the rows.
@@ -163,7 +170,51 @@ def _heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head
         found = [
             _layer_head(network, pair) for pair in pairs if _cuts(network, n_classes, example, _some(layers, pair))
         ]
-    yield from found or _parameter_heads(network, n_classes, example)
+    yield from (
+        found
+        or [*_adjusted_heads(network, n_classes, example, layers)]
+        or [*_tensor_heads(network, n_classes, example)]
+    )
+
+
+def _adjusted_heads(
+    network: nn.Module, n_classes: int, example: Tensor, layers: dict[str, nn.Module]
+) -> Iterator[Head]:
+    """Layers behind which each logit is shifted or scaled by a number of its class, which is cut along with them."""
+    ended = _ends(network, example)
+    for path, layer in layers.items():
+        if is_linear(layer):
+            after = set(ended[ended.index(path) + 1 :])
+            numbers = tuple(name for name in _numbers(network, n_classes) if name.rpartition(".")[0] in after)
+            if numbers and _cuts(network, n_classes, example, {path: layer}, numbers):
+                found = _layer_head(network, (path,))
+                yield Head(path, found.in_features, found.out_features, numbers)
+
+
+def _ends(network: nn.Module, example: Tensor) -> list[str]:
+    """Paths of modules, in the order in which they end; of one that runs twice, its last."""
+    ended: dict[str, None] = {}
+    names = {module: path for path, module in network.named_modules()}
+
+    def note(module: nn.Module, *_: object) -> None:
+        ended.pop(names[module], None)
+        ended[names[module]] = None
+
+    with hooked(dict.fromkeys(names, note)):
+        run(network, example)
+    return list(ended)
+
+
+def _numbers(network: nn.Module, n_classes: int) -> Iterator[str]:
+    """Parameters and buffers of a number a class, but for those of norms, which look at more than one sample."""
+    for path, module in network.named_modules():
+        if not isinstance(module, _NormBase):
+            own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+            yield from (f"{path}.{name}".lstrip(".") for name, tensor in own if _is_number_a_class(tensor, n_classes))
+
+
+def _is_number_a_class(tensor: Tensor, n_classes: int) -> bool:
+    return tuple(tensor.shape) in {(n_classes,), (1, n_classes)}
 
 
 def _some(layers: dict[str, nn.Module], paths: Sequence[str]) -> dict[str, nn.Module]:
@@ -192,12 +243,15 @@ def _class_axis(layer: nn.Module) -> int:
     return 1 if isinstance(layer, _ConvNd) else -1
 
 
-def _cuts(network: nn.Module, n_classes: int, example: Tensor, layers: dict[str, nn.Module]) -> bool:
-    """Whether to cut what these layers return is to cut what the network returns."""
+def _cuts(
+    network: nn.Module, n_classes: int, example: Tensor, layers: dict[str, nn.Module], numbers: Sequence[str] = ()
+) -> bool:
+    """Whether to cut what these layers return, and the tensors ``numbers``, is to cut what the network returns."""
     # Both runs get the same noise: where they agree, nothing behind these layers looks at the other classes.
     classes = _some_classes(n_classes)
+    tensors = {name: _cut_tensor(_at(network, name), classes, n_classes) for name in numbers}
     whole = _run_made_up(network, example, layers, None)
-    cut = _run_made_up(network, example, layers, classes)
+    cut = _run_made_up(network, example, layers, classes, tensors)
     return whole is not None and cut is not None and _is_cut(whole, cut, classes)
 
 
@@ -221,9 +275,15 @@ def _some_classes(n_classes: int) -> Tensor:
 
 
 def _run_made_up(
-    network: nn.Module, example: Tensor, layers: dict[str, nn.Module], classes: Tensor | None
+    network: nn.Module,
+    example: Tensor,
+    layers: dict[str, nn.Module],
+    classes: Tensor | None,
+    tensors: dict[str, Tensor] | None = None,
 ) -> Tensor | None:
-    """The network's output if these layers return noise, for all or some classes; None where that breaks it."""
+    """The network's output if these layers return noise, for all or some classes, and it has other values for some
+    tensors; None where that breaks it.
+    """
     generator = torch.Generator().manual_seed(1)
 
     def replace(layer: nn.Module, _: object, output: Tensor) -> Tensor:
@@ -234,7 +294,9 @@ def _run_made_up(
     hooks: dict[nn.Module, Hook] = dict.fromkeys(layers.values(), replace)
     with hooked(hooks), evaluating(network):
         try:
-            output = network(fitting(example, network))
+            inputs = fitting(example, network)
+            # Scripted networks take no other tensors, and most need none.
+            output = functional_call(network, tensors, (inputs,)) if tensors else network(inputs)
         except Exception:  # an output of another width breaks what comes after a layer that is no head
             return None
     return output if isinstance(output, Tensor) and output.ndim == 2 else None
@@ -245,12 +307,15 @@ def _layer_head(network: nn.Module, paths: Sequence[str]) -> Head:
     return Head(paths[0], sum(linear.in_features for linear in linears), linears[0].out_features, tuple(paths[1:]))
 
 
-def _parameter_heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head]:
-    """Matrices that the network itself, or a layer of its own kind, multiplies with: cosine classifiers."""
+def _tensor_heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head]:
+    """Matrices that the network itself, or a layer of its own kind, computes with: cosine classifiers, text embeddings,
+    prototypes.
+    """
     classes = _some_classes(n_classes)
     # A tied matrix has several names, of which one may be the head and another none.
-    for path, matrix in network.named_parameters(remove_duplicate=False):
-        if matrix.ndim != 2 or n_classes not in matrix.shape:
+    of_network = (network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False))
+    for path, matrix in chain(*of_network):
+        if matrix.ndim != 2 or n_classes not in matrix.shape or not matrix.is_floating_point():
             continue
         made_up = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(3)).to(matrix)
         beside = _beside(network, path, n_classes)

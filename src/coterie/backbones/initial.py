@@ -60,7 +60,8 @@ def no_download(backbone: str, file: str, place: str, error: Exception) -> str:
 
 def draw_head(network: nn.Module, head: Head, seed: int) -> None:
     """Fresh weights for a head on features that are trained already: so small that it begins with no opinion. Libraries
-    draw larger ones, by the number of classes or inputs, and their first steps would wreck the features.
+    draw larger ones, by the number of classes or inputs, and their first steps would wreck the features. Numbers beside
+    its layers stay: they may be scales.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -72,4 +73,6 @@ def draw_head(network: nn.Module, head: Head, seed: int) -> None:
 def _tensors_at(network: nn.Module, path: str) -> list[Tensor]:
     parent, _, name = path.rpartition(".")
     part = getattr(network.get_submodule(parent), name)
-    return list(part.parameters()) if isinstance(part, nn.Module) else [part] if isinstance(part, nn.Parameter) else []
+    if isinstance(part, nn.Module):
+        return list(part.parameters())
+    return [part] if isinstance(part, nn.Parameter) and part.ndim > 1 else []

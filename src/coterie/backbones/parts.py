@@ -106,6 +106,11 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
         return _adapters(network, heads, order, int(match[1]))
     cuts = _cuts(network, head, example, order)
     if choice in {"head", "last-1"}:
+        if not any(within(name, heads) for name, _ in network.named_parameters()):
+            raise BackboneError(
+                f"{choice}: the head of {type(network).__name__}, {head.path}, is a buffer, which is not trained; "
+                "allowed: all, last-N, lora-R, or the path of a module"
+            )
         still = tuple(path for path in order.ended if not _holds(path, heads))
         # A head that is a parameter of the network itself never starts: all modules run before it.
         begin = min((order.start_of(path) for path in heads if path in order.started), default=1 << 62)

@@ -126,6 +126,8 @@ def processor_form(made: dict[str, Any], origin: str) -> ImagePreprocessing:
     if made.get("do_flip_channel_order"):
         raise BackboneError(f"the images {origin} have blue first: wrap the model in a function that turns them")
     size, crop = (_sides(made.get(name) or {}) for name in ("size", "crop_size"))
+    if str(made.get("image_processor_type")).startswith("Levit") and len(size) == 1:
+        size = (int(256 / 224 * size[0]),)  # its size is what is left of the margin that is cut off
     if made.get("crop_pct") and len(size) == 1 and size[0] < 384:  # ConvNeXt's: a margin that is cut off
         size, crop = (int(size[0] / made["crop_pct"]),), (size[0], size[0])
     elif made.get("crop_pct") and len(size) == 1:

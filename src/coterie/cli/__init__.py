@@ -28,10 +28,12 @@ from coterie.cli.report import report
 from coterie.cli.reproduce import reproduce
 from coterie.cli.revise import add_class, refit
 from coterie.cli.serve import serve
+from coterie.cli.short_help import HELP, HELP_ALL, REST, shown_alone
 from coterie.cli.signals import Terminated, interrupts
 from coterie.cli.tune import tune
 from coterie.config import FitSettings
 from coterie.errors import CoterieError, LimitError, SettingsError
+from coterie.system.openmp import wait_without_spinning
 from coterie.system.output import OutputLost, guarded_streams, say
 
 __all__ = ["main"]
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: default: the process's own, which then ends with the command.
     """
     own = arguments is None
+    if own:
+        wait_without_spinning()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with interrupts(until_exit=own):
         try:
@@ -83,12 +87,14 @@ def _run(arguments: Sequence[str]) -> None:
         return
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
-    _commands(_settings_file(arguments), _options(arguments)).cli(
+    short = list(arguments[:1]) == ["fit"] and HELP_ALL not in arguments and bool(HELP & set(arguments))
+    _commands(_settings_file(arguments), _options(arguments), short=short).cli(
         prog="coterie",
         description="Specialists for the classes your classifier confuses, and an honest account of what they buy. "
         "`coterie fit --out RUN` runs everything on an embedded data set; `coterie COMMAND --help` tells more.",
-        args=arguments,
+        args=["--help" if argument == HELP_ALL else argument for argument in arguments],
         sort_subcommands=False,
+        registry=shown_alone() if short else None,
     )
 
 
@@ -134,10 +140,12 @@ def _options(arguments: Sequence[str]) -> set[str]:
     }
 
 
-def _commands(defaults: FitSettings, options: set[str]) -> tyro.extras.SubcommandApp:
-    app = tyro.extras.SubcommandApp()
+def _commands(defaults: FitSettings, options: set[str], *, short: bool) -> tyro.extras.SubcommandApp:
+    app, fit = tyro.extras.SubcommandApp(), make_fit(defaults, options)
+    if short:
+        fit.__doc__ = f"{fit.__doc__}\n\n{REST}"
     for command in (
-        make_fit(defaults, options),
+        fit,
         evaluate,
         tune,
         predict,

@@ -16,6 +16,7 @@ from coterie.errors import DeclinedError, SettingsError, TrainingError
 if TYPE_CHECKING:  # torch and rich are imported when a run begins, not for --help
     from rich.console import Console
 
+    from coterie.pipeline.plan import Plan
     from coterie.pipeline.prepare import Prepared
 
 
@@ -133,9 +134,12 @@ def _fit(
     from coterie.pipeline.base import dismiss_helpers, help_train_base
     from coterie.pipeline.defaults import with_backbone
     from coterie.pipeline.fit import fit, fit_base
+    from coterie.pipeline.plan import CorrectedPlan
     from coterie.pipeline.prepare import prepare
+    from coterie.pipeline.threads import settle_threads
     from coterie.run.folder import Run
     from coterie.system.limits import Limits
+    from coterie.system.load import OthersLoad
     from coterie.system.ranks import Ranks, forget_launcher_variables
 
     forget_launcher_variables()
@@ -153,15 +157,18 @@ def _fit(
         _print_outcome(console, out)
         return
     if dry_run:
-        _announce(console, prepare(settings, base_run=base_run, trust=settings.backbone), why)
+        load = OthersLoad()
+        prepared = prepare(settings, base_run=base_run, trust=settings.backbone)
+        _announce(console, settle_threads(prepared, run, load, make_progress(console)), why)
         return
 
     def announce(prepared: Prepared) -> None:
-        _announce(console, prepared, why)
+        progress.plan = _announce(console, prepared, why)
 
     options: dict[str, Any] = {"base_run": base_run, "limits": limits, "announce": announce}
     try:
-        with make_progress(console) as progress:
+        with make_progress(console) as shown:
+            progress = CorrectedPlan(shown)
             if base_only:
                 fit_base(settings, out, progress=progress, **options)
             else:
@@ -199,7 +206,7 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
         raise TrainingError("\n".join(runs.failed) + "\nThe same command goes on with what is missing")
 
 
-def _announce(console: Console, prepared: Prepared, why: str, more: str = "") -> None:
+def _announce(console: Console, prepared: Prepared, why: str, more: str = "") -> Plan:
     """What the data lacks, what was chosen and found, and the plan."""
     from coterie.cli.terminal.plan import print_plan
     from coterie.pipeline.plan import make_plan
@@ -208,7 +215,9 @@ def _announce(console: Console, prepared: Prepared, why: str, more: str = "") ->
         console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
     for note in filter(None, (why, *prepared.notes)):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
-    print_plan(console, make_plan(prepared), prepared.splits.about + more)
+    plan = make_plan(prepared)
+    print_plan(console, plan, prepared.splits.about + more)
+    return plan
 
 
 def _print_outcome(console: Console, out: Path) -> None:

@@ -17,7 +17,12 @@ class HardwareSettings(Settings):
         "auto",
         description="precision of training; auto: bf16 autocast if the device computes in it natively, else fp32",
     )
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; None: chosen by torch")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads; None: torch's number, and for the base fewer where others use the cores",
+    )
     specialist_threads: int = Field(
         1,
         ge=1,

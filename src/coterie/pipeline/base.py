@@ -17,6 +17,8 @@ from coterie.config.changes import changed_settings
 from coterie.errors import ArtifactError
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, disk_bound, training_batches_of
+from coterie.pipeline.threads import ThreadWatch
+from coterie.pipeline.timing import cpu_threads
 from coterie.progress import SILENT
 from coterie.run.contents import HISTORY_FILE, read_history, write_history
 from coterie.run.folder import Run
@@ -24,7 +26,7 @@ from coterie.run.names import BASE_FILE
 from coterie.run.values import write_head, write_preprocessing
 from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.fabric import configure_process, make_fabric
-from coterie.training.hooks import NO_HOOK
+from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.loop import train
 from coterie.training.together import RankHook, leave
 
@@ -136,7 +138,7 @@ def _train(job: Job) -> nn.Module:
     settings, ranks = job.settings, Ranks.of_environment()
     network = job.prepared.base.network
     if ranks.world == 1:
-        return job.train_network("base", BASE_FILE, network, settings.base, settings.seed)
+        return _train_alone(job)
     ranks.check_batch_size(settings.base.batch_size)
     fabric = make_fabric(settings.hardware, ranks)
     needed = not job.run.has(BASE_FILE)
@@ -151,6 +153,17 @@ def _train(job: Job) -> nn.Module:
     # The other ranks end here, and leave their devices to the specialists.
     leave(fabric)
     return base
+
+
+def _train_alone(job: Job) -> nn.Module:
+    """Train the base with the threads that were chosen for it; what comes after it has this process's own again."""
+    settings, prepared, most = job.settings, job.prepared, torch.get_num_threads()
+
+    def watch(hook: TrainingHook) -> TrainingHook:
+        return ThreadWatch(hook, job.run, job.progress, most=most, adapts=prepared.base_threads is not None)
+
+    with cpu_threads(prepared.base_threads or most):
+        return job.train_network("base", BASE_FILE, prepared.base.network, settings.base, settings.seed, watch=watch)
 
 
 def _take_base(run: Run, other: Run) -> None:

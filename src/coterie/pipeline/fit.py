@@ -29,10 +29,12 @@ from coterie.pipeline.partitions import make_partitions
 from coterie.pipeline.pilot import ask_pilot
 from coterie.pipeline.prepare import Prepared, prepare
 from coterie.pipeline.specialists import train_specialists
+from coterie.pipeline.threads import settle_threads
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
 from coterie.system.limits import Limits
+from coterie.system.load import OthersLoad
 from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.tracking import make_trackers
 
@@ -112,7 +114,9 @@ def fit(
     def prepared() -> Prepared:
         check_engine(engine)
         # These settings are the caller's own, and so is what they name.
+        load = OthersLoad()
         found = prepare(settings, splits=splits, base=base, base_run=base_run, trust=settings.backbone)
+        found = settle_threads(found, run, load, progress)
         announce(found)
         return found
 
@@ -163,7 +167,9 @@ def fit_base(
     run = Run.create_or_resume(Path(out), settings)
 
     def prepared() -> Prepared:
+        load = OthersLoad()
         found = prepare(settings, splits=splits, base_run=base_run, trust=settings.backbone)
+        found = settle_threads(found, run, load, progress)
         announce(found)
         return found
 

@@ -23,7 +23,7 @@ from coterie.system.limits import Limits
 from coterie.system.ranks import Ranks
 from coterie.training.checkpoint import CheckpointFile
 from coterie.training.distilling import Teacher
-from coterie.training.hooks import StageHook
+from coterie.training.hooks import StageHook, TrainingHook
 from coterie.training.loop import train
 from coterie.training.passes import compute_logits
 from coterie.training.together import RankHook
@@ -86,6 +86,7 @@ class Job:
         seed: int,
         fabric: Fabric | None = None,
         teacher: Teacher | None = None,
+        watch: Callable[[TrainingHook], TrainingHook] = lambda hook: hook,
     ) -> nn.Module:
         """Train a whole network on all training samples and keep its weights in ``file``; read them where an earlier
         start did.
@@ -98,6 +99,7 @@ class Job:
             seed: of its batches.
             fabric: of several ranks, which take part. Default: this process alone.
             teacher: as for ``train``.
+            watch: puts a further hook around the one that keeps the state.
         """
         fabric = fabric or self.fabric
         if self.run.has(file):
@@ -115,7 +117,7 @@ class Job:
             training,
             self.progress,
             part=self.prepared.whole,
-            hook=RankHook(fabric, hook),
+            hook=RankHook(fabric, watch(hook)),
             teacher=teacher,
             compile_network=self.settings.hardware.compile,
         )

@@ -1,27 +1,23 @@
-"""What a run will train and about how long that takes, before it starts."""
+"""What a run will train and about how long that takes, before it starts; and how long it takes after all."""
 
 from __future__ import annotations
 
-import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from lightning_fabric import Fabric
-from torch import nn
+from typing_extensions import override
 
-from coterie.backbones.parts import WHOLE, TrainedPart
+from coterie.backbones.parts import WHOLE
 from coterie.config import PROBE, TrainingSettings
-from coterie.data.batches import Batches, training_batches
-from coterie.data.splits import Splits
-from coterie.pipeline.prepare import Prepared, augmentation_of, disk_bound
-from coterie.training.loop import make_optimizer, smoothed_cross_entropy, training_step
-from coterie.training.passes import compute_logits
+from coterie.pages.format import rough_duration
+from coterie.pipeline.prepare import Prepared, disk_bound
+from coterie.pipeline.timing import cpu_threads, inference_seconds, training_seconds
+from coterie.progress import Progress
+from coterie.system.load import OthersLoad
 
-# Enough steps for kernels and caches to settle; a step of a large network on a CPU is long, hence the time limit.
-WARM_UP_STEPS = 2
-TIMED_STEPS = 8
-TIMED_SECONDS = 4.0
+# A plan is corrected where the first epoch says that the run takes this many times as long, or as short.
+FAR_OFF = 4 / 3
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,8 @@ class PlannedStage:
 @dataclass(frozen=True)
 class Plan:
     """All stages of a run. ``parameters``: of the base; ``device``, ``precision``: where and how it computes;
-    ``disk_bytes``: what the run folder takes at most.
+    ``disk_bytes``: what the run folder takes at most; ``others``: cores that other processes kept busy while it was
+    timed.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -46,11 +43,16 @@ class Plan:
     device: str
     precision: str
     disk_bytes: int
+    others: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Of the whole run."""
         return sum(stage.seconds for stage in self.stages)
+
+    def times(self, factor: float) -> Plan:
+        """The plan of a machine that takes so many times as long."""
+        return replace(self, stages=tuple(replace(each, seconds=each.seconds * factor) for each in self.stages))
 
 
 def make_plan(prepared: Prepared) -> Plan:
@@ -59,27 +61,18 @@ def make_plan(prepared: Prepared) -> Plan:
     Args:
         prepared: of the run; its base is left as it is.
     """
-    settings, splits, base, fabric = prepared.settings, prepared.splits, prepared.base, prepared.fabric
-    network = base.network
-    batches = training_batches(
-        splits.train,
-        splits.preprocessing,
-        augmentation_of(settings, splits),
-        batch_size=settings.base.batch_size,
-        seed=settings.seed,
-        workers=0,
-        balanced=settings.data.sampling == "balanced",
-    )
-    step_seconds = part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, prepared.whole)
-    if base.part is not WHOLE:
-        part_seconds = _time_training(fabric, copy.deepcopy(network), batches, settings.base, base.part)
-    # All that is timed are copies, so that the plan leaves the base on the device and in the mode that it had.
-    image_seconds = _time_inference(fabric, copy.deepcopy(network), splits)
+    settings, splits, base = prepared.settings, prepared.splits, prepared.base
+    load = OthersLoad()
+    with cpu_threads(prepared.base_threads or torch.get_num_threads()):
+        step_seconds = training_seconds(prepared, prepared.whole)
+    part_seconds = step_seconds if base.part is WHOLE else training_seconds(prepared, base.part)
+    image_seconds = inference_seconds(prepared)
+    others = load.cores()
     tail_share = 1.0 if prepared.trunk is None else prepared.trunk.pass_cost
     if prepared.trunk is not None and settings.specialist.kept_views:
         # The trunk, which was timed in each step, is run once a view.
         skipped = (1 - tail_share) * (1 - settings.specialist.kept_views / settings.specialist.epochs)
-        part_seconds = max(part_seconds - skipped * image_seconds * batches.batch_size, 0.0)
+        part_seconds = max(part_seconds - skipped * image_seconds * settings.base.batch_size, 0.0)
     stages = []
     if not base.trained and prepared.base_run is None:
         stages.append(_training_stage("base", settings.base, len(splits.train), step_seconds, settings.base.batch_size))
@@ -97,10 +90,11 @@ def make_plan(prepared: Prepared) -> Plan:
     stages.append(PlannedStage("validation and test", alone + asked, 1, 0, seconds))
     return Plan(
         tuple(stages),
-        sum(parameter.numel() for parameter in network.parameters()),
-        str(fabric.device),
-        fabric._precision.precision,
+        sum(parameter.numel() for parameter in base.network.parameters()),
+        str(prepared.fabric.device),
+        prepared.fabric._precision.precision,
         disk_bound(prepared),
+        others,
     )
 
 
@@ -113,32 +107,50 @@ def _training_stage(
     return PlannedStage(title, n_images, training.epochs, steps, seconds)
 
 
-def _time_training(
-    fabric: Fabric, network: nn.Module, batches: Batches, training: TrainingSettings, part: TrainedPart
-) -> float:
-    """Seconds per step."""
-    network.train().to(memory_format=torch.channels_last)
-    part.prepare(network, batches.seed)
-    model, optimizer = fabric.setup(network, make_optimizer(network, training, part.head))
-    started, n_timed = 0.0, 0
-    for step, (inputs, labels) in enumerate(batches.epoch(0, fabric.device)):
-        if step == WARM_UP_STEPS:
-            started = time.perf_counter()
-        loss, _ = training_step(fabric, model, optimizer, training, smoothed_cross_entropy(training), inputs, labels)
-        loss.item()
-        n_timed = step + 1 - WARM_UP_STEPS
-        if n_timed >= TIMED_STEPS or (n_timed > 0 and time.perf_counter() - started > TIMED_SECONDS):
-            break
-    if n_timed < 1:  # fewer batches than warm-up steps: an epoch is over at once, whatever a step takes
-        return 0.0
-    return (time.perf_counter() - started) / n_timed
+class CorrectedPlan(Progress):
+    """Passes on how far a run is, and says once, after the base's first epoch, if the plan was far off.
 
+    Args:
+        inner: that it is passed on to.
+    """
 
-def _time_inference(fabric: Fabric, network: nn.Module, splits: Splits) -> float:
-    """Seconds per image."""
-    images = splits.validation.samples
-    images = images.take(torch.arange(min(500, len(images))))
-    compute_logits(fabric, network, images, splits.preprocessing)
-    started = time.perf_counter()
-    compute_logits(fabric, network, images, splits.preprocessing)
-    return (time.perf_counter() - started) / len(images)
+    def __init__(self, inner: Progress) -> None:
+        self.inner = inner
+        self.plan: Plan | None = None
+        self.steps_left = 0
+        self.started = 0.0
+
+    @override
+    def stage(self, title: str, steps: int) -> None:
+        self.inner.stage(title, steps)
+        first = self.plan.stages[0] if self.plan else None
+        self.steps_left = steps // first.epochs if first and title == first.title else 0
+        self.started = time.monotonic()
+
+    @override
+    def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
+        self.inner.advance(steps, n_images, loss, accuracy)
+        if self.plan is None or self.steps_left <= 0:
+            return
+        if loss is None:  # done in an earlier start, which may have been on another machine
+            self.started = time.monotonic()
+            return
+        self.steps_left -= steps
+        if self.steps_left <= 0:
+            first, before = self.plan.stages[0], self.plan.seconds
+            seconds = time.monotonic() - self.started
+            self._correct(self.plan.times(seconds * first.epochs / max(first.seconds, 1e-9)), before)
+
+    def _correct(self, plan: Plan, before: float) -> None:
+        if self.plan and not 1 / FAR_OFF < plan.seconds / max(before, 1e-9) < FAR_OFF:
+            now, then = rough_duration(plan.seconds), rough_duration(before)
+            self.inner.note(f"by the first epoch, the whole run takes about {now} in place of {then}")
+        self.plan = None
+
+    @override
+    def lane(self) -> Progress:
+        return self.inner.lane()
+
+    @override
+    def note(self, text: str) -> None:
+        self.inner.note(text)

@@ -50,7 +50,8 @@ class Prepared:
 
     ``base``: its weights are not trained yet, and where there is a ``base_run``, not read yet. ``groups``: the given
     group of each class, or None. ``n_clusters``: the numbers of clusters to try. ``trunk``: None where specialists are
-    whole networks. ``fabric``: device and precision.
+    whole networks. ``fabric``: device and precision. ``base_threads``: CPU threads that the
+    base's training begins with, where they may change; None: this process's.
     """
 
     settings: FitSettings
@@ -61,6 +62,7 @@ class Prepared:
     trunk: TrunkRecord | None
     fabric: Fabric
     base_run: Run | None = None
+    base_threads: int | None = None
 
     @property
     def whole(self) -> TrainedPart:

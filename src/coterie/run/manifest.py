@@ -34,6 +34,7 @@ MOST_FILES = 50_000
 
 FileName = Annotated[str, AfterValidator(check_file_name)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+ThreadCount = Annotated[int, Field(ge=1, le=1024)]
 Seconds = Annotated[float, Field(ge=0)]
 # Means of means may end in another last bit.
 Share = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9)]
@@ -184,6 +185,7 @@ class Manifest(_Frozen):
     trunk: TrunkRecord | None = None
     network: NetworkForm | None = None
     seconds: dict[str, Seconds] = {}
+    base_threads: tuple[tuple[Count, ThreadCount], ...] = ()
     partition: PartitionRecord | None = None
     gate: GateRecord | None = None
     costs: RunCosts | None = None
@@ -269,6 +271,7 @@ class Records(TypedDict, total=False):
     trunk: TrunkRecord | None
     network: NetworkForm | None
     seconds: dict[str, float]
+    base_threads: tuple[tuple[int, int], ...]
     partition: PartitionRecord
     gate: GateRecord
     costs: RunCosts | None

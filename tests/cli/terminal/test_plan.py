@@ -16,3 +16,10 @@ def test_each_stage_has_a_row_and_the_sum_is_said(console: Console) -> None:
     assert (
         "3,214,500 weights, fp32 on cpu. About 10 min in all, from a measured warm-up; at most 3 MiB on disk." in said
     )
+
+
+def test_the_load_that_a_plan_was_measured_under_is_said(console: Console) -> None:
+    plan = Plan((PlannedStage("base", 12_000, 10, 1_880, 600.0),), 3_214_500, "cpu", "fp32", 0, others=1.52)
+    print_plan(console, plan, "Made up.")
+    said = " ".join(console.export_text().split())
+    assert "measured warm-up while other processes kept 1.5 core(s) busy (on a quiet machine less); at most" in said

@@ -5,8 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from coterie.pages.format import count, mebibytes, rough_duration
+from coterie.pages.format import count, decimal, mebibytes, rough_duration
 from coterie.pipeline.plan import Plan
+
+# Cores that others kept busy, below which they are no reason for a plan that is far off.
+WORTH_SAYING = 0.25
 
 
 def print_plan(console: Console, plan: Plan, about: str) -> None:
@@ -26,7 +29,14 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
     console.print(table)
     console.print(
         f"{count(plan.parameters)} weights, {plan.precision} on {plan.device}. "
-        f"About {rough_duration(plan.seconds)} in all, from a measured warm-up; "
+        f"About {rough_duration(plan.seconds)} in all, from a measured warm-up{_load(plan)}; "
         f"at most {mebibytes(plan.disk_bytes)} on disk.",
         highlight=False,
     )
+
+
+def _load(plan: Plan) -> str:
+    """The load that the plan was measured under, where there was any."""
+    if plan.others < WORTH_SAYING:
+        return ""
+    return f" while other processes kept {decimal(plan.others, 1)} core(s) busy (on a quiet machine less)"
