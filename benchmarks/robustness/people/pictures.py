@@ -34,7 +34,20 @@ FORMATS = {
 SIZES = ((16, 16),) * 6 + ((8, 8), (32, 20), (1, 1), (1, 400), (400, 1), (300, 200))
 CLASS_NAMES = (
     *("cat", "dog", "Cat", "cat ", "ünï", "東京", "red fox", "-rf", "a'b", "a\nb", "0", "007", "1", "train", "test"),
-    *("val", "x" * 200, "None", "caf\u00e9", "cafe\u0301", "#1", "a.b", ".hidden", "__MACOSX", "😀", "[a]", "n01440764"),
+    *(
+        "val",
+        "x" * 200,
+        "None",
+        "caf\u00e9",
+        "cafe\u0301",
+        "#1",
+        "a.b",
+        ".hidden",
+        "__MACOSX",
+        "😀",
+        "[a]",
+        "n01440764",
+    ),
 )
 OTHER_FILES = {
     ".DS_Store": b"\0\0\0\1Bud1",
@@ -109,7 +122,9 @@ def picture(rng: Random) -> tuple[bytes, str, str]:
 def image_folder(rng: Random, folder: Path) -> Written:
     """A folder per class, or one per split of these; with all that lies among them."""
     names = rng.sample(CLASS_NAMES, rng.choice((1, 2, 2, 3, 4, 6))) if rng.random() < 0.4 else ["cat", "dog", "fox"]
-    splits = rng.choice(((".",),) * 4 + (("train", "test"), ("train", "val", "test"), ("Training", "validation"), ("a",)))
+    splits = rng.choice(
+        ((".",),) * 4 + (("train", "test"), ("train", "val", "test"), ("Training", "validation"), ("a",))
+    )
     odd = set()
     for split in splits:
         for name in names if rng.random() < 0.95 else names[1:]:
@@ -131,7 +146,11 @@ def image_folder(rng: Random, folder: Path) -> Written:
 
 def _file_name(rng: Random, k: int, suffix: str) -> str:
     name = f"{k}.{suffix}"
-    return rng.choice((f"größe {name}", f".{name}", f"-{name}", f"a\n{name}", str(k), f"{k}")) if rng.random() < 0.03 else name
+    return (
+        rng.choice((f"größe {name}", f".{name}", f"-{name}", f"a\n{name}", str(k), f"{k}"))
+        if rng.random() < 0.03
+        else name
+    )
 
 
 def _odd_place(rng: Random, folder: Path, names: list[str]) -> str:
@@ -199,8 +218,15 @@ def named_images(rng: Random, folder: Path) -> Written:
             "./": f"./{below}/{name}",
             "upper": f"{below}/{name}".upper(),
         }[style]
-        rows.append([said if rng.random() < 0.97 else rng.choice(("", "gone.png", "..", "/", "x" * 5000, "a\0b")), rng.choice(names)])
-    heading = rng.choice((["image", "label"], ["path", "class"], ["file_name", "label"], ["filename", "species"], ["a", "b"]))
+        rows.append(
+            [
+                said if rng.random() < 0.97 else rng.choice(("", "gone.png", "..", "/", "x" * 5000, "a\0b")),
+                rng.choice(names),
+            ]
+        )
+    heading = rng.choice(
+        (["image", "label"], ["path", "class"], ["file_name", "label"], ["filename", "species"], ["a", "b"])
+    )
     if rng.random() < 0.3:
         heading, rows = [*heading, "width"], [[*row, str(rng.randrange(99))] for row in rows]
     with (folder / "images.csv").open("w", encoding="utf-8", newline="") as stream:
@@ -215,7 +241,21 @@ def named_images(rng: Random, folder: Path) -> Written:
 NAMES = (("features", "labels"),) * 8 + (("X", "y"), ("arr_0", "arr_1"), ("data", "target"), ("x_train", "y_train"))
 FEATURE_TYPES = (
     *("float32",) * 5,
-    *("float64", "float16", "int8", "uint8", "int64", "bool", "complex64", "object", "U5", "S5", ">f4", "M8[s]", "longdouble"),
+    *(
+        "float64",
+        "float16",
+        "int8",
+        "uint8",
+        "int64",
+        "bool",
+        "complex64",
+        "object",
+        "U5",
+        "S5",
+        ">f4",
+        "M8[s]",
+        "longdouble",
+    ),
 )
 SHAPES = ((5,),) * 6 + ((1,), (0,), (), (8, 8), (8, 8, 3), (3, 8, 8), (300,), (5, 1))
 
@@ -236,7 +276,7 @@ def arrays_file(rng: Random, folder: Path) -> Written:
     if rng.random() < 0.2:
         k = rng.randrange(n + 1)
         arrays = {f"train_{name}": value for name, value in arrays.items()}
-        arrays |= {f"test_{first}": feature_N[:k], f"test_{second}": labels[:k]}
+        arrays |= {f"test_{first}": feature_N[:k], f"test_{second}": labels[:k] if labels.ndim else labels}
     if rng.random() < 0.15:
         arrays["classes"] = np.array([f"class {c}" for c in range(n_classes + rng.choice((0, 0, 0, 1, -1)))])
     if rng.random() < 0.1:

@@ -234,7 +234,7 @@ def _mistaken(rng: Random, text: str) -> tuple[str, str]:
         return text, "right"
     mistakes = {
         "single quotes": text.replace('"', "'"),
-        "NaN": text.replace(': "', ": NaN, \"x\": \"", 1),
+        "NaN": text.replace(': "', ': NaN, "x": "', 1),
         "comma at the end": text.replace("}", ",}"),
         "comments": "// rows\n" + text,
         "bare names": text.replace('"label"', "label"),
@@ -265,7 +265,8 @@ def columns_file(rng: Random, folder: Path) -> Written:
             except (pa.ArrowException, ValueError, OverflowError):
                 continue
     table = pa.Table.from_arrays(arrays, names=drawn.names)
-    form = rng.choice(("parquet", "parquet", "arrow", "feather", "stream"))
+    # Runs have no form in parquet.
+    form = rng.choice(("parquet", "parquet", "arrow", "feather", "stream") if "runs" not in done else ("arrow",))
     name = f"{rng.choice(('data', 'train', 'train-00000-of-00001', 'größe'))}.{'arrow' if form == 'stream' else form}"
     if form == "parquet":
         pa.parquet.write_table(table, folder / name, row_group_size=rng.choice((7, 1000)))

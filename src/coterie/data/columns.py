@@ -126,22 +126,25 @@ def read_labels(
     spelled: bool = False,
     merge: bool = False,
     trained: bool = False,
+    numbers: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names, and per split one class index (int64) per row.
 
     Names are those the column declares; else train's texts, sorted, or its integers, in numerical order. Where integers
     are ``spelled`` as texts, they keep their spelling: 007 and 7 are two classes. ``merge``: names that are spelled
-    alike are one class, see ``labels.join_names``; ``trained``: declared names that no row has are no classes.
+    alike are one class, see ``labels.join_names``; ``trained``: declared names that no row has are no classes;
+    ``numbers``: what rows are called by in messages, see ``Source.numbers``.
 
     Raises:
         DataError: a row without a label, a class without a training row, or a class that train does not know.
     """
-    values = {split: _values(table, column, split) for split, table in tables.items()}
+    called = numbers or {}
+    values = {split: _values(table, column, split, called.get(split)) for split, table in tables.items()}
     feature = tables["train"].features[column]
     if not isinstance(feature, datasets.ClassLabel):
         return index_labels(values, column, spelled=spelled, merge=merge)
     labels = {split: np.asarray(indices, np.int64) for split, indices in values.items()}
-    _refuse_unlabelled(labels, column)
+    _refuse_unlabelled(labels, column, called)
     space = LabelSpace(tuple(feature.names))
     if merge:
         space, labels = _merged(space, labels)
@@ -217,7 +220,7 @@ def read_class_names(table: datasets.Dataset, column: str, place: str) -> list[s
     """
     values, feature = _values(table, column, place), table.features[column]
     if isinstance(feature, datasets.ClassLabel):
-        _refuse_unlabelled({place: np.asarray(values)}, column)
+        _refuse_unlabelled({place: np.asarray(values)}, column, {})
         return [feature.names[value] for value in values]
     return name_classes(values, column, place)
 
@@ -268,7 +271,7 @@ def read_groups(
     for split, table in tables.items():
         values = _values(table, column, split)
         if isinstance(feature, datasets.ClassLabel):
-            _refuse_unlabelled({split: np.asarray(values)}, column)
+            _refuse_unlabelled({split: np.asarray(values)}, column, {})
         for k, value in set(zip(labels[split].tolist(), values, strict=True)):
             groups_C[k].add(feature.int2str(value) if isinstance(feature, datasets.ClassLabel) else str(value))
     torn = [k for k, groups in enumerate(groups_C) if len(groups) > 1]
@@ -307,9 +310,9 @@ def _choose(role: str, content: str, features: datasets.Features, candidates: li
     return candidates[0]
 
 
-def _values(table: datasets.Dataset, column: str, split: str) -> list[Any]:
+def _values(table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None) -> list[Any]:
     values: list[Any] = table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
-    _refuse_missing(values, column, split)
+    _refuse_missing(values, column, split, numbers)
     return values
 
 
@@ -324,8 +327,9 @@ def _as_class(value: Any, column: str) -> Any:
     return int(value)
 
 
-def _refuse_missing(values: Sequence[Any], column: str, split: str) -> None:
-    empty = [row for row, value in enumerate(values) if value is None]
+def _refuse_missing(values: Sequence[Any], column: str, split: str, numbers: np.ndarray | None = None) -> None:
+    number_N = range(len(values)) if numbers is None else numbers
+    empty = [row for row, value in zip(number_N, values, strict=True) if value is None]
     if empty:
         shown = ", ".join(map(str, empty[:10]))
         raise DataError(
@@ -334,13 +338,14 @@ def _refuse_missing(values: Sequence[Any], column: str, split: str) -> None:
         )
 
 
-def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str) -> None:
+def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str, numbers: Mapping[str, np.ndarray]) -> None:
     """Published test sets whose labels are withheld carry -1."""
     for split, labels_N in labels.items():
         rows = np.flatnonzero(labels_N < 0)
         if len(rows):
             raise DataError(
-                f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1), the first is row {rows[0]}; "
+                f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1), the first is row "
+                f"{numbers[split][rows[0]] if split in numbers else rows[0]}; "
                 "--data.skip-broken leaves them out"
             )
 

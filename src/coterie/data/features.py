@@ -38,7 +38,8 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
     if "train" not in features:
         raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
     every = {split: [None if value != value else value for value in some.tolist()] for split, some in labels.items()}
-    rows, notes, n_unknown = choose_rows(every, settings)
+    numbers = {split: np.arange(len(some)) for split, some in labels.items()}
+    rows, notes, n_unknown = choose_rows(every, settings, numbers)
     kept = {split: [every[split][row] for row in some] for split, some in rows.items()}
     names, indices = index_labels(kept, "labels", merge=settings.merge_names)
     if "classes" in arrays:
@@ -126,21 +127,22 @@ def load_features(
     return assemble(rows, settings, seed, preprocessing)
 
 
-def read_vectors(table: datasets.Dataset, column: str, split: str) -> np.ndarray:
-    """A column of lists of numbers as float32 (N, F).
+def read_vectors(table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None) -> np.ndarray:
+    """A column of lists of numbers as float32 (N, F); ``numbers``: as in ``stacked``.
 
     Raises:
         DataError: a list is missing or of another length than the first.
     """
-    return stacked(table.with_format("arrow")[:][column], f"column {column!r} of {split}")
+    return stacked(table.with_format("arrow")[:][column], f"column {column!r} of {split}", numbers)
 
 
-def stacked(lists: pa.ChunkedArray, what: str) -> np.ndarray:
+def stacked(lists: pa.ChunkedArray, what: str, numbers: np.ndarray | None = None) -> np.ndarray:
     """Lists of numbers as float32 (N, F).
 
     Args:
         lists: N of them.
         what: they are called in messages.
+        numbers: what their rows are called by there; default: as they come.
 
     Raises:
         DataError: a list is missing or of another length than the first.
@@ -150,7 +152,8 @@ def stacked(lists: pa.ChunkedArray, what: str) -> np.ndarray:
     odd = [row for row, length in enumerate(length_N) if length is None or length != length_N[0]]
     if odd:
         raise DataError(
-            f"{what} must hold vectors of one length, {length_N[0]} as the first; row {odd[0]} has "
+            f"{what} must hold vectors of one length, {length_N[0]} as the first; row "
+            f"{odd[0] if numbers is None else numbers[odd[0]]} has "
             f"{length_N[odd[0]] or 'none'}"
         )
     values = vectors.flatten().to_numpy(zero_copy_only=False)

@@ -65,7 +65,12 @@ def _load_labelled(
     image = image_column(features, settings.image) if modality == "image" else ""
     # Labels are read, and refused, before images are decoded, which may take minutes.
     classes = read_labels(
-        source.tables, label, spelled=source.spelled, merge=settings.merge_names, trained=settings.skip_unknown
+        source.tables,
+        label,
+        spelled=source.spelled,
+        merge=settings.merge_names,
+        trained=settings.skip_unknown,
+        numbers=source.rows,
     )
     if modality == "image":
         return _load_images(source, image, *classes, settings, seed, preprocessing)
@@ -74,7 +79,7 @@ def _load_labelled(
         from coterie.data.texts import load_texts
 
         text = text_column(features, source.tables["train"].features, settings.text, label)
-        return load_texts(source.tables, text, *classes, settings, seed, preprocessing, left_out)
+        return load_texts(source.tables, text, *classes, settings, seed, preprocessing, left_out, source.rows)
     if modality == "table":
         from coterie.data.rows import load_table
 
@@ -82,7 +87,9 @@ def _load_labelled(
     from coterie.data.features import load_features, read_vectors
 
     vector = vector_column(features, settings.columns)
-    vectors = {split: read_vectors(table, vector, split) for split, table in source.tables.items()}
+    vectors = {
+        split: read_vectors(table, vector, split, source.rows.get(split)) for split, table in source.tables.items()
+    }
     return load_features(vectors, *classes, settings, seed, preprocessing, left_out)
 
 
@@ -106,7 +113,7 @@ def _load_images(
     seed: int,
     preprocessing: Preprocessing | None,
 ) -> Splits:
-    encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
+    encoded = {split: _encoded(table, image, split, source.rows.get(split)) for split, table in source.tables.items()}
     prescribed = prescribed_image(preprocessing)
     given = preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
     shape, decoded, said = decode_splits(encoded, settings, given)
@@ -205,12 +212,12 @@ def read_image_files(place: str, settings: DataSettings) -> dict[str, list[Path]
     return files
 
 
-def _encoded(table: datasets.Dataset, image: str, split: str) -> EncodedImages:
+def _encoded(table: datasets.Dataset, image: str, split: str, numbers: np.ndarray | None = None) -> EncodedImages:
     try:
         column = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     except Exception as error:
         raise DataError(f"column {image!r} of {split} cannot hold images: {root_cause(error)}") from error
-    return EncodedImages(column, image, split)
+    return EncodedImages(column, image, split, np.arange(len(table)) if numbers is None else numbers)
 
 
 def _labelled(decoded: Decoded, labels_N: np.ndarray) -> Split:

@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
+from coterie.config.data import TABLES
 from coterie.data.columns import FLOATS, INTEGERS, STRINGS, label_candidates, label_column
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import as_dataset
+from coterie.data.split_column import split_by_column
 from coterie.data.tables import Source, open_tables
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
@@ -51,9 +53,12 @@ def open_labelled(
         DataError: as ``open_tables``; a column that is named is not there; the label is none or uncertain; a split
             lacks a column of train; files of images do not exist; or vectors that are none.
     """
-    source = without_unlabelled(open_tables(kind, place, settings), settings)
     run = (*preprocessing.numeric, *preprocessing.categorical) if isinstance(preprocessing, TablePreprocessing) else ()
     named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
+    source = open_tables(kind, place, settings)
+    if kind in TABLES:
+        source = split_by_column(source, settings, {*named, *(settings.ignore or ())})
+    source = without_unlabelled(source, settings)
     source = _without_ignored(source, settings, named, lenient=preprocessing is not None)
     _refuse_lacking(source, f"{kind}:{place}")
     modality = settings.modality if preprocessing is None else preprocessing.modality

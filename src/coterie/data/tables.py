@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from coterie.config import DataSettings
@@ -49,7 +50,8 @@ class Source:
 
     ``spelled``: cells are texts whatever they mean, as in a csv file; ``commas``: its numbers may have decimal commas.
     ``origins``: per split, folder and number of rows of each file. ``note``: what else there is to say, or nothing.
-    ``n_unknown``: test samples that were left out, of classes that train lacks.
+    ``n_unknown``: test samples that were left out, of classes that train lacks. ``rows``: per split, the number that
+    each row had where it was read; of a split that is not there, they are its own.
     """
 
     tables: dict[str, datasets.Dataset]
@@ -60,6 +62,11 @@ class Source:
     commas: bool = False
     origins: Mapping[str, Sequence[tuple[Path, int]]] = field(default_factory=dict)
     n_unknown: int = 0
+    rows: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def numbers(self, split: str) -> np.ndarray:
+        """The number that each row of a split had where it was read."""
+        return self.rows.get(split, np.arange(len(self.tables[split])))
 
     def noted(self, *notes: str) -> Source:
         """With further notes, of which empty ones say nothing."""
