@@ -241,3 +241,14 @@ def test_a_split_that_lacks_a_column_is_named(tmp_path: Path, suffix: str) -> No
     write(tmp_path / f"test.{suffix}", {"kind": KINDS})
     with pytest.raises(DataError, match=rf"test of {suffix}:.* lacks columns that train has: text"):
         load(f"{suffix}:{tmp_path}")
+
+
+def test_json_files_of_a_folder_are_taken_or_named(tmp_path: Path) -> None:
+    rows = {"text": TEXTS, "label": KINDS}
+    write(tmp_path / "train.jsonl", rows).removeprefix("jsonl:")
+    (tmp_path / "train.jsonl").rename(tmp_path / "rows.json")
+    assert sum(sizes(load(f"jsonl:{tmp_path}"))) == 20
+    write(tmp_path / "train.jsonl", rows)
+    splits = load(f"jsonl:{tmp_path}")
+    assert sum(sizes(splits)) == 20
+    assert "left out as of no split: rows.json" in splits.about

@@ -184,6 +184,8 @@ def _what_else(file: Path | io.BytesIO) -> str:
     if not head:
         return "an empty file"
     kind = kind_of_bytes(head)
+    if kind == "AVIF image" and "AVIF" in known_formats():
+        return "a broken AVIF image"
     return explained(kind) if kind else f"not an image in any known format ({', '.join(known_formats())})"
 
 

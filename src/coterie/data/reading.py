@@ -33,11 +33,13 @@ from coterie.system.gzipped import open_unpacked
 from coterie.system.json_text import DEEPEST, is_deep
 from coterie.system.reading import reason, regular
 
+# What a file of rows may be called as well as one of settings.
+JSON = ".json"
 # What files of each kind are called.
 SUFFIXES = {
     "parquet": (".parquet",),
     "csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
-    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", JSON),
     "arrow": (".arrow", ".feather"),
 }
 # Cells may be longer than what the csv reader takes at once, and are then tried with more.

@@ -20,7 +20,7 @@ from coterie.data.csv_form import describe_forms
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
 from coterie.data.kinds import counted
-from coterie.data.reading import SUFFIXES, find_form, read_files, read_parts
+from coterie.data.reading import JSON, SUFFIXES, find_form, read_files, read_parts
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
@@ -136,6 +136,10 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
         if not path.is_dir() and path.name.lower().endswith(suffixes) and not _is_hidden(path, root)
     )
     paths = [root] if root.is_file() else paths
+    # Beside files of lines, others may say what these are.
+    odd = [path for path in paths if path.name.lower().endswith(JSON)]
+    odd = odd if len(odd) < len(paths) else []
+    paths = [path for path in paths if path not in odd]
     if not paths:
         raise DataError(f"no {' or '.join(suffixes)} file in {root}")
     files: dict[str, list[Path]] = {}
@@ -151,6 +155,7 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
     # One file is all there is, whatever its name: test.csv is cut as well.
     if not files or root.is_file():
         files, unused = {"train": paths}, []
+    unused += odd
     _require_train(files, f"files in {root}")
     named = settings.separator, settings.encoding
     forms = {path: find_form(path, *named) for path in chain(*files.values()) if kind == "csv"}
