@@ -20,7 +20,7 @@ line prints it as it is and exits with 1, with 75 where a limit was reached, and
 """
 
 # Characters of a message, which may quote names of any length.
-LONGEST = 3000
+LONGEST = 2500
 
 
 class CoterieError(Exception):

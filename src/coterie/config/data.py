@@ -22,8 +22,8 @@ PLACES = {
     "features": "FILE",
 }
 
-# Kinds whose rows a column may split.
-TABLES = ("parquet", "csv", "jsonl", "arrow", "hub")
+# Kinds whose rows may be split by a column, or arrays by their names.
+TABLES = ("parquet", "csv", "jsonl", "arrow", "hub", "features")
 # A background that is none, and a column of splits that is none.
 DROP = "drop"
 NO_SPLIT = "no"

@@ -13,7 +13,7 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.errors import DataError
-from coterie.labels import LabelSpace, join_names, joined_names
+from coterie.labels import LabelSpace, join_names, joined_names, spelling
 from coterie.vocabulary import Modality
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -21,6 +21,7 @@ STRINGS = ("string", "large_string")
 FLOATS = ("float16", "float32", "float64")
 # What people call the column of labels, first those that can hardly be anything else.
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
+TEXT = "text"  # and the column of texts
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -38,7 +39,9 @@ def find_modality(features: datasets.Features, label: str, settings: DataSetting
         return "image"
     if any(_holds_vector(feature) for feature in others.values()) and settings.columns is None:
         return "features"
-    if (len(others) == 1 or "text" in others) and all(_is_value(feature, STRINGS) for feature in others.values()):
+    if (len(others) == 1 or any(_is_text(name, None) for name in others)) and all(
+        _is_value(feature, STRINGS) for feature in others.values()
+    ):
         return "text"
     return "table"
 
@@ -57,7 +60,7 @@ def text_column(features: datasets.Features, stored: datasets.Features, wanted: 
         for some in (features, stored)
     )
     candidates = possible if wanted is not None else meant or possible
-    return _choose("text", "texts", stored, _usual(candidates, ("text",)) or candidates, wanted)
+    return _choose("text", "texts", stored, _usual(candidates, (TEXT,)) or candidates, wanted)
 
 
 def vector_column(features: datasets.Features, wanted: tuple[str, ...] | None) -> str:
@@ -100,6 +103,10 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
         ]
         return _choose("label", "class names, text or whole numbers", features, possible, wanted)
     candidates = label_candidates(features, text)
+    named = [name for name, some in features.items() if _is_value(some, (*FLOATS, "bool"))]
+    if not any(isinstance(some, datasets.ClassLabel) for some in features.values()):
+        # Not y, which is a coordinate as well.
+        candidates += _usual(named, LABEL_NAMES[:-1]) or ([] if candidates else _usual(named, LABEL_NAMES))
     return _choose(
         "label", "class names, text or integers", features, _usual(candidates, LABEL_NAMES) or candidates, None
     )
@@ -109,7 +116,12 @@ def label_candidates(features: datasets.Features, text: str | None = None) -> li
     """Columns of classes; without any, those of text or integers that are not the column of texts."""
     declared = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     plain = [name for name, feature in features.items() if _is_value(feature, INTEGERS + STRINGS)]
-    return declared or [name for name in plain if name != (text or "text")] or plain
+    return declared or [name for name in plain if not _is_text(name, text)] or plain
+
+
+def _is_text(name: str, text: str | None) -> bool:
+    """Whether a column is the one of texts by its name."""
+    return name.strip().lower() == TEXT if text is None else name == text
 
 
 def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -175,7 +187,7 @@ def index_labels(
     index = {value: k for k, value in enumerate(classes)}
     space = LabelSpace(tuple(str(value) for value in classes), joined_names(chosen))
     for split, rows in whole.items():
-        _refuse_unknown(split, {str(value) for value in rows if value not in index}, len(space))
+        _refuse_unknown(split, {str(value) for value in rows if value not in index}, space.names)
     return space, {split: np.array([index[value] for value in rows], np.int64) for split, rows in whole.items()}
 
 
@@ -350,11 +362,13 @@ def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str, numbers: M
             )
 
 
-def _refuse_unknown(split: str, unknown: set[str], n_classes: int) -> None:
+def _refuse_unknown(split: str, unknown: set[str], known: Sequence[str]) -> None:
     if unknown:
+        alike = {spelling(name) for name in unknown} & {spelling(name) for name in known}
+        hint = "--data.merge-names joins those that are spelled alike, " if alike else ""
         shown = ", ".join(sorted(unknown)[:10]) + (", ..." if len(unknown) > 10 else "")
         raise DataError(
-            f"{split} has {len(unknown)} class(es) that are not among the {n_classes} of train: {shown}; "
+            f"{split} has {len(unknown)} class(es) that are not among the {len(known)} of train: {shown}; {hint}"
             "--data.skip-unknown leaves them out"
         )
 
@@ -365,7 +379,8 @@ def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> No
     for split in ("validation", "test"):
         if split in labels:
             unknown = missing & set(labels[split].tolist())
-            _refuse_unknown(split, {space.names[k] for k in unknown}, len(space) - len(missing))
+            known = space.of(sorted(set(range(len(space))) - missing))
+            _refuse_unknown(split, {space.names[k] for k in unknown}, known)
     if missing:
         shown = ", ".join(space.of(sorted(missing)[:10])) + (", ..." if len(missing) > 10 else "")
         raise DataError(f"no training sample for {len(missing)} class(es): {shown}")

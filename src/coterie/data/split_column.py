@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from coterie.config import DataSettings
 from coterie.config.data import NO_SPLIT
-from coterie.data.tables import SPLIT_WORDS, Source
+from coterie.data.splits import SPLIT_WORDS
+from coterie.data.tables import Source
 from coterie.errors import DataError
 
 # What people call it.

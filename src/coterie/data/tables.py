@@ -21,17 +21,15 @@ from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
 from coterie.data.kinds import counted
 from coterie.data.reading import JSON, SUFFIXES, find_form, read_files, read_parts
+from coterie.data.splits import SPLIT_WORDS
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
 
-# The words that file names, folders and hub data sets use for the three splits.
-SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-QUANTITY = re.compile(r"[-+]?[0-9]+\.[0-9]+")
+WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+QUANTITY = re.compile(r"[-+]?[0-9]+[.,][0-9]+")
+# What the second column of a name is called, and so on.
+AGAIN = re.compile(r"(.*)\.[1-9][0-9]*")
 # What a column of a csv file holds, by the meaning of its cells.
 FEATURES: dict[Meaning, datasets.Value] = {
     "whole": datasets.Value("int64"),
@@ -174,10 +172,13 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
 
 
 def _doubtful_names(read: Mapping[str, tuple[datasets.Dataset, list[int]]], kind: str) -> str:
-    """A note where names of columns are quantities: the file may have no names."""
+    """A note where names of columns are numbers: the file may have no names."""
     names = read["train"][0].column_names
     # Of several columns called 5, the second is 5.1.
-    doubtful = [name for name in names if QUANTITY.fullmatch(name) and name.partition(".")[0] not in names]
+    own = [again[1] if (again := AGAIN.fullmatch(name)) and again[1] in names else name for name in names]
+    whole = [int(name) for name in own if WHOLE.fullmatch(name)]
+    counted_up = whole == list(range(whole[0], whole[0] + len(whole))) if whole else True
+    doubtful = any(map(QUANTITY.fullmatch, own)) or (len(whole) == len(own) and not counted_up)
     return (
         f"its first row is taken for the names of columns: {', '.join(names[:5])}" if doubtful and kind == "csv" else ""
     )
@@ -199,7 +200,7 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
     found = {split: scan(folder) for split, folder in roots.items()}
     broken = tuple(item for some in found.values() for item in some.foreign)
     if not any(some.images for some in found.values()):
-        others = counted(item.kind for item in broken if item.kind)
+        others = counted(item.kind for item in broken if item.kind) or next(iter(map(str, broken)), "")
         raise DataError(f"no image file in {root} (.png, .jpg and the like)" + (f", but {others}" if others else ""))
     if any(some.metadata for some in found.values()):
         written = settings.separator, settings.encoding
