@@ -85,6 +85,7 @@ CELLS: dict[str, Callable[[Random, int], str]] = {
     "spaced": lambda rng, row: f"  {rng.random():.2f} ",
     "json": lambda rng, row: '{"a": [1, 2]}',
     "controls": lambda rng, row: rng.choice(("a\x00b", "\x1b[31mred", "a\u2028b", "\ufffd", "\u200b", "x")),
+    "split": lambda rng, row: rng.choice(("train", "train", "train", "val", "test")),
     "mixed": lambda rng, row: rng.choice(("1", "2.5", "three", "", "2020-01-01", "True")),
 }
 
