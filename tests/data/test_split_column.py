@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from coterie import data
+from coterie.config import DataSettings
 from coterie.errors import DataError
 from data_files import KINDS, TEXTS, load, shown, sizes, write
 
@@ -117,3 +119,11 @@ def test_labels_are_called_as_in_their_file(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", _rows(split=WORDS) | {"label": [*KINDS[:8], None, *KINDS[9:]]})
     with pytest.raises(DataError, match=r"1 row\(s\) of test have no label: rows 8;"):
         load(source)
+
+
+def test_other_data_of_a_run_may_lack_the_column(tmp_path: Path) -> None:
+    own = write(tmp_path / "own.csv", {"size": [1, 2] * 10, "label": KINDS, "part": WORDS})
+    run = load(own, split="part", label="label").preprocessing
+    other = write(tmp_path / "other.csv", {"size": [1, 2] * 10, "label": KINDS})
+    settings = DataSettings(source=other, split="part", label="label")
+    assert sizes(data.load(settings, 0, run)) == [13, 3, 4]

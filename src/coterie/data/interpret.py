@@ -60,7 +60,8 @@ def open_labelled(
     named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
     source = open_tables(kind, place, settings)
     if kind in TABLES:
-        source = split_by_column(source, settings, {*named, *(settings.ignore or ())})
+        taken = {*named, *(settings.ignore or ())}
+        source = split_by_column(source, settings, taken, lenient=preprocessing is not None)
     source = without_unlabelled(source, settings)
     source = _without_ignored(source, settings, named, lenient=preprocessing is not None)
     _refuse_lacking(source, f"{kind}:{place}")

@@ -108,7 +108,7 @@ def _names_of_rows(table: pa.Table, meant: Mapping[str, Meaning], settings: Data
     ]
     if len(alone) == table.num_columns:
         numeric = _numeric_at_sight(table, alone[:10])
-        looks = f" (numbers or dates at sight, which are read without signs: {'; '.join(numeric)})" if numeric else ""
+        looks = f", and no plain numbers: {'; '.join(numeric)}" if numeric else ""
         raise DataError(
             f"no text of {', '.join(alone[:10])} is there twice: as categories they tell nothing{looks}; --data.text "
             "takes one of them as texts"

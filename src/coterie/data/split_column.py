@@ -20,21 +20,27 @@ from coterie.errors import DataError
 NAMES = ("split", "splits", "data_split", "dataset_split", "subset", "set", "partition", "fold")
 
 
-def split_by_column(source: Source, settings: DataSettings, taken: Collection[str | None]) -> Source:
+def split_by_column(
+    source: Source, settings: DataSettings, taken: Collection[str | None], *, lenient: bool = False
+) -> Source:
     """A source whose rows are split as a column says, without that column.
 
     Args:
         source: its files may be splits by their names, which go before a column that is not asked for.
         settings: the column that is asked for; default: found by its name, if it holds nothing but names of splits.
         taken: columns that are something else.
+        lenient: whether other data than a run's own may lack the column.
 
     Raises:
-        DataError: the column that is asked for is not there, or holds something else; or files are splits already.
+        DataError: the column that is asked for is not there, or holds something else; or files are splits already;
+            unless ``lenient``.
     """
     train = source.tables["train"]
     if settings.split is not None and settings.split != NO_SPLIT:
-        _refuse(source, settings.split)
-        return _split(source, settings.split)
+        fault = _fault(source, settings.split)
+        if fault and not lenient:
+            raise DataError(fault)
+        return source if fault else _split(source, settings.split)
     names = [name for name in train.column_names if name.strip().lower() in NAMES and name not in taken]
     found = [name for name in names if all(_holds_splits(table, name) for table in source.tables.values())]
     if settings.split == NO_SPLIT or not found:
@@ -99,14 +105,16 @@ def _origins(
     }
 
 
-def _refuse(source: Source, name: str) -> None:
+def _fault(source: Source, name: str) -> str:
+    """Why a column cannot split rows; empty where it can."""
     train = source.tables["train"]
     if name not in train.column_names:
-        raise DataError(f"no column {name!r} (--data.split); columns: {', '.join(train.column_names)}")
+        return f"no column {name!r} (--data.split); columns: {', '.join(train.column_names)}"
     if len(source.tables) > 1:
-        raise DataError(f"cannot split by the column {name!r}: the files are splits by their names; --data.split no")
+        return f"cannot split by the column {name!r}: the files are splits by their names; --data.split no"
     if not _holds_splits(train, name) or "train" not in _splits(train, name):
         shown = ", ".join(map(str, _cells(train, name).unique().to_pylist()[:5]))
-        raise DataError(
+        return (
             f"the column {name!r} must say train, and validation or test, of its rows (--data.split); it holds {shown}"
         )
+    return ""
