@@ -162,11 +162,11 @@ def _odd_place(rng: Random, folder: Path, names: list[str]) -> str:
         "pipe": lambda: os.mkfifo(first / "pipe.png"),
         "empty folder": lambda: (folder / "nothing").mkdir(),
         "folder called as an image": lambda: (first / "x.png").mkdir(),
-        "deeper": lambda: ((first / "more").mkdir(), (first / "more" / "x.png").write_bytes(_plain(rng))),
+        "deeper": lambda: _deeper(rng, first),
         "image at the top": lambda: (folder / "top.png").write_bytes(_plain(rng)),
         "metadata": lambda: (folder / "metadata.csv").write_text("file_name,label\n" + f"{names[0]}/0.png,a\n" * 3),
         "json metadata": lambda: (first / "metadata.jsonl").write_text('{"file_name": "0.png", "label": 1}\n' * 2),
-        "unreadable": lambda: (first / "0.png").exists() and (first / "0.png").chmod(0),
+        "unreadable": lambda: (first / "0.png").chmod(0),
     }
     name = rng.choice(list(oddities))
     try:
@@ -174,6 +174,11 @@ def _odd_place(rng: Random, folder: Path, names: list[str]) -> str:
     except OSError:  # something of that name is there
         return ""
     return name
+
+
+def _deeper(rng: Random, folder: Path) -> None:
+    (folder / "more").mkdir()
+    (folder / "more" / "x.png").write_bytes(_plain(rng))
 
 
 def _plain(rng: Random) -> bytes:

@@ -94,16 +94,17 @@ def _as_csv(rng: Random, drawn: Drawn) -> tuple[bytes, str, bool]:
     quoting = rng.choice((csv.QUOTE_MINIMAL,) * 4 + (csv.QUOTE_ALL, csv.QUOTE_NONE))
     end = rng.choice(("\n", "\n", "\r\n", "\r"))
     text, header = io.StringIO(newline=""), rng.random() < 0.92
-    options: dict[str, Any] = {"escapechar": "\\"} if quoting == csv.QUOTE_NONE else {}
+    odd: dict[str, Any] = {"escapechar": "\\"} if quoting == csv.QUOTE_NONE else {}
     if rng.random() < 0.05:
-        options |= {"quotechar": "'"}
-    writer = csv.writer(text, delimiter=separator, quoting=quoting, lineterminator=end, **options)
+        odd |= {"quotechar": "'"}
+    options: dict[str, Any] = {"delimiter": separator, "quoting": quoting, "lineterminator": end}
+    writer = csv.writer(text, **options, **odd)
     writer.writerows([drawn.names, *drawn.rows] if header else drawn.rows)
     lines, oddity = _odd_lines(rng, text.getvalue().split(end), separator)
     encoding = rng.choice(ENCODINGS)
     content = end.join(lines).encode(encoding, rng.choice(("replace", "ignore")))
     # Blank lines are rows of a single column, and a single name may be taken for one.
-    plain = header and not options and not oddity and encoding.startswith("utf") and end != "\r" and bool(drawn.rows)
+    plain = header and not odd and not oddity and encoding.startswith("utf") and end != "\r" and bool(drawn.rows)
     plain = plain and separator in ",;" and not any("\0" in cell for row in drawn.rows for cell in row)
     return content, f"{separator!r} {end!r} {encoding} {oddity or 'even'}", plain
 
@@ -256,11 +257,11 @@ def columns_file(rng: Random, folder: Path) -> Written:
     columns = [[row[k] for row in drawn.rows] for k in range(len(drawn.names))]
     arrays = [pa.array(column, pa.string()) for column in columns]
     done = []
-    for place in range(len(arrays)):
+    for k in range(len(arrays)):
         if rng.random() < 0.6:
             kind = rng.choice(list(TYPED))
             try:
-                arrays[place] = TYPED[kind](rng, n_rows, columns[place])
+                arrays[k] = TYPED[kind](rng, n_rows, columns[k])
                 done.append(kind)
             except (pa.ArrowException, ValueError, OverflowError):
                 continue
