@@ -315,3 +315,9 @@ def test_addresses_of_pages_are_texts(tmp_path: Path) -> None:
         sum(sizes(load(write(tmp_path / "a.csv", {"url": [f"https://a.org/{k}" for k in range(20)], "label": KINDS}))))
         == 20
     )
+
+
+def test_lists_of_numbers_that_are_named_as_images_are_paths(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", {"vector": [f"[{k}, 1.5]" for k in range(20)], "label": KINDS})
+    with pytest.raises(DataError, match=r"no image file that column 'vector' names exists"):
+        load(source, image="vector")

@@ -128,8 +128,8 @@ class Drawn:
 
 def draw(rng: Random) -> Drawn:
     """Columns of some kinds, and one of labels."""
-    n_rows = rng.choice((0, 1, 5, 12, 30, 30, 60, 60, 60, 60, 60, 200))
-    n_classes = min(rng.choice((1, 2, 2, 2, 3, 3, 4, 5, 8, 12)), max(1, n_rows))
+    n_rows = rng.choice((0, 1, 5, 12, 30, 30, *(60,) * 10, 200))
+    n_classes = min(rng.choice((1, *(2,) * 6, *(3,) * 5, 4, 4, 5, 5, 8, 12)), max(1, n_rows))
     kinds = rng.choices(list(CELLS), k=rng.choice((1, 1, 1, 2, 3, 5, 8)))
     style = "words" if rng.random() < 0.4 else rng.choice(list(CLASSES))
     classes = CLASSES[style](rng, n_classes)

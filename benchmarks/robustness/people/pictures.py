@@ -243,7 +243,7 @@ def named_images(rng: Random, folder: Path) -> Written:
     return Written("csv:data/images.csv", f"{style} {below}: {', '.join(sorted(odd))}"[:600], options)
 
 
-NAMES = (("features", "labels"),) * 8 + (("X", "y"), ("arr_0", "arr_1"), ("data", "target"), ("x_train", "y_train"))
+NAMES = (("features", "labels"),) * 20 + (("X", "y"), ("arr_0", "arr_1"), ("data", "target"), ("x_train", "y_train"))
 FEATURE_TYPES = (
     *("float32",) * 5,
     *(
@@ -262,19 +262,19 @@ FEATURE_TYPES = (
         "longdouble",
     ),
 )
-SHAPES = ((5,),) * 6 + ((1,), (0,), (), (8, 8), (8, 8, 3), (3, 8, 8), (300,), (5, 1))
+SHAPES = ((5,),) * 20 + ((1,), (0,), (), (8, 8), (8, 8, 3), (3, 8, 8), (300,), (5, 1))
 
 
 def arrays_file(rng: Random, folder: Path) -> Written:
     """A .npz or .npy file of features and labels, of many types and shapes."""
     numpy_rng = np.random.default_rng(rng.getrandbits(32))
-    n, n_classes = rng.choice((0, 1, 10, 40, 40, 40, 40, 100)), rng.choice((1, 2, 2, 3, 3, 4, 6))
-    shape, type_ = rng.choice(SHAPES), rng.choice(FEATURE_TYPES) if rng.random() < 0.6 else "float32"
+    n, n_classes = rng.choice((0, 1, 10, 40, 40, 40, 40, 40, 40, 100)), rng.choice((1, 2, 2, 3, 3, 4, 6))
+    shape, type_ = rng.choice(SHAPES), rng.choice(FEATURE_TYPES) if rng.random() < 0.4 else "float32"
     feature_N = (10 * numpy_rng.normal(size=(n, *shape))).astype(object if type_ == "object" else type_)
     if feature_N.dtype.kind == "f" and feature_N.size and rng.random() < 0.1:
         feature_N.flat[0] = rng.choice((np.nan, np.inf, np.finfo(feature_N.dtype).max))
     label_N = numpy_rng.permutation(np.arange(n) % n_classes)
-    style = rng.choice(list(LABELS)) if rng.random() < 0.6 else "whole"
+    style = rng.choice(list(LABELS)) if rng.random() < 0.4 else "whole"
     labels = LABELS[style](label_N, n_classes)
     first, second = rng.choice(NAMES)
     arrays: dict[str, Any] = {first: feature_N, second: labels}

@@ -92,6 +92,7 @@ def _as_csv(rng: Random, drawn: Drawn) -> tuple[bytes, str, bool]:
     """A file's content, how it is written, and whether any reader would take it as it is meant."""
     separator = rng.choice(",,,,;\t|")
     quoting = rng.choice((csv.QUOTE_MINIMAL,) * 4 + (csv.QUOTE_ALL, csv.QUOTE_NONE))
+    quoting = csv.QUOTE_MINIMAL if len(drawn.names) == 1 else quoting  # a single empty cell needs quotes
     end = rng.choice(("\n", "\n", "\r\n", "\r"))
     text, header = io.StringIO(newline=""), rng.random() < 0.92
     odd: dict[str, Any] = {"escapechar": "\\"} if quoting == csv.QUOTE_NONE else {}
@@ -158,11 +159,16 @@ def _damaged(rng: Random, content: bytes) -> tuple[bytes, str]:
 def json_lines(rng: Random, folder: Path) -> Written:
     """Objects a line, or a list of them; nested, uneven, or not quite JSON."""
     drawn = draw(rng)
+    # Numbers as numbers in all cells of some columns; in few of a column only now and then.
+    share = [rng.choice((0.0, 0.0, 1.0, 1.0, 0.1 if rng.random() < 0.1 else 0.0)) for _ in drawn.names]
     objects: list[dict[str, Any]] = [
-        {name: _value(rng, cell) for name, cell in zip(drawn.names, row, strict=True)} for row in drawn.rows
+        {name: _value(rng, cell, share[k]) for k, (name, cell) in enumerate(zip(drawn.names, row, strict=True))}
+        for row in drawn.rows
     ]
     oddity = _odd_objects(rng, objects)
-    form = rng.choice(("lines",) * 6 + ("list", "indented list", "indented lines", "one object", "columns", "records"))
+    form = rng.choice(
+        ("lines",) * 10 + ("list", "list", "indented list", "indented lines", "one object", "columns", "records")
+    )
     text = _as_json(rng, objects, form)
     text, mistake = _mistaken(rng, text)
     name = rng.choice(("data.jsonl", "data.jsonl", "data.ndjson", "data.json", "train.jsonl", "data.jsonl.gz"))
@@ -175,8 +181,8 @@ def json_lines(rng: Random, folder: Path) -> Written:
     return Written(f"jsonl:{place}", f"{name}: {drawn.what}; {form}, {oddity}, {mistake}{damage}", options)
 
 
-def _value(rng: Random, cell: str) -> Any:
-    if rng.random() < 0.9:
+def _value(rng: Random, cell: str, share: float) -> Any:
+    if rng.random() >= share:
         return cell
     try:
         return json.loads(cell)
@@ -185,7 +191,7 @@ def _value(rng: Random, cell: str) -> Any:
 
 
 def _odd_objects(rng: Random, objects: list[dict[str, Any]]) -> str:
-    if rng.random() < 0.5 or not objects:
+    if rng.random() < 0.7 or not objects:
         return "even"
     odd: dict[str, Callable[[int], Any]] = {
         "null": lambda row: None,
@@ -258,7 +264,7 @@ def columns_file(rng: Random, folder: Path) -> Written:
     arrays = [pa.array(column, pa.string()) for column in columns]
     done = []
     for k in range(len(arrays)):
-        if rng.random() < 0.6:
+        if rng.random() < 0.35:
             kind = rng.choice(list(TYPED))
             try:
                 arrays[k] = TYPED[kind](rng, n_rows, columns[k])

@@ -26,6 +26,7 @@ from coterie.data.encoded import Broken, EncodedImages, read_header
 from coterie.data.interpret import open_labelled
 from coterie.data.kinds import counted
 from coterie.data.labelled import with_labels
+from coterie.data.reading import no_progress_bars
 from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, root_cause
 from coterie.errors import DataError
@@ -183,14 +184,15 @@ def read_named(
 def _joined(source: Source, place: str) -> datasets.Dataset:
     train = source.tables["train"]
     try:
-        return datasets.concatenate_datasets(
-            [
-                table
-                if table.features == train.features
-                else table.select_columns(train.column_names).cast(train.features)
-                for table in source.tables.values()
-            ]
-        )
+        with no_progress_bars():
+            return datasets.concatenate_datasets(
+                [
+                    table
+                    if table.features == train.features
+                    else table.select_columns(train.column_names).cast(train.features)
+                    for table in source.tables.values()
+                ]
+            )
     except Exception as error:
         raise DataError(f"the splits of {place} do not fit together: {root_cause(error)}") from None
 

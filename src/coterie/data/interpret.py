@@ -68,6 +68,7 @@ def open_labelled(
     modality = settings.modality if preprocessing is None else preprocessing.modality
     paths = _path_columns(source, settings, named) if modality in (None, "image") else []
     vectors = _vector_columns(source, settings) if modality in (None, "features") else []
+    vectors = [name for name in vectors if name not in paths]
     rest = {name: feature for name, feature in source.features.items() if name not in (*paths, *vectors)}
     label = label_column(datasets.Features(rest), settings.label, settings.text)
     others = [name for name in label_candidates(datasets.Features(rest), settings.text) if name != label]

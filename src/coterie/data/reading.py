@@ -116,12 +116,26 @@ def read_files(
             own, others = (", ".join(names[:20]) for names in (part.column_names, first.column_names))
             raise DataError(f"cannot load {kind}:{file}: its columns are {own}; those of {files[0]} are {others}")
     try:
-        whole = datasets.concatenate_datasets([part.cast(first.features) for part in parts]) if parts[1:] else first
+        with no_progress_bars():
+            whole = datasets.concatenate_datasets([part.cast(first.features) for part in parts]) if parts[1:] else first
     except UNUSABLE as error:
         raise DataError(f"cannot load {kind}:{files[0]} with the files beside it: {_first_line(error)}") from None
     if len(whole) == 0:
         raise DataError(f"{kind}:{files[0]} holds no row")
     return whole, [len(part) for part in parts]
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """What the library does without its bars, which are no part of what a command says."""
+    shown = not datasets.are_progress_bars_disabled()
+    if shown:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def find_form(

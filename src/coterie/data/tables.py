@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -20,7 +19,7 @@ from coterie.data.csv_form import describe_forms
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
 from coterie.data.kinds import counted
-from coterie.data.reading import JSON, SUFFIXES, find_form, read_files, read_parts
+from coterie.data.reading import JSON, SUFFIXES, find_form, no_progress_bars, read_files, read_parts
 from coterie.data.splits import SPLIT_WORDS
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
@@ -235,7 +234,7 @@ def _open_hub(name: str, configuration: str | None) -> Source:
 def _load_dataset(source: str, path: str, **options: Any) -> dict[str, datasets.Dataset]:
     """All splits, through the library's own reader; its many kinds of error become one."""
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             return dict(datasets.load_dataset(path, **options))
     except Exception as error:
         # The library raises some twenty kinds, and hides the telling one behind "an error occurred".
@@ -248,18 +247,6 @@ def root_cause(error: BaseException) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines() or ["no further message"]
     return f"{type(error).__name__}: {lines[0][:400]}"
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    shown = not datasets.are_progress_bars_disabled()
-    if shown:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def _existing(place: str) -> Path:
