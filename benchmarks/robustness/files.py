@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 import sys
 import tempfile
@@ -260,5 +259,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
     command(main)
