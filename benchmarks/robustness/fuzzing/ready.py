@@ -23,7 +23,7 @@ def prepare(folder: Path, more: tuple[str, ...] = ()) -> None:
     import coterie
 
     modules = [found.name for found in pkgutil.walk_packages(coterie.__path__, "coterie.")]
-    for module in (*HEAVY, *more, *(name for name in modules if not name.endswith("__main__"))):
+    for module in (*HEAVY, *more, *(name for name in modules if name.rpartition(".")[2].strip("_") != "main")):
         importlib.import_module(module)
 
 
