@@ -10,12 +10,9 @@ code, a control character that is printed, a probability that is none. It exits 
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib
 import io
 import json
 import os
-import pkgutil
 import shutil
 import sys
 import tempfile
@@ -27,30 +24,14 @@ from random import Random
 
 from benchmarks.robustness.fuzzing.cases import KINDS, READING, WRITING, Case, good, lay_out
 from benchmarks.robustness.fuzzing.commands import judged
+from benchmarks.robustness.fuzzing.ready import n_threads, prepare, settle
 from benchmarks.robustness.fuzzing.targets import TARGETS, make
 from benchmarks.robustness.fuzzing.watched import MEMORY, SECONDS, Outcome
 from benchmarks.shared import command, markdown_table, write_result
 
 # Runs whose data is read without threads.
 WARM = ("features", "compared", "whole", "tails")
-# Imported once, before processes are forked: each takes seconds.
-HEAVY = ("datasets", "pyarrow.parquet", "sklearn.cluster", "torch", "torchvision")
 FOR_TOKENS = ("peft", "transformers")
-
-
-def prepare(folder: Path, names: tuple[str, ...]) -> None:
-    """Import all that a command on these targets may need; caches go to the folder."""
-    caches = {name: str(folder / "cache" / name) for name in ("XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR", "TMPDIR")}
-    for place in caches.values():
-        Path(place).mkdir(parents=True, exist_ok=True)
-    os.environ.update(caches, HF_HUB_OFFLINE="1")
-    tempfile.tempdir = caches["TMPDIR"]
-    import coterie
-
-    modules = [found.name for found in pkgutil.walk_packages(coterie.__path__, "coterie.")]
-    libraries = (*HEAVY, *(FOR_TOKENS if "tokens" in names else ()))
-    for module in (*libraries, *(name for name in modules if not name.endswith("__main__"))):
-        importlib.import_module(module)
 
 
 def warm_up(folder: Path, names: tuple[str, ...]) -> None:
@@ -63,15 +44,7 @@ def warm_up(folder: Path, names: tuple[str, ...]) -> None:
             for wanted in (*READING, *WRITING):
                 judged(wanted, name)
     shutil.rmtree(place)
-    gc.collect()
-    gc.freeze()  # so that a collection in a forked process does not copy all pages
-    if n_threads() > threads:
-        raise SystemExit("a process whose commands left threads cannot be forked: set OMP_NUM_THREADS=1")
-
-
-def n_threads() -> int:
-    """Of this process; memory that pyarrow's allocator gives back takes one."""
-    return len(list(Path("/proc/self/task").iterdir()))
+    settle(threads)
 
 
 def train(folder: Path, names: tuple[str, ...]) -> None:
@@ -198,7 +171,7 @@ def main(
     """
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary).resolve()
-        prepare(place, targets)
+        prepare(place, FOR_TOKENS if "tokens" in targets else ())
         train(place, targets)
         warm_up(place, tuple(name for name in targets if name in WARM))
         if replay is not None:

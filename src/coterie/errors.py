@@ -19,9 +19,19 @@ The message of each is one screen at most and names the value that was given and
 line prints it as it is and exits with 1, with 75 where a limit was reached, and with 0 where training was declined.
 """
 
+# Characters of a message, which may quote names of any length.
+LONGEST = 2500
+
 
 class CoterieError(Exception):
-    """The root: ``except CoterieError`` catches all that coterie raises on purpose."""
+    """The root: ``except CoterieError`` catches all that coterie raises on purpose.
+
+    Of a message that is longer than a screen, the middle is left out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        half = (LONGEST - 5) // 2
+        super().__init__(message if len(message) <= LONGEST else f"{message[:half]} ... {message[-half:]}")
 
 
 class SettingsError(CoterieError):

@@ -504,7 +504,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
             "data.cutout",
             "data.standardize",
         ),
-        *("data.mean", "data.std", "data.ignore", "data.root", "data.separator", "data.encoding"),
+        *("data.mean", "data.std", "data.ignore", "data.root", "data.separator", "data.encoding", "data.split"),
         *("data.flip", "data.train-per-class", "data.split-seed", "data.levels", "data.background"),
         *("data.merge-names", "data.no-merge-names", "data.skip-unknown", "data.no-skip-unknown"),
         *("data.configuration", "data.modality", "data.text", "data.columns", "data.categorical"),

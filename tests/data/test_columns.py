@@ -16,7 +16,9 @@ from coterie.config import DataSettings
 from coterie.errors import DataError
 from coterie.labels import LabelSpace
 from data_files import (
+    KINDS,
     TEXTS,
+    labels_of,
     load,
     png,
     sizes,
@@ -241,3 +243,39 @@ def test_texts_that_look_like_numbers_are_texts_where_they_are_asked_for(tmp_pat
     (tmp_path / "all.csv").write_text("\n".join(["body,y,size", *rows]) + "\n")
     splits = load(f"csv:{tmp_path}/all.csv", label="y", text="size")
     assert {splits.train.samples.show(k) for k in range(len(splits.train))} <= {str(k) for k in range(20)}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(("values", "names"), [([True, False], ("False", "True")), ([1.0, 2.0], ("1", "2"))])
+def test_a_column_called_label_is_the_label_whatever_it_holds(
+    tmp_path: Path, suffix: str, values: list[Any], names: tuple[str, ...]
+) -> None:
+    source = write(tmp_path / f"rows.{suffix}", {"size": [1, 2, 3, 4] * 5, "label": values * 10})
+    splits = load(source)
+    spelled = suffix == "csv" and values == [1.0, 2.0]
+    assert splits.labels.names == (("1.0", "2.0") if spelled else names)
+
+
+def test_a_label_beside_truths_is_said(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", {"size": [1, 2, 3, 4] * 5, "spam": [True, False] * 10})
+    assert "the label is the column 'size' (--data.label)" in load(source).about
+
+
+def test_a_coordinate_called_y_is_no_label(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.parquet", {"x": [0.5, 1.5] * 10, "y": [1.0, 2.0] * 10, "kind": KINDS})
+    assert load(source).labels.names == ("fruit", "tree")
+
+
+def test_the_column_of_texts_in_any_case(tmp_path: Path) -> None:
+    splits = load(write(tmp_path / "rows.csv", {"Text": TEXTS, "Klasse": KINDS}))
+    assert splits.labels.names == ("fruit", "tree")
+    assert TEXTS[0] in labels_of(splits)
+
+
+def test_unknown_classes_that_are_spelled_alike_are_told_of_the_option(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", {"text": TEXTS, "label": KINDS})
+    write(tmp_path / "test.csv", {"text": TEXTS, "label": [f"{kind} " for kind in KINDS]})
+    with pytest.raises(
+        DataError, match=r"--data\.merge-names joins those that are spelled alike, --data\.skip-unknown"
+    ):
+        load(f"csv:{tmp_path}")

@@ -43,7 +43,11 @@ def test_cells_come_back_however_they_are_written(tmp_path: Path, separator: str
 def test_what_was_found_is_said_with_its_options(tmp_path: Path) -> None:
     for separator, encoding, said in (
         (",", "utf-8", None),
-        (";", "cp1252", "semicolons between cells (--data.separator), encoding cp1252 (--data.encoding)"),
+        (
+            ";",
+            "cp1252",
+            "semicolons between cells (--data.separator), encoding cp1252 (--data.encoding; cp1250 in Central Europe)",
+        ),
         ("\t", "utf-8", "tabs between cells (--data.separator)"),
     ):
         (tmp_path / "a.csv").write_bytes(written(ROWS, separator).encode(encoding))
@@ -151,7 +155,22 @@ def test_files_of_other_kinds_are_named(tmp_path: Path, head: bytes, message: st
 def test_several_forms_are_said_once() -> None:
     forms = [CsvForm(), CsvForm(";"), CsvForm(";", "cp1252"), CsvForm("^")]
     assert describe_forms(forms, None, None) == (
-        "read as csv with semicolons between cells (--data.separator), encoding cp1252 (--data.encoding), '^' between "
-        "cells (--data.separator)"
+        "read as csv with semicolons between cells (--data.separator), encoding cp1252 (--data.encoding; cp1250 in "
+        "Central Europe), '^' between cells (--data.separator)"
     )
     assert describe_forms(forms[:2], ";", None) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["ksi\u0105\u017cka z Krakowa", "by\u0142a mi\u0142a", "za\u017c\u00f3\u0142\u0107 g\u0119\u015bl\u0105"]
+)
+def test_central_european_letters_are_not_taken_for_western_signs(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"name it by --data\.encoding, such as cp1252, cp1250"):
+        find(tmp_path, f"text,kind\n{text},a\n".encode("cp1250"))
+
+
+@pytest.mark.parametrize(
+    "text", ["col\u00b7lecci\u00f3", "don\u00b4t", "l'\u00e9t\u00e9 \u00e0 5\u00b0C, 3\u00a0m\u00b2 \u00e0 2\u00a3"]
+)
+def test_western_signs_beside_letters(tmp_path: Path, text: str) -> None:
+    assert find(tmp_path, f"text,kind\n{text},a\n".encode("cp1252")).encoding == "cp1252"

@@ -9,7 +9,7 @@ import torch
 
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing
-from data_files import FEATURES, KINDS, load, write
+from data_files import FEATURES, KINDS, load, sizes, write
 
 
 def test_features_of_an_npz_file_are_cut_or_come_by_split(tmp_path: Path) -> None:
@@ -92,3 +92,26 @@ def test_features_of_the_other_byte_order(tmp_path: Path) -> None:
     np.savez(tmp_path / "native.npz", features=FEATURES.astype("f4"), labels=[0, 1] * 10)
     one, other = (load(f"features:{tmp_path}/{name}.npz") for name in ("all", "native"))
     assert torch.equal(one.train.samples.read(torch.arange(5)), other.train.samples.read(torch.arange(5)))
+
+
+def test_splits_by_any_of_the_usual_words_and_arrays_that_are_not_used(tmp_path: Path) -> None:
+    label_N = np.arange(20) % 2
+    arrays = {"train_features": FEATURES, "train_labels": label_N, "val_features": FEATURES, "val_labels": label_N}
+    np.savez(tmp_path / "a.npz", **arrays, extra=label_N)
+    splits = load(f"features:{tmp_path}/a.npz")
+    assert sizes(splits) == [16, 20, 4]
+    assert "arrays that are not used: extra" in splits.about
+    # As an earlier version read it.
+    assert sizes(load(f"features:{tmp_path}/a.npz", split="no")) == [13, 3, 4]
+
+
+@pytest.mark.parametrize("labels", [[["a"], ["b"]] * 10, [b"a", b"b"] * 10])
+def test_labels_of_a_column_and_of_bytes(tmp_path: Path, labels: list[Any]) -> None:
+    np.savez(tmp_path / "a.npz", features=FEATURES, labels=np.array(labels))
+    assert load(f"features:{tmp_path}/a.npz").labels.names == ("a", "b")
+
+
+def test_one_hot_labels_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", features=FEATURES, labels=np.eye(2)[np.arange(20) % 2])
+    with pytest.raises(DataError, match=r"got shapes \(20, 2\) and \(20, 3\) \(of rows that are one-hot, take argmax"):
+        load(f"features:{tmp_path}/a.npz")

@@ -307,3 +307,26 @@ def test_images_beside_features_are_asked_about(tmp_path: Path) -> None:
         load(source)
     for modality in ("image", "features"):
         assert load(source, modality=modality, label="label").preprocessing.modality == modality
+
+
+def test_addresses_are_not_downloaded(tmp_path: Path) -> None:
+    for end in ("", "?width=300"):
+        source = write(
+            tmp_path / "a.csv", {"image": [f"https://a.org/{k}.jpg{end}" for k in range(20)], "label": KINDS}
+        )
+        with pytest.raises(DataError, match=r"column 'image' holds addresses, and nothing is downloaded"):
+            load(source)
+        assert sum(sizes(load(source, modality="text"))) == 20
+
+
+def test_addresses_of_pages_are_texts(tmp_path: Path) -> None:
+    assert (
+        sum(sizes(load(write(tmp_path / "a.csv", {"url": [f"https://a.org/{k}" for k in range(20)], "label": KINDS}))))
+        == 20
+    )
+
+
+def test_lists_of_numbers_that_are_named_as_images_are_paths(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", {"vector": [f"[{k}, 1.5]" for k in range(20)], "label": KINDS})
+    with pytest.raises(DataError, match=r"no image file that column 'vector' names exists"):
+        load(source, image="vector")

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import features
 
+from coterie.data import encoded
 from coterie.data.kinds import KINDS, kind_of_bytes, kind_of_suffix
 from coterie.errors import DataError
-from data_files import load, sizes, write_folder
+from data_files import encode, load, picture, pixels, sizes, write_folder
 
 HEADS = {
     "HEIC photograph": b"\0\0\0\x18ftypheic\0\0\0\0",
@@ -70,3 +73,24 @@ def test_the_name_of_an_image_does_not_hide_what_it_is(tmp_path: Path) -> None:
         "none.jpg: an empty file",
     ):
         assert said in str(caught.value)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
+def test_real_avif_images_are_read_or_named_by_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for c, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for k in range(10):
+            (tmp_path / name / f"{k}.avif").write_bytes(encode(picture(10 * c + k), "AVIF", quality=100))
+    splits = load(f"folder:{tmp_path}")
+    assert splits.train.samples.shape == (12, 12, 3)
+    assert np.abs(pixels(splits.train).astype(int).mean() - 127) < 10
+
+    whole = (tmp_path / "cat" / "0.avif").read_bytes()
+    (tmp_path / "cat" / "0.avif").write_bytes(whole[:60])
+    with pytest.raises(DataError, match=r"1 image\(s\) cannot be decoded.*\n.*0\.avif: a broken AVIF image"):
+        load(f"folder:{tmp_path}")
+
+    (tmp_path / "cat" / "0.avif").write_bytes(whole)
+    monkeypatch.setattr(encoded, "known_formats", lambda: ("JPEG", "PNG"))  # as a Pillow that reads none
+    with pytest.raises(DataError, match=r"no image can be read; .*AVIF image \(convert it to JPEG: this Pillow"):
+        load(f"folder:{tmp_path}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -354,3 +355,12 @@ def test_standard_input_is_utf8_whatever_the_terminals_encoding(encoding: str, m
     piped = io.TextIOWrapper(io.BytesIO("caf\u00e9\r\ntea\n".encode("utf-8-sig")), encoding)
     monkeypatch.setattr("sys.stdin", piped)
     assert read_new(NGramPreprocessing(2**10, 10), ["-"]).names == ("caf\u00e9", "tea")
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_a_json_file_is_one_of_rows_and_not_of_lines_that_are_texts(tmp_path: Path, as_list: bool) -> None:
+    rows = [{"text": "apple pie", "k": 1}, {"text": "pear", "k": 2}]
+    text = json.dumps(rows) if as_list else "\n".join(map(json.dumps, rows))
+    (tmp_path / "new.json").write_text(text)
+    new = read_new(NGramPreprocessing(64, 8), [str(tmp_path / "new.json")])
+    assert new.names == ("apple pie", "pear")

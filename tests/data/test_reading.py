@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coterie.data import reading
-from coterie.data.reading import read_file, read_files
+from coterie.data.reading import as_dataset, read_file, read_files
 from coterie.errors import DataError
 from coterie.system import gzipped
 from coterie.system.cache import cache_folder
@@ -81,10 +81,10 @@ def test_a_cell_that_is_longer_than_a_block(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
-        (b"a,b\n1\n", "Expected 2 columns, got 1"),
-        (b"a,b\n1,2,3\n", "Expected 2 columns, got 3"),
+        (b"a,b\n1\n", r"names 2 column\(s\); a row holds 1 cell\(s\): 1"),
+        (b"a,b\n1,2,3\n", r"names 2 column\(s\); a row holds 3 cell\(s\): 1,2,3"),
         (b"a,b\n1,\x81\n", "it is not in UTF-8"),
-        (b"a;b\n1;2;3\n", "Expected 2 columns, got 3"),
+        (b"a;b\n1;2;3\n", r"names 2 column\(s\); a row holds 3 cell\(s\): 1;2;3"),
         (b"PK\x03\x04...", "save the sheet as csv"),
         (b'a,b\n1,"x\n2,y\n', "a quote that begins in row 1 is never closed"),
     ],
@@ -256,3 +256,43 @@ def test_nested_types_of_columns_are_named(
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="maximum recursion depth"):
         read_files("parquet", [tmp_path / "a.parquet"])
+
+
+def test_a_quote_that_swallows_rows_up_to_the_next_is_named(tmp_path: Path) -> None:
+    rows = [f"hello {k},a" if k not in (3, 7) else f'"hello {k},a' for k in range(12)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
+    with pytest.raises(DataError, match=r"a quote in line 5 is closed by one in line 9 that ends no cell"):
+        read_file("csv", tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text('text,label\n"two\nlines of ""them""",a\n"three\nor\nmore",b\n')
+    assert read_file("csv", tmp_path / "b.csv")["text"].to_pylist() == ['two\nlines of "them"', "three\nor\nmore"]
+
+
+def test_rows_of_other_lengths_than_the_first_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("# made by hand\ntext,label\nhello,a\n")
+    with pytest.raises(DataError, match=r"its first row names 1 column\(s\); a row holds 2 cell\(s\): text,label"):
+        read_file("csv", tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('{"version": 1, "data": [{"text": "a", "label": "b"}]}', "; save its list 'data' as a file of its own"),
+        ('{"text": ["a", "b"], "label": ["c", "d"]}', "a line each or in a list$"),
+        ('{"text": {"0": "a"}, "label": {"0": "c"}}', "a line each or in a list$"),
+    ],
+)
+def test_one_object_that_holds_all_rows_is_no_row(tmp_path: Path, text: str, hint: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=f"it is one object; needed is one for each row.*{hint}"):
+        read_file("jsonl", tmp_path / "a.json")
+
+
+def test_one_row_of_a_vector_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"vector": [1, 2]}')
+    assert read_file("jsonl", tmp_path / "a.jsonl").to_pylist() == [{"vector": [1, 2]}]
+
+
+def test_columns_of_types_that_cannot_be_used_are_named() -> None:
+    table = pa.table({"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), "label": ["a"]})
+    with pytest.raises(DataError, match=r"columns that cannot be used: 'm' \(map<.*\); leave them out of the file"):
+        as_dataset(table)

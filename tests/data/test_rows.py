@@ -100,3 +100,26 @@ def test_columns_of_a_run_may_hold_other_values_each_time(tmp_path: Path) -> Non
     assert data.load(settings, 0, splits.preprocessing).preprocessing == splits.preprocessing
     with pytest.raises(DataError, match="no text of colour is there twice"):
         load(new, label="kind", modality="table")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["1,000", "2,500"], ["12%", "7 %"], ["$3.50", "\u20ac 4"], ["31.12.2020", "1.1.2021"], ["4 kg", "5 m\u00b2"]],
+)
+def test_texts_that_look_like_numbers_are_said(tmp_path: Path, cells: list[str]) -> None:
+    source = write(tmp_path / "rows.csv", {"size": [1, 2] * 10, "price": cells * 10, "label": KINDS})
+    assert f"texts, though they look like numbers or dates: price ({cells[0]!r})" in load(source).about
+
+
+def test_categories_are_no_numbers_at_sight(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", {"size": [1, 2] * 10, "model": ["A4", "Golf 2 plus"] * 10, "label": KINDS})
+    assert "look like" not in load(source).about
+
+
+def test_a_table_of_nothing_but_numbers_with_signs_is_refused_with_an_example(tmp_path: Path) -> None:
+    source = write(
+        tmp_path / "rows.csv",
+        {"price": [f"1,{k:03d}" for k in range(20)], "b": [f"{k}%" for k in range(20)], "label": KINDS},
+    )
+    with pytest.raises(DataError, match=r"tell nothing, and no plain numbers: price \('1,000'\); b \('0%'\)"):
+        load(source)

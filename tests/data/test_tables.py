@@ -127,6 +127,24 @@ def test_a_first_row_that_may_be_no_names_is_said(tmp_path: Path) -> None:
         assert (f"its first row is taken for the names of columns: {names.replace(',', ', ')}" in about) == said
 
 
+@pytest.mark.parametrize(
+    ("first", "is_said"),
+    [("0.1,0.2,0", True), ("0,0,1", True), ("7,7,a", False), ("0,1,label", False), ("1,2,3", False), ("a,a,b", False)],
+)
+def test_names_of_columns_that_may_be_a_row_of_numbers(tmp_path: Path, first: str, is_said: bool) -> None:
+    row = ",".join(["1.5"] * first.count(","))
+    (tmp_path / "a.csv").write_text(f"{first}\n" + "".join(f"{row},{'ab'[k % 2]}\n" for k in range(20)))
+    label = first.rpartition(",")[2]
+    assert ("its first row is taken for the names" in load(f"csv:{tmp_path}/a.csv", label=label).about) is is_said
+
+
+def test_files_without_a_suffix_are_named_where_there_are_no_images(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0").write_bytes(png(0))
+    with pytest.raises(DataError, match=r"no image file in .*, but .*0: not an image file \(no suffix\)"):
+        load(f"folder:{tmp_path}")
+
+
 def test_a_metadata_file_is_read_as_any_csv_file(tmp_path: Path) -> None:
     for k in range(10):
         (tmp_path / f"{k}.png").write_bytes(png(k))
@@ -241,3 +259,14 @@ def test_a_split_that_lacks_a_column_is_named(tmp_path: Path, suffix: str) -> No
     write(tmp_path / f"test.{suffix}", {"kind": KINDS})
     with pytest.raises(DataError, match=rf"test of {suffix}:.* lacks columns that train has: text"):
         load(f"{suffix}:{tmp_path}")
+
+
+def test_json_files_of_a_folder_are_taken_or_named(tmp_path: Path) -> None:
+    rows = {"text": TEXTS, "label": KINDS}
+    write(tmp_path / "train.jsonl", rows).removeprefix("jsonl:")
+    (tmp_path / "train.jsonl").rename(tmp_path / "rows.json")
+    assert sum(sizes(load(f"jsonl:{tmp_path}"))) == 20
+    write(tmp_path / "train.jsonl", rows)
+    splits = load(f"jsonl:{tmp_path}")
+    assert sum(sizes(splits)) == 20
+    assert "left out as of no split: rows.json" in splits.about

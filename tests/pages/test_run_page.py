@@ -141,6 +141,21 @@ def test_a_class_name_with_undecodable_bytes_can_be_written_to_a_file():
     assert "bad?" in render(content).encode("utf-8").decode("utf-8")
 
 
+def test_samples_of_classes_that_train_lacks_are_told_as_errors():
+    content = make_content()
+    n, base, ensemble = content.test.n_samples, content.test.base_top1, content.test.ensemble_top1
+    assert "train lacks" not in Page(render(content)).text
+    said = Page(render(replace(content, n_unknown=1234))).text
+    shares = [f"{100 * top1 * n / (n + 1234):.1f}" for top1 in (base, ensemble)]
+    numbers = re.search(
+        r"With the (\S+) test samples of classes that train lacks as errors, the base gets (\S+)\s"
+        r"% right, the ensemble (\S+)",
+        said,
+    )
+    assert numbers is not None
+    assert numbers.groups() == ("1,234", *shares)
+
+
 def test_the_page_needs_nothing_but_itself():
     source = render(make_content())
     for tag, attributes in Page(source).tags:

@@ -145,7 +145,7 @@ def _messages(child: int, reader: int, seconds: float) -> Iterator[dict[str, Any
         ready, _, _ = select.select([reader], [], [], seconds)
         now = _processor_seconds(child)
         if not ready:
-            if now - begun >= seconds or now - before < IDLE * seconds:
+            if now - begun >= seconds or (now - before < IDLE * seconds and not _is_ready(child)):
                 yield None
                 return
             before = now
@@ -156,6 +156,15 @@ def _messages(child: int, reader: int, seconds: float) -> Iterator[dict[str, Any
         *lines, text = (text + said).split(b"\n")
         yield from (json.loads(line) for line in lines)
         begun = before = now
+
+
+def _is_ready(process: int) -> bool:
+    """Whether a thread of a process could go on, but for the processor or the disk: it waits for nothing else."""
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())
+        return any((thread / "stat").read_text().rpartition(")")[2].split()[0] in "RD" for thread in threads)
+    except OSError:  # it has ended
+        return False
 
 
 def _processor_seconds(process: int) -> float:

@@ -22,8 +22,11 @@ PLACES = {
     "features": "FILE",
 }
 
-# A background that is none.
+# Kinds whose rows may be split by a column, or arrays by their names.
+TABLES = ("parquet", "csv", "jsonl", "arrow", "hub", "features")
+# A background that is none, and a column of splits that is none.
 DROP = "drop"
+NO_SPLIT = "no"
 
 
 class DataSettings(Settings):
@@ -47,6 +50,12 @@ class DataSettings(Settings):
         None,
         description="columns that are not used; None: those that number or name rows, if each of their values is there "
         "once; no name: none is ignored",
+    )
+    split: str | None = Field(
+        None,
+        min_length=1,
+        description="column that says train, validation or test of each row; None: one called split, subset, fold or "
+        "the like that says nothing else; no: none",
     )
     separator: str | None = Field(
         None, description="csv: what stands between cells, one character or tab; None: found in the first rows"

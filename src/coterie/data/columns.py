@@ -13,7 +13,7 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.errors import DataError
-from coterie.labels import LabelSpace, join_names, joined_names
+from coterie.labels import LabelSpace, join_names, joined_names, spelling
 from coterie.vocabulary import Modality
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -21,6 +21,7 @@ STRINGS = ("string", "large_string")
 FLOATS = ("float16", "float32", "float64")
 # What people call the column of labels, first those that can hardly be anything else.
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
+TEXT = "text"  # and the column of texts
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -38,7 +39,9 @@ def find_modality(features: datasets.Features, label: str, settings: DataSetting
         return "image"
     if any(_holds_vector(feature) for feature in others.values()) and settings.columns is None:
         return "features"
-    if (len(others) == 1 or "text" in others) and all(_is_value(feature, STRINGS) for feature in others.values()):
+    if (len(others) == 1 or any(_is_text(name, None) for name in others)) and all(
+        _is_value(feature, STRINGS) for feature in others.values()
+    ):
         return "text"
     return "table"
 
@@ -57,7 +60,7 @@ def text_column(features: datasets.Features, stored: datasets.Features, wanted: 
         for some in (features, stored)
     )
     candidates = possible if wanted is not None else meant or possible
-    return _choose("text", "texts", stored, _usual(candidates, ("text",)) or candidates, wanted)
+    return _choose("text", "texts", stored, _usual(candidates, (TEXT,)) or candidates, wanted)
 
 
 def vector_column(features: datasets.Features, wanted: tuple[str, ...] | None) -> str:
@@ -100,6 +103,10 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
         ]
         return _choose("label", "class names, text or whole numbers", features, possible, wanted)
     candidates = label_candidates(features, text)
+    named = [name for name, some in features.items() if _is_value(some, (*FLOATS, "bool"))]
+    if not any(isinstance(some, datasets.ClassLabel) for some in features.values()):
+        # Not y, which is a coordinate as well.
+        candidates += _usual(named, LABEL_NAMES[:-1]) or ([] if candidates else _usual(named, LABEL_NAMES))
     return _choose(
         "label", "class names, text or integers", features, _usual(candidates, LABEL_NAMES) or candidates, None
     )
@@ -109,7 +116,12 @@ def label_candidates(features: datasets.Features, text: str | None = None) -> li
     """Columns of classes; without any, those of text or integers that are not the column of texts."""
     declared = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     plain = [name for name, feature in features.items() if _is_value(feature, INTEGERS + STRINGS)]
-    return declared or [name for name in plain if name != (text or "text")] or plain
+    return declared or [name for name in plain if not _is_text(name, text)] or plain
+
+
+def _is_text(name: str, text: str | None) -> bool:
+    """Whether a column is the one of texts by its name."""
+    return name.strip().lower() == TEXT if text is None else name == text
 
 
 def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -126,22 +138,25 @@ def read_labels(
     spelled: bool = False,
     merge: bool = False,
     trained: bool = False,
+    numbers: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Class names, and per split one class index (int64) per row.
 
     Names are those the column declares; else train's texts, sorted, or its integers, in numerical order. Where integers
     are ``spelled`` as texts, they keep their spelling: 007 and 7 are two classes. ``merge``: names that are spelled
-    alike are one class, see ``labels.join_names``; ``trained``: declared names that no row has are no classes.
+    alike are one class, see ``labels.join_names``; ``trained``: declared names that no row has are no classes;
+    ``numbers``: what rows are called by in messages, see ``Source.numbers``.
 
     Raises:
         DataError: a row without a label, a class without a training row, or a class that train does not know.
     """
-    values = {split: _values(table, column, split) for split, table in tables.items()}
+    called = numbers or {}
+    values = {split: _values(table, column, split, called.get(split)) for split, table in tables.items()}
     feature = tables["train"].features[column]
     if not isinstance(feature, datasets.ClassLabel):
         return index_labels(values, column, spelled=spelled, merge=merge)
     labels = {split: np.asarray(indices, np.int64) for split, indices in values.items()}
-    _refuse_unlabelled(labels, column)
+    _refuse_unlabelled(labels, column, called)
     space = LabelSpace(tuple(feature.names))
     if merge:
         space, labels = _merged(space, labels)
@@ -172,7 +187,7 @@ def index_labels(
     index = {value: k for k, value in enumerate(classes)}
     space = LabelSpace(tuple(str(value) for value in classes), joined_names(chosen))
     for split, rows in whole.items():
-        _refuse_unknown(split, {str(value) for value in rows if value not in index}, len(space))
+        _refuse_unknown(split, {str(value) for value in rows if value not in index}, space.names)
     return space, {split: np.array([index[value] for value in rows], np.int64) for split, rows in whole.items()}
 
 
@@ -217,7 +232,7 @@ def read_class_names(table: datasets.Dataset, column: str, place: str) -> list[s
     """
     values, feature = _values(table, column, place), table.features[column]
     if isinstance(feature, datasets.ClassLabel):
-        _refuse_unlabelled({place: np.asarray(values)}, column)
+        _refuse_unlabelled({place: np.asarray(values)}, column, {})
         return [feature.names[value] for value in values]
     return name_classes(values, column, place)
 
@@ -268,7 +283,7 @@ def read_groups(
     for split, table in tables.items():
         values = _values(table, column, split)
         if isinstance(feature, datasets.ClassLabel):
-            _refuse_unlabelled({split: np.asarray(values)}, column)
+            _refuse_unlabelled({split: np.asarray(values)}, column, {})
         for k, value in set(zip(labels[split].tolist(), values, strict=True)):
             groups_C[k].add(feature.int2str(value) if isinstance(feature, datasets.ClassLabel) else str(value))
     torn = [k for k, groups in enumerate(groups_C) if len(groups) > 1]
@@ -307,9 +322,9 @@ def _choose(role: str, content: str, features: datasets.Features, candidates: li
     return candidates[0]
 
 
-def _values(table: datasets.Dataset, column: str, split: str) -> list[Any]:
+def _values(table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None) -> list[Any]:
     values: list[Any] = table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
-    _refuse_missing(values, column, split)
+    _refuse_missing(values, column, split, numbers)
     return values
 
 
@@ -324,8 +339,9 @@ def _as_class(value: Any, column: str) -> Any:
     return int(value)
 
 
-def _refuse_missing(values: Sequence[Any], column: str, split: str) -> None:
-    empty = [row for row, value in enumerate(values) if value is None]
+def _refuse_missing(values: Sequence[Any], column: str, split: str, numbers: np.ndarray | None = None) -> None:
+    number_N = range(len(values)) if numbers is None else numbers
+    empty = [row for row, value in zip(number_N, values, strict=True) if value is None]
     if empty:
         shown = ", ".join(map(str, empty[:10]))
         raise DataError(
@@ -334,22 +350,25 @@ def _refuse_missing(values: Sequence[Any], column: str, split: str) -> None:
         )
 
 
-def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str) -> None:
+def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str, numbers: Mapping[str, np.ndarray]) -> None:
     """Published test sets whose labels are withheld carry -1."""
     for split, labels_N in labels.items():
         rows = np.flatnonzero(labels_N < 0)
         if len(rows):
             raise DataError(
-                f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1), the first is row {rows[0]}; "
+                f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1), the first is row "
+                f"{numbers[split][rows[0]] if split in numbers else rows[0]}; "
                 "--data.skip-broken leaves them out"
             )
 
 
-def _refuse_unknown(split: str, unknown: set[str], n_classes: int) -> None:
+def _refuse_unknown(split: str, unknown: set[str], known: Sequence[str]) -> None:
     if unknown:
+        alike = {spelling(name) for name in unknown} & {spelling(name) for name in known}
+        hint = "--data.merge-names joins those that are spelled alike, " if alike else ""
         shown = ", ".join(sorted(unknown)[:10]) + (", ..." if len(unknown) > 10 else "")
         raise DataError(
-            f"{split} has {len(unknown)} class(es) that are not among the {n_classes} of train: {shown}; "
+            f"{split} has {len(unknown)} class(es) that are not among the {len(known)} of train: {shown}; {hint}"
             "--data.skip-unknown leaves them out"
         )
 
@@ -360,7 +379,8 @@ def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> No
     for split in ("validation", "test"):
         if split in labels:
             unknown = missing & set(labels[split].tolist())
-            _refuse_unknown(split, {space.names[k] for k in unknown}, len(space) - len(missing))
+            known = space.of(sorted(set(range(len(space))) - missing))
+            _refuse_unknown(split, {space.names[k] for k in unknown}, known)
     if missing:
         shown = ", ".join(space.of(sorted(missing)[:10])) + (", ..." if len(missing) > 10 else "")
         raise DataError(f"no training sample for {len(missing)} class(es): {shown}")

@@ -43,6 +43,11 @@ SEPARATOR_LINE = re.compile(r"sep=([,;|:^~ \t])\r?\n")
 # Bytes that Windows' Western code page leaves free, and beyond ASCII, letters in a row that Western words hardly have.
 UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 BEYOND = re.compile(rb"[\x80-\xff]+")
+# Signs of cp1252 such as the paragraph's inside a word: letters of another code page, as Polish has them. Hyphens,
+# points and accents may stand there.
+SIGN_IN_WORD = re.compile(rb"[A-Za-z\xc0-\xff][\xa1-\xac\xae\xaf\xb1-\xb3\xb6\xb8-\xbf]+[a-z\xe0-\xff]")
+# What cannot be told from another, which is said.
+OPTIONS = {"cp1252": "--data.encoding; cp1250 in Central Europe"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def describe_forms(forms: Iterable[CsvForm], separator: str | None, encoding: st
             named = SEPARATORS.get(form.separator, repr(form.separator))
             found.append(f"{named} between cells (--data.separator)")
         if form.encoding not in ("utf-8", encoding):
-            found.append(f"encoding {form.encoding} (--data.encoding)")
+            found.append(f"encoding {form.encoding} ({OPTIONS.get(form.encoding, '--data.encoding')})")
     return f"read as csv with {', '.join(dict.fromkeys(found))}" if found else ""
 
 
@@ -131,15 +136,15 @@ def _unmarked(file: Path, head: bytes, otherwise: str | None) -> str:
         return otherwise or "cp1252"
     raise ValueError(
         f"it is not in UTF-8 (byte {wrong:#x}) and in no other encoding for certain; name it by --data.encoding, such "
-        "as cp1252, cp1251, gb18030 or shift_jis"
+        "as cp1252, cp1250, cp1251, gb18030 or shift_jis"
     )
 
 
 def _is_western(file: Path) -> bool:
-    """Whether the bytes beyond ASCII can be single Western letters: none is undefined, few make characters of UTF-8,
-    and most have ASCII letters beside them.
+    """Whether the bytes beyond ASCII can be single Western letters: none is undefined, few make characters of UTF-8 or
+    are signs inside words, and most have ASCII letters beside them.
     """
-    beyond = good = long = 0
+    beyond = good = long = signs = 0
     with open_unpacked(file) as stream:
         while block := stream.read(BLOCK):
             if UNDEFINED.search(block):
@@ -148,7 +153,8 @@ def _is_western(file: Path) -> bool:
             beyond += len(runs)
             good += sum(map(_is_utf8, runs))
             long += sum(len(run) > 2 for run in runs)
-    return 10 * good <= beyond and 2 * long <= beyond
+            signs += len(SIGN_IN_WORD.findall(block))
+    return 10 * good <= beyond and 10 * signs <= beyond and 2 * long <= beyond
 
 
 def _is_utf8(run: bytes) -> bool:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from coterie.data.formats import known_formats
@@ -30,11 +31,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """The encoded images of one split: ``table`` has one column, of records with ``bytes`` or ``path``."""
+    """The encoded images of one split: ``table`` has one column, of records with ``bytes`` or ``path``; ``numbers``:
+    what its rows are called by in messages, see ``Source.numbers``.
+    """
 
     table: datasets.Dataset
     column: str
     split: str
+    numbers: np.ndarray
 
     def __len__(self) -> int:
         return len(self.table)
@@ -49,7 +53,7 @@ class EncodedImages:
         path = record["path"] if record else None
         if path and record["bytes"] is None:
             return str(path)
-        return f"row {row} of {self.split}" + (f" ({path})" if path else "")
+        return f"row {self.numbers[row]} of {self.split}" + (f" ({path})" if path else "")
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,8 @@ def _what_else(file: Path | io.BytesIO) -> str:
     if not head:
         return "an empty file"
     kind = kind_of_bytes(head)
+    if kind == "AVIF image" and "AVIF" in known_formats():
+        return "a broken AVIF image"
     return explained(kind) if kind else f"not an image in any known format ({', '.join(known_formats())})"
 
 

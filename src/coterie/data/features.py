@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coterie.config import DataSettings
+from coterie.config.data import NO_SPLIT
 from coterie.data.assemble import Rows, assemble
 from coterie.data.columns import index_labels, name_classes
 from coterie.data.labelled import choose_rows
-from coterie.data.splits import Splits
+from coterie.data.splits import SPLIT_WORDS, Splits
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
 from coterie.labels import LabelSpace
@@ -23,27 +24,31 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-SPLITS = ("train", "validation", "test")
 LABEL_KINDS = "biufU"
 
 
 def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
     """``features`` (N, F) and ``labels`` (N,), to be cut; or ``train_features``, ``train_labels``, and likewise for
-    validation and test, of which one that is missing is cut. ``classes`` (C,) names integer labels.
+    validation and test by any of the usual words, of which one that is missing is cut. ``classes`` (C,) names integer
+    labels.
 
     Raises:
         DataError: the file cannot be read, arrays are missing or of another form, or as ``assemble``.
     """
-    arrays, features, labels = _read_labelled(place)
+    # An earlier version knew no other words; its runs keep the splits that they had.
+    words = {split: (split,) for split in SPLIT_WORDS} if settings.split == NO_SPLIT else SPLIT_WORDS
+    arrays, features, labels, unused = _read_labelled(place, words)
     if "train" not in features:
         raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
     every = {split: [None if value != value else value for value in some.tolist()] for split, some in labels.items()}
-    rows, notes, n_unknown = choose_rows(every, settings)
+    numbers = {split: np.arange(len(some)) for split, some in labels.items()}
+    rows, notes, n_unknown = choose_rows(every, settings, numbers)
     kept = {split: [every[split][row] for row in some] for split, some in rows.items()}
     names, indices = index_labels(kept, "labels", merge=settings.merge_names)
     if "classes" in arrays:
         names = _class_names(arrays["classes"], names, place)
     features = {split: features[split][some] for split, some in rows.items()}
+    notes += [f"arrays that are not used: {', '.join(unused[:10])}"] if unused else []
     splits = load_features(features, names, indices, settings, seed, preprocessing, notes)
     return replace(splits, n_unknown=n_unknown)
 
@@ -54,7 +59,7 @@ def read_named_npz(place: str) -> tuple[np.ndarray, list[str]]:
     Raises:
         DataError: as ``load_npz``; or splits of different widths.
     """
-    arrays, features, labels = _read_labelled(place)
+    arrays, features, labels, _ = _read_labelled(place, SPLIT_WORDS)
     names = name_classes(np.concatenate(list(labels.values())).tolist(), "labels", place)
     if "classes" in arrays:
         known = {str(number): str(name) for number, name in enumerate(arrays["classes"].tolist())}
@@ -68,10 +73,16 @@ def read_named_npz(place: str) -> tuple[np.ndarray, list[str]]:
         raise DataError(f"the splits in {place} do not fit together: {error}") from None
 
 
-def _read_labelled(place: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """All arrays of a file, and the features and labels among them by split."""
+def _read_labelled(
+    place: str, words: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], list[str]]:
+    """All arrays of a file, the features and labels among them by split, and the names of others; ``words``: by which
+    a split's arrays begin.
+    """
     arrays = _read_npz(place)
-    prefixes = {split: f"{split}_" for split in SPLITS if f"{split}_features" in arrays} or {"train": ""}
+    there = {split: [word for word in some if f"{word}_features" in arrays] for split, some in words.items()}
+    prefixes = {split: f"{some[0]}_" for split, some in there.items() if some} or {"train": ""}
+    used = {f"{prefix}{role}" for prefix in prefixes.values() for role in ("features", "labels")}
     features, labels = {}, {}
     for split, prefix in prefixes.items():
         for name in (f"{prefix}features", f"{prefix}labels"):
@@ -80,15 +91,21 @@ def _read_labelled(place: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
                     f"no array {name!r} in {place}; needed: features and labels, or train_features, train_labels and "
                     f"so on; there: {', '.join(arrays) or 'none'}"
                 )
-        features[split], labels[split] = arrays[f"{prefix}features"], arrays[f"{prefix}labels"]
+        features[split], labels[split] = arrays[f"{prefix}features"], _flat(arrays[f"{prefix}labels"])
         if labels[split].ndim != 1 or features[split].ndim == 0 or len(labels[split]) != len(features[split]):
             raise DataError(
                 f"{prefix}labels must be one per row of {prefix}features; got shapes {labels[split].shape} and "
-                f"{features[split].shape}"
+                f"{features[split].shape}" + (" (of rows that are one-hot, take argmax(1))" * (labels[split].ndim == 2))
             )
         if labels[split].dtype.kind not in LABEL_KINDS:
             raise DataError(f"{prefix}labels in {place} must be numbers or texts; got {labels[split].dtype}")
-    return arrays, features, labels
+    return arrays, features, labels, [name for name in arrays if name not in {*used, "classes"}]
+
+
+def _flat(label_N: np.ndarray) -> np.ndarray:
+    """Labels of a column, and texts of bytes, as plain labels."""
+    label_N = label_N[:, 0] if label_N.ndim == 2 and label_N.shape[1] == 1 else label_N
+    return np.char.decode(label_N, "utf-8", "replace") if label_N.dtype.kind == "S" else label_N
 
 
 def load_features(
@@ -126,21 +143,22 @@ def load_features(
     return assemble(rows, settings, seed, preprocessing)
 
 
-def read_vectors(table: datasets.Dataset, column: str, split: str) -> np.ndarray:
-    """A column of lists of numbers as float32 (N, F).
+def read_vectors(table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None) -> np.ndarray:
+    """A column of lists of numbers as float32 (N, F); ``numbers``: as in ``stacked``.
 
     Raises:
         DataError: a list is missing or of another length than the first.
     """
-    return stacked(table.with_format("arrow")[:][column], f"column {column!r} of {split}")
+    return stacked(table.with_format("arrow")[:][column], f"column {column!r} of {split}", numbers)
 
 
-def stacked(lists: pa.ChunkedArray, what: str) -> np.ndarray:
+def stacked(lists: pa.ChunkedArray, what: str, numbers: np.ndarray | None = None) -> np.ndarray:
     """Lists of numbers as float32 (N, F).
 
     Args:
         lists: N of them.
         what: they are called in messages.
+        numbers: what their rows are called by there; default: as they come.
 
     Raises:
         DataError: a list is missing or of another length than the first.
@@ -150,7 +168,8 @@ def stacked(lists: pa.ChunkedArray, what: str) -> np.ndarray:
     odd = [row for row, length in enumerate(length_N) if length is None or length != length_N[0]]
     if odd:
         raise DataError(
-            f"{what} must hold vectors of one length, {length_N[0]} as the first; row {odd[0]} has "
+            f"{what} must hold vectors of one length, {length_N[0]} as the first; row "
+            f"{odd[0] if numbers is None else numbers[odd[0]]} has "
             f"{length_N[odd[0]] or 'none'}"
         )
     values = vectors.flatten().to_numpy(zero_copy_only=False)

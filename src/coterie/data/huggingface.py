@@ -26,6 +26,7 @@ from coterie.data.encoded import Broken, EncodedImages, read_header
 from coterie.data.interpret import open_labelled
 from coterie.data.kinds import counted
 from coterie.data.labelled import with_labels
+from coterie.data.reading import no_progress_bars
 from coterie.data.splits import Split, Splits
 from coterie.data.tables import Source, root_cause
 from coterie.errors import DataError
@@ -65,7 +66,12 @@ def _load_labelled(
     image = image_column(features, settings.image) if modality == "image" else ""
     # Labels are read, and refused, before images are decoded, which may take minutes.
     classes = read_labels(
-        source.tables, label, spelled=source.spelled, merge=settings.merge_names, trained=settings.skip_unknown
+        source.tables,
+        label,
+        spelled=source.spelled,
+        merge=settings.merge_names,
+        trained=settings.skip_unknown,
+        numbers=source.rows,
     )
     if modality == "image":
         return _load_images(source, image, *classes, settings, seed, preprocessing)
@@ -74,7 +80,7 @@ def _load_labelled(
         from coterie.data.texts import load_texts
 
         text = text_column(features, source.tables["train"].features, settings.text, label)
-        return load_texts(source.tables, text, *classes, settings, seed, preprocessing, left_out)
+        return load_texts(source.tables, text, *classes, settings, seed, preprocessing, left_out, source.rows)
     if modality == "table":
         from coterie.data.rows import load_table
 
@@ -82,7 +88,9 @@ def _load_labelled(
     from coterie.data.features import load_features, read_vectors
 
     vector = vector_column(features, settings.columns)
-    vectors = {split: read_vectors(table, vector, split) for split, table in source.tables.items()}
+    vectors = {
+        split: read_vectors(table, vector, split, source.rows.get(split)) for split, table in source.tables.items()
+    }
     return load_features(vectors, *classes, settings, seed, preprocessing, left_out)
 
 
@@ -106,7 +114,7 @@ def _load_images(
     seed: int,
     preprocessing: Preprocessing | None,
 ) -> Splits:
-    encoded = {split: _encoded(table, image, split) for split, table in source.tables.items()}
+    encoded = {split: _encoded(table, image, split, source.rows.get(split)) for split, table in source.tables.items()}
     prescribed = prescribed_image(preprocessing)
     given = preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
     shape, decoded, said = decode_splits(encoded, settings, given)
@@ -176,14 +184,15 @@ def read_named(
 def _joined(source: Source, place: str) -> datasets.Dataset:
     train = source.tables["train"]
     try:
-        return datasets.concatenate_datasets(
-            [
-                table
-                if table.features == train.features
-                else table.select_columns(train.column_names).cast(train.features)
-                for table in source.tables.values()
-            ]
-        )
+        with no_progress_bars():
+            return datasets.concatenate_datasets(
+                [
+                    table
+                    if table.features == train.features
+                    else table.select_columns(train.column_names).cast(train.features)
+                    for table in source.tables.values()
+                ]
+            )
     except Exception as error:
         raise DataError(f"the splits of {place} do not fit together: {root_cause(error)}") from None
 
@@ -205,12 +214,12 @@ def read_image_files(place: str, settings: DataSettings) -> dict[str, list[Path]
     return files
 
 
-def _encoded(table: datasets.Dataset, image: str, split: str) -> EncodedImages:
+def _encoded(table: datasets.Dataset, image: str, split: str, numbers: np.ndarray | None = None) -> EncodedImages:
     try:
         column = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     except Exception as error:
         raise DataError(f"column {image!r} of {split} cannot hold images: {root_cause(error)}") from error
-    return EncodedImages(column, image, split)
+    return EncodedImages(column, image, split, np.arange(len(table)) if numbers is None else numbers)
 
 
 def _labelled(decoded: Decoded, labels_N: np.ndarray) -> Split:

@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
+from coterie.config.data import TABLES
 from coterie.data.columns import FLOATS, INTEGERS, STRINGS, label_candidates, label_column
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import as_dataset
+from coterie.data.split_column import split_by_column
 from coterie.data.tables import Source, open_tables
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
@@ -26,7 +28,10 @@ from coterie.inputs import Preprocessing, TablePreprocessing
 ROW_NAME = re.compile(
     r"(?i:Unnamed: \d+(\.\d+)?|__index_level_\d+__|level_\d|#|row|(.*[_ .-])?(ids?|idx|index|uuid|guid))|.*[a-z]I[dD]"
 )
-IMAGE_NAME = rf"(?i)\.({'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})$"
+IMAGE_NAME = (
+    rf"(?i)(\.({'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})$|^https?://.*\.(jpe?g|png|webp|gif)\?)"
+)
+ADDRESS = re.compile(r"(?i)(https?|s3|gs|ftp)://")
 # Two numbers or more in brackets, as lists, numpy and torch print them; or so many that they are no text without.
 _NUMBERS = r"[-+.0-9][-+.0-9eE]*((\s*,\s*|\s+)[-+.0-9][-+.0-9eE]*)"
 OPENING, CLOSING = r"^\s*((array|tensor)\()?\[?\s*", r"\s*,?\s*\]?(, dtype=[a-z.0-9]+)?\)?\s*$"
@@ -51,23 +56,32 @@ def open_labelled(
         DataError: as ``open_tables``; a column that is named is not there; the label is none or uncertain; a split
             lacks a column of train; files of images do not exist; or vectors that are none.
     """
-    source = without_unlabelled(open_tables(kind, place, settings), settings)
     run = (*preprocessing.numeric, *preprocessing.categorical) if isinstance(preprocessing, TablePreprocessing) else ()
     named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
+    source = open_tables(kind, place, settings)
+    if kind in TABLES:
+        taken = {*named, *(settings.ignore or ())}
+        source = split_by_column(source, settings, taken, lenient=preprocessing is not None)
+    source = without_unlabelled(source, settings)
     source = _without_ignored(source, settings, named, lenient=preprocessing is not None)
     _refuse_lacking(source, f"{kind}:{place}")
     modality = settings.modality if preprocessing is None else preprocessing.modality
     paths = _path_columns(source, settings, named) if modality in (None, "image") else []
     vectors = _vector_columns(source, settings) if modality in (None, "features") else []
+    vectors = [name for name in vectors if name not in paths]
     rest = {name: feature for name, feature in source.features.items() if name not in (*paths, *vectors)}
     label = label_column(datasets.Features(rest), settings.label, settings.text)
-    if settings.label is None and len(label_candidates(datasets.Features(rest), settings.text)) > 1:
+    others = [name for name in label_candidates(datasets.Features(rest), settings.text) if name != label]
+    # Truths are features, too, and taken for labels by their names alone.
+    others += [name for name, feature in rest.items() if name != label and _is_type(feature, ("bool",))]
+    if settings.label is None and others:
         source = source.noted(f"the label is the column {label!r} (--data.label)")
     for name in vectors:
         source = _with_vectors(source, name)
-    others = [feature for name, feature in rest.items() if name != label]
     # A table may name files beside what it says of them; where it says nothing, their names would be learned.
-    needed = modality == "image" or not (vectors or any(_is_number(feature) for feature in others))
+    needed = modality == "image" or not (
+        vectors or any(_is_number(feature) for name, feature in rest.items() if name != label)
+    )
     for name in paths:
         found = _with_images(source, name, settings, needed=needed or name == settings.image)
         if found is not source and vectors:
@@ -203,7 +217,10 @@ def _with_images(source: Source, name: str, settings: DataSettings, *, needed: b
     if not roots and not needed:
         return source
     if not roots or not settings.skip_broken:
-        _refuse_missing([file for files, _ in found.values() for file in files if file], name, any_there=bool(roots))
+        files = [file for files, _ in found.values() for file in files if file]
+        _refuse_missing(
+            files, name, _cells(source.tables["train"], name).slice(0, FEW).to_pylist(), any_there=bool(roots)
+        )
     tables = {
         split: _changed(table, name, _records(found[split][0]), datasets.Image())
         for split, table in source.tables.items()
@@ -228,9 +245,14 @@ def _files_named(
     return files, roots
 
 
-def _refuse_missing(files: Sequence[str], name: str, *, any_there: bool) -> None:
+def _refuse_missing(files: Sequence[str], name: str, cells: Sequence[str | None], *, any_there: bool) -> None:
     missing = [file for file in files if not _is_file(file)]
     shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    if not any_there and all(ADDRESS.match(cell) for cell in cells if cell):
+        raise DataError(
+            f"column {name!r} holds addresses, and nothing is downloaded: save the images and name their files, or "
+            "take the addresses as texts by --data.modality text"
+        )
     if not any_there:
         raise DataError(
             f"no image file that column {name!r} names exists: {shown or 'it is empty'}; name the folder in which they "

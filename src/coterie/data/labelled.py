@@ -26,13 +26,15 @@ def with_labels(source: Source, label: str, settings: DataSettings) -> Source:
         DataError: no sample of a split is of a class that train has.
     """
     values = {split: _values(table, label) for split, table in source.tables.items()}
-    rows, notes, n_unknown = choose_rows(values, settings)
+    numbers = {split: source.numbers(split) for split in source.tables}
+    rows, notes, n_unknown = choose_rows(values, settings, numbers)
     tables = {
         split: table if len(rows[split]) == len(table) else table.select(rows[split])
         for split, table in source.tables.items()
         if split in rows
     }
-    return replace(source.noted(*notes), tables=tables, n_unknown=n_unknown)
+    kept = {split: numbers[split][some] for split, some in rows.items()}
+    return replace(source.noted(*notes), tables=tables, n_unknown=n_unknown, rows=kept)
 
 
 def without_unlabelled(source: Source, settings: DataSettings) -> Source:
@@ -51,7 +53,7 @@ def without_unlabelled(source: Source, settings: DataSettings) -> Source:
 
 
 def choose_rows(
-    values: Mapping[str, Sequence[Any]], settings: DataSettings
+    values: Mapping[str, Sequence[Any]], settings: DataSettings, numbers: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str], int]:
     """The rows to keep of each split that has labels, what to say of the others, and how many test samples are left out
     for their class.
@@ -59,6 +61,7 @@ def choose_rows(
     Args:
         values: the labels of each split; None where there is none.
         settings: whether rows without a label, and those of classes that train lacks, are left out.
+        numbers: what rows are called by, see ``Source.numbers``.
 
     Raises:
         DataError: no sample of a split is of a class that train has.
@@ -76,7 +79,8 @@ def choose_rows(
         if settings.skip_broken and missing.any():
             keep &= ~missing
             notes.append(
-                f"{missing.sum():,} row(s) of {split} without a label left out, the first is row {missing.argmax()}"
+                f"{missing.sum():,} row(s) of {split} without a label left out, the first is row "
+                f"{numbers[split][missing.argmax()]}"
             )
         if settings.skip_unknown and split != "train":
             unknown = np.array([value is not None and _key(value, settings) not in known for value in some])

@@ -46,7 +46,7 @@ from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessi
 FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".feather", ".npz", ".npy")
 # Files of columns; of other files of texts each line is one.
 COLUMN_SUFFIXES = (
-    *(".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson"),
+    *(".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".json"),
     *(".parquet", ".arrow", ".feather"),
 )
 # What a column of image files is called, where the run does not say.

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from uuid import uuid4
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
@@ -33,11 +35,13 @@ from coterie.system.gzipped import open_unpacked
 from coterie.system.json_text import DEEPEST, is_deep
 from coterie.system.reading import reason, regular
 
+# What a file of rows may be called as well as one of settings.
+JSON = ".json"
 # What files of each kind are called.
 SUFFIXES = {
     "parquet": (".parquet",),
     "csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
-    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", JSON),
     "arrow": (".arrow", ".feather"),
 }
 # Cells may be longer than what the csv reader takes at once, and are then tried with more.
@@ -47,6 +51,8 @@ ROWS_AT_ONCE = 1000
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError, pa.ArrowException)
 # What broken bytes end in.
 UNREADABLE = (OSError, ValueError, EOFError, RecursionError, zlib.error, csv.Error, pa.ArrowException)
+# What pyarrow says of a row with more or fewer cells than there are columns.
+UNEVEN = re.compile(r"Expected (\d+) columns, got (\d+): ([^\0]*)")
 # Larger parquet and Arrow files are mapped, not read into memory.
 MOST_IN_MEMORY = 2**28
 # An unpacked file that no run has used for so long is deleted.
@@ -110,12 +116,26 @@ def read_files(
             own, others = (", ".join(names[:20]) for names in (part.column_names, first.column_names))
             raise DataError(f"cannot load {kind}:{file}: its columns are {own}; those of {files[0]} are {others}")
     try:
-        whole = datasets.concatenate_datasets([part.cast(first.features) for part in parts]) if parts[1:] else first
+        with no_progress_bars():
+            whole = datasets.concatenate_datasets([part.cast(first.features) for part in parts]) if parts[1:] else first
     except UNUSABLE as error:
         raise DataError(f"cannot load {kind}:{files[0]} with the files beside it: {_first_line(error)}") from None
     if len(whole) == 0:
         raise DataError(f"{kind}:{files[0]} holds no row")
     return whole, [len(part) for part in parts]
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """What the library does without its bars, which are no part of what a command says."""
+    shown = not datasets.are_progress_bars_disabled()
+    if shown:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def find_form(
@@ -138,7 +158,17 @@ def as_dataset(table: pa.Table) -> datasets.Dataset:
         # The library's own fingerprint would read all rows.
         return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=uuid4().hex)
     except UNUSABLE as error:
-        raise DataError(f"a table of columns that cannot be used: {_first_line(error)}") from None
+        odd = [f"{field.name!r} ({field.type})" for field in table.schema if not _is_usable(field)]
+        what = f": {', '.join(odd[:5])}; leave them out of the file" if odd else f": {_first_line(error)}"
+        raise DataError(f"a table of columns that cannot be used{what}") from None
+
+
+def _is_usable(field: pa.Field) -> bool:
+    try:
+        datasets.Features.from_arrow_schema(pa.schema([field]))
+    except UNUSABLE:
+        return False
+    return True
 
 
 def _read_csv(file: Path, form: CsvForm) -> pa.Table:
@@ -159,6 +189,9 @@ def _read_csv(file: Path, form: CsvForm) -> pa.Table:
             with open_unpacked(file) as stream:
                 table = pa.csv.read_csv(stream, read_options=read, parse_options=parse, convert_options=convert)
         except pa.ArrowInvalid as error:
+            if uneven := UNEVEN.search(str(error)):
+                named, found, row = uneven.groups()
+                raise ValueError(f"its first row names {named} column(s); a row holds {found} cell(s): {row}") from None
             if not _too_long(error, size):
                 raise
         else:
@@ -194,7 +227,8 @@ def _is_last(rows: Iterator[list[str]]) -> bool:
 
 
 def _refuse_unclosed(file: Path, form: CsvForm, table: pa.Table) -> None:
-    """A quote that is never closed makes one cell of the rest of the file."""
+    """A quote that is never closed makes one cell of the rest of the file, or of all rows up to the next quote."""
+    _refuse_swallowed(file, form, table)
     if len(table) and "\n" in (table.column(table.num_columns - 1)[-1].as_py() or ""):
         tail = ""
         with form.text(file) as text:
@@ -204,17 +238,51 @@ def _refuse_unclosed(file: Path, form: CsvForm, table: pa.Table) -> None:
             raise ValueError(f"a quote that begins in row {len(table)} is never closed")
 
 
+def _refuse_swallowed(file: Path, form: CsvForm, table: pa.Table) -> None:
+    """Cells of several lines must end where their quotes do."""
+    if not any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
+        return
+    with form.text(file) as text:
+        rows = csv.reader(text, delimiter=form.separator, strict=True)
+        before = 0
+        try:
+            for _ in rows:
+                before = rows.line_num
+        except csv.Error as error:
+            if "expected after" in str(error):  # cells of 128 KiB are errors, too
+                raise ValueError(
+                    f"a quote in line {before + 1} is closed by one in line {rows.line_num} that ends no cell; quotes "
+                    "inside a cell must be doubled"
+                ) from None
+
+
 def _read_json_lines(file: Path) -> pa.Table:
     """Texts stay texts, those that look like dates too. A list of objects is taken for their lines."""
     if _is_list(file):
         with open_unpacked(file) as stream:
             return _of_rows(json.loads(codecs.decode(stream.read(), "utf-8-sig")))
     table = _parse_json_lines(file, None)
+    _refuse_one_object(table)
     dates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if dates:
         table = _parse_json_lines(file, pa.schema([(name, pa.string()) for name in dates]))
     table.validate(full=True)
     return table
+
+
+def _refuse_one_object(table: pa.Table) -> None:
+    """Rows may be a list inside of an object, and columns lists or objects of one."""
+    types = table.schema.types
+    lists = [pa.types.is_list(type_) for type_ in types]
+    rows = [name for name, type_ in zip(table.column_names, types, strict=True) if _holds_objects(type_)]
+    nested = len(types) > 1 and all(is_list or pa.types.is_struct(t) for is_list, t in zip(lists, types, strict=True))
+    if len(table) == 1 and (rows or nested):
+        inside = f"; save its list {rows[0]!r} as a file of its own" if rows else ""
+        raise ValueError(f"it is one object; needed is one for each row, a line each or in a list{inside}")
+
+
+def _holds_objects(type_: pa.DataType) -> bool:
+    return pa.types.is_list(type_) and pa.types.is_struct(type_.value_type)
 
 
 def _is_list(file: Path) -> bool:

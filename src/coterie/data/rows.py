@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
@@ -18,6 +19,9 @@ from coterie.inputs import Preprocessing, TablePreprocessing
 from coterie.inputs.cells import Meaning
 from coterie.labels import LabelSpace
 
+# Digits with what people write between and around them: 1,234 and 12% and $3.50 and 31.12.2020 and 4 kg.
+QUANTITY = r"^\s*[-+]?(\p{Sc}\s*)?[0-9]+([-.,:/' TZ]+[0-9]+)*\s*(%|\p{Sc}|[A-Za-z\x{b5}]{1,2}[23\x{b2}\x{b3}]?|Z)?\s*$"
+FEW = 100
 # Columns of a csv file that mean this are numeric.
 NUMBERS: tuple[Meaning, ...] = ("whole", "number", "decimal", "truth")
 
@@ -58,6 +62,8 @@ def load_table(
     notes += [f"numbers with decimal commas: {', '.join(commas)} (--data.categorical)"] if commas else []
     points = [name for name in numeric if commas and meant.get(name) == "number"]
     notes += [f"numbers with decimal points: {', '.join(points)}"] if points else []
+    alike = _numeric_at_sight(usable, [name for name in (*categorical, *alone) if meant.get(name) == "text"])
+    notes += [f"texts, though they look like numbers or dates: {'; '.join(alike)}"] if alike else []
     rows = Rows(
         raw=raw,
         labels=labels,
@@ -101,9 +107,11 @@ def _names_of_rows(table: pa.Table, meant: Mapping[str, Meaning], settings: Data
         and all_differ(table[field.name])
     ]
     if len(alone) == table.num_columns:
+        numeric = _numeric_at_sight(table, alone[:10])
+        looks = f", and no plain numbers: {'; '.join(numeric)}" if numeric else ""
         raise DataError(
-            f"no text of {', '.join(alone[:10])} is there twice: as categories they tell nothing; --data.text takes "
-            "one of them as texts"
+            f"no text of {', '.join(alone[:10])} is there twice: as categories they tell nothing{looks}; --data.text "
+            "takes one of them as texts"
         )
     return alone
 
@@ -125,6 +133,16 @@ def _kinds(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings
             "use by --data.columns"
         )
     return numeric, categorical
+
+
+def _numeric_at_sight(table: pa.Table, names: Sequence[str]) -> list[str]:
+    """The columns whose first cells are digits with signs or units, or dates, each with an example."""
+    heads = {name: table[name].drop_null().slice(0, FEW) for name in names}
+    return [
+        f"{name} ({head[0].as_py()!r:.30})"
+        for name, head in heads.items()
+        if len(head) and pc.all(pc.match_substring_regex(head, QUANTITY)).as_py()
+    ]
 
 
 def _is_number(type_: pa.DataType) -> bool:

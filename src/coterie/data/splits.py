@@ -12,6 +12,13 @@ from coterie.errors import DataError
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 
+# The words that file names, folders, columns, arrays and hub data sets use for the three splits.
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

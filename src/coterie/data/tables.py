@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from coterie.config import DataSettings
@@ -19,18 +19,16 @@ from coterie.data.csv_form import describe_forms
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, metadata_table, scan
 from coterie.data.kinds import counted
-from coterie.data.reading import SUFFIXES, find_form, read_files, read_parts
+from coterie.data.reading import JSON, SUFFIXES, find_form, no_progress_bars, read_files, read_parts
+from coterie.data.splits import SPLIT_WORDS
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
 
-# The words that file names, folders and hub data sets use for the three splits.
-SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-QUANTITY = re.compile(r"[-+]?[0-9]+\.[0-9]+")
+WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+QUANTITY = re.compile(r"[-+]?[0-9]+[.,][0-9]+")
+# What the second column of a name is called, and so on.
+AGAIN = re.compile(r"(.*)\.[1-9][0-9]*")
 # What a column of a csv file holds, by the meaning of its cells.
 FEATURES: dict[Meaning, datasets.Value] = {
     "whole": datasets.Value("int64"),
@@ -49,7 +47,8 @@ class Source:
 
     ``spelled``: cells are texts whatever they mean, as in a csv file; ``commas``: its numbers may have decimal commas.
     ``origins``: per split, folder and number of rows of each file. ``note``: what else there is to say, or nothing.
-    ``n_unknown``: test samples that were left out, of classes that train lacks.
+    ``n_unknown``: test samples that were left out, of classes that train lacks. ``rows``: per split, the number that
+    each row had where it was read; of a split that is not there, they are its own.
     """
 
     tables: dict[str, datasets.Dataset]
@@ -60,6 +59,11 @@ class Source:
     commas: bool = False
     origins: Mapping[str, Sequence[tuple[Path, int]]] = field(default_factory=dict)
     n_unknown: int = 0
+    rows: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def numbers(self, split: str) -> np.ndarray:
+        """The number that each row of a split had where it was read."""
+        return self.rows.get(split, np.arange(len(self.tables[split])))
 
     def noted(self, *notes: str) -> Source:
         """With further notes, of which empty ones say nothing."""
@@ -129,6 +133,10 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
         if not path.is_dir() and path.name.lower().endswith(suffixes) and not _is_hidden(path, root)
     )
     paths = [root] if root.is_file() else paths
+    # Beside files of lines, others may say what these are.
+    odd = [path for path in paths if path.name.lower().endswith(JSON)]
+    odd = odd if len(odd) < len(paths) else []
+    paths = [path for path in paths if path not in odd]
     if not paths:
         raise DataError(f"no {' or '.join(suffixes)} file in {root}")
     files: dict[str, list[Path]] = {}
@@ -144,6 +152,7 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
     # One file is all there is, whatever its name: test.csv is cut as well.
     if not files or root.is_file():
         files, unused = {"train": paths}, []
+    unused += odd
     _require_train(files, f"files in {root}")
     named = settings.separator, settings.encoding
     forms = {path: find_form(path, *named) for path in chain(*files.values()) if kind == "csv"}
@@ -162,10 +171,13 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
 
 
 def _doubtful_names(read: Mapping[str, tuple[datasets.Dataset, list[int]]], kind: str) -> str:
-    """A note where names of columns are quantities: the file may have no names."""
+    """A note where names of columns are numbers: the file may have no names."""
     names = read["train"][0].column_names
     # Of several columns called 5, the second is 5.1.
-    doubtful = [name for name in names if QUANTITY.fullmatch(name) and name.partition(".")[0] not in names]
+    own = [again[1] if (again := AGAIN.fullmatch(name)) and again[1] in names else name for name in names]
+    whole = [int(name) for name in own if WHOLE.fullmatch(name)]
+    counted_up = whole == list(range(whole[0], whole[0] + len(whole))) if whole else True
+    doubtful = any(map(QUANTITY.fullmatch, own)) or (len(whole) == len(own) and not counted_up)
     return (
         f"its first row is taken for the names of columns: {', '.join(names[:5])}" if doubtful and kind == "csv" else ""
     )
@@ -187,7 +199,7 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
     found = {split: scan(folder) for split, folder in roots.items()}
     broken = tuple(item for some in found.values() for item in some.foreign)
     if not any(some.images for some in found.values()):
-        others = counted(item.kind for item in broken if item.kind)
+        others = counted(item.kind for item in broken if item.kind) or next(iter(map(str, broken)), "")
         raise DataError(f"no image file in {root} (.png, .jpg and the like)" + (f", but {others}" if others else ""))
     if any(some.metadata for some in found.values()):
         written = settings.separator, settings.encoding
@@ -222,7 +234,7 @@ def _open_hub(name: str, configuration: str | None) -> Source:
 def _load_dataset(source: str, path: str, **options: Any) -> dict[str, datasets.Dataset]:
     """All splits, through the library's own reader; its many kinds of error become one."""
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             return dict(datasets.load_dataset(path, **options))
     except Exception as error:
         # The library raises some twenty kinds, and hides the telling one behind "an error occurred".
@@ -235,18 +247,6 @@ def root_cause(error: BaseException) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines() or ["no further message"]
     return f"{type(error).__name__}: {lines[0][:400]}"
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    shown = not datasets.are_progress_bars_disabled()
-    if shown:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def _existing(place: str) -> Path:

@@ -27,15 +27,17 @@ def load_texts(
     seed: int,
     preprocessing: Preprocessing | None,
     left_out: Sequence[str],
+    numbers: Mapping[str, np.ndarray] | None = None,
 ) -> Splits:
-    """Splits of texts, as ``settings.text_as`` has them.
+    """Splits of texts, as ``settings.text_as`` has them; ``numbers``: what rows are called by in messages, see
+    ``Source.numbers``.
 
     Raises:
         DataError: a text is empty, unless ``settings.skip_broken``; all are; or as ``assemble``.
     """
     texts, kept, skipped = {}, {}, []
     for split, table in tables.items():
-        texts[split], rows, empty = full_texts(table, column, split)
+        texts[split], rows, empty = full_texts(table, column, split, (numbers or {}).get(split))
         kept[split] = labels[split][rows]
         skipped += empty
     refuse_empty(skipped, settings.skip_broken)
@@ -58,12 +60,15 @@ def load_texts(
     return assemble(found, settings, seed, preprocessing)
 
 
-def full_texts(table: datasets.Dataset, column: str, split: str) -> tuple[list[str], np.ndarray, list[str]]:
-    """The texts of a column that are not empty, their rows, and in words which were empty."""
+def full_texts(
+    table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None
+) -> tuple[list[str], np.ndarray, list[str]]:
+    """The texts of a column that are not empty, their rows, and in words which were empty, by their ``numbers``."""
     every = table.with_format("arrow")[:][column].to_pylist()
     empty = [row for row, text in enumerate(every) if not (text or "").strip()]
-    rows = np.delete(np.arange(len(every)), empty)
-    return [every[row] for row in rows], rows, [f"row {row} of {split}: an empty text" for row in empty]
+    every_N = np.arange(len(every))
+    rows, number_N = np.delete(every_N, empty), every_N if numbers is None else numbers
+    return [every[row] for row in rows], rows, [f"row {number_N[row]} of {split}: an empty text" for row in empty]
 
 
 def refuse_empty(empty: Sequence[str], skip: bool) -> None:

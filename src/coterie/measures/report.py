@@ -66,6 +66,11 @@ class Report:
     curve: Curve
     balance: Balance | None = None
 
+    def with_errors(self, n_more: int) -> tuple[float, float]:
+        """Accuracy of base and ensemble where so many more samples count as errors of both."""
+        share = self.n_samples / (self.n_samples + n_more)
+        return self.base_top1 * share, self.ensemble_top1 * share
+
     def to_values(self) -> dict[str, Any]:
         """As nested plain values for JSON."""
         return asdict(self)

@@ -73,7 +73,8 @@ class ReportContent:
     ``about``: a sentence on the data; ``candidates``: number of clusters and cross-fitted validation
     accuracy, one entry where there was no choice; ``tuning``: the rule, and what it was chosen from;
     ``storage_bytes``: size on disk of base and specialists;
-    ``histories``: title, loss and accuracy per epoch of each training, the base first; ``created``: an ISO date.
+    ``histories``: title, loss and accuracy per epoch of each training, the base first; ``created``: an ISO date;
+    ``n_unknown``: further test samples, of classes that train lacks.
     """
 
     about: str
@@ -93,6 +94,7 @@ class ReportContent:
     settings_yaml: str
     versions: Mapping[str, str]
     created: str
+    n_unknown: int = 0
 
 
 def render(content: ReportContent) -> str:
@@ -106,6 +108,7 @@ def render(content: ReportContent) -> str:
         partition=content.partition,
         costs=content.costs,
         verdict=verdict(content.test),
+        with_errors=content.test.with_errors(content.n_unknown),
         digits=_digits(content.test.n_samples),
         validation_digits=_digits(content.validation.n_samples),
         gain_bar=figures.gain_bar(content.test.gain, content.test.gain_low, content.test.gain_high),

@@ -9,6 +9,7 @@ from pathlib import Path
 from coterie.backbones.initial import PRETRAINED
 from coterie.backbones.packages import LITE0, MINILM, installed_package
 from coterie.config import AUTO, FitSettings
+from coterie.config.data import NO_SPLIT
 from coterie.data.sources import kind_of
 from coterie.data.splits import Splits
 from coterie.errors import SettingsError
@@ -28,13 +29,14 @@ def with_backbone(
 
     Args:
         settings: of the run.
-        out: the run folder; a run that it holds keeps its backbone.
+        out: the run folder; a run that it holds keeps its backbone, and its splits.
         splits: data to use instead of the source.
 
     Raises:
         SettingsError: weights without a backbone.
         DataError: the source is missing, or not labelled samples.
     """
+    settings = _split_as_before(settings, out)
     if settings.backbone != AUTO:
         return settings, ""
     for name in ("weights", "init"):
@@ -45,6 +47,16 @@ def with_backbone(
         return _named(settings, before.backbone, before.init), ""
     name, init, why = _chosen(settings, splits)
     return _named(settings, name, init), f"backbone: {name}{' with pretrained weights' if init else ''}, for {why}"
+
+
+def _split_as_before(settings: FitSettings, out: Path | None) -> FitSettings:
+    """As the run in a folder, where no column splits its rows: an earlier version knew of none."""
+    if out is None or settings.data.split is not None or not os.path.lexists(out / MANIFEST):
+        return settings
+    if Run.open(out).settings.data.split != NO_SPLIT:
+        return settings
+    data = settings.data.model_copy(update={"split": NO_SPLIT})
+    return settings.model_copy(update={"data": data})
 
 
 def _named(settings: FitSettings, backbone: str, init: str | None) -> FitSettings:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
+from coterie.config.data import NO_SPLIT, TABLES
 from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.inputs import AnyPreprocessing
 from coterie.labels import LabelSpace
@@ -165,8 +166,14 @@ class ChangeRecord(_Frozen):
 
 
 def _settings(values: Any) -> Any:
-    # A run of an earlier version lacks the settings that came later: it had what are now their defaults.
-    return FitSettings.from_values(values) if isinstance(values, dict) else values
+    # A run of an earlier version lacks the settings that came later: it had what are now their defaults, but for the
+    # column of splits, of which it knew nothing.
+    if not isinstance(values, dict):
+        return values
+    data = values.get("data")
+    if isinstance(data, dict) and str(data.get("source")).partition(":")[0] in TABLES:
+        values = {**values, "data": {"split": NO_SPLIT, **data}}
+    return FitSettings.from_values(values)
 
 
 class Manifest(_Frozen):

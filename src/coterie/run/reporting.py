@@ -216,6 +216,7 @@ def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
         settings_yaml=settings.to_yaml(),
         versions=manifest.versions,
         created=created,
+        n_unknown=manifest.data.n_unknown,
     )
 
 

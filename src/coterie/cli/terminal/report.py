@@ -20,10 +20,7 @@ def print_report(console: Console, report: Report, labels: Sequence[str], n_unkn
     """The headline, and the table of clusters; with the accuracies over ``n_unknown`` more samples that are errors."""
     console.print(headline(report), highlight=False)
     if n_unknown:
-        base, ensemble = (
-            percent(top1 * report.n_samples / (report.n_samples + n_unknown))
-            for top1 in (report.base_top1, report.ensemble_top1)
-        )
+        base, ensemble = map(percent, report.with_errors(n_unknown))
         console.print(
             f"with the {count(n_unknown)} samples of classes that train lacks as errors: base {base}, ensemble "
             f"{ensemble}",
