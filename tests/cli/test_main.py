@@ -520,6 +520,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
         ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
         ("serve", {"host", "port", "token", "max-batch", "max-wait", "max-body", "max-samples", "trust"}),
+        ("push", {"private"}),
         ("distil", {"out", "epochs", "learning-rate", "weight", "no-controls", "trust"}),
         (
             "compare",

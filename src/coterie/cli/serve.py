@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from coterie.cli.arguments import TRUST, RunFolder
+from coterie.cli.arguments import TRUST, AnyRun
 from coterie.errors import SettingsError
 from coterie.system.output import say
 
@@ -15,7 +15,7 @@ TOKEN = "COTERIE_TOKEN"
 
 
 def serve(
-    run: RunFolder,
+    run: AnyRun,
     host: Annotated[str, tyro.conf.arg(help="the address to listen on; 0.0.0.0: all of this machine")] = "127.0.0.1",
     port: Annotated[int, tyro.conf.arg(help="the port to listen on; 0: any that is free")] = 8000,
     token: Annotated[
@@ -45,11 +45,13 @@ def serve(
             raise
         raise SettingsError(f"serve needs {error.name}: pip install 'coterie[serve]'") from None
     from coterie.run.folder import Run
+    from coterie.run.hub import local_run
     from coterie.run.load import load_ensemble
     from coterie.training.fabric import configure_process
 
-    configure_process(Run.open(run).settings.hardware)
-    ensemble = load_ensemble(run, trust=trust)
+    folder = local_run(run, say)
+    configure_process(Run.open(folder).settings.hardware)
+    ensemble = load_ensemble(folder, trust=trust)
     limits = Limits(body=max_body, samples=max_samples)
     app = make_app(ensemble, limits=limits, max_batch=max_batch, max_wait=max_wait / 1000, token=token)
     with listen(host, port) as own:

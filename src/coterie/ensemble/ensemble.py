@@ -119,6 +119,8 @@ class SpecialistEnsemble(nn.Module):
         self.preprocessing = preprocessing
         self.hardware = hardware
         self.cut = cut
+        # From a name on the hub, and whether a new one is private, to its address; set where it is loaded of a run.
+        self.push: Callable[[str, bool | None], str] | None = None
         self._connect()
 
     def _connect(self, index: int | None = None) -> None:
@@ -221,6 +223,22 @@ class SpecialistEnsemble(nn.Module):
         self._check_process()
         base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition)
         return Outputs(base_NC, packed_NM, label_N)
+
+    def push_to_hub(self, name: str, *, private: bool | None = None) -> str:
+        """Put the run that this ensemble was loaded of on the hub, as its folder is, with a model card; the address of
+        its page.
+
+        Args:
+            name: ``owner/name``, or a name of one's own.
+            private: whether a new one is seen by its owner alone; None: as the owner's account has it.
+
+        Raises:
+            InputError: it was loaded of no run.
+            ArtifactError: the folder is gone or damaged, or the hub refuses, or cannot be reached.
+        """
+        if self.push is None:
+            raise InputError("only an ensemble that was loaded of a run can be pushed: its folder is what is pushed")
+        return self.push(name, private)
 
     def __prepare_scriptable__(self) -> Any:
         """For ``torch.jit.script``."""
