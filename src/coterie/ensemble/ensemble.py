@@ -41,7 +41,7 @@ NO_GRAPH = (
 )
 
 
-def _not_compiled(function: Function) -> Function:
+def _kept_from_compiler(function: Function) -> Function:
     """Have torch.compile leave a function as it is: of what numpy computes in it nothing can be compiled."""
     plain: Function = torch.compiler.disable(function)
     return plain
@@ -168,7 +168,7 @@ class SpecialistEnsemble(nn.Module):
             self._connect(result.device.index)
         return self
 
-    @_not_compiled
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         """The base's inputs, such as (B, channels, H, W), to values (B, C) whose softmax is the probabilities.
 
@@ -178,6 +178,14 @@ class SpecialistEnsemble(nn.Module):
             InputError: the base does not take such inputs; or they are no values, as under ``torch.jit.trace``,
                 ``torch.export`` or ``torch.vmap``: whom it asks depends on the values.
         """
+        # What keeps the compiler out takes longer than a specialist's pass, and most calls have none.
+        return self._not_compiled(inputs) if torch.compiler.is_compiling() else self._answer(inputs)
+
+    @_kept_from_compiler
+    def _not_compiled(self, inputs: Tensor) -> Tensor:
+        return self._answer(inputs)
+
+    def _answer(self, inputs: Tensor) -> Tensor:
         self._check_process()
         wants_gradient = isinstance(inputs, Tensor) and inputs.requires_grad and torch.is_grad_enabled()
         with torch.inference_mode(not wants_gradient):
@@ -309,7 +317,9 @@ class SpecialistEnsemble(nn.Module):
         packed_NM = base_NC.new_zeros(len(base_NC), rule.n_columns)
         for cluster, row_R in plan.rows.items():
             rows = torch.from_numpy(row_R)
-            packed_NM[rows.to(base_NC.device), self.partition.columns(cluster)] = ask(cluster, rows)
+            # An index of all rows would cost a single sample more than its specialist's pass.
+            place = slice(None) if len(row_R) == len(packed_NM) else rows.to(base_NC.device)
+            packed_NM[place, self.partition.columns(cluster)] = ask(cluster, rows)
         if not math.isfinite(packed_NM.detach().sum()):
             for cluster, row_R in plan.rows.items():
                 answer_RK = packed_NM[row_R, self.partition.columns(cluster)]
