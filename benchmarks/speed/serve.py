@@ -113,7 +113,9 @@ def ask(port: int, sent: list[Body], n_requests: int) -> tuple[float, list[float
         + body
         for kind, body, _ in sent
     ]
-    broken = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'broken'"
+    broken = (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'broken'"
+    )
     numbers = itertools.count()
     latencies: list[float] = []
     answers: list[tuple[int, int, bytes]] = []
@@ -183,7 +185,7 @@ def main(requests: int = 10_000, seconds: float = 5.0) -> None:
             run = Path(folder, modality)
             samples = make_run(run, modality)
             rate, cpu_ms, names = alone(in_process, run, samples, seconds)
-            for n_rows in (1, 64) if modality == "features" else (1,):
+            for n_rows in (1, 32) if modality == "features" else (1,):
                 sent = bodies(samples, n_rows)
                 n_requests = requests if n_rows == 1 else requests // 10
                 with server(run) as (port, process):
@@ -194,22 +196,21 @@ def main(requests: int = 10_000, seconds: float = 5.0) -> None:
                 n_samples = sum(sent[which][2] for which, _, _ in answers if which >= 0)
                 served_ms = 1000 * served_cpu / n_samples
                 p50, p99 = np.percentile(latencies, [50, 99]) * 1000
-                rows.append(
-                    [modality, n_rows, f"{n_requests / taken:,.0f}", f"{n_samples / taken:,.0f}", f"{rate:,.0f}"]
-                    + [f"{n_samples / taken / rate:.2f}", f"{served_ms:.3f}", f"{cpu_ms:.3f}"]
-                    + [f"{cpu_ms / served_ms:.2f}", f"{p50:.1f}", f"{p99:.1f}"]
-                    + [f"{memory / 2**20:.0f} {grown / 2**20:+.1f}", wrong_answers(answers, sent, names)]
-                )
+                speeds = f"{n_requests / taken:,.0f}", f"{n_samples / taken:,.0f}", f"{rate:,.0f}"
+                ratios = f"{n_samples / taken / rate:.2f}", f"{served_ms:.3f}", f"{cpu_ms:.3f}"
+                ends = f"{cpu_ms / served_ms:.2f}", f"{p50:.1f}", f"{p99:.1f}"
+                grew = f"{memory / 2**20:.0f} {grown / 2**20:+.1f}"
+                rows.append([modality, n_rows, *speeds, *ratios, *ends, grew, wrong_answers(answers, sent, names)])
                 print(rows[-1], flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     titles = ["samples", "a request", "requests/s", "samples/s", "in process", "ratio", "server's ms a sample"]
     titles += ["in process", "ratio", "p50, ms", "p99, ms", "MiB after a tenth, and since", "wrong answers"]
     write_result(
         __file__,
-        f"{CLIENTS} clients in a process of their own, batches of up to {BATCH}, one thread computes; mlp-256 on {WIDTH} "
-        f"features, convnet-32 on PNG images of {SIDE} x {SIDE}; each {BROKEN}th request is broken. Milliseconds are of "
-        f"processor time, but for p50 and p99. Load averages of the machine at the end: {load}.\n\n"
-        + markdown_table(titles, rows),
+        f"{CLIENTS} clients in a process of their own, batches of up to {BATCH}, one thread computes; mlp-256 on "
+        f"{WIDTH} features, convnet-32 on PNG images of {SIDE} x {SIDE}; each {BROKEN}th request is broken. "
+        "Milliseconds are of processor time, but for p50 and p99. Load averages of the machine at the end: "
+        f"{load}.\n\n" + markdown_table(titles, rows),
     )
 
 

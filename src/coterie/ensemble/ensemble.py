@@ -232,6 +232,16 @@ class SpecialistEnsemble(nn.Module):
         base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition)
         return Outputs(base_NC, packed_NM, label_N)
 
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run each network and the rule once, on made-up inputs: the first pass takes longer than those after it."""
+        self._check_process()
+        base_NC, ask = self._ask_inputs(self.preprocessing.example())
+        for cluster in self.panel.specialists:
+            ask(cluster, torch.arange(len(base_NC)))
+        rule = self._tensor_rule()
+        rule.combine(rule.ask(base_NC), base_NC.new_zeros(len(base_NC), rule.n_columns))
+
     def push_to_hub(self, name: str, *, private: bool | None = None) -> str:
         """Put the run that this ensemble was loaded of on the hub, as its folder is, with a model card; the address of
         its page.

@@ -72,6 +72,7 @@ def make_app(
     max_batch: int = 64,
     max_wait: float = 0.005,
     token: str | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The application of an ensemble; its thread runs from startup to shutdown, which answers what was accepted.
 
@@ -81,16 +82,26 @@ def make_app(
         max_batch: samples asked about at once.
         max_wait: seconds that a request waits for others at most.
         token: what ``Authorization: Bearer`` must bring for all but the page and ``/healthz``; None: nothing.
+        metrics: where requests are counted; default: new ones.
     """
     limits = limits or Limits()
-    metrics, decoding = Metrics(), CapacityLimiter(DECODING)
+    metrics, decoding = metrics or Metrics(), CapacityLimiter(DECODING)
     running: list[Batcher] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         running[:] = [Batcher(partial(ensemble.explain, top=TOP), max_batch, max_wait)]
+        warming = asyncio.create_task(warm_up())
         yield
         await to_thread.run_sync(running[0].close)
+        await warming
+
+    async def warm_up() -> None:
+        try:
+            await to_thread.run_sync(ensemble.warm_up)
+            metrics.ready = True
+        except Exception:  # whatever a network raises: the server is then never ready
+            LOG.exception("the networks failed on made-up inputs")
 
     async def answer(request: Request) -> list[Explanation]:
         _check_token(request, token)
@@ -133,9 +144,9 @@ def make_app(
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        """200 while requests are answered."""
-        alive = running[0].alive
-        return _json(200 if alive else 503, {"status": "ok" if alive else "stopped", "version": coterie.__version__})
+        """200 while requests are answered; 503 until the networks have run once, and while the server stops."""
+        status = "stopped" if not running[0].alive else "ok" if metrics.ready else "starting"
+        return _json(200 if status == "ok" else 503, {"status": status, "version": coterie.__version__})
 
     @app.get("/metrics", responses={401: {"model": Refusal}})
     async def read_metrics(request: Request) -> Response:
