@@ -225,3 +225,10 @@ def test_names_in_a_card_are_text(tmp_path: Path) -> None:
     card = card_of(Run.open_complete(run), NAME)
     assert r"\<script\>\|\`a\` \# b" in card
     assert "<script" not in card.replace(r"\<script", "")
+
+
+def test_a_commit_that_leads_out_of_the_cache_is_refused(pushed: Hub) -> None:
+    repository = pushed.repositories[NAME]
+    repository.commits["../../elsewhere"] = repository.commits[repository.head]
+    assert "names a commit of me/features that is none: '../../elsewhere'" in refusal(NAME)
+    assert not pushed.fetched()

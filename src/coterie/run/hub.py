@@ -132,8 +132,9 @@ def local_run(path: Path | str, note: Callable[[str], None] = warnings.warn) -> 
 def _fetch(api: HfApi, name: str, revision: str | None, place: Path) -> Path:
     """Fetch a commit to a folder of its own, from which nothing is ever deleted: others may be reading it."""
     found = api.model_info(name, revision=revision, files_metadata=True, timeout=PATIENCE)
-    assert found.sha is not None  # of a commit
-    folder = place / found.sha
+    if not _COMMIT.fullmatch(found.sha or ""):  # it names a folder
+        raise ArtifactError(f"{api.endpoint} names a commit of {name} that is none: {str(found.sha)[:60]!r}")
+    folder = place / str(found.sha)
     if _is_whole(folder):
         return folder
     sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
