@@ -469,7 +469,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
             "max-time",
             "max-memory",
         ),
-        *("track.tensorboard", "track.no-tensorboard", "track.mlflow"),
+        *("track.tensorboard", "track.no-tensorboard", "track.mlflow", "track.client"),
         *(f"{stage}.{name}" for stage in ("base", "specialist") for name in training),
         "specialist.trainable",
         "specialist.views",
@@ -519,7 +519,8 @@ def test_the_options_of_fit_are_these(capsys) -> None:
         ("headroom", {"out", "clusters", "methods", "gain", "combiner", "names", "groups", "trust"}),
         ("refit", {"cluster", "source", "out", "further", "trust"}),
         ("add-class", {"source", "out"}),
-        ("serve", {"host", "port", "token", "max-batch", "max-wait", "max-body", "max-samples", "trust"}),
+        ("serve", {"host", "port", "token", "max-batch", "max-wait", "max-body", "max-samples", "workers", "trust"}),
+        ("push", {"private"}),
         ("distil", {"out", "epochs", "learning-rate", "weight", "no-controls", "trust"}),
         (
             "compare",

@@ -314,6 +314,25 @@ def test_a_stop_answers_what_was_accepted(vectors: Any) -> None:
         assert [answer.result()[0] for answer in answers] == [200] * 8
 
 
+def test_a_server_is_ready_when_the_networks_have_run_once(vectors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm, go_on = vectors.warm_up, threading.Event()
+    monkeypatch.setattr(vectors, "warm_up", lambda: go_on.wait(20) and warm())
+    with serving(vectors) as url:
+        status, answer = ask(f"{url}/healthz")
+        assert (status, answer["status"]) == (503, "starting")
+        # What is asked before is answered all the same.
+        assert ask(f"{url}/predict", {"features": vector(vectors, 0)})[0] == 200
+        go_on.set()
+        assert is_ready(url)
+
+
+def is_ready(url: str) -> bool:
+    deadline = time.monotonic() + 30
+    while ask(f"{url}/healthz")[0] != 200 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return ask(f"{url}/healthz")[1]["status"] == "ok"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_the_command_serves_until_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COTERIE_TOKEN", "secret")
@@ -324,7 +343,7 @@ def test_the_command_serves_until_sigterm(monkeypatch: pytest.MonkeyPatch) -> No
         found = re.search(r"http://127\.0\.0\.1:\d+", said.get(timeout=20))
         assert found
         try:
-            return [ask(f"{found[0]}/healthz")[0], ask(f"{found[0]}/predict", {"features": [0]})[0]]
+            return [is_ready(found[0]) and 200, ask(f"{found[0]}/predict", {"features": [0]})[0]]
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
 

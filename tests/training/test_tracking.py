@@ -1,3 +1,4 @@
+import os
 import struct
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.system.limits import Limits
 from coterie.training import tracking
-from coterie.training.tracking import MlflowTracker, TensorBoardTracker, Trackers, make_trackers
+from coterie.training.tracking import ClientTracker, MlflowTracker, TensorBoardTracker, Trackers, make_trackers
 
 HISTORY = [(2.0, 0.25), (1.0, 0.5), (0.5, 0.75)]
 
@@ -175,3 +176,82 @@ def test_logs_behind_a_link_are_neither_deleted_nor_written(tmp_path: Path) -> N
     trackers.epochs("base", HISTORY)
     assert [note.partition(":")[0] for note in noting.notes] == ["the log for TensorBoard ends here"]
     assert [file for file in (tmp_path / "docs").rglob("*") if file.is_file()] == [precious]
+
+
+class Client:
+    """With wandb's interface: what was logged, by run."""
+
+    def __init__(self, *, by_id: bool) -> None:
+        self.logged: dict[str, list[dict[str, float]]] = {}
+        self.n_finished = 0
+        if by_id:
+            self.init = lambda project, name, config, resume, id: self._init(id)  # noqa: A006 - wandb's own name
+        else:
+            self.init = lambda project, name, config, resume: self._init(name)
+
+    def _init(self, run: str) -> "Client":
+        self.rows = self.logged.setdefault(run, [])
+        return self
+
+    def log(self, metrics: dict[str, float]) -> None:
+        self.rows.append(metrics)
+
+    def finish(self) -> None:
+        self.n_finished += 1
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_client_of_wandbs_interface_gets_each_epoch_once(
+    by_id: bool, tmp_path: Path, settings: FitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(by_id=by_id)
+    monkeypatch.setitem(sys.modules, "wandb", client)
+    first = ClientTracker("wandb", tmp_path, settings)
+    first.epochs("base", HISTORY[:2])  # and dies
+    second = ClientTracker("wandb", tmp_path, settings)
+    second.epochs("base", HISTORY)
+    second.finish({"test/gain": 0.5}, [])
+    second.finish({"test/gain": 0.5}, [])
+    second.close()
+    ((run, rows),) = client.logged.items()
+    assert run.startswith(tmp_path.name)
+    assert rows == [
+        *({"base/epoch": k, "base/loss": loss, "base/accuracy": share} for k, (loss, share) in enumerate(HISTORY, 1)),
+        {"test/gain": 0.5},
+    ]
+    assert client.n_finished == 1
+
+
+def test_a_client_that_is_not_installed_is_named(
+    tmp_path: Path, settings: FitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings.model_copy(update={"track": settings.track.model_copy(update={"client": "wandb"})})
+    monkeypatch.setattr(tracking, "_installed", lambda module: module != "wandb")
+    with pytest.raises(SettingsError, match=r"track.client = 'wandb': it is not installed; pip install wandb"):
+        make_trackers(asked, tmp_path, SILENT)
+
+
+def test_trackio_shows_each_epoch_once(tmp_path: Path) -> None:
+    pytest.importorskip("trackio", reason="needs trackio")
+    # In a process of its own: it reads its folder when it is imported, and starts threads.
+    script = """
+import sys
+from pathlib import Path
+from coterie.config import FitSettings
+from coterie.training.tracking import ClientTracker
+folder = Path(sys.argv[1])
+for seen in ([(2.0, 0.25)], [(2.0, 0.25), (1.0, 0.5)]):
+    tracker = ClientTracker("trackio", folder, FitSettings())
+    tracker.epochs("base", seen)
+    tracker.close()
+from trackio.sqlite_storage import SQLiteStorage
+(run,) = SQLiteStorage.get_runs("coterie")
+rows = [row for row in SQLiteStorage.get_logs("coterie", run) if "base/epoch" in row]
+print([(row["base/epoch"], row["base/loss"]) for row in rows])
+"""
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
+    # At the end it says once more that the run is finished.
+    assert found.stdout.splitlines()[0] == "[(1, 2.0), (2, 1.0)]", found.stderr

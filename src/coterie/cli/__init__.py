@@ -23,6 +23,7 @@ from coterie.cli.headroom import headroom
 from coterie.cli.info import info
 from coterie.cli.partition import partition
 from coterie.cli.predict import predict
+from coterie.cli.push import push
 from coterie.cli.repair import repair
 from coterie.cli.report import report
 from coterie.cli.reproduce import reproduce
@@ -151,6 +152,7 @@ def _commands(defaults: FitSettings, options: set[str], *, short: bool) -> tyro.
         predict,
         export,
         serve,
+        push,
         headroom,
         partition,
         compare,

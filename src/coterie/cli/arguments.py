@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 TRUST = "the function that builds the run's base: without this, no code is run that a run folder names"
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the folder of a run")]
+AnyRun = Annotated[
+    Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the folder of a run, or hub:NAME of one on the hub")
+]
 
 
 def make_console() -> Console:

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from coterie.cli.arguments import TRUST, RunFolder, make_console
+from coterie.cli.arguments import TRUST, AnyRun, make_console
 from coterie.errors import SettingsError
-from coterie.system.output import to_json
+from coterie.system.output import say, to_json
 
 
 def evaluate(
-    run: RunFolder,
+    run: AnyRun,
     source: Annotated[
         str | None,
         tyro.conf.arg(help="labelled samples to judge on, as --data.source of fit; default: its own"),
@@ -28,6 +28,7 @@ def evaluate(
     from coterie.cli.terminal.report import print_report
     from coterie.routing.evaluation import evaluate as judge
     from coterie.run.folder import Run
+    from coterie.run.hub import local_run
     from coterie.run.judge import outputs_on
     from coterie.run.reporting import read_outputs
     from coterie.run.values import labels_of, partition_of, rule_of, train_counts_of
@@ -35,7 +36,7 @@ def evaluate(
 
     if split == "all" and source is None:
         raise SettingsError("--split all: needs --source; of the run's own data, validation and test are kept")
-    folder = Run.open_complete(run)
+    folder = Run.open_complete(local_run(run, say))
     configure_process(folder.settings.hardware)
     outputs = read_outputs(folder, split) if source is None else outputs_on(folder, source, split, trust)
     manifest = folder.manifest

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from coterie.cli.arguments import TRUST, RunFolder
+from coterie.cli.arguments import TRUST, AnyRun
+from coterie.system.output import say
 
 
 def export(
-    run: RunFolder,
+    run: AnyRun,
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR", help="the folder to make")],
     to: Annotated[
         Literal["onnx", "torch"],
@@ -31,8 +32,10 @@ def export(
     """Write a run as graphs that other programs run, and compare them with it on test samples."""
     from coterie.export.exporting import export_run
     from coterie.run.folder import Run
+    from coterie.run.hub import local_run
     from coterie.training.fabric import configure_process
 
+    run = local_run(run, say)
     configure_process(Run.open(run).settings.hardware)
     parity = export_run(run, to, folder, raw=raw_inputs, source=source, trust=trust)
     print(  # noqa: T201 - the answer

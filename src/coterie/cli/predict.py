@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from coterie.cli.arguments import TRUST, RunFolder
+from coterie.cli.arguments import TRUST, AnyRun
 from coterie.cli.writers import Format, format_of, open_writer, refuse_place
 from coterie.errors import SettingsError
 from coterie.progress import SILENT, Progress
@@ -18,7 +18,7 @@ from coterie.system.output import say
 
 
 def predict(
-    run: RunFolder,
+    run: AnyRun,
     inputs: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
@@ -52,6 +52,7 @@ def predict(
     from coterie.data import find_new
     from coterie.data.new import nothing_left, rows_at_once
     from coterie.run.folder import Run
+    from coterie.run.hub import local_run
     from coterie.run.load import load_ensemble
     from coterie.training.fabric import configure_process
 
@@ -61,6 +62,7 @@ def predict(
         raise SettingsError("predict needs what is to be classified: coterie predict RUN INPUT ...")
     chosen = format_of(format, out)
     refuse_place(out, inputs)
+    run = local_run(run, say)
     settings = Run.open(run).settings
     configure_process(settings.hardware)
     ensemble = load_ensemble(run, trust=trust)

@@ -152,7 +152,7 @@ class FitSettings(Settings):
         """These settings without the place outside the run folder that they log to: where they come from a run folder,
         they may be a stranger's.
         """
-        return self.model_copy(update={"track": self.track.model_copy(update={"mlflow": None})})
+        return self.model_copy(update={"track": self.track.model_copy(update={"mlflow": None, "client": None})})
 
     @classmethod
     def from_yaml(cls, path: Path) -> FitSettings:

@@ -40,6 +40,10 @@ class TrackSettings(Settings):
 
     tensorboard: bool = Field(True, description="write event files for TensorBoard to RUN/logs")
     mlflow: str | None = Field(None, description="folder of an MLflow file store to log to; None: not logged to MLflow")
+    client: Literal["wandb", "trackio"] | None = Field(
+        None,
+        description="log by this library, of wandb's interface, to its project coterie; its own environment says where",
+    )
 
 
 class EngineSettings(Settings):

@@ -54,14 +54,18 @@ class TensorQuestion:
     def plan(self) -> Plan:
         """What the CPU has to know to have specialists run; one transfer from the device."""
         total_N1 = self.logits_NC.detach().sum(1, keepdim=True)
-        # As float32, which holds the number of any cluster.
-        packed = torch.cat([total_N1, self.cluster_NT, self.asked_NT, self.runs_NT], 1).cpu().numpy()
-        width = self.cluster_NT.shape[1]
-        run_NT = np.where(packed[:, 1 + 2 * width :], packed[:, 1 : 1 + width], -1)
-        clusters = sorted({int(cluster) for cluster in run_NT.flatten().tolist() if cluster >= 0})
-        rows = {cluster: np.flatnonzero((run_NT == cluster).any(axis=1)) for cluster in clusters}
-        asks = bool(packed[:, 1 + width : 1 + 2 * width].any())
-        return Plan(rows, asks, bool(np.isfinite(packed[:, 0]).all()))
+        if total_N1.device.type == "cpu":
+            parts = [part.numpy() for part in (total_N1, self.cluster_NT, self.asked_NT, self.runs_NT)]
+        else:
+            # As float32, which holds the number of any cluster.
+            packed = torch.cat([total_N1, self.cluster_NT, self.asked_NT, self.runs_NT], 1).cpu().numpy()
+            width = self.cluster_NT.shape[1]
+            parts = np.split(packed, (1, 1 + width, 1 + 2 * width), axis=1)
+        sum_N1, cluster_NT, asked_NT, runs_NT = parts
+        run_NT = np.where(runs_NT, cluster_NT, -1)
+        clusters = sorted({int(cluster) for cluster in run_NT.ravel().tolist() if cluster >= 0})
+        rows = {cluster: (run_NT == cluster).any(axis=1).nonzero()[0] for cluster in clusters}
+        return Plan(rows, bool(asked_NT.any()), bool(np.isfinite(sum_N1).all()))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ NO_GRAPH = (
 )
 
 
-def _not_compiled(function: Function) -> Function:
+def _kept_from_compiler(function: Function) -> Function:
     """Have torch.compile leave a function as it is: of what numpy computes in it nothing can be compiled."""
     plain: Function = torch.compiler.disable(function)
     return plain
@@ -119,6 +119,8 @@ class SpecialistEnsemble(nn.Module):
         self.preprocessing = preprocessing
         self.hardware = hardware
         self.cut = cut
+        # From a name on the hub, and whether a new one is private, to its address; set where it is loaded of a run.
+        self.push: Callable[[str, bool | None], str] | None = None
         self._connect()
 
     def _connect(self, index: int | None = None) -> None:
@@ -166,7 +168,7 @@ class SpecialistEnsemble(nn.Module):
             self._connect(result.device.index)
         return self
 
-    @_not_compiled
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         """The base's inputs, such as (B, channels, H, W), to values (B, C) whose softmax is the probabilities.
 
@@ -176,6 +178,14 @@ class SpecialistEnsemble(nn.Module):
             InputError: the base does not take such inputs; or they are no values, as under ``torch.jit.trace``,
                 ``torch.export`` or ``torch.vmap``: whom it asks depends on the values.
         """
+        # What keeps the compiler out takes longer than a specialist's pass, and most calls have none.
+        return self._not_compiled(inputs) if torch.compiler.is_compiling() else self._answer(inputs)
+
+    @_kept_from_compiler
+    def _not_compiled(self, inputs: Tensor) -> Tensor:
+        return self._answer(inputs)
+
+    def _answer(self, inputs: Tensor) -> Tensor:
         self._check_process()
         wants_gradient = isinstance(inputs, Tensor) and inputs.requires_grad and torch.is_grad_enabled()
         with torch.inference_mode(not wants_gradient):
@@ -221,6 +231,32 @@ class SpecialistEnsemble(nn.Module):
         self._check_process()
         base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition)
         return Outputs(base_NC, packed_NM, label_N)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run each network and the rule once, on made-up inputs: the first pass takes longer than those after it."""
+        self._check_process()
+        base_NC, ask = self._ask_inputs(self.preprocessing.example())
+        for cluster in self.panel.specialists:
+            ask(cluster, torch.arange(len(base_NC)))
+        rule = self._tensor_rule()
+        rule.combine(rule.ask(base_NC), base_NC.new_zeros(len(base_NC), rule.n_columns))
+
+    def push_to_hub(self, name: str, *, private: bool | None = None) -> str:
+        """Put the run that this ensemble was loaded of on the hub, as its folder is, with a model card; the address of
+        its page.
+
+        Args:
+            name: ``owner/name``, or a name of one's own.
+            private: whether a new one is seen by its owner alone; None: as the owner's account has it.
+
+        Raises:
+            InputError: it was loaded of no run.
+            ArtifactError: the folder is gone or damaged, or the hub refuses, or cannot be reached.
+        """
+        if self.push is None:
+            raise InputError("only an ensemble that was loaded of a run can be pushed: its folder is what is pushed")
+        return self.push(name, private)
 
     def __prepare_scriptable__(self) -> Any:
         """For ``torch.jit.script``."""
@@ -291,7 +327,9 @@ class SpecialistEnsemble(nn.Module):
         packed_NM = base_NC.new_zeros(len(base_NC), rule.n_columns)
         for cluster, row_R in plan.rows.items():
             rows = torch.from_numpy(row_R)
-            packed_NM[rows.to(base_NC.device), self.partition.columns(cluster)] = ask(cluster, rows)
+            # An index of all rows would cost a single sample more than its specialist's pass.
+            place = slice(None) if len(row_R) == len(packed_NM) else rows.to(base_NC.device)
+            packed_NM[place, self.partition.columns(cluster)] = ask(cluster, rows)
         if not math.isfinite(packed_NM.detach().sum()):
             for cluster, row_R in plan.rows.items():
                 answer_RK = packed_NM[row_R, self.partition.columns(cluster)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.labels import LabelSpace
@@ -66,8 +65,7 @@ class Explanation:
 def explain(decision: Decision, rule: Rule, partition: Partition, labels: LabelSpace, top: int) -> list[Explanation]:
     """One explanation per sample, with so many classes of base and specialists."""
     # What belongs to all samples, once.
-    base_NC = softmax(rule.base_logits(decision.base_logits_NC), axis=1)
-    mass_NS = partition.mass_NS(base_NC)
+    base_NC = _softmax(rule.base_logits(decision.base_logits_NC))
     # A cluster may be asked without a specialist: its other classes then get 0, and there is no answer to show.
     asked_NS = decision.asked_NS & rule.combiner.needs_specialist(partition)
     calibrated_NM = decision.packed_logits_NM / rule.temperatures.of_columns(partition)
@@ -79,13 +77,15 @@ def explain(decision: Decision, rule: Rule, partition: Partition, labels: LabelS
         return tuple((labels.names[classes[i]], float(proba[i])) for i in order)
 
     def answer(row: int, cluster: int) -> SpecialistAnswer:
-        conditional = softmax(calibrated_NM[row, partition.columns(cluster)])
+        conditional = _softmax(calibrated_NM[row, partition.columns(cluster)])
         return SpecialistAnswer(cluster, float(weight_S[cluster]), likeliest(conditional, partition.classes(cluster)))
 
     def of(row: int) -> Explanation:
         proba_C, cluster = decision.proba_NC[row], int(decision.cluster_N[row])
         best = int(proba_C.argmax())
-        asked = sorted(np.flatnonzero(asked_NS[row]).tolist(), key=lambda k: -mass_NS[row, k])
+        asked = np.flatnonzero(asked_NS[row]).tolist()
+        if len(asked) > 1:
+            asked.sort(key=lambda k: -base_NC[row, partition.classes(k)].sum())
         return Explanation(
             predicted=labels.names[best],
             probability=float(proba_C[best]),
@@ -100,3 +100,9 @@ def explain(decision: Decision, rule: Rule, partition: Partition, labels: LabelS
         )
 
     return [of(row) for row in range(len(base_NC))]
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    """Along the last axis. SciPy's takes longer to find out which library's array it has than to compute one sample."""
+    raised: FloatArray = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return raised / raised.sum(axis=-1, keepdims=True)

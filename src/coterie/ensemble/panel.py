@@ -62,6 +62,9 @@ class Panel:
         """The base's logits (N, C) of samples, float32 on the device, and the function that asks a cluster's specialist
         about some of them.
         """
+        if len(samples) <= self.preprocessing.at_once and not self.preprocessing.by_length:
+            # What is read and prepared once does for all networks.
+            return self.ask_inputs(self.preprocessing(samples.read(torch.arange(len(samples))).to(self.fabric.device)))
         if self.cut is None:
 
             def ask(cluster: int, row_R: Tensor) -> Tensor:
@@ -120,9 +123,12 @@ class Panel:
         def ask(cluster: int, row_R: Tensor) -> Tensor:
             network = self.specialists[cluster]
             self._ready(network)
-            parts = row_R.to(inputs_N.device).split(self.preprocessing.at_once)
+            row_R = row_R.to(inputs_N.device)
             with self.fabric.autocast():
-                return torch.cat([network(inputs_N[part]).float() for part in parts])
+                if len(row_R) <= self.preprocessing.at_once:
+                    # Not the inputs themselves where all rows ask: a network may work in place.
+                    return network(inputs_N[row_R]).float()
+                return torch.cat([network(inputs_N[part]).float() for part in row_R.split(self.preprocessing.at_once)])
 
         return ask
 

@@ -1,4 +1,4 @@
-"""A template with its values -> one HTML page that needs nothing else: no script, no font, no network."""
+"""A template with its values -> one HTML page that needs nothing else: no script, no font, no network; or a text."""
 
 from __future__ import annotations
 
@@ -21,15 +21,21 @@ def render_page(template: str, **values: Any) -> str:
         template: the file's name in coterie/pages/templates.
         values: what it shows; all text is escaped.
     """
-    page = _compiled(template).render(style=Markup(_read("plain.css")), **values)
+    return render_text(template, style=Markup(_read("plain.css")), **values)
+
+
+def render_text(template: str, **values: Any) -> str:
+    """A template that is no HTML, filled in: as ``render_page``, without a style sheet, and nothing is escaped."""
+    text = _compiled(template).render(**values)
     # A folder's name that is not UTF-8 reaches us as lone surrogates, which no file could be written with.
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @cache
 def _compiled(template: str) -> Template:
     """Compiled once: that takes longer than to fill it in."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    is_html = template.endswith(".html.j2")
+    environment = Environment(autoescape=is_html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= FILTERS
     return environment.from_string(_read(template))
 

@@ -124,8 +124,8 @@ def render(content: ReportContent) -> str:
         fallen_back=content.tuning.rule.fallen_back(content.partition),
         tried=content.tuning.candidates[:TRIED_SHOWN],
         n_tried=len(content.tuning.candidates),
-        worse=[row.cluster for row in content.test.clusters if _has_specialist(row) and _share(row) < 0],
-        specialists=sum(_has_specialist(row) for row in content.test.clusters),
+        worse=[row.cluster for row in content.test.clusters if has_specialist(row) and _share(row) < 0],
+        specialists=sum(has_specialist(row) for row in content.test.clusters),
         curve=_curve(content.test, content.validation),
         matrix=figures.similarity_matrix(
             content.similarity_CC,
@@ -171,7 +171,8 @@ def _digits(n_samples: int) -> int:
     return 2 if n_samples >= FEW_SAMPLES else 1
 
 
-def _has_specialist(row: ClusterRow) -> bool:
+def has_specialist(row: ClusterRow) -> bool:
+    """Whether there are accuracies of a specialist in a row."""
     return len(row.classes) > 1 and row.n_samples > 0
 
 
@@ -201,7 +202,7 @@ def _clusters(content: ReportContent) -> list[dict[str, Any]]:
             "row": row,
             "names": names,
             "hint": figures.shorten(", ".join(names), 40),
-            "specialist": _has_specialist(row),
+            "specialist": has_specialist(row),
             "share": _share(row),
         }
         for row, names in zip(content.test.clusters, members, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, BackboneError, InputError
 from coterie.inputs import Preprocessing, TokenPreprocessing
 from coterie.run.folder import Run
+from coterie.run.hub import local_run, push_run
 from coterie.run.names import (
     BASE_FILE,
     specialist_files,
@@ -44,7 +46,8 @@ def load_ensemble(
     """The ensemble of a finished run, ready to predict.
 
     Args:
-        path: the run folder.
+        path: the run folder; or ``hub:NAME`` or ``hub:NAME@REVISION``, which is fetched from the hub and checked as
+            any folder is.
         hardware: device and precision. Default: those that the run was trained with.
         base: for a run whose base was passed from Python or built by a function: a network of the same form. It is
             copied, and gets the run's weights.
@@ -52,7 +55,7 @@ def load_ensemble(
 
     Raises:
         ArtifactError: there is no finished run, its format is newer, files are missing or damaged (named), or its base
-            can only be built by code that nobody said to trust.
+            can only be built by code that nobody said to trust; or the hub has no such run, or cannot be reached.
 
     Examples:
         >>> import coterie
@@ -60,7 +63,7 @@ def load_ensemble(
         Traceback (most recent call last):
         coterie.errors.ArtifactError: no-such-folder is not a coterie run: it has no manifest.json
     """
-    run = Run.open_complete(Path(path))
+    run = Run.open_complete(local_run(path))
     manifest, preprocessing = run.manifest, preprocessing_of(run)
     labels, partition = labels_of(manifest), partition_of(manifest)
     network, head = load_base(run, preprocessing, base, trust)
@@ -75,7 +78,7 @@ def load_ensemble(
             if all(other is None for other in specialists):  # the others differ from the first in weights alone
                 _refuse_other_answers(run, network, specialist, preprocessing, len(classes))
         specialists.append(specialist)
-    return SpecialistEnsemble(
+    ensemble = SpecialistEnsemble(
         network,
         specialists,
         partition,
@@ -85,6 +88,12 @@ def load_ensemble(
         hardware or manifest.settings.hardware,
         cut_of(manifest),
     )
+    ensemble.push = partial(_push, run.path.resolve())
+    return ensemble
+
+
+def _push(path: Path, name: str, private: bool | None) -> str:
+    return push_run(path, name, private=private)
 
 
 def load_base(

@@ -75,7 +75,9 @@ class Batcher:
                 raise BusyError
             self._jobs.append(job)
             self._n_waiting += len(samples)
-            self._changed.notify()
+            # Not at each: the thread would wake, look, and wait again, and take the interpreter from who submits.
+            if len(self._jobs) == 1 or self._n_waiting >= self.max_batch:
+                self._changed.notify()
         return job.answer
 
     def close(self) -> None:

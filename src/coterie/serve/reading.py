@@ -43,14 +43,11 @@ def read_samples(content_type: str, body: bytes, preprocessing: Preprocessing, l
     Raises:
         RefusedError: it is something else, holds too much, or not what the networks take.
     """
-    header = Message()
-    header["content-type"] = content_type
-    kind = header.get_content_type() if content_type else ""
+    kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
         raw = _of_json(body, preprocessing.modality, limits)
     elif kind == "multipart/form-data":
-        boundary = header.get_param("boundary")
-        raw = _files(body, boundary if isinstance(boundary, str) else "", limits)
+        raw = _files(body, _boundary(content_type), limits)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         raw = [body]
     else:
@@ -65,6 +62,13 @@ def read_samples(content_type: str, body: bytes, preprocessing: Preprocessing, l
         return join(list(parts))
     except (DataError, InputError) as error:
         raise RefusedError(422, str(error)) from error
+
+
+def _boundary(content_type: str) -> str:
+    header = Message()
+    header["content-type"] = content_type
+    found = header.get_param("boundary")
+    return found if isinstance(found, str) else ""
 
 
 def _of_json(body: bytes, modality: Modality, limits: Limits) -> list[Any]:
@@ -120,8 +124,12 @@ def _row(value: Any, name: str, limits: Limits) -> dict[str, Any]:
     return value
 
 
+# What numbers of JSON become; a bool is refused or counts as one, as in any array.
+_NUMBERS = frozenset((int, float, bool))
+
+
 def _vector(value: Any, name: str, _: Limits) -> Any:
-    if not isinstance(value, list) or any(isinstance(number, list | dict | str | None) for number in value):
+    if not isinstance(value, list) or not _NUMBERS.issuperset(map(type, value)):
         raise RefusedError(422, f"{name} is no list of numbers")
     return value
 

@@ -29,8 +29,9 @@ def put_in_use(network: nn.Module, device: torch.device) -> nn.Module:
 def _is_in_use(network: nn.Module, device: torch.device) -> bool:
     # Module by module, since this is asked before every pass, and each iterator over a network walks all of it.
     for module in network.modules():
-        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-        if module.training or not all(_lies_right(tensor, device) for tensor in own):
+        # Not by parameters() and buffers(): of a single sample's pass they would be a good part.
+        own = (*module._parameters.values(), *module._buffers.values())
+        if module.training or not all(_lies_right(tensor, device) for tensor in own if tensor is not None):
             return False
     return True
 

@@ -1,4 +1,5 @@
-"""Trackers of a run: TensorBoard's event files in RUN/logs, and MLflow's file store where the settings name one.
+"""Trackers of a run: TensorBoard's event files in RUN/logs; and, where the settings name them, MLflow's file store, and
+wandb or trackio.
 
 A tracker gets the whole history of a training after each epoch, and writes what it has not written yet, so that a run
 which is started again shows each epoch once. Neither library is imported before there is something to write. A tracker
@@ -9,14 +10,18 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import override
 
@@ -180,6 +185,69 @@ class MlflowTracker(Tracker):
         return run_id
 
 
+class ClientTracker(Tracker):
+    """A run of wandb, or of a library with its interface. What it logged is noted in RUN/logs: only what is kept there
+    is known of by a process that goes on. No file of the run is sent, since its service may be anywhere.
+
+    Args:
+        client: the library's name.
+        run_folder: of the run, whose name the client's run gets.
+        settings: of the run.
+    """
+
+    def __init__(self, client: Literal["wandb", "trackio"], run_folder: Path, settings: FitSettings) -> None:
+        self.name = client
+        self.run_folder = run_folder
+        self.settings = settings
+        self._run: Any = None
+        self._run_name = ""
+        self._written: dict[str, int] = {}
+
+    @override
+    def epochs(self, title: str, history: History) -> None:
+        run, first = self._open(), self._written.get(title, 0)
+        for number, (loss, accuracy) in enumerate(history[first:], start=first + 1):
+            run.log({f"{title}/epoch": number, f"{title}/loss": loss, f"{title}/accuracy": accuracy})
+        self._note(title, max(first, len(history)))
+
+    @override
+    def finish(self, figures: Mapping[str, float], files: Sequence[Path]) -> None:
+        run = self._open()
+        if not self._written.get("result"):
+            run.log(dict(figures))
+            self._note("result", 1)
+
+    @override
+    def close(self) -> None:
+        if self._run is not None:
+            with redirect_stdout(sys.stderr):
+                self._run.finish()
+            self._run = None
+
+    def _open(self) -> Any:
+        if self._run is not None:
+            return self._run
+        try:
+            known = from_json(read_regular(self._memory(), MEMORY_BYTES))
+        except FileNotFoundError:
+            known = {"run": f"{self.run_folder.resolve().name}-{secrets.token_hex(4)}", "written": {}}
+        self._run_name, self._written = str(known["run"]), dict(known["written"])
+        client = import_module(self.name)
+        # wandb finds a run again by its id, trackio by its name.
+        by_id = {"id": self._run_name} if "id" in signature(client.init).parameters else {}
+        config = dict(_flat(self.settings.to_values()))
+        with redirect_stdout(sys.stderr):  # standard output is the command's own
+            self._run = client.init(project=EXPERIMENT, name=self._run_name, config=config, resume="allow", **by_id)
+        return self._run
+
+    def _note(self, title: str, number: int) -> None:
+        self._written[title] = number
+        write_whole(self._memory(), to_json({"run": self._run_name, "written": self._written}))
+
+    def _memory(self) -> Path:
+        return place_below(self.run_folder, f"{LOGS}/{self.name}.json")
+
+
 class Trackers:
     """All trackers of a run; one that fails is left out, with one note."""
 
@@ -217,7 +285,7 @@ def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -
     """The trackers that the settings name and whose libraries are installed.
 
     Raises:
-        SettingsError: MLflow was asked for and is not installed.
+        SettingsError: MLflow, or a client, was asked for and is not installed.
     """
     track: TrackSettings = settings.track
     trackers: list[Tracker] = []
@@ -232,6 +300,10 @@ def make_trackers(settings: FitSettings, run_folder: Path, progress: Progress) -
                 f"track.mlflow = {track.mlflow!r}: MLflow is not installed; pip install 'coterie[mlflow]'"
             )
         trackers.append(MlflowTracker(Path(track.mlflow), run_folder, settings))
+    if track.client is not None:
+        if not _installed(track.client):
+            raise SettingsError(f"track.client = {track.client!r}: it is not installed; pip install {track.client}")
+        trackers.append(ClientTracker(track.client, run_folder, settings))
     return Trackers(trackers, progress)
 
 

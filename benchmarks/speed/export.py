@@ -1,0 +1,128 @@
+"""Do exported graphs answer as the run does, on real samples?
+
+Question: by how much does a probability of the ONNX graphs, run by onnxruntime, differ from the run's on up to 2,000
+test samples, and of how many is another class the likeliest? Asked: at most 1e-4 and none. Four kinds of runs: a
+convnet with tails of two partitions and efficientnet-lite0 with tails on CIFAR-100 (20 of its classes), MiniLM with
+adapters on CLINC150 (67 of its intents), and features (scikit-learn's digits) with an MLP and whole specialists.
+Trainings are of one epoch on few samples: what the networks have learned does not change whether graphs agree.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.datasets import load_digits
+
+from benchmarks.shared import alone, command, markdown_table, write_result
+from coterie.backbones.packages import LITE0, MINILM
+
+SHORT = {"epochs": 1, "batch_size": 16}
+TARGETS = ("onnx", "torch")
+PER_CLASS = 20
+
+
+def cases(cifar100: Path, clinc150: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Settings of each run, but for what all have."""
+    images = _subset(cifar100, folder / "images", "fine_label", 20)
+    texts = _subset(clinc150, folder / "texts", "intent", 67)
+    digits = load_digits()
+    np.savez(folder / "digits.npz", X=digits.data.astype(np.float32), y=digits.target)
+    photos = {"source": f"parquet:{images}", "label": "fine_label"}
+    pair = {"clusters": [5, 2], "together": True}
+    return {
+        "convnet-16, tails of two partitions": {
+            "backbone": "convnet-16",
+            "data": photos,
+            "specialist": {**SHORT, "trainable": "stage2"},
+            "partition": pair,
+        },
+        "efficientnet-lite0, tails": {
+            "backbone": LITE0,
+            "init": "pretrained",
+            "data": {**photos, "image_size": 64},
+            "specialist": {**SHORT, "trainable": "blocks.5"},
+        },
+        "MiniLM, adapters": {
+            "backbone": MINILM,
+            "init": "pretrained",
+            "data": {"source": f"parquet:{texts}", "text": "text", "label": "intent"},
+            "specialist": {**SHORT, "trainable": "lora-4"},
+            "partition": {"clusters": [3]},
+        },
+        "features, mlp-64": {
+            "backbone": "mlp-64",
+            "data": {"source": f"features:{folder / 'digits.npz'}"},
+            "partition": {"clusters": [3]},
+        },
+    }
+
+
+def _subset(source: Path, out: Path, label: str, n_classes: int) -> Path:
+    """The first classes of parquet files, with few training samples of each; all test samples."""
+    out.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "test"):
+        table = pa.concat_tables([pq.read_table(file) for file in sorted(source.glob(f"{split}-*.parquet"))])
+        label_N = np.array(table[label].to_pylist())
+        rows = [np.flatnonzero(label_N == name) for name in np.unique(label_N)[:n_classes]]
+        chosen = np.concatenate([row[: PER_CLASS if split == "train" else None] for row in rows])
+        # Without the names of all classes, which the data sets of the hub note there.
+        some = table.take(pa.array(np.sort(chosen))).replace_schema_metadata(None)
+        pq.write_table(some, out / f"{split}-0.parquet")
+    return out
+
+
+def measure(name: str, values: dict[str, Any], folder: Path) -> list[list[object]]:
+    """A run, exported to each target."""
+    import coterie
+    from coterie.export.exporting import export_run
+    from coterie.run.folder import Run
+    from coterie.run.reporting import read_reports
+
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    common = {"base": SHORT, "specialist": SHORT, "partition": {"clusters": [4]}, "hardware": {"threads": 1}}
+    coterie.fit(coterie.FitSettings.from_values({**common, **values}), run)
+    routed = read_reports(Run.open(run))["test"].routed_fraction
+    rows: list[list[object]] = []
+    for target in TARGETS:
+        started = time.perf_counter()
+        made = folder / target
+        shutil.rmtree(made, ignore_errors=True)
+        parity = export_run(run, target, made)
+        size = sum(file.stat().st_size for file in made.iterdir()) / 1e6
+        cells = f"{parity.samples:,}", f"{routed:.0%}", f"{parity.largest_difference:.1e}", parity.changed_answers
+        rows.append([name, target, *cells, f"{size:.1f}"])
+        print(rows[-1], f"{time.perf_counter() - started:.0f} s", flush=True)
+    return rows
+
+
+def main(cifar100: Path, clinc150: Path, only: tuple[str, ...] = ("",)) -> None:
+    """Train and export each run.
+
+    Args:
+        cifar100: folder with its parquet files.
+        clinc150: folder with its parquet files.
+        only: cases whose name holds one of these.
+    """
+    rows: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, values in cases(cifar100.resolve(), clinc150.resolve(), Path(folder)).items():
+            if any(part in name for part in only):
+                rows += alone(measure, name, values, Path(folder))
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    titles = ["run", "target", "samples", "routed", "largest difference", "changed answers", "MB"]
+    write_result(
+        __file__,
+        f"Graphs in float32, beside `predict_proba` on a CPU. Load averages at the end: {load}.\n\n"
+        + markdown_table(titles, rows),
+    )
+
+
+if __name__ == "__main__":
+    command(main)
