@@ -81,8 +81,8 @@ def main(
         prepare(place)
         memory = MEMORY + warm_up(place)
         if replay is not None:
-            kind, _, number = replay.rpartition(":")
-            again(place, kind, int(number), seconds)
+            wanted, _, place_in = replay.rpartition(":")
+            again(place, wanted, int(place_in), seconds)
             return
         started, found = time.monotonic(), []
         for kind, number in cases(seed, only):

@@ -157,10 +157,14 @@ def compared(title: str, names: Iterable[str], difference: Callable[[str], tuple
 def of_timm(name: str, files: list[Path]) -> tuple[float, float]:
     """The largest difference from timm's own inputs, and what counts as none."""
     import timm
+    from timm.data.config import resolve_data_config
+    from timm.data.transforms_factory import create_transform
 
     form = prescribed(f"timm:{name}")
-    config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
-    transform = timm.data.create_transform(**config)
+    found = timm.get_pretrained_cfg(name)
+    assert found is not None
+    config = resolve_data_config({}, pretrained_cfg=found.to_dict())
+    transform = create_transform(**config)
     return _largest(inputs_of(form, files), [transform(image) for image in opened(files)]), EQUAL
 
 
@@ -194,6 +198,8 @@ def _largest(ours: Tensor, theirs: list[Tensor]) -> float:
 def lite0(files: list[Path]) -> list[object]:
     """Logits by coterie's base, and by timm's model in timm's transform, with the package's weights, mean and std."""
     import timm
+    from timm.data.config import resolve_data_config
+    from timm.data.transforms_factory import create_transform
 
     package, settings = installed_package(LITE0), FitSettings(backbone=LITE0, init="pretrained")
     assert package is not None, "the extra images is not installed"
@@ -203,9 +209,9 @@ def lite0(files: list[Path]) -> list[object]:
     theirs = timm.create_model("tf_efficientnet_lite0").eval()
     state = read_weights(str(package.path)).state
     theirs.load_state_dict(dict(zip(theirs.state_dict(), state.values(), strict=True)))
-    config = timm.data.resolve_data_config({}, model=theirs)
+    config = resolve_data_config({}, model=theirs)
     config |= {"mean": tuple(m / 255 for m in package.mean), "std": tuple(s / 255 for s in package.std)}
-    transform = timm.data.create_transform(**config)
+    transform = create_transform(**config)
     with torch.no_grad():
         wanted = theirs(torch.stack([transform(image) for image in opened(files)]))
         difference = float((ours(inputs_of(form, files)) - wanted).abs().max())

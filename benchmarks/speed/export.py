@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from benchmarks.shared import alone, command, markdown_table, write_result
 from coterie.backbones.packages import LITE0, MINILM
 
 SHORT = {"epochs": 1, "batch_size": 16}
-TARGETS = ("onnx", "torch")
+TARGETS: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
 PER_CLASS = 20
 
 

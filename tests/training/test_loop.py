@@ -215,3 +215,16 @@ def test_with_a_decay_the_running_average_of_all_steps_is_the_result() -> None:
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, hook.mean[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_rate_may_rise_in_one_step() -> None:
+    settings = TrainingSettings(learning_rate=0.4, warmup_share=0.1)
+    optimizer = make_optimizer(small_network(), settings)
+    schedule = make_schedule(optimizer, settings, 10)
+    rates = []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(0.4, rel=0.05)
+    assert rates[-1] < 1e-3

@@ -121,7 +121,7 @@ def local_run(path: Path | str, note: Callable[[str], None] = warnings.warn) -> 
             return _fetch(api, name, revision or None, place)
         except HfHubHTTPError:  # it can be reached
             raise
-        except HfHubHTTPError.__bases__:
+        except _of_connections():
             last = None if revision else _last(place)
             if last is None:
                 raise
@@ -181,6 +181,13 @@ def _api() -> HfApi:
     return HfApi(library_name="coterie", library_version=coterie.__version__)
 
 
+def _of_connections() -> tuple[type[Exception], ...]:
+    """Errors of the hub's HTTP library, whichever that is, and of the system: what its own error is derived from."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(kind for kind in HfHubHTTPError.__bases__ if issubclass(kind, Exception))
+
+
 @contextmanager
 def _refusals(name: str) -> Iterator[None]:
     """What the client raises of a run of this name, as one sentence."""
@@ -203,5 +210,5 @@ def _refusals(name: str) -> Iterator[None]:
         status = error.response.status_code
         why = f"it wants a token that may do this: {token}" if status in (401, 403) else first_line(error)
         raise ArtifactError(f"{hub} refuses {name} (status {status}): {why}") from error
-    except errors.HfHubHTTPError.__bases__ as error:  # of its HTTP library, and of the system
+    except _of_connections() as error:
         raise ArtifactError(f"{hub} cannot be reached for {name}: {first_line(error)}") from error

@@ -90,7 +90,10 @@ def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) 
         return CosineAnnealingLR(optimizer, steps)
     # Only the learning rate goes round: momentum is a setting, and means the same with both schedules.
     rates = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, rates, total_steps=steps, pct_start=settings.warmup_share, cycle_momentum=False)
+    share = settings.warmup_share
+    if share * steps == 1:  # torch divides by the number of steps that the rate rises after the first
+        share *= 1 + 1e-9
+    return OneCycleLR(optimizer, rates, total_steps=steps, pct_start=share, cycle_momentum=False)
 
 
 def train(
