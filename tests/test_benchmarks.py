@@ -17,7 +17,7 @@ BENCHMARKS = ROOT / "benchmarks"
 INDEX = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in BENCHMARKS.rglob("*.py")}
 SCRIPTS = sorted(name for name, file in MODULES.items() if "__main__" in file.read_text(encoding="utf-8"))
-OF_THE_EXTRA = {"faiss", "pytorch_lightning"}
+OF_THE_EXTRA = {"faiss", "pytorch_lightning", "sentence_transformers"}
 NEED_THE_EXTRA = {"benchmarks.speed.throughput"}  # others import it only when they need it
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
+from benchmarks.gains.fine_tuned import subset
 from benchmarks.shared import command, write_result
 from coterie.backbones.packages import LITE0, MINILM
 from coterie.cli.terminal.progress import LineProgress
@@ -71,23 +70,6 @@ def texts(clinc150: Path, runs: Path, seeds: int = 3, epochs: int = 20, per_clas
     source = subset(clinc150, runs / "data", "intent", 150 * per_class)
     data = {"source": f"parquet:{source}", "text": "text", "label": "intent", "split_seed": 0}
     _study("texts", {"data": data, "backbone": MINILM, "base": {"epochs": epochs}}, TEXT_WAYS, runs, seeds)
-
-
-def subset(folder: Path, out: Path, label: str, n_train: int) -> Path:
-    """A copy of parquet files with so many training rows, equally many of each class; the other splits whole."""
-    out.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "validation", "test"):
-        files = sorted(folder.glob(f"{split}-*.parquet"))
-        if not files or (out / f"{split}-0.parquet").exists():
-            continue
-        table = pa.concat_tables([pq.read_table(file) for file in files])
-        if split == "train":
-            label_N = np.array(table[label].to_pylist())
-            names = np.unique(label_N)
-            first = [np.flatnonzero(label_N == name)[: n_train // len(names)] for name in names]
-            table = table.take(pa.array(np.sort(np.concatenate(first))))
-        pq.write_table(table, out / f"{split}-0.parquet")
-    return out
 
 
 def _study(name: str, values: dict[str, Any], ways: dict[str, dict[str, Any]], runs: Path, seeds: int) -> None:

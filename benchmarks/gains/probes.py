@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.gains.second_opinions import DATA, base_run
+from benchmarks.gains.fine_tuned import DATA, base_run
 from benchmarks.shared import command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings

@@ -14,32 +14,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks.gains.pretrained import subset
+from benchmarks.gains.fine_tuned import DATA, base_run
 from benchmarks.shared import command, markdown_table, write_result
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import Base
-from coterie.backbones.packages import LITE0, MINILM
-from coterie.cli.terminal.progress import LineProgress
-from coterie.config import FitSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Splits
 from coterie.measures.significance import over_seeds
 from coterie.partition import Partition, confusion_counts, make_partition
 from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline.fit import fit_base
 from coterie.pipeline.prepare import base_of_run, partition_request, prepare
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs, Routing
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
-from coterie.run.manifest import MANIFEST
 from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_features, compute_logits
 
@@ -246,28 +240,6 @@ def opinions(pair: Pair, second: Pair | None) -> dict[str, tuple[float, float, f
     return found
 
 
-@dataclass(frozen=True)
-class Data:
-    """A data set, of whose training samples so many of a class are taken, and how its base is fine-tuned."""
-
-    folder: str
-    label: str
-    classes: int
-    per_class: int
-    backbone: str
-    epochs: int
-    data: Mapping[str, object]
-
-
-DATA = {
-    "HWU64, 20 texts a class, MiniLM": Data("hwu64", "intent", 64, 20, MINILM, 8, {"text": "text"}),
-    "CLINC150, 20 texts a class, MiniLM": Data("clinc150", "intent", 150, 20, MINILM, 8, {"text": "text"}),
-    "CIFAR-100, 100 images a class, efficientnet-lite0 at 96 pixels": Data(
-        "cifar100", "fine_label", 100, 100, LITE0, 3, {"image_size": 96}
-    ),
-}
-
-
 def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3) -> None:
     """Fine-tune the bases that are missing, judge, and write the table.
 
@@ -287,18 +259,6 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
         lines += [f"**{name}**, fine-tuned for {data.epochs} epochs, {seeds} seeds:", "", _table(found), ""]
         lines += [f"Probes of clusters beat the base restricted to the true cluster in {clusters} clusters.", ""]
     write_result(__file__, "\n".join(lines).rstrip())
-
-
-def base_run(data: Data, shared: Path, runs: Path, seed: int) -> Run:
-    """A fine-tuned base, trained where it is not there."""
-    place = runs / f"{data.folder}-{seed}"
-    if not (place / MANIFEST).exists():
-        source = subset(shared / data.folder, runs / "data" / data.folder, data.label, data.classes * data.per_class)
-        values = {"source": f"parquet:{source}", "label": data.label, "split_seed": 0, **data.data}
-        some = {"data": values, "backbone": data.backbone, "init": "pretrained", "base": {"epochs": data.epochs}}
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fit_base(FitSettings.from_values({**some, "seed": seed}), place, progress=LineProgress(Console()))
-    return Run.open(place)
 
 
 def _table(found: Sequence[Mapping[str, tuple[float, float, float]]]) -> str:

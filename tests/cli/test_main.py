@@ -232,9 +232,9 @@ def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
     assert "mean gain over 2 seed(s)" in capsys.readouterr().out
 
 
-def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+def help_of(command: str, capsys: pytest.CaptureFixture[str], option: str = "--help") -> str:
     with pytest.raises(SystemExit) as left:
-        main([command, "--help"])
+        main([command, option])
     assert left.value.code == 0
     return capsys.readouterr().out
 
@@ -427,7 +427,7 @@ def test_help_names_every_command_and_needs_no_torch() -> None:
 
 
 def test_the_options_of_fit_are_these(capsys) -> None:
-    listed = help_of("fit", capsys)
+    listed = help_of("fit", capsys, "--help-all")
     options = set(re.findall(r"--([a-z][a-z.-]*[a-z])", listed))
     training = {
         "epochs",

@@ -106,7 +106,7 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
         return _adapters(network, heads, order, int(match[1]))
     cuts = _cuts(network, head, example, order)
     if choice in {"head", "last-1"}:
-        if not any(within(name, heads) for name, _ in network.named_parameters()):
+        if not any(within(name, heads) for name, _ in network.named_parameters(remove_duplicate=False)):
             raise BackboneError(
                 f"{choice}: the head of {type(network).__name__}, {head.path}, is a buffer, which is not trained; "
                 "allowed: all, last-N, lora-R, or the path of a module"

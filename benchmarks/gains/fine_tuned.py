@@ -1,0 +1,68 @@
+"""Bases that are fine-tuned from pretrained weights, which several benchmarks ask: their data, and their trainings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from coterie.backbones.packages import LITE0, MINILM
+from coterie.cli.terminal.progress import LineProgress
+from coterie.config import FitSettings
+from coterie.pipeline.fit import fit_base
+from coterie.run.folder import Run
+from coterie.run.manifest import MANIFEST
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, of whose training samples so many of a class are taken, and how its base is fine-tuned."""
+
+    folder: str
+    label: str
+    classes: int
+    per_class: int
+    backbone: str
+    epochs: int
+    data: Mapping[str, object]
+
+
+DATA = {
+    "HWU64, 20 texts a class, MiniLM": Data("hwu64", "intent", 64, 20, MINILM, 8, {"text": "text"}),
+    "CLINC150, 20 texts a class, MiniLM": Data("clinc150", "intent", 150, 20, MINILM, 8, {"text": "text"}),
+    "CIFAR-100, 100 images a class, efficientnet-lite0 at 96 pixels": Data(
+        "cifar100", "fine_label", 100, 100, LITE0, 3, {"image_size": 96}
+    ),
+}
+
+
+def base_run(data: Data, shared: Path, runs: Path, seed: int) -> Run:
+    """A fine-tuned base, trained where it is not there."""
+    place = runs / f"{data.folder}-{seed}"
+    if not (place / MANIFEST).exists():
+        source = subset(shared / data.folder, runs / "data" / data.folder, data.label, data.classes * data.per_class)
+        values = {"source": f"parquet:{source}", "label": data.label, "split_seed": 0, **data.data}
+        some = {"data": values, "backbone": data.backbone, "init": "pretrained", "base": {"epochs": data.epochs}}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fit_base(FitSettings.from_values({**some, "seed": seed}), place, progress=LineProgress(Console()))
+    return Run.open(place)
+
+
+def subset(folder: Path, out: Path, label: str, n_train: int) -> Path:
+    """A copy of parquet files with so many training rows, equally many of each class; the other splits whole."""
+    out.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "validation", "test"):
+        files = sorted(folder.glob(f"{split}-*.parquet"))
+        if not files or (out / f"{split}-0.parquet").exists():
+            continue
+        table = pa.concat_tables([pq.read_table(file) for file in files])
+        if split == "train":
+            label_N = np.array(table[label].to_pylist())
+            names = np.unique(label_N)
+            first = [np.flatnonzero(label_N == name)[: n_train // len(names)] for name in names]
+            table = table.take(pa.array(np.sort(np.concatenate(first))))
+        pq.write_table(table, out / f"{split}-0.parquet")
+    return out
