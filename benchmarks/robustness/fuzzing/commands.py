@@ -134,7 +134,7 @@ COMMANDS = {
     "headroom": Command(_line("headroom", RUN, *_FAST, "--methods", "average"), dear=True, reads_data=True),
     "partition": Command(_line("partition", RUN, *_FAST, *_PICTURE), dear=True, reads_data=True),
     "serve": Command(_serve, dear=True),
-    "export": Command(_line("export", RUN, "new", "--to", "torch"), dear=True, reads_data=True),
+    "export": Command(_line("export", RUN, "out/new", "--to", "torch"), dear=True, reads_data=True),
     "distil": Command(
         _line("distil", RUN, "--out", "new", "--epochs", "1", "--no-controls"), dear=True, reads_data=True
     ),

@@ -89,7 +89,8 @@ def export_run(
     description = _described(run, ensemble, example, raw=raw)
     description["files"] = {name: f"{name}{kind.suffix}" for name in graphs}
     notes = {"coterie": json.dumps(description)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.parent.exists():
+        folder.parent.mkdir(parents=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         runners = {}
