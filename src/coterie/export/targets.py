@@ -118,7 +118,8 @@ def program_of(name: str, graph: NetworkGraph | EnsembleGraph, example: Tensor, 
     Raises:
         ExportError: its code cannot be followed, or it depends on the number of samples.
     """
-    axes = {0: Dim("samples")} | ({1: Dim("length")} if any_length else {})
+    # A language model has places for so many tokens; torch finds the number.
+    axes = {0: Dim.DYNAMIC} | ({1: Dim.DYNAMIC} if any_length else {})
     with _quiet(), torch.no_grad():
         try:
             return torch.export.export(graph, (example,), dynamic_shapes=({**axes},), strict=False)
