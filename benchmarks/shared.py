@@ -194,21 +194,10 @@ def training_seconds(run: FinishedRun, values: dict[str, Any], splits: Splits) -
 
 def shared_by_trainings(prepared: Prepared) -> SpecialistInputs:
     """What the trainings of all specialists from a base share."""
-    from coterie.pipeline.prepare import augmentation_of
-    from coterie.pipeline.training_task import SpecialistInputs
+    from coterie.pipeline.specialists import specialist_inputs
 
-    settings, splits, base = prepared.settings, prepared.splits, prepared.base
-    return SpecialistInputs(
-        base.network,
-        base.head,
-        base.part,
-        splits.train,
-        splits.preprocessing,
-        augmentation_of(settings, splits),
-        settings.hardware,
-        settings.data.workers,
-        settings.data.sampling == "balanced",
-    )
+    base = prepared.base
+    return specialist_inputs(prepared, base.network, base.head, base.part)
 
 
 # The curves of contenders: accuracy against training, and against forward passes.

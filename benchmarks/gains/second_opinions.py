@@ -96,11 +96,8 @@ def _arrays(run: Run, splits: Splits, base: Base) -> dict[str, FloatArray]:
     found = {}
     for split in SPLITS:
         samples = getattr(splits, split).samples
-        order = samples.lengths().argsort(stable=True) if splits.preprocessing.by_length else None
-        some, back = (samples, slice(None)) if order is None else (samples.take(order), order.argsort().numpy())
         for kind, each in (("own", base), ("before", before)):
-            features_ND = compute_features(fabric, each.network, each.head, some, splits.preprocessing)
-            found[f"{kind} {split}"] = features_ND[back]
+            found[f"{kind} {split}"] = compute_features(fabric, each.network, each.head, samples, splits.preprocessing)
         head = base.head.of(base.network)
         rows_CD, bias = head.weight.detach().numpy(), head.bias
         found[f"base {split}"] = found[f"own {split}"] @ rows_CD.T + (0 if bias is None else bias.detach().numpy())

@@ -125,15 +125,21 @@ def test_norms_and_biases_are_not_decayed() -> None:
     assert len(rest["params"]) == 3
 
 
-def test_one_cycle_rises_to_its_peak_and_falls() -> None:
-    settings = TrainingSettings(learning_rate=0.4, warmup_share=0.25)
+def rates_of(settings: TrainingSettings, steps: int) -> list[float]:
+    """The learning rate of each step."""
     optimizer = make_optimizer(small_network(), settings)
-    schedule = make_schedule(optimizer, settings, 100)
+    schedule = make_schedule(optimizer, settings, steps)
     rates = []
-    for _ in range(100):
-        rates.append(schedule.get_last_lr()[0])
+    for _ in range(steps):
+        rates.append(float(schedule.get_last_lr()[0]))
         optimizer.step()
         schedule.step()
+    return rates
+
+
+def test_one_cycle_rises_to_its_peak_and_falls() -> None:
+    settings = TrainingSettings(learning_rate=0.4, warmup_share=0.25)
+    rates = rates_of(settings, 100)
     assert max(rates) == pytest.approx(0.4)
     assert abs(int(np.argmax(rates)) - 24) <= 1
     assert rates[0] < 0.1
@@ -219,12 +225,6 @@ def test_with_a_decay_the_running_average_of_all_steps_is_the_result() -> None:
 
 def test_a_rate_may_rise_in_one_step() -> None:
     settings = TrainingSettings(learning_rate=0.4, warmup_share=0.1)
-    optimizer = make_optimizer(small_network(), settings)
-    schedule = make_schedule(optimizer, settings, 10)
-    rates = []
-    for _ in range(10):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
+    rates = rates_of(settings, 10)
     assert max(rates) == pytest.approx(0.4, rel=0.05)
     assert rates[-1] < 1e-3

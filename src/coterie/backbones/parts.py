@@ -23,6 +23,7 @@ from coterie.backbones.adapters import (
 from coterie.backbones.cut import can_be_cut
 from coterie.backbones.head import Head
 from coterie.backbones.probe import evaluating, fitting, hooked, run
+from coterie.config import PROBE
 from coterie.errors import BackboneError
 
 
@@ -98,7 +99,7 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
     Raises:
         BackboneError: no such part.
     """
-    if choice in {"all", "probe"}:
+    if choice in {"all", PROBE}:
         return WHOLE
     heads = (head.path, *head.more)
     order = _Order.of(network, example)

@@ -20,7 +20,7 @@ from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import as_dataset
 from coterie.data.split_column import split_by_column
-from coterie.data.tables import Source, open_tables
+from coterie.data.tables import Source, cells_of, open_tables
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
 
@@ -146,7 +146,7 @@ def _texts(source: Source, settings: DataSettings) -> Iterator[tuple[str, pa.Chu
     table = source.tables["train"]
     for name, feature in table.features.items():
         if _is_type(feature, STRINGS) and name not in (settings.label, settings.text):
-            yield name, _cells(table, name).drop_null()
+            yield name, cells_of(table, name).drop_null()
 
 
 def _path_columns(source: Source, settings: DataSettings, named: set[str | None]) -> list[str]:
@@ -192,7 +192,7 @@ def _with_vectors(source: Source, name: str) -> Source:
 
 
 def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
-    cells = _cells(table, name)
+    cells = cells_of(table, name)
     type_ = pa.list_(pa.float64())
     parts = []
     for first in range(0, len(cells), ROWS_AT_ONCE):
@@ -210,7 +210,7 @@ def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
 def _with_images(source: Source, name: str, settings: DataSettings, *, needed: bool) -> Source:
     """With the images that a column of paths names, if there are any."""
     found = {
-        split: _files_named(_cells(table, name).to_pylist(), source.origins[split], settings)
+        split: _files_named(cells_of(table, name).to_pylist(), source.origins[split], settings)
         for split, table in source.tables.items()
     }
     roots = list(dict.fromkeys(str(root) for _, some in found.values() for root in some))
@@ -219,7 +219,7 @@ def _with_images(source: Source, name: str, settings: DataSettings, *, needed: b
     if not roots or not settings.skip_broken:
         files = [file for files, _ in found.values() for file in files if file]
         _refuse_missing(
-            files, name, _cells(source.tables["train"], name).slice(0, FEW).to_pylist(), any_there=bool(roots)
+            files, name, cells_of(source.tables["train"], name).slice(0, FEW).to_pylist(), any_there=bool(roots)
         )
     tables = {
         split: _changed(table, name, _records(found[split][0]), datasets.Image())
@@ -308,7 +308,7 @@ def _placed(source: Source, split: str, name: str, settings: DataSettings) -> da
     table = source.tables[split]
     if split not in source.origins or name not in table.column_names:
         return table
-    cells = _cells(table, name)
+    cells = cells_of(table, name)
     if not pa.types.is_struct(cells.type):  # only train's is known to be of records; others are refused further on
         return table
     children = [_children(chunk) for chunk in cells.chunks]
@@ -322,10 +322,6 @@ def _placed(source: Source, split: str, name: str, settings: DataSettings) -> da
     # Part by part: together, the bytes may be too many for one array.
     records = [_records(list(islice(places, len(some["bytes"]))), some["bytes"].cast(pa.binary())) for some in children]
     return _changed(table, name, pa.chunked_array(records), datasets.Image())
-
-
-def _cells(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
-    return table.select_columns([name]).with_format("arrow")[:][name]
 
 
 def _children(chunk: pa.StructArray) -> Mapping[str, pa.Array]:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-import pyarrow as pa
 
 from coterie.config import DataSettings
 from coterie.config.data import NO_SPLIT
 from coterie.data.splits import SPLIT_WORDS
-from coterie.data.tables import Source
+from coterie.data.tables import Source, cells_of
 from coterie.errors import DataError
 
 # What people call it.
@@ -55,7 +54,7 @@ def _holds_splits(table: datasets.Dataset, name: str) -> bool:
     """Whether each cell that is not empty is the name of a split."""
     if name not in table.column_names or table.features[name] not in map(datasets.Value, ("string", "large_string")):
         return False
-    cells = _cells(table, name)
+    cells = cells_of(table, name)
     distinct = cells.unique().drop_null()
     return 0 < len(distinct) <= 20 and all(_split_of(cell) for cell in distinct.to_pylist())
 
@@ -64,13 +63,9 @@ def _split_of(cell: str) -> str | None:
     return next((split for split, words in SPLIT_WORDS.items() if cell.strip().lower() in words), None)
 
 
-def _cells(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
-    return table.select_columns([name]).with_format("arrow")[:][name]
-
-
 def _splits(table: datasets.Dataset, name: str) -> dict[str, np.ndarray]:
     """The rows of each split, ascending; of no row in a split of none."""
-    split_N = [_split_of(cell) if cell else None for cell in _cells(table, name).to_pylist()]
+    split_N = [_split_of(cell) if cell else None for cell in cells_of(table, name).to_pylist()]
     rows = {split: np.array([row for row, own in enumerate(split_N) if own == split]) for split in SPLIT_WORDS}
     return {split: some for split, some in rows.items() if len(some)}
 
@@ -113,7 +108,7 @@ def _fault(source: Source, name: str) -> str:
     if len(source.tables) > 1:
         return f"cannot split by the column {name!r}: the files are splits by their names; --data.split no"
     if not _holds_splits(train, name) or "train" not in _splits(train, name):
-        shown = ", ".join(map(str, _cells(train, name).unique().to_pylist()[:5]))
+        shown = ", ".join(map(str, cells_of(train, name).unique().to_pylist()[:5]))
         return (
             f"the column {name!r} must say train, and validation or test, of its rows (--data.split); it holds {shown}"
         )
