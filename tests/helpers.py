@@ -66,6 +66,7 @@ def make_settings() -> FitSettings:
     return FitSettings.from_values(
         {
             "backbone": "convnet-8",
+            "recipe": "whole",
             "base": {**training, "epochs": 4},
             "specialist": training,
             "partition": {"clusters": [3]},

@@ -7,7 +7,8 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.engine import Resources, TaskContext
 from coterie.engine.local import InProcess
-from coterie.pipeline.prepare import augmentation_of, prepare
+from coterie.data.batches import augmentation_of
+from coterie.pipeline.prepare import prepare
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.progress import SILENT, Progress
 
@@ -29,7 +30,7 @@ def inputs_of(settings: FitSettings, splits: Splits) -> SpecialistInputs:
         base.part,
         splits.train,
         splits.preprocessing,
-        augmentation_of(settings, splits),
+        augmentation_of(settings.data, splits),
         settings.hardware,
         data_workers=0,
         balanced=False,

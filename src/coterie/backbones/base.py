@@ -74,6 +74,11 @@ class Base:
     form: NetworkForm
     part: TrainedPart = WHOLE
 
+    @property
+    def whole(self) -> TrainedPart:
+        """All of the network, whose head may have a learning rate of its own."""
+        return TrainedPart(head=(self.head.path, *self.head.more))
+
 
 def name_of_module(network: nn.Module) -> str:
     """The name in settings of a network that was passed from Python."""

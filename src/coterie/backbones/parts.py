@@ -138,6 +138,22 @@ def trained_part(network: nn.Module, head: Head, example: Tensor, choice: str) -
     return TrainedPart(frozenset(trained), heads, still, _cut_before(network, cuts, example, begin))
 
 
+def last_parts(network: nn.Module, head: Head, example: Tensor) -> list[tuple[str, str]]:
+    """The choices ``last-N`` of more than a head, before which the network can be cut, from the smallest on, each with
+    its cut.
+
+    Args:
+        network: the base.
+        head: of the base.
+        example: inputs, as for ``find_head``.
+    """
+    order = _Order.of(network, example)
+    cuts = _cuts(network, head, example, order)
+    starts = reversed(_part_starts(network, cuts, order))
+    found = ((f"last-{n}", _cut_before(network, cuts, example, begin)) for n, begin in enumerate(starts, 2))
+    return [(name, cut) for name, cut in found if cut is not None]
+
+
 def _adapters(network: nn.Module, heads: tuple[str, ...], order: _Order, rank: int) -> TrainedPart:
     """An adapter beside each layer that runs and can have one, but for the head, which is trained itself."""
     check_peft()

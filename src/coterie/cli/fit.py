@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import tyro
 
 from coterie.cli.arguments import TRUST, make_console
 from coterie.config import EngineSettings, FitSettings
+from coterie.config.recipes import RECIPE_GROUPS
 from coterie.errors import DeclinedError, SettingsError, TrainingError
 
 if TYPE_CHECKING:  # torch and rich are imported when a run begins, not for --help
@@ -22,9 +23,11 @@ if TYPE_CHECKING:  # torch and rich are imported when a run begins, not for --he
 
 # In points: no forecast is below it.
 LOWEST_GAIN = -100.0
+# They say what specialists are.
+RECIPE_OPTIONS = {"recipe", "budget", "storage"}
 
 
-def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[..., None]:
+def make_fit(defaults: FitSettings, options: Set[str] = frozenset()) -> Callable[..., None]:
     """The command.
 
     Args:
@@ -72,7 +75,7 @@ def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[.
         """Train base and specialists, judge them on test data, and write a report."""
         del config  # read before the options were, as a run's settings: it gives their defaults
         base_run = Path(base) if base is not None and is_run(base) else None
-        settings = named_settings(settings, defaults, options)
+        settings = named_settings(settings, _open_to_recipe(defaults, options), options)
         if base is not None and base_run is None:
             settings = FitSettings.from_values({**settings.given(), "backbone": base})
         _check(seeds, base_run, base_only=base_only)
@@ -94,6 +97,14 @@ def make_fit(defaults: FitSettings, options: Collection[str] = ()) -> Callable[.
 def named_settings(parsed: FitSettings, defaults: FitSettings, options: Collection[str]) -> FitSettings:
     """What a file or an option names, of settings as they were parsed; the rest has the defaults that go with it."""
     return FitSettings.from_values(_named_values(parsed.to_values(), defaults.given(), options, ""))
+
+
+def _open_to_recipe(defaults: FitSettings, options: Set[str]) -> FitSettings:
+    """Defaults without what an earlier recipe made plain, where an option asks for a recipe anew."""
+    if not options & RECIPE_OPTIONS:
+        return defaults
+    given = defaults.given()
+    return FitSettings.from_values({name: group for name, group in given.items() if name not in RECIPE_GROUPS})
 
 
 def _named_values(parsed: Any, before: Any, options: Collection[str], prefix: str) -> dict[str, Any]:

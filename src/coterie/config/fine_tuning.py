@@ -7,8 +7,9 @@ from typing import Any
 
 # A large rate would undo what the weights know before the new head says anything; so it is small, rises slowly, and is
 # larger for the head alone.
+EPOCHS = 10
 BASE = {
-    "epochs": 10,
+    "epochs": EPOCHS,
     "batch_size": 64,
     "optimizer": "adamw",
     "learning_rate": 3e-4,
@@ -62,6 +63,11 @@ def fine_tuning(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def trainable(specialist: Any) -> Any:
     """What of a specialist is trained, of settings or of plain values that were not validated yet."""
     return specialist.get("trainable") if isinstance(specialist, Mapping) else getattr(specialist, "trainable", None)
+
+
+def trains_gently(values: Mapping[str, Any]) -> bool:
+    """Whether specialists have the defaults of fine-tuning."""
+    return "specialist" in _of_start(values)
 
 
 def _of_start(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -10,12 +10,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from coterie.config.data import DataSettings
 from coterie.config.fine_tuning import PROBE, fine_tuning, trainable
+from coterie.config.recipes import RecipeName
 from coterie.config.settings import Settings
 from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import HardwareSettings, TrackSettings
 from coterie.errors import SettingsError
 from coterie.system.reading import read_text, reason
-from coterie.system.units import bytes_of, seconds_of
+from coterie.system.units import bytes_of, seconds_of, share_or_seconds
 
 # The backbone is chosen by what the data is.
 AUTO = "auto"
@@ -74,6 +75,23 @@ class FitSettings(Settings):
     head: str | None = Field(None, description="path of the base's head; None: found by running the base")
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
+    recipe: RecipeName = Field(
+        "auto",
+        description="what specialist, partition and gate are where no option says: auto (by what the base is; the plan "
+        "says) | tails (the base's end, of two partitions) | whole (networks of their own) | probe (the network "
+        "before its fine-tuning, with a fitted head; needs init) | paper (the method's source: whole, asked at high "
+        "entropy)",
+    )
+    budget: str = Field(
+        "0.5",
+        description="training of all specialists: a share of the base's, or a duration (20m, 2h); it sets their epochs",
+    )
+    storage: float = Field(
+        2.0,
+        gt=1,
+        le=1e6,
+        description="weights of base and specialists together, in those of the base; it sets specialist.bits",
+    )
     specialist: SpecialistSettings = Field(
         # Gentler than the base's training, since a specialist starts from trained weights.
         SpecialistSettings(epochs=15, learning_rate=0.05, schedule="cosine"),
@@ -127,6 +145,15 @@ class FitSettings(Settings):
                 "other"
             )
         return init
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _a_share_or_duration(cls, budget: Any) -> Any:
+        if isinstance(budget, int | float) and not isinstance(budget, bool):
+            budget = f"{budget:g}"
+        if isinstance(budget, str):
+            share_or_seconds(budget)
+        return budget
 
     @field_validator("max_time")
     @classmethod

@@ -23,9 +23,10 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.utils.data import DataLoader, Dataset, Sampler
 from typing_extensions import override
 
-from coterie.data.splits import Split
+from coterie.config import DataSettings
+from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
-from coterie.inputs import Preprocessing, Samples
+from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.system.ranks import Ranks
 
 # Of photographs: the least and most of an image's area that a crop takes, and how many get a rectangle erased.
@@ -58,6 +59,15 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(crop_padding=0, flip=False)
+
+
+def augmentation_of(data: DataSettings, splits: Splits) -> Augmentation:
+    """The augmentation that was asked for, or that suits the data; none but for images."""
+    if not isinstance(splits.preprocessing, ImagePreprocessing):
+        return NO_AUGMENTATION
+    flip = splits.flip if data.flip is None else data.flip
+    fill = splits.preprocessing.mean
+    return Augmentation(data.crop_padding, flip, data.cutout, fill, photo=data.augment == "photo")
 
 
 class Batches(ABC):

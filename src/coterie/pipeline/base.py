@@ -96,7 +96,7 @@ def help_train_base(settings: FitSettings, prepare: Callable[[], Prepared]) -> N
             batches,
             settings.base,
             SILENT,
-            part=prepared.whole,
+            part=prepared.base.whole,
             hook=RankHook(fabric, NO_HOOK),
             compile_network=settings.hardware.compile,
         )

@@ -10,6 +10,7 @@ from coterie.backbones.initial import PRETRAINED
 from coterie.backbones.packages import LITE0, MINILM, installed_package
 from coterie.config import AUTO, FitSettings
 from coterie.config.data import NO_SPLIT
+from coterie.config.recipes import RECIPE_GROUPS
 from coterie.data.sources import kind_of
 from coterie.data.splits import Splits
 from coterie.errors import SettingsError
@@ -29,14 +30,14 @@ def with_backbone(
 
     Args:
         settings: of the run.
-        out: the run folder; a run that it holds keeps its backbone, and its splits.
+        out: the run folder; a run that it holds keeps its backbone, its splits, and what its recipe was.
         splits: data to use instead of the source.
 
     Raises:
         SettingsError: weights without a backbone.
         DataError: the source is missing, or not labelled samples.
     """
-    settings = _split_as_before(settings, out)
+    settings = _recipe_as_before(_split_as_before(settings, out), out)
     if settings.backbone != AUTO:
         return settings, ""
     for name in ("weights", "init"):
@@ -57,6 +58,18 @@ def _split_as_before(settings: FitSettings, out: Path | None) -> FitSettings:
         return settings
     data = settings.data.model_copy(update={"split": NO_SPLIT})
     return settings.model_copy(update={"data": data})
+
+
+def _recipe_as_before(settings: FitSettings, out: Path | None) -> FitSettings:
+    """What was not given, as the run in a folder has it, whose recipe is plain values by now."""
+    if out is None or not os.path.lexists(out / MANIFEST):
+        return settings
+    before, given = Run.open(out).settings.to_values(), settings.given()
+    if before["recipe"] == AUTO:  # it had not begun
+        return settings
+    kept = {name: before[name] for name in ("recipe", "budget", "storage")}
+    groups = {group: {**before[group], **given.get(group, {})} for group in RECIPE_GROUPS}
+    return FitSettings.from_values({**kept, **given, **groups})
 
 
 def _named(settings: FitSettings, backbone: str, init: str | None) -> FitSettings:

@@ -116,7 +116,7 @@ class Job:
             batches,
             training,
             self.progress,
-            part=self.prepared.whole,
+            part=self.prepared.base.whole,
             hook=RankHook(fabric, watch(hook)),
             teacher=teacher,
             compile_network=self.settings.hardware.compile,

@@ -141,8 +141,7 @@ def _probed(job: Job, base: TrainedBase) -> str:
     gained = _gained(base_NC, other_NC, label_N.numpy())
     return (
         f"A probe of the weights that it started from adds {points(gained)} points on "
-        "validation, for a pass more and next to no training: --specialist.trainable probe --partition.clusters 1 "
-        "--gate.passes 1.5, with --base and another --out. "
+        "validation, for a pass more and next to no training: --recipe probe, with --base and another --out. "
     )
 
 

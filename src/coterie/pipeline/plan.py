@@ -64,9 +64,11 @@ def make_plan(prepared: Prepared) -> Plan:
     settings, splits, base = prepared.settings, prepared.splits, prepared.base
     load = OthersLoad()
     with cpu_threads(prepared.base_threads or torch.get_num_threads()):
-        step_seconds = training_seconds(prepared, prepared.whole)
-    part_seconds = step_seconds if base.part is WHOLE else training_seconds(prepared, base.part)
-    image_seconds = inference_seconds(prepared)
+        step_seconds = training_seconds(settings, splits, base, prepared.fabric, base.whole)
+    part_seconds = (
+        step_seconds if base.part is WHOLE else training_seconds(settings, splits, base, prepared.fabric, base.part)
+    )
+    image_seconds = inference_seconds(splits, base, prepared.fabric)
     others = load.cores()
     tail_share = 1.0 if prepared.trunk is None else prepared.trunk.pass_cost
     if prepared.trunk is not None and settings.specialist.kept_views:

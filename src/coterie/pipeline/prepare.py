@@ -16,14 +16,13 @@ from coterie.backbones.base import Base, NetworkForm, make_base, preprocessing_o
 from coterie.backbones.class_order import CLEARLY
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
-from coterie.backbones.parts import TrainedPart, trained_part
+from coterie.backbones.parts import trained_part
 from coterie.config import PROBE, DataSettings, FitSettings, PartitionSettings, TrainingSettings
 from coterie.data import load as load_data
 from coterie.data import read_groups
-from coterie.data.batches import NO_AUGMENTATION, Augmentation, Batches, training_batches
+from coterie.data.batches import Batches, augmentation_of, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, SettingsError
-from coterie.inputs import ImagePreprocessing
 from coterie.inputs.image import prescribed_image
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
@@ -31,6 +30,8 @@ from coterie.partition import Partition, PartitionRequest, check_n_clusters, che
 from coterie.partition.parallel import n_cores
 from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.embedding import check_embedding
+from coterie.pipeline.recipe import with_recipe
+from coterie.pipeline.timing import epoch_seconds
 from coterie.run.folder import Run
 from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
@@ -51,7 +52,7 @@ class Prepared:
     ``base``: its weights are not trained yet, and where there is a ``base_run``, not read yet. ``groups``: the given
     group of each class, or None. ``n_clusters``: the numbers of clusters to try. ``trunk``: None where specialists are
     whole networks. ``fabric``: device and precision. ``base_threads``: CPU threads that the
-    base's training begins with, where they may change; None: this process's.
+    base's training begins with, where they may change; None: this process's. ``chosen``: the recipe's plain values.
     """
 
     settings: FitSettings
@@ -63,18 +64,15 @@ class Prepared:
     fabric: Fabric
     base_run: Run | None = None
     base_threads: int | None = None
-
-    @property
-    def whole(self) -> TrainedPart:
-        """All of the base, whose head may have a learning rate of its own."""
-        return TrainedPart(head=(self.base.head.path, *self.base.head.more))
+    chosen: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was found rather than asked for: where weights and preprocessing come from."""
         form = prescribed_image(self.splits.preprocessing)
         pixels = () if form is None else (f"images: {form.described}",)
-        return (*filter(None, (self.base.form.origin, _too_many_threads(self.settings.hardware.threads))), *pixels)
+        found = (self.chosen, self.base.form.origin, _too_many_threads(self.settings.hardware.threads))
+        return (*filter(None, found), *pixels)
 
     @property
     def data_record(self) -> DataRecord:
@@ -115,20 +113,23 @@ def prepare(
     settings = with_backbone(settings, splits=splits)[0] if base is None else settings
     splits = load_splits(settings, source, trained=base is not None) if splits is None else splits
     groups = None if partition else read_given_groups(settings.data, settings.partition.groups, splits.labels)
-    n_clusters = (partition.n_clusters,) if partition else _numbers_of_clusters(settings, groups, splits.labels)
+    if partition is None and "clusters" in settings.partition.given():
+        _numbers_of_clusters(settings, groups, splits.labels)
     found = _make_base(settings, splits, base, source, trust)
+    configure_process(settings.hardware)
+    fabric = make_fabric(settings.hardware)
+    settings, chosen = with_recipe(settings, found, splits, lambda: epoch_seconds(settings, splits, found, fabric))
+    n_clusters = (partition.n_clusters,) if partition else _numbers_of_clusters(settings, groups, splits.labels)
     if partition is None:
         check_embedding(settings.partition.embedding, found, splits)
     example = splits.preprocessing.example()
     found = replace(found, part=trained_part(found.network, found.head, example, settings.specialist.trainable))
     if settings.specialist.trainable == PROBE:
         check_probed(found.network, found.head)
-    configure_process(settings.hardware)
-    fabric = make_fabric(settings.hardware)
     if found.trained and source is None and settings.names is None and found.form.transformers is None:
         found = _in_folder_order(found, splits, fabric)
     trunk = _trunk_record(found, example)
-    prepared = Prepared(settings, splits, found, groups, n_clusters, trunk, fabric, source)
+    prepared = Prepared(settings, splits, found, groups, n_clusters, trunk, fabric, source, chosen=chosen)
     refuse_views(prepared)
     return prepared
 
@@ -222,21 +223,12 @@ def training_batches_of(prepared: Prepared, split: Split, training: TrainingSett
     return training_batches(
         split,
         prepared.splits.preprocessing,
-        augmentation_of(settings, prepared.splits),
+        augmentation_of(settings.data, prepared.splits),
         batch_size=training.batch_size,
         seed=seed,
         workers=settings.data.workers,
         balanced=settings.data.sampling == "balanced",
     )
-
-
-def augmentation_of(settings: FitSettings, splits: Splits) -> Augmentation:
-    """The augmentation that was asked for, or that suits the data; none but for images."""
-    if not isinstance(splits.preprocessing, ImagePreprocessing):
-        return NO_AUGMENTATION
-    flip = splits.flip if settings.data.flip is None else settings.data.flip
-    data, fill = settings.data, splits.preprocessing.mean
-    return Augmentation(data.crop_padding, flip, data.cutout, fill, photo=data.augment == "photo")
 
 
 def views_bytes(prepared: Prepared, network: nn.Module, n_samples: int) -> int:

@@ -17,11 +17,12 @@ from coterie.backbones.deltas import encode
 from coterie.backbones.parts import TrainedPart
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import PROBE, FitSettings
+from coterie.data.batches import augmentation_of
 from coterie.engine import Resources, TaskContext, make_engine
 from coterie.partition import Partition
 from coterie.pipeline.base import TrainedBase
 from coterie.pipeline.job import Job
-from coterie.pipeline.prepare import Prepared, augmentation_of, views_bytes
+from coterie.pipeline.prepare import Prepared, views_bytes
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.run.contents import read_history, write_history
 from coterie.run.names import BASE_FILE, specialist_files, specialist_titles
@@ -110,7 +111,7 @@ def specialist_inputs(
         part,
         splits.train,
         splits.preprocessing,
-        augmentation_of(settings, splits),
+        augmentation_of(settings.data, splits),
         settings.hardware,
         settings.data.workers,
         settings.data.sampling == "balanced",

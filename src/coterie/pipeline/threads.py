@@ -51,7 +51,8 @@ def settle_threads(prepared: Prepared, run: Run, load: OthersLoad, progress: Pro
         return replace(prepared, base_threads=min(recorded[-1][1], most))
     if load.cores() < BUSY_CORES:
         return replace(prepared, base_threads=most)
-    chosen, gained = _fastest(most, lambda: training_seconds(prepared, prepared.whole))
+    settings, splits, base, fabric = prepared.settings, prepared.splits, prepared.base, prepared.fabric
+    chosen, gained = _fastest(most, lambda: training_seconds(settings, splits, base, fabric, base.whole))
     if chosen < most:
         progress.note(
             f"base: {chosen} CPU thread(s) in place of {most}, {decimal(gained, 1)} times as fast beside what else "

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from lightning_fabric import Fabric
 
+from coterie.backbones.base import Base
 from coterie.backbones.parts import TrainedPart
-from coterie.data.batches import training_batches
-from coterie.pipeline.prepare import Prepared, augmentation_of
+from coterie.config import FitSettings
+from coterie.data.batches import augmentation_of, training_batches
+from coterie.data.splits import Splits
 from coterie.training.loop import make_optimizer, smoothed_cross_entropy, training_step
 from coterie.training.passes import compute_logits
 
@@ -32,22 +35,21 @@ def cpu_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def training_seconds(prepared: Prepared, part: TrainedPart) -> float:
+def training_seconds(settings: FitSettings, splits: Splits, base: Base, fabric: Fabric, part: TrainedPart) -> float:
     """Seconds per step of the base's training, of all of it or a part; 0 where there are fewer batches than warm-up
     steps: an epoch is over at once, whatever a step takes.
     """
-    settings, splits, fabric = prepared.settings, prepared.splits, prepared.fabric
     batches = training_batches(
         splits.train,
         splits.preprocessing,
-        augmentation_of(settings, splits),
+        augmentation_of(settings.data, splits),
         batch_size=settings.base.batch_size,
         seed=settings.seed,
         workers=0,
         balanced=settings.data.sampling == "balanced",
     )
     # A copy, so that the base stays on the device and in the mode that it had.
-    network = copy.deepcopy(prepared.base.network).train().to(memory_format=torch.channels_last)
+    network = copy.deepcopy(base.network).train().to(memory_format=torch.channels_last)
     part.prepare(network, batches.seed)
     model, optimizer = fabric.setup(network, make_optimizer(network, settings.base, part.head))
     loss_of = smoothed_cross_entropy(settings.base)
@@ -63,12 +65,18 @@ def training_seconds(prepared: Prepared, part: TrainedPart) -> float:
     return (time.perf_counter() - started) / n_timed if n_timed > 0 else 0.0
 
 
-def inference_seconds(prepared: Prepared) -> float:
+def epoch_seconds(settings: FitSettings, splits: Splits, base: Base, fabric: Fabric) -> float:
+    """Seconds of an epoch of the base's training."""
+    steps = max(1, len(splits.train) // settings.base.batch_size)
+    return steps * training_seconds(settings, splits, base, fabric, base.whole)
+
+
+def inference_seconds(splits: Splits, base: Base, fabric: Fabric) -> float:
     """Seconds per sample of a forward pass of the base."""
-    samples = prepared.splits.validation.samples
+    samples = splits.validation.samples
     samples = samples.take(torch.arange(min(500, len(samples))))
-    network, fabric = copy.deepcopy(prepared.base.network), prepared.fabric
-    compute_logits(fabric, network, samples, prepared.splits.preprocessing)
+    network = copy.deepcopy(base.network)
+    compute_logits(fabric, network, samples, splits.preprocessing)
     started = time.perf_counter()
-    compute_logits(fabric, network, samples, prepared.splits.preprocessing)
+    compute_logits(fabric, network, samples, splits.preprocessing)
     return (time.perf_counter() - started) / len(samples)

@@ -176,6 +176,11 @@ class Budget:
         if self.threshold is not None and any(v is not None for v in (self.passes, self.routed, self.risk)):
             raise InputError("a threshold leaves nothing to choose: give it without passes, routed or risk")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether accuracy decides, within the limits, and neither a risk nor a threshold."""
+        return self.risk is None and self.threshold is None
+
 
 @dataclass(frozen=True, eq=False)
 class GateCurve:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -175,3 +175,9 @@ class JudgedCandidate:
         )
         loss_N = np.where(routed_N, trial.routed_loss_N, trial.base_loss_N)
         return cls(row, threshold, correct_N, loss_N - base_loss_N)
+
+    def unrouted(self, base_correct_N: BoolArray) -> JudgedCandidate:
+        """The same candidate with a threshold that no sample reaches: the base answers alone."""
+        accuracy = float(base_correct_N.mean())
+        row = replace(self.row, accuracy=accuracy, gain=0.0, passes=1.0, routed=0.0)
+        return replace(self, row=row, threshold=float("inf"), correct_N=base_correct_N)

@@ -31,6 +31,8 @@ TOPS = (1, 2)
 ERRORS_TO_STAND = 1.28
 # Or where it is, by so many errors, less than this share of samples behind, and has better probabilities.
 AS_GOOD = 0.005
+# A rule that is chosen among several routes only where it gains this many standard errors over the base.
+ERRORS_TO_ROUTE = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     cheapest candidate that is less than a standard error below the best; where a risk is bounded, the cheapest that
     bounds it. A candidate whose log loss is above the base's gives way to one that is as close and whose loss is not.
     The paper's rule, where it is a candidate, is kept if validation is too small to tell the choice from it; for this
-    the choice itself is cross-fitted.
+    the choice itself is cross-fitted. Nothing is routed where the gain over the base is within its standard error.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
@@ -113,6 +115,15 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     # The accuracy of the best of many is too high by the luck of the choice, so that of the procedure is reported; the
     # paper's rule was not chosen for its accuracy.
     correct_N = procedure_N if chosen is best else chosen.correct_N
+    if len(judged) > 1 and request.budget.is_open:
+        base_correct_N = trials[chosen.row.combination].base_correct_N
+        gained, error = _paired(correct_N, base_correct_N)
+        if gained <= ERRORS_TO_ROUTE * error and chosen.row.routed > 0:
+            chosen, correct_N = chosen.unrouted(base_correct_N), base_correct_N
+            note = (
+                f"No sample is routed: the choice among the candidates gains {100 * gained:+.2f} points (standard "
+                f"error {100 * error:.2f}) on {len(fold_N):,} validation samples, which may be chance."
+            )
     combination, score = chosen.row.combination, chosen.row.score
     # Cross-fitting has done its work: the rule that is kept is fitted on all samples.
     rule = fit_rules([combination], outputs, partition)[combination]

@@ -16,6 +16,7 @@ from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
 from coterie.config.data import NO_SPLIT, TABLES
+from coterie.config.recipes import WHOLE
 from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.inputs import AnyPreprocessing
 from coterie.labels import LabelSpace
@@ -167,13 +168,15 @@ class ChangeRecord(_Frozen):
 
 def _settings(values: Any) -> Any:
     # A run of an earlier version lacks the settings that came later: it had what are now their defaults, but for the
-    # column of splits, of which it knew nothing.
+    # column of splits, of which it knew nothing, and its recipe, which was whole networks where nothing else was said.
     if not isinstance(values, dict):
         return values
-    data = values.get("data")
+    values, data = {"recipe": WHOLE, **values}, values.get("data")
     if isinstance(data, dict) and str(data.get("source")).partition(":")[0] in TABLES:
         values = {**values, "data": {"split": NO_SPLIT, **data}}
-    return FitSettings.from_values(values)
+    settings = FitSettings.from_values(values)
+    # All of them decided what the run is, whether somebody named them or not.
+    return settings.marked(settings.to_values())
 
 
 class Manifest(_Frozen):

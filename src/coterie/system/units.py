@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Of a share: no budget is a million times what it is a share of.
+MOST_TIMES = 10**6
 BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -20,6 +22,26 @@ def seconds_of(text: str) -> float:
         5400.0
     """
     return _amount(text, SECONDS, "90s, 10m, 2h or 3d")
+
+
+def share_or_seconds(text: str) -> tuple[float, bool]:
+    """A share such as ``0.5``, or the seconds of a duration, and whether it is a share.
+
+    Raises:
+        ValueError: it is neither, or is 0.
+
+    Examples:
+        >>> share_or_seconds("0.5"), share_or_seconds("20m")
+        ((0.5, True), (1200.0, False))
+    """
+    if re.fullmatch(r"\d+(?:\.\d+)?", text):
+        if not 0 < float(text) <= MOST_TIMES:
+            raise ValueError(f"must be above 0 and at most {MOST_TIMES}")
+        return float(text), True
+    try:
+        return seconds_of(text), False
+    except ValueError:
+        raise ValueError("must be a share, as in 0.5, or a duration, as in 90s, 20m or 2h") from None
 
 
 def bytes_of(text: str) -> float:

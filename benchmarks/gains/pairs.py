@@ -1,0 +1,114 @@
+"""Pairs of a base and its data, of many kinds, on which forecasts and recipes are judged."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.gains.fine_tuned import DATA, base_run, subset
+from coterie.config import FitSettings
+
+ADAMW = {"optimizer": "adamw", "weight_decay": 0.01}
+NGRAMS: dict[str, Any] = {"backbone": "ngram-64", "base": {**ADAMW, "epochs": 10, "learning_rate": 0.01}}
+SENTENCES: dict[str, Any] = {
+    "data": {"text_as": "minilm"},
+    "base": {**ADAMW, "epochs": 10, "learning_rate": 0.005},
+}
+MLP: dict[str, Any] = {"backbone": "mlp-128", "base": {**ADAMW, "epochs": 10, "learning_rate": 0.003}}
+# The share of training labels that another class's take the place of.
+WRONG = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A base with its data: settings of data and base, whether it was set aside before anything was tuned, and the run
+    of a base that is there already.
+    """
+
+    name: str
+    values: dict[str, Any]
+    aside: bool = False
+    base: Path | None = None
+
+
+def pairs(shared: Path, made: Path, opinions: Path) -> Iterator[Pair]:
+    """All of them.
+
+    Args:
+        shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
+        made: folder for data that has to be made.
+        opinions: folder of the fine-tuned bases of second_opinions.py; those that are missing are trained.
+    """
+    clinc = {"source": f"parquet:{shared / 'clinc150'}", "label": "intent", "text": "text"}
+    hwu = {"source": f"parquet:{shared / 'hwu64'}", "label": "intent", "text": "text"}
+    yield Pair("CLINC150, n-grams", merged(NGRAMS, {"data": clinc}))
+    yield Pair("CLINC150, frozen MiniLM, linear", merged(SENTENCES, {"backbone": "linear", "data": clinc}))
+    yield Pair("CLINC150, frozen MiniLM, MLP", merged(SENTENCES, {"backbone": "mlp-128", "data": clinc}), True)
+    yield Pair("HWU64, n-grams", merged(NGRAMS, {"data": hwu}))
+    yield Pair("HWU64, frozen MiniLM, linear", merged(SENTENCES, {"backbone": "linear", "data": hwu}), True)
+    yield Pair("HWU64, n-grams, 3 epochs", merged(NGRAMS, {"data": hwu}, {"base": {"epochs": 3}}), True)
+    noisy = {**hwu, "source": f"parquet:{_noisy(shared / 'hwu64', made / 'hwu64-noisy')}"}
+    yield Pair("HWU64, n-grams, 20 % of labels wrong", merged(NGRAMS, {"data": noisy}))
+    for n_classes, per_class, noise in ((50, 100, 0.9), (300, 30, 0.7)):
+        source = {"data": {"source": f"features:{_features(made, n_classes, per_class, noise)}"}}
+        yield Pair(f"features, {n_classes} classes, MLP", merged(MLP, source))
+    demo = FitSettings.from_yaml(Path("examples/demo.yaml")).given()
+    yield Pair("glyphs, convnet (the demo)", {name: demo[name] for name in ("data", "backbone", "base")})
+    few = subset(shared / "cifar100", opinions / "data" / "cifar100", "fine_label", 100 * 100)
+    cifar = {"data": {"source": f"parquet:{few}", "label": "fine_label"}, "backbone": "convnet-32"}
+    yield Pair("CIFAR-100, 100 images a class, convnet-32", merged(cifar, {"base": {"batch_size": 64}}), True)
+    for name, data in DATA.items():
+        if "text" in data.data:
+            run = base_run(data, shared, opinions, 0)
+            yield Pair(name.replace("MiniLM", "fine-tuned MiniLM"), run.settings.given(), True, run.path)
+
+
+def merged(*values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of several, group by group; what comes later goes over what came before."""
+    found: dict[str, Any] = {}
+    for one in values:
+        for name, value in one.items():
+            found[name] = {**found.get(name, {}), **value} if isinstance(value, dict) else value
+    return found
+
+
+def _features(folder: Path, n_classes: int, per_class: int, noise: float) -> Path:
+    """Groups of five classes around a centre each; three numbers in four tell nothing. Made once."""
+    file = folder / f"features-{n_classes}.npz"
+    if not file.exists():
+        rng = np.random.default_rng(n_classes)
+        group_GD = rng.normal(size=(n_classes // 5, 16))
+        centre_CD = np.repeat(group_GD, 5, axis=0) + 0.6 * rng.normal(size=(n_classes, 16))
+        label_N = np.repeat(np.arange(n_classes), per_class)
+        feature_ND = np.concatenate(
+            [
+                centre_CD[label_N] + noise * rng.normal(size=(len(label_N), 16)),
+                rng.normal(size=(len(label_N), 48)),
+            ],
+            axis=1,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(file, features=feature_ND.astype(np.float32), labels=label_N)
+    return file
+
+
+def _noisy(folder: Path, out: Path) -> Path:
+    """A copy of parquet files of intents, a share of whose training labels are those of other rows. Made once."""
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for file in sorted(folder.glob("*.parquet")):
+        if (out / file.name).exists():
+            continue
+        table = pq.read_table(file)
+        if file.name.startswith("train"):
+            place = table.column_names.index("intent")
+            intent_N = np.array(table["intent"].to_pylist())
+            wrong = rng.random(len(intent_N)) < WRONG
+            intent_N[wrong] = rng.permutation(intent_N[wrong])
+            table = table.set_column(place, "intent", pa.array(intent_N))
+        pq.write_table(table, out / file.name)
+    return out
