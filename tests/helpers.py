@@ -63,10 +63,9 @@ def make_splits(n_classes: int = 8, n_per_class: int = 24) -> Splits:
 def make_settings() -> FitSettings:
     """A run of seconds."""
     training = {"epochs": 2, "batch_size": 32, "learning_rate": 0.05}
-    return FitSettings.from_values(
+    settings = FitSettings.from_values(
         {
             "backbone": "convnet-8",
-            "recipe": "whole",
             "base": {**training, "epochs": 4},
             "specialist": training,
             "partition": {"clusters": [3]},
@@ -74,6 +73,7 @@ def make_settings() -> FitSettings:
             "hardware": {"accelerator": "cpu", "precision": "fp32", "threads": 1},
         }
     )
+    return settings.marked(settings.to_values())  # all of them given: no recipe fills anything in
 
 
 def changed(settings: FitSettings, **values: object) -> FitSettings:

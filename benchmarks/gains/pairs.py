@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.gains.fine_tuned import DATA, base_run, subset
+from benchmarks.gains.fine_tuned import subset
 from coterie.config import FitSettings
 
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.01}
@@ -25,23 +25,19 @@ WRONG = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A base with its data: settings of data and base, whether it was set aside before anything was tuned, and the run
-    of a base that is there already.
-    """
+    """A base with its data: their settings, and whether it was set aside before anything was tuned."""
 
     name: str
     values: dict[str, Any]
     aside: bool = False
-    base: Path | None = None
 
 
-def pairs(shared: Path, made: Path, opinions: Path) -> Iterator[Pair]:
+def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     """All of them.
 
     Args:
         shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
         made: folder for data that has to be made.
-        opinions: folder of the fine-tuned bases of second_opinions.py; those that are missing are trained.
     """
     clinc = {"source": f"parquet:{shared / 'clinc150'}", "label": "intent", "text": "text"}
     hwu = {"source": f"parquet:{shared / 'hwu64'}", "label": "intent", "text": "text"}
@@ -58,13 +54,9 @@ def pairs(shared: Path, made: Path, opinions: Path) -> Iterator[Pair]:
         yield Pair(f"features, {n_classes} classes, MLP", merged(MLP, source))
     demo = FitSettings.from_yaml(Path("examples/demo.yaml")).given()
     yield Pair("glyphs, convnet (the demo)", {name: demo[name] for name in ("data", "backbone", "base")})
-    few = subset(shared / "cifar100", opinions / "data" / "cifar100", "fine_label", 100 * 100)
+    few = subset(shared / "cifar100", made / "cifar100", "fine_label", 100 * 100)
     cifar = {"data": {"source": f"parquet:{few}", "label": "fine_label"}, "backbone": "convnet-32"}
     yield Pair("CIFAR-100, 100 images a class, convnet-32", merged(cifar, {"base": {"batch_size": 64}}), True)
-    for name, data in DATA.items():
-        if "text" in data.data:
-            run = base_run(data, shared, opinions, 0)
-            yield Pair(name.replace("MiniLM", "fine-tuned MiniLM"), run.settings.given(), True, run.path)
 
 
 def merged(*values: dict[str, Any]) -> dict[str, Any]:

@@ -6,15 +6,14 @@ base stands beside it. All runs are trained to their end. Pairs marked "aside" t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from scipy.stats import spearmanr
 
 import coterie
+from benchmarks.gains.pairs import Pair, merged, pairs
 from benchmarks.shared import both_outputs, command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
@@ -29,85 +28,13 @@ from coterie.run.reporting import read_reports
 from coterie.run.values import partition_of
 
 ASKED = 0.5
-ADAMW = {"optimizer": "adamw", "weight_decay": 0.01}
-NGRAMS: dict[str, Any] = {
-    "backbone": "ngram-64",
-    "base": {**ADAMW, "epochs": 10, "learning_rate": 0.01},
-    "specialist": {**ADAMW, "epochs": 5, "learning_rate": 0.002},
-}
-SENTENCES: dict[str, Any] = {
-    "data": {"text_as": "minilm"},
-    "base": {**ADAMW, "epochs": 10, "learning_rate": 0.005},
-    "specialist": {**ADAMW, "epochs": 5, "learning_rate": 0.001},
-}
-MLP: dict[str, Any] = {
-    "backbone": "mlp-128",
-    "base": {**ADAMW, "epochs": 10, "learning_rate": 0.003},
-    "specialist": {**ADAMW, "epochs": 5, "learning_rate": 0.001},
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """A base with its data: settings, and whether it was set aside."""
-
-    name: str
-    values: dict[str, Any]
-    aside: bool = False
-
-
-def pairs(shared: Path, made: Path) -> Iterator[Pair]:
-    """All of them; data that has to be made is left in a folder."""
-    clinc = {"source": f"parquet:{shared / 'clinc150'}", "label": "intent", "text": "text"}
-    hwu = {"source": f"parquet:{shared / 'hwu64'}", "label": "intent", "text": "text"}
-    ten, eight = {"partition": {"clusters": [10]}}, {"partition": {"clusters": [8]}}
-    yield Pair("CLINC150, n-grams", _merged(NGRAMS, {"data": clinc}, ten))
-    yield Pair("CLINC150, frozen MiniLM, linear", _merged(SENTENCES, {"backbone": "linear", "data": clinc}, ten))
-    yield Pair("CLINC150, frozen MiniLM, MLP", _merged(SENTENCES, {"backbone": "mlp-128", "data": clinc}, ten), True)
-    yield Pair("HWU64, n-grams", _merged(NGRAMS, {"data": hwu}, eight))
-    yield Pair("HWU64, frozen MiniLM, linear", _merged(SENTENCES, {"backbone": "linear", "data": hwu}, eight), True)
-    short = {"base": {"epochs": 3}}
-    yield Pair("HWU64, n-grams, 3 epochs", _merged(NGRAMS, {"data": hwu}, eight, short), True)
-    for n_classes, per_class, noise in ((50, 100, 0.9), (300, 30, 0.7)):
-        source = {"data": {"source": f"features:{_features(made, n_classes, per_class, noise)}"}}
-        yield Pair(f"features, {n_classes} classes, MLP", _merged(MLP, source, eight if n_classes == 50 else ten))
-    glyphs = FitSettings.from_yaml(Path("examples/demo.yaml")).given()
-    yield Pair("glyphs, convnet (the demo)", glyphs)
-
-
-def _merged(*values: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for one in values:
-        for name, value in one.items():
-            found[name] = {**found.get(name, {}), **value} if isinstance(value, dict) else value
-    return found
-
-
-def _features(folder: Path, n_classes: int, per_class: int, noise: float) -> Path:
-    """Groups of five classes around a centre each; three numbers in four tell nothing. Made once."""
-    file = folder / f"features-{n_classes}.npz"
-    if not file.exists():
-        rng = np.random.default_rng(n_classes)
-        group_GD = rng.normal(size=(n_classes // 5, 16))
-        centre_CD = np.repeat(group_GD, 5, axis=0) + 0.6 * rng.normal(size=(n_classes, 16))
-        label_N = np.repeat(np.arange(n_classes), per_class)
-        feature_ND = np.concatenate(
-            [
-                centre_CD[label_N] + noise * rng.normal(size=(len(label_N), 16)),
-                rng.normal(size=(len(label_N), 48)),
-            ],
-            axis=1,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(file, features=feature_ND.astype(np.float32), labels=label_N)
-    return file
 
 
 def main(shared: Path, runs: Path) -> None:
     """Train what is missing, and write the table.
 
     Args:
-        shared: folder with the folders clinc150 and hwu64.
+        shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
         runs: folder of the runs; finished ones are read.
     """
     # Whatever it takes: here the pilot is what is asked about.
@@ -115,7 +42,7 @@ def main(shared: Path, runs: Path) -> None:
     progress, rows = LineProgress(Console()), []
     for pair in pairs(shared, runs / "data"):
         place = runs / "".join(c if c.isalnum() else "-" for c in pair.name)
-        settings = FitSettings.from_values(_merged(pair.values, {"hardware": {"threads": 1}}))
+        settings = FitSettings.from_values(merged(pair.values, {"recipe": "whole", "hardware": {"threads": 1}}))
         coterie.fit(settings, place, gain=-100, progress=progress)
         run = Run.open_complete(place)
         validation, report = both_outputs(run)[0], read_reports(run)["test"]

@@ -5,6 +5,7 @@ it is used.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -88,6 +89,8 @@ def _run(arguments: Sequence[str]) -> None:
         return
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
+    if list(arguments[:1]) == ["fit"]:
+        arguments = [re.sub(r"^--passes(?==|$)", "--gate.passes", argument) for argument in arguments]
     short = list(arguments[:1]) == ["fit"] and HELP_ALL not in arguments and bool(HELP & set(arguments))
     _commands(_settings_file(arguments), _options(arguments), short=short).cli(
         prog="coterie",

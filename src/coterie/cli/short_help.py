@@ -14,7 +14,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from coterie.config import DataSettings, EngineSettings, FitSettings, Settings
+from coterie.config import DataSettings, EngineSettings, FitSettings, GateSettings, Settings
 
 HELP, HELP_ALL = {"--help", "-h"}, "--help-all"
 REST = "What most people set; `coterie fit --help-all` shows all options, by group."
@@ -26,9 +26,14 @@ SHOWN: Mapping[type[Settings], Mapping[str, str]] = {
         "timm:NAME | torchvision:NAME | transformers:DIR-or-NAME | module:function | ...",
         "weights": "FILE with the weights of a trained base, which is not trained again",
         "init": "pretrained, or a FILE: weights that the training of the base starts from",
+        "recipe": "what specialists are; auto: by what the base is, and the plan says which",
+        "budget": "",
+        "storage": "weights in all, in those of the base",
         "seed": "",
+        "gate": "",
     },
     DataSettings: {"source": "", "text": "", "label": ""},
+    GateSettings: {"passes": "limit of the average passes per sample, the base's included (--passes does); auto: 1.5"},
     EngineSettings: {"workers": ""},
 }
 # Of what a command itself takes, all is shown but these.

@@ -24,6 +24,7 @@ AUTO = "auto"
 # What may change when a run goes on: these decide how it runs, not its result. (Threads, compilation and where images
 # are kept may change the last bits, as another machine does.)
 FREE_SETTINGS = (
+    *("recipe", "budget", "storage"),  # what they came to are settings too
     "checkpoint_every",
     "max_time",
     "max_memory",
@@ -73,14 +74,19 @@ class FitSettings(Settings):
         "FILE.csv:COLUMN",
     )
     head: str | None = Field(None, description="path of the base's head; None: found by running the base")
+    refit_head: bool = Field(
+        True,
+        description="with init: once the base is trained, a head is fitted to its features, by logistic regression, "
+        "and takes the place of the trained one where it is clearly better on validation",
+    )
     base: TrainingSettings = Field(TrainingSettings(), description="training of the base, on all classes")
     partition: PartitionSettings = Field(PartitionSettings(), description="grouping of the classes")
     recipe: RecipeName = Field(
         "auto",
         description="what specialist, partition and gate are where no option says: auto (by what the base is; the plan "
-        "says) | tails (the base's end, of two partitions) | whole (networks of their own) | probe (the network "
-        "before its fine-tuning, with a fitted head; needs init) | paper (the method's source: whole, asked at high "
-        "entropy)",
+        "says) | tails (the base's end, of two partitions) | copy (one of all classes) | probe (the network before its "
+        "fine-tuning, with a fitted head; needs init) | whole (a network a cluster) | paper (the method's source: "
+        "whole, asked at high entropy)",
     )
     budget: str = Field(
         "0.5",

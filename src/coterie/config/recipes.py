@@ -20,6 +20,6 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # The method's source: whole networks, asked where the base's entropy is high, whose answer then stands.
     PAPER: {
         "specialist": {"trainable": "all", "epochs": 15},
-        "gate": {"score": "entropy", "combiner": "hard", "top": 1},
+        "gate": {"score": "entropy", "combiner": "hard"},
     },
 }

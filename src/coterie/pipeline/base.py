@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ from coterie.backbones.parts import TrainedPart
 from coterie.config import FitSettings
 from coterie.config.changes import changed_settings
 from coterie.errors import ArtifactError
+from coterie.pages.format import points
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, disk_bound, training_batches_of
 from coterie.pipeline.threads import ThreadWatch
@@ -22,16 +24,21 @@ from coterie.pipeline.timing import cpu_threads
 from coterie.progress import SILENT
 from coterie.run.contents import HISTORY_FILE, read_history, write_history
 from coterie.run.folder import Run
+from coterie.run.manifest import RefitRecord
 from coterie.run.names import BASE_FILE
 from coterie.run.values import write_head, write_preprocessing
 from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import NO_HOOK, TrainingHook
+from coterie.training.linear_probe import can_be_probed, fitted_head
 from coterie.training.loop import train
+from coterie.training.passes import compute_logits
 from coterie.training.together import RankHook, leave
 
 # What a trained base depends on.
-BASE_SETTINGS = {"data", "backbone", "weights", "names", "head", "base", "seed"}
+BASE_SETTINGS = {"data", "backbone", "weights", "init", "names", "head", "refit_head", "base", "seed"}
+# A fitted head takes the place of the trained one where it is this many standard errors better.
+ERRORS_TO_REFIT = 1.28
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +72,8 @@ def train_base(job: Job) -> TrainedBase:
     if base.trained and prepared.base_run is None:
         _keep_brought_base(run, base.network)
     network = _train(job)
+    if job.settings.init is not None and job.settings.refit_head and prepared.base_run is None:
+        _refit_head(job, network)
     # Apart from the weights: whoever wants label embeddings need not build the base.
     write_head(run, base.head.of(network))
     validation_NC = job.logits(BASE_FILE, network, "validation", len(job.splits.labels))
@@ -164,6 +173,31 @@ def _train_alone(job: Job) -> nn.Module:
 
     with cpu_threads(prepared.base_threads or most):
         return job.train_network("base", BASE_FILE, prepared.base.network, settings.base, settings.seed, watch=watch)
+
+
+def _refit_head(job: Job, network: nn.Module) -> None:
+    """Fit a head to the trained base's features, and let it take the trained one's place if it is clearly better: in a
+    short fine-tuning with strong augmentation the head lags behind the rest (docs/what-helps.md).
+    """
+    run, splits, head = job.run, job.splits, job.prepared.base.head
+    if run.manifest.refit is not None or not can_be_probed(network, head):
+        return
+    validation = splits.validation
+    state, fitted_NC = fitted_head(job.fabric, network, head, splits.train, validation, splits.preprocessing)
+    before_NC = compute_logits(job.fabric, network, validation.samples, splits.preprocessing)
+    fitted_N, before_N = (each.argmax(1) == validation.labels_N.numpy() for each in (fitted_NC, before_NC))
+    change_N = fitted_N.astype(float) - before_N
+    gained, error = float(change_N.mean()), float(change_N.std() / np.sqrt(len(change_N)))
+    taken = gained > ERRORS_TO_REFIT * error
+    if taken:
+        network.get_submodule(head.path).load_state_dict(state)
+        run.write_weights(BASE_FILE, network)
+    run.update(refit=RefitRecord(gain=gained, error=error, taken=taken))
+    fate = "takes the place of the trained one" if taken else "is left"
+    job.progress.note(
+        f"base: a head that is fitted to its features gains {points(gained)} points on validation (standard error "
+        f"{100 * error:.2f}), and {fate}; --no-refit-head fits none"
+    )
 
 
 def _take_base(run: Run, other: Run) -> None:

@@ -65,11 +65,14 @@ def _recipe_as_before(settings: FitSettings, out: Path | None) -> FitSettings:
     if out is None or not os.path.lexists(out / MANIFEST):
         return settings
     before, given = Run.open(out).settings.to_values(), settings.given()
-    if before["recipe"] == AUTO:  # it had not begun
-        return settings
     kept = {name: before[name] for name in ("recipe", "budget", "storage")}
+    asked = given.get("recipe", AUTO)
+    if before["recipe"] == AUTO or asked not in {AUTO, before["recipe"]}:  # it had not begun, or is another one
+        return settings
+    if any(given.get(name, kept[name]) != kept[name] for name in ("budget", "storage")):
+        return settings
     groups = {group: {**before[group], **given.get(group, {})} for group in RECIPE_GROUPS}
-    return FitSettings.from_values({**kept, **given, **groups})
+    return FitSettings.from_values({**given, **kept, **groups})
 
 
 def _named(settings: FitSettings, backbone: str, init: str | None) -> FitSettings:

@@ -183,11 +183,13 @@ class _Recipe:
         return {"clusters": [many, CLUSTERS[1]], "together": True} if pair else {"clusters": [many]}
 
     def _spent(self, clusters: Sequence[int]) -> dict[str, Any]:
-        """Epochs by the budget, and bits by the storage."""
+        """Epochs by the budget, and bits by the storage; the paper knew neither."""
+        if self.name == PAPER:
+            return {}
         found: dict[str, Any] = {"bits": self._bits(clusters)}
         if self.part.input_bytes:
             found["views"] = self._views
-        if self.name == PAPER or (self._gently and "budget" not in self.settings.model_fields_set):
+        if self._gently and "budget" not in self.settings.model_fields_set:
             return found
         epochs = self._epochs(len(clusters))
         if epochs < HALF and "budget" in self.settings.model_fields_set:

@@ -140,6 +140,16 @@ class GateRecord(_Frozen):
         return self
 
 
+class RefitRecord(_Frozen):
+    """A head that was fitted to the trained base's features: what it gained on validation and the standard error of
+    that, shares of 1, and whether it took the place of the trained one.
+    """
+
+    gain: Number
+    error: Annotated[float, Field(ge=0, le=1)]
+    taken: bool
+
+
 class PilotRecord(_Frozen):
     """The first specialists that were trained, by cluster, and what they foretold: the skill of all and its spread,
     and the gain in accuracy with its 95 % interval, shares of 1.
@@ -203,6 +213,7 @@ class Manifest(_Frozen):
     files: Annotated[dict[FileName, FileRecord], Field(max_length=MOST_FILES)] = {}
     replacing: Annotated[dict[FileName, FileRecord], Field(max_length=MOST_FILES)] = {}
     groupings: tuple[Members, ...] = ()
+    refit: RefitRecord | None = None
     pilot: PilotRecord | None = None
     disk_bytes: Count | None = None
     later_versions: tuple[dict[str, str], ...] = ()
@@ -289,6 +300,7 @@ class Records(TypedDict, total=False):
     files: dict[str, FileRecord]
     replacing: dict[str, FileRecord]
     groupings: tuple[tuple[tuple[int, ...], ...], ...]
+    refit: RefitRecord
     pilot: PilotRecord
     disk_bytes: int
     later_versions: tuple[dict[str, str], ...]

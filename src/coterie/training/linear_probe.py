@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head
@@ -66,6 +66,32 @@ def fit_probe(
         {"weight": torch.from_numpy(weight_KD), "bias": torch.from_numpy(bias_K)}
     )
     return record
+
+
+def fitted_head(
+    fabric: Fabric, network: nn.Module, head: Head, train: Split, validation: Split, preprocessing: Preprocessing
+) -> tuple[dict[str, Tensor], FloatArray]:
+    """A head that is fitted to a network's features of training samples, as a state_dict of its layer, and its logits
+    (N, C) of the validation samples. The network is left as it is.
+
+    Args:
+        fabric: device and precision.
+        network: inputs to C logits.
+        head: of the network.
+        train: samples of all C classes, which pass through the network once.
+        validation: samples to answer.
+        preprocessing: from sample to input.
+
+    Raises:
+        BackboneError: as ``check_probed``.
+    """
+    check_probed(network, head)
+    features_ND, asked_ND = (
+        compute_features(fabric, network, head, split.samples, preprocessing) for split in (train, validation)
+    )
+    weight_CD, bias_C, _ = logistic_regression(features_ND, train.labels_N.numpy())
+    state = {"weight": torch.from_numpy(weight_CD), "bias": torch.from_numpy(bias_C)}
+    return state, asked_ND @ weight_CD.T + bias_C
 
 
 def logistic_regression(features_ND: FloatArray, label_N: IntArray) -> tuple[FloatArray, FloatArray, EpochRecord]:

@@ -1,0 +1,179 @@
+"""Does the recipe that `coterie fit` finds by itself gain what the best of a grid made by hand gains?
+
+Question: on each pair of a base and data, what do specialists gain on test by the settings that no option was given
+for, and by each recipe of a grid, at the same budget (half of the base's training), storage (twice the base's) and
+passes (1.5)? L is the base's peak learning rate; a tail is the end of the network that takes at most half of its
+operations, where there is one. The best of a grid is chosen on test: by chance it is above what it would gain again.
+Pairs marked "aside" took no part in any choice. All specialists are trained, whatever their pilot says.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.gains.pairs import Pair, merged, pairs
+from benchmarks.shared import command, markdown_table, write_result
+from coterie.cli.terminal.progress import LineProgress
+from coterie.config import FitSettings
+from coterie.errors import SettingsError
+from coterie.pipeline.fit import fit, fit_base
+from coterie.pipeline.prepare import prepare
+from coterie.run.folder import Run
+from coterie.run.names import BASE_FILE
+from coterie.run.reporting import read_reports
+from coterie.run.values import weight_bytes
+
+AUTO = "auto"
+# Points; of smaller gains a share means nothing.
+WORTH = 0.5
+HEAD = (
+    "pair",
+    "base, %",
+    "auto",
+    "gain",
+    "passes",
+    "training",
+    "storage",
+    "best of the grid",
+    "gain",
+    "share",
+    "worst",
+)
+
+
+def main(shared: Path, runs: Path = Path("runs/recipes"), only: tuple[str, ...] = (), record: bool = True) -> None:
+    """Train what is missing, and write the table.
+
+    Args:
+        shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
+        runs: folder of the bases, and of what came of each recipe.
+        only: pairs whose names hold one of these; default: all.
+        record: write the result.
+    """
+    file = runs / "results.jsonl"
+    runs.mkdir(parents=True, exist_ok=True)
+    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = []
+    for pair in pairs(shared, runs / "data"):
+        if only and not any(word in pair.name for word in only):
+            continue
+        settings = FitSettings.from_values(merged(pair.values, {"hardware": {"threads": 1}}))
+        base = runs / "".join(c if c.isalnum() else "-" for c in pair.name)
+        fit_base(settings, base, progress=LineProgress(Console()))
+        found = {one["recipe"]: one for one in known if one["pair"] == pair.name}
+        for name, values in recipes(settings, base):
+            if name not in found:
+                found[name] = {"pair": pair.name, "recipe": name, **_gained(settings, base, values, runs)}
+                print(found[name], flush=True)
+                with file.open("a") as log:
+                    log.write(json.dumps(found[name]) + "\n")
+        rows.append((pair, found))
+    if record:
+        write_result(__file__, "\n".join(_lines(rows)))
+
+
+def recipes(settings: FitSettings, base: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What no option is given for, and the grid: the settings of each by its name."""
+    yield AUTO, {}
+    rate = settings.base.learning_rate
+
+    def recipe(part: str, clusters: tuple[int, ...], share: float) -> dict[str, Any]:
+        return {
+            "specialist": {"trainable": part, "learning_rate": rate * share},
+            "partition": {"clusters": list(clusters), "together": len(clusters) > 1},
+            "gate": {"passes": 1.5},
+        }
+
+    yield "whole 9, L/16", recipe("all", (9,), 1 / 16)
+    for name, share in (("L", 1.0), ("L/4", 0.25)):
+        yield f"copy, {name}", recipe("all", (1,), share)
+        yield f"whole 9, {name}", recipe("all", (9,), share)
+    yield "whole 3, L/4", recipe("all", (3,), 0.25)
+    yield "whole 9+3, L/4", recipe("all", (9, 3), 0.25)
+    yield "paper", {"recipe": "paper"}
+    try:
+        with_tail = FitSettings.from_values({**settings.given(), "recipe": "tails"})
+        tail = prepare(with_tail, base_run=base).settings.specialist.trainable
+    except SettingsError:  # it has none
+        return
+    for name, share in (("L", 1.0), ("L/4", 0.25)):
+        yield f"tails 9, {name}", recipe(tail, (9,), share)
+        yield f"tails 9+3, {name}", recipe(tail, (9, 3), share)
+    yield "tails 9+3+1, L", recipe(tail, (9, 3, 1), 1.0)
+    yield "tail 1, L", recipe(tail, (1,), 1.0)
+
+
+def _gained(settings: FitSettings, base: Path, values: dict[str, Any], runs: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=runs) as folder:
+        fit(FitSettings.from_values(merged(settings.given(), values)), Path(folder) / "run", base_run=base)
+        run = Run.open_complete(Path(folder) / "run")
+        reports, seconds = read_reports(run), run.manifest.seconds
+        test = reports["test"]
+        return {
+            "recipe_found": run.settings.recipe,
+            "epochs": run.settings.specialist.epochs,
+            "base": test.base_top1,
+            "gain": test.gain,
+            "low": test.gain_low,
+            "high": test.gain_high,
+            "validation": reports["validation"].gain,
+            "passes": test.mean_passes,
+            "training": sum(seconds.values()) / seconds[BASE_FILE],
+            "storage": weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes,
+        }
+
+
+def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
+    yield f"{__doc__}"
+    shares: list[tuple[float, bool]] = []
+    cells = []
+    for pair, found in rows:
+        auto, grid = found[AUTO], {name: one for name, one in found.items() if name != AUTO}
+        best = max(grid, key=lambda name: grid[name]["gain"])
+        share = auto["gain"] / grid[best]["gain"] if grid[best]["gain"] > 0 else np.nan
+        if 100 * grid[best]["gain"] > WORTH:
+            shares.append((share, pair.aside))
+        cells.append(
+            (
+                pair.name + (" (aside)" if pair.aside else ""),
+                f"{100 * auto['base']:.1f}",
+                f"{auto['recipe_found']}, {auto['epochs']} epochs",
+                _interval(auto),
+                *(f"{auto[name]:.2f}" for name in ("passes", "training", "storage")),
+                best,
+                _interval(grid[best]),
+                f"{share:.0%}" if 100 * grid[best]["gain"] > WORTH else "",
+                f"{100 * min(one['gain'] for one in grid.values()):+.2f}",
+            )
+        )
+    yield markdown_table(HEAD, cells)
+    yield ""
+    for name, some in (("all", shares), ("set aside", [one for one in shares if one[1]])):
+        if some:
+            share_P = np.array([share for share, _ in some])
+            yield (
+                f"Pairs on which the best of the grid gains over {WORTH} points, {name}: {len(some)}; of its gain, "
+                f"auto reaches {share_P.mean():.0%} on average, {share_P.min():.0%} at least. "
+            )
+    yield ""
+    names = list(dict.fromkeys(name for _, found in rows for name in found))
+    gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, found in rows]
+    yield "Gains of all recipes on test, in points:\n"
+    yield markdown_table(("pair", *names), gains)
+
+
+def _interval(one: dict[str, Any]) -> str:
+    return f"{100 * one['gain']:+.2f} ({100 * one['low']:+.2f} to {100 * one['high']:+.2f})"
+
+
+def _gain(one: dict[str, Any] | None) -> str:
+    return "" if one is None else f"{100 * one['gain']:+.2f}"
+
+
+if __name__ == "__main__":
+    command(main)
