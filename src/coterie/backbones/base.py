@@ -124,7 +124,7 @@ def make_base(
     """
     example = preprocessing.example()
     built = _build(settings, labels, preprocessing, given)
-    network, trained = built.network, settings.init is None and built.trained
+    network, trained = built.network, settings.start is None and built.trained
     _refuse_scripted(network)
     names = _class_names(settings, network) if trained else None
     # The head of a network that is trained further may have any width, and so may one whose outputs have names.
@@ -281,7 +281,7 @@ class _Built:
 def _build(settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessing, given: nn.Module | None) -> _Built:
     """The network, and what is known of its weights."""
     name, weights = settings.backbone, settings.weights
-    if settings.init is not None:
+    if settings.start is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return _start(settings, labels, preprocessing, given)

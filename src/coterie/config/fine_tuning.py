@@ -72,7 +72,7 @@ def trains_gently(values: Mapping[str, Any]) -> bool:
 
 def _of_start(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     library, _, name = str(values.get("backbone")).partition(":")
-    if values.get("init") is not None:
+    if values.get("init") is not None and values.get("weights") is None:
         base = {**BASE, **TRANSFORMERS} if name and library == "transformers" else BASE
         return {"base": base, "specialist": SPECIALIST, "data": DATA}
     trained = library == "transformers" or (library in LIBRARIES and values.get("weights") is not None)

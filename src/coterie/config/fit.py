@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from coterie.config.data import DataSettings
 from coterie.config.fine_tuning import PROBE, fine_tuning, trainable
@@ -63,7 +63,6 @@ class FitSettings(Settings):
     )
     init: str | None = Field(
         None,
-        validate_default=True,
         description="weights that the training of the base starts from: pretrained (those that the library offers, or "
         "that module:function returns) | FILE | FILE:KEY; None: fresh ones. With it, fine-tuning's defaults hold for "
         "base, specialist and data.augment",
@@ -142,15 +141,16 @@ class FitSettings(Settings):
                 found[name] = type(group).model_construct(group.model_fields_set, **{**dict(group), **left})
         return found
 
-    @field_validator("init")
-    @classmethod
-    def _one_start(cls, init: str | None, info: ValidationInfo) -> str | None:
-        if init is not None and info.data.get("weights") is not None:
+    @model_validator(mode="after")
+    def _one_start(self) -> FitSettings:
+        probed = PROBE in {self.recipe, self.specialist.trainable}
+        if self.init is not None and self.weights is not None and not probed:
             raise ValueError(
-                "weights are of a base that is trained already, init is where its training starts: give one or the "
-                "other"
+                f"init = {self.init!r} beside weights = {self.weights!r}: weights are of a base that is trained "
+                "already, init is where its training starts; give one or the other, or both with recipe probe, which "
+                "asks the network as it was before"
             )
-        return init
+        return self
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -174,6 +174,15 @@ class FitSettings(Settings):
         if text is not None:
             bytes_of(text)
         return text
+
+    @property
+    def start(self) -> str | None:
+        """The weights that the training of the base starts from; None: fresh ones, or it is not trained."""
+        return self.init if self.weights is None else None
+
+    def before_training(self) -> FitSettings:
+        """These settings with the base as it was before it was fine-tuned, here or elsewhere."""
+        return self.model_copy(update={"weights": None})
 
     def with_seed(self, seed: int) -> FitSettings:
         """These settings with another seed and the same splits: ``data.split_seed`` is fixed first."""

@@ -72,8 +72,8 @@ def train_base(job: Job) -> TrainedBase:
     if base.trained and prepared.base_run is None:
         _keep_brought_base(run, base.network)
     network = _train(job)
-    if job.settings.init is not None and job.settings.refit_head and prepared.base_run is None:
-        _refit_head(job, network)
+    if prepared.base_run is None:
+        refit_head(job, network)
     # Apart from the weights: whoever wants label embeddings need not build the base.
     write_head(run, base.head.of(network))
     validation_NC = job.logits(BASE_FILE, network, "validation", len(job.splits.labels))
@@ -175,11 +175,14 @@ def _train_alone(job: Job) -> nn.Module:
         return job.train_network("base", BASE_FILE, prepared.base.network, settings.base, settings.seed, watch=watch)
 
 
-def _refit_head(job: Job, network: nn.Module) -> None:
-    """Fit a head to the trained base's features, and let it take the trained one's place if it is clearly better: in a
-    short fine-tuning with strong augmentation the head lags behind the rest (docs/what-helps.md).
+def refit_head(job: Job, network: nn.Module) -> None:
+    """Fit a head to the features of a base that was fine-tuned here, and let it take the trained one's place if it is
+    clearly better: in a short fine-tuning with strong augmentation the head lags behind the rest
+    (docs/what-helps.md).
     """
     run, splits, head = job.run, job.splits, job.prepared.base.head
+    if job.settings.start is None or not job.settings.refit_head:
+        return
     if run.manifest.refit is not None or not can_be_probed(network, head):
         return
     validation = splits.validation

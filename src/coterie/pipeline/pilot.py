@@ -132,7 +132,8 @@ def _probed(job: Job, base: TrainedBase) -> str:
     if job.settings.init is None or not can_be_probed(base.network, base.head):
         return ""
     splits = job.splits
-    network, label_N = make_base(job.settings, splits.labels, splits.preprocessing).network, splits.validation.labels_N
+    network = make_base(job.settings.before_training(), splits.labels, splits.preprocessing).network
+    label_N = splits.validation.labels_N
     fit_probe(job.fabric, network, base.head, splits.train, splits.preprocessing)
     probed_NC = compute_logits(job.fabric, network, splits.validation.samples, splits.preprocessing)
     base_NC, other_NC = (

@@ -117,7 +117,7 @@ def specialist_inputs(
         settings.data.sampling == "balanced",
         None if settings.specialist.patience is None else splits.validation,
         starts or {},
-        make_base(settings, splits.labels, splits.preprocessing).network
+        make_base(settings.before_training(), splits.labels, splits.preprocessing).network
         if settings.specialist.trainable == PROBE
         else None,
     )

@@ -29,6 +29,7 @@ from coterie.data.splits import Split, Splits
 from coterie.engine import Task, TaskContext
 from coterie.errors import ArtifactError
 from coterie.partition import random_partition
+from coterie.pipeline.base import refit_head
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, prepare, training_batches_of
 from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
@@ -233,6 +234,7 @@ def train_member(
         prepared = _fresh(run, changed, splits, trust)
         job, network = Job(prepared, member, progress), prepared.base.network
         job.train_network("another base", BASE_FILE, network, changed.base, changed.seed)
+        refit_head(job, network)
         _write_logits(job, lambda samples: _logits(job, network, samples))
         member.update(complete=True)
 
@@ -240,7 +242,7 @@ def train_member(
 def _fresh(run: FinishedRun, settings: FitSettings, splits: Splits, trust: str | None) -> Prepared:
     """The run's base before it was trained, drawn anew with the settings' seed."""
     partition = partition_of(run.manifest)
-    if settings.init is None:
+    if settings.start is None:
         # Built as the run's was, of what the run says, whose weights are not read.
         return prepare(settings, splits=splits, base_run=run.path, partition=partition, trust=trust)
     refuse_untrusted(settings.backbone, trust)
