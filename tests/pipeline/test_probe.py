@@ -8,8 +8,9 @@ import torch
 
 import coterie
 from coterie.config import FitSettings
+from coterie.config.recipes import RECIPE_GROUPS
 from coterie.data.splits import Splits
-from coterie.errors import ArtifactError, DeclinedError
+from coterie.errors import ArtifactError, DeclinedError, SettingsError
 from coterie.pipeline import pilot, revise
 from coterie.run.folder import Run
 from coterie.run.names import specialist_files
@@ -61,7 +62,7 @@ def test_a_fine_tuned_base_whose_specialists_are_not_worth_it_is_told_of_the_pro
     settings: FitSettings, splits: Splits, initial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pilot, "SOON_SECONDS", 0.0)
-    said = r"A probe of the weights that it started from adds \S+ points on validation.*--specialist\.trainable probe"
+    said = r"A probe of the weights that it started from adds \S+ points on validation.*--recipe probe"
     with pytest.raises(DeclinedError, match=said):
         coterie.fit(changed(settings, init=str(initial)), tmp_path / "tuned", splits=splits, gain=90)
 
@@ -74,3 +75,27 @@ def test_the_control_of_a_probe_is_the_base_trained_on(probing: FitSettings, spl
     assert copy is not None
     assert 1 < own.cost.training < copy.cost.training
     assert Run.open(tmp_path / "probed" / "controls" / "all-classes").settings.specialist.trainable == "all"
+
+
+def test_a_base_that_came_trained_is_probed_as_it_was_before(
+    settings: FitSettings, splits: Splits, initial: Path, tmp_path: Path
+) -> None:
+    """Its own weights are the base's, and init is what the probe starts from."""
+    from safetensors.torch import load_file, save_file
+
+    fine = {name: tensor * 1.01 if tensor.ndim > 1 else tensor for name, tensor in load_file(initial).items()}
+    save_file(fine, tmp_path / "fine.safetensors")
+    both = {"weights": str(tmp_path / "fine.safetensors"), "init": str(initial)}
+    values = {name: value for name, value in settings.to_values().items() if name not in RECIPE_GROUPS}
+    with pytest.raises(SettingsError, match="give one or the other, or both with recipe probe"):
+        FitSettings.from_values({**values, **both})
+    probing = FitSettings.from_values({**values, **both, "recipe": "probe"})
+    coterie.fit(probing, tmp_path / "probed", splits=splits)
+    run = Run.open_complete(tmp_path / "probed")
+    (file,) = specialist_files(partition_of(run.manifest))
+    base, probe = load_file(run.path / "base.safetensors"), load_file(run.path / file)
+    assert all(torch.equal(base[name], fine[name]) for name in fine)
+    assert run.manifest.refit is None  # what came trained stays as it is
+    body = next(name for name, tensor in fine.items() if tensor.ndim > 1 and not name.startswith("head"))
+    assert torch.equal(probe[body], load_file(initial)[body])
+    assert not torch.equal(probe[body], base[body])
