@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -157,7 +158,7 @@ def test_as_accurate_as_the_papers_rule_the_better_probabilities_stand_where_sam
     # Specialists are never wrong inside their clusters, which are the right ones but for two samples in a hundred: no
     # rule is more accurate than another, and the paper's gives those two no chance.
     def tied(n: int) -> Outputs:
-        drawn = make_outputs(n, skill=(20.0, 20.0, 20.0), noise=0.3)
+        drawn = make_outputs(n, skill=(20.0, 20.0, 20.0), noise=0.8)
         elsewhere_N = np.random.default_rng(100).random(n) < 0.02
         return replace(drawn, label_N=np.where(elsewhere_N, (drawn.label_N + 4) % 9, drawn.label_N))
 
@@ -269,3 +270,29 @@ def test_a_specialist_of_all_classes_is_a_second_opinion() -> None:
     assert {combination.combiner for combination in found} == set(COMBINERS) - {"hard"}
     assert len(found) == len({combination.combiner for combination in found})
     assert [each.combiner for each in TuningRequest(combiners=("hard",)).combinations(one)] == ["hard"]
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget(passes=1.5), Budget(routed=0.5)])
+def test_a_gain_that_may_be_chance_routes_nothing(budget: Budget) -> None:
+    """Specialists that answer at random: what the best of a hundred candidates gains with them is luck."""
+    outputs = make_outputs(400, 2, skill=(0.0, 0.0, 0.0))
+    tuning = tune(outputs, PARTITION, TuningRequest(budget=budget))
+    gained, error = map(float, re.findall(r"([+-]?\d\.\d\d)", tuning.note)[:2])
+    assert gained <= error
+    assert "No sample is routed" in tuning.note
+    assert tuning.rule.gate.threshold == np.inf
+    assert (tuning.chosen.gain, tuning.chosen.passes, tuning.chosen.routed) == (0.0, 1.0, 0.0)
+    assert tuning.accuracy == tuning.chosen.accuracy == (outputs.base_NC.argmax(1) == outputs.label_N).mean()
+    assert gain_of(tuning.rule, make_outputs(400, 9)) == 0
+
+
+def test_a_threshold_that_is_given_decides() -> None:
+    given = TuningRequest(("blend",), ("margin",), (1,), Budget(threshold=0.5))
+    tuning = tune(make_outputs(400, 2, skill=(0.0, 0.0, 0.0)), PARTITION, given)
+    assert tuning.rule.gate.threshold == 0.5
+
+
+def test_a_gain_beyond_its_error_is_routed() -> None:
+    tuning = tune(make_outputs(400), PARTITION, TuningRequest(budget=Budget(passes=1.5)))
+    assert tuning.chosen.routed > 0
+    assert "No sample is routed" not in tuning.note

@@ -31,8 +31,8 @@ TOPS = (1, 2)
 ERRORS_TO_STAND = 1.28
 # Or where it is, by so many errors, less than this share of samples behind, and has better probabilities.
 AS_GOOD = 0.005
-# A rule that is chosen among several routes only where it gains this many standard errors over the base.
-ERRORS_TO_ROUTE = 1.0
+# And it routes only where it gains as clearly over the base.
+ERRORS_TO_ROUTE = ERRORS_TO_STAND
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     cheapest candidate that is less than a standard error below the best; where a risk is bounded, the cheapest that
     bounds it. A candidate whose log loss is above the base's gives way to one that is as close and whose loss is not.
     The paper's rule, where it is a candidate, is kept if validation is too small to tell the choice from it; for this
-    the choice itself is cross-fitted. Nothing is routed where the gain over the base is within its standard error.
+    the choice itself is cross-fitted. Nothing is routed where the gain over the base is within 1.28 standard
+    errors.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
