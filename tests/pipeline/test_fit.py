@@ -97,8 +97,13 @@ def test_stored_logits_give_the_stored_figures_again(run: Run) -> None:
         assert again == report
 
 
-def test_the_threshold_is_the_best_on_validation(run: Run) -> None:
-    validation = read_reports(run)["validation"]
+def test_the_threshold_is_the_best_on_validation(
+    run: Run, tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    # One rule, of which nothing but the threshold is to be chosen.
+    paper = changed(settings, gate={"score": "entropy", "combiner": "hard", "top": 1, "passes": None})
+    coterie.fit(paper, tmp_path / "paper", splits=splits, base_run=run.path)
+    validation = read_reports(Run.open_complete(tmp_path / "paper"))["validation"]
     assert validation.ensemble_top1 == pytest.approx(max(validation.curve.accuracy), abs=1e-12)
 
 

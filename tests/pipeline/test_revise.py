@@ -49,12 +49,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, known: Splits) -> Run:
             "base": {**training, "epochs": 4},
             "specialist": training,
             "partition": {"clusters": [3]},
+            # Whatever the samples of validation say, some are routed.
+            "gate": {"score": "entropy", "combiner": "hard", "top": 1},
             "data": {"crop_padding": 1},
             "hardware": {"accelerator": "cpu", "precision": "fp32", "threads": 1},
         }
     )
     path = tmp_path_factory.mktemp("runs") / "run"
-    coterie.fit(settings, path, splits=known)
+    coterie.fit(settings.marked(settings.to_values()), path, splits=known)
     return Run.open_complete(path)
 
 

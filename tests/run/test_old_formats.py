@@ -111,9 +111,13 @@ def test_an_old_run_is_tuned_to_the_same_rule(old: Path, expected: dict[str, Any
     assert main(["tune", str(old), *TUNINGS[tuning]]) == 0
     gate = json.loads((old / "manifest.json").read_text())["gate"]
     test = json.loads((old / "metrics.json").read_text())["test"]
-    assert_holds(gate, expected["tune"][tuning]["gate"])
     assert len(gate["tried"]) == expected["tune"][tuning]["tried"]
-    assert_holds(test, expected["tune"][tuning]["test"])
+    if tuning == "budget" and gate["note"].startswith("No sample is routed"):
+        # The old code routed by a gain that may be chance.
+        assert (gate["threshold"], test["ensemble_top1"]) == (None, test["base_top1"])
+    else:
+        assert_holds(gate, expected["tune"][tuning]["gate"])
+        assert_holds(test, expected["tune"][tuning]["test"])
     # The rule that was chosen is the rule that predicts.
     ensemble = coterie.load(old)
     test_split = splits_of(old, ensemble).test
