@@ -128,6 +128,14 @@ def planted(folder: Path, n_classes: int, n_clusters: int) -> None:
 # Finished runs.
 
 
+def plain(values: dict[str, Any]) -> FitSettings:
+    """Settings with the defaults of what they do not name, in which no recipe fills anything."""
+    from coterie.config import FitSettings
+
+    settings = FitSettings.from_values(values)
+    return settings.marked(settings.to_values())
+
+
 def changed(run: Run, values: dict[str, Any]) -> FitSettings:
     """The run's settings with others for its specialists."""
     from coterie.config import FitSettings

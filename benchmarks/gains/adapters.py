@@ -20,14 +20,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 import coterie
-from benchmarks.shared import (
-    changed,
-    command,
-    gains_and_passes,
-    markdown_table,
-    training_seconds,
-    write_result,
-)
+from benchmarks.shared import changed, command, gains_and_passes, markdown_table, plain, training_seconds, write_result
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.run.folder import Run
@@ -94,7 +87,7 @@ def fine_tune(data: Path, place: Path, seed: int) -> None:
 
 def fresh_settings(data: Path, model: Path, seed: int) -> FitSettings:
     """A run that starts from the fine-tuned model, with whole specialists."""
-    return FitSettings.from_values(
+    return plain(
         {
             "backbone": f"transformers:{model}",
             "data": {"source": f"parquet:{data}", "label": "intent"},

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 import coterie
-from benchmarks.shared import EXAMPLES, both_outputs, command, write_result
+from benchmarks.shared import EXAMPLES, both_outputs, command, plain, write_result
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.routing.evaluation import evaluate
@@ -107,7 +107,7 @@ def measure(folder: Path, runs: Path, changes: dict[str, Any], seed: int, texts:
         values[name] = {**values[name], **value} if isinstance(value, dict) else value
     values["data"]["source"] = f"parquet:{folder}"
     paper = {"score": "entropy", "combiner": "hard", "top": 1}
-    settings = FitSettings.from_values({**values, "seed": seed, "gate": paper, "hardware": {"threads": 1}})
+    settings = plain({**values, "seed": seed, "gate": paper, "hardware": {"threads": 1}})
     out = runs / f"{settings.backbone}-{settings.data.text_as}-{seed}"
     ensemble = coterie.fit(settings, out)
     run = Run.open_complete(out)

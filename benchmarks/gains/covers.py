@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import coterie
-from benchmarks.shared import command, first_of, splits_of, write_result
-from coterie.config import FitSettings
+from benchmarks.shared import command, first_of, plain, splits_of, write_result
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
@@ -45,13 +44,13 @@ def row_of(run: FinishedRun) -> list[float]:
     return row
 
 
-def with_guests(plain: FinishedRun, out: Path, overlap: float) -> FinishedRun:
+def with_guests(apart: FinishedRun, out: Path, overlap: float) -> FinishedRun:
     """The run from the same base whose clusters overlap: trained, or read."""
-    before = plain.settings.to_values()
+    before = apart.settings.to_values()
     clusters = before["partition"]["clusters"][0]
-    settings = FitSettings.from_values({**before, "partition": {"clusters": [clusters], "overlap": overlap}})
-    place = out / f"overlap-{overlap:g}" / plain.path.name
-    coterie.fit(settings, place, splits=splits_of(plain), base_run=plain.path)
+    settings = plain({**before, "partition": {"clusters": [clusters], "overlap": overlap}})
+    place = out / f"overlap-{overlap:g}" / apart.path.name
+    coterie.fit(settings, place, splits=splits_of(apart), base_run=apart.path)
     return Run.open_complete(place)
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import coterie
-from benchmarks.shared import command, write_result
-from coterie.config import FitSettings
+from benchmarks.shared import command, plain, write_result
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 
@@ -65,7 +64,7 @@ def main(source: str, out: Path, samplings: tuple[Sampling, ...] = ("natural", "
 
 def fit(source: str, out: Path, sampling: str) -> Run:
     """One run, kept in ``out``."""
-    settings = FitSettings.from_values(
+    settings = plain(
         {
             "data": {"source": source, "label": "fine_label", "imbalance": 100, "sampling": sampling, "cutout": 8},
             "backbone": "convnet-32",

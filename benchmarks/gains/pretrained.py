@@ -15,10 +15,9 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.gains.fine_tuned import subset
-from benchmarks.shared import command, write_result
+from benchmarks.shared import command, plain, write_result
 from coterie.backbones.packages import LITE0, MINILM
 from coterie.cli.terminal.progress import LineProgress
-from coterie.config import FitSettings
 from coterie.measures.significance import Interval, over_seeds
 from coterie.pipeline.fit import fit, fit_base
 from coterie.pipeline.prepare import load_splits
@@ -79,13 +78,13 @@ def _study(name: str, values: dict[str, Any], ways: dict[str, dict[str, Any]], r
     seconds: list[float] = []
     for seed in range(seeds):
         base = runs / f"seed-{seed}" / "base"
-        settings = FitSettings.from_values({**values, "init": "pretrained", "seed": seed})
+        settings = plain({**values, "init": "pretrained", "seed": seed})
         base.parent.mkdir(parents=True, exist_ok=True)
         fit_base(settings, base, progress=progress)
         splits = load_splits(settings, Run.open(base))
         for way, more in ways.items():
             place = base.with_name(way.replace(" ", "-"))
-            ours = FitSettings.from_values(
+            ours = plain(
                 {**settings.given(), **{key: {**settings.given().get(key, {}), **value} for key, value in more.items()}}
             )
             fit(ours, place, splits=splits, base_run=base, progress=progress)

@@ -27,8 +27,7 @@ from scipy.stats import rankdata, spearmanr
 from torch import nn
 
 from benchmarks.partition import clinc150 as clinc
-from benchmarks.shared import both_outputs, command, markdown_table, write_result
-from coterie.config import FitSettings
+from benchmarks.shared import both_outputs, command, markdown_table, plain, write_result
 from coterie.errors import CoterieError
 from coterie.partition import METHODS, Partition, PartitionRequest, confusion_counts, make_partition
 from coterie.partition.quality import confusion_kept, router_accuracy
@@ -105,7 +104,7 @@ def glyph_rows(work: Path) -> list[Row]:
     first: list[Path] = []
 
     def judge(method: PartitionMethod, n_clusters: int) -> Row:
-        settings = FitSettings.from_values({**GLYPHS, "partition": {"method": method, "clusters": [n_clusters]}})
+        settings = plain({**GLYPHS, "partition": {"method": method, "clusters": [n_clusters]}})
         out = work / "glyphs" / f"{method}-{n_clusters}"
         fit(settings, out, base_run=first[0] if first else None)
         return run_row(out)
@@ -113,7 +112,7 @@ def glyph_rows(work: Path) -> list[Row]:
     trained = [run for run in sorted((work / "glyphs").glob("*")) if (run / BASE_FILE).exists()]
     first += trained[:1] or [work / "glyphs" / f"{METHODS_TRIED[0]}-{GLYPH_SIZES[0]}"]
     if not trained:
-        fit(FitSettings.from_values({**GLYPHS, "partition": {"clusters": [GLYPH_SIZES[0]]}}), first[0])
+        fit(plain({**GLYPHS, "partition": {"clusters": [GLYPH_SIZES[0]]}}), first[0])
     return _each(work / "glyphs.json", GLYPH_SIZES, judge)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.shared import command, markdown_table, write_result
+from benchmarks.shared import command, markdown_table, plain, write_result
 
 AT_ONCE = 4
 # The commands take 0.1 to 2 s: they begin within this many seconds, and overlap in every way.
@@ -109,7 +109,7 @@ def make_run(folder: Path) -> None:
         "hardware": {"accelerator": "cpu", "threads": 1},
         "track": {"tensorboard": False},
     }
-    ensemble = coterie.fit(coterie.FitSettings.from_values(settings), folder / "run")
+    ensemble = coterie.fit(plain(settings), folder / "run")
     shutil.copytree(folder / "run", folder / "first")
     row_N = np.flatnonzero(np.isin(label_N, ensemble.partition.classes(0)))[:60]
     np.savez(folder / "cluster.npz", features=features_NF[row_N], labels=label_N[row_N])

@@ -18,8 +18,8 @@ from functools import partial
 import psutil
 import torch
 
-from benchmarks.shared import command, shared_by_trainings, write_result
-from coterie.config import EngineSettings, FitSettings
+from benchmarks.shared import command, plain, shared_by_trainings, write_result
+from coterie.config import EngineSettings
 from coterie.data import load
 from coterie.engine import Resources, TaskContext, make_engine
 from coterie.pipeline.prepare import prepare
@@ -74,7 +74,7 @@ def main(rounds: int = 3, per_class: int = 48, epochs: int = 4, parallel: bool =
         parallel: only engines that train side by side.
     """
     engines = list(ENGINES)[1:] if parallel else list(ENGINES)
-    settings = FitSettings.from_values(
+    settings = plain(
         {
             "data": {"train_per_class": per_class},
             "backbone": "convnet-32",

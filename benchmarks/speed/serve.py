@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.shared import alone, command, markdown_table, write_result
+from benchmarks.shared import alone, command, markdown_table, plain, write_result
 
 CLIENTS, BATCH = 64, 64
 N_CLASSES, WIDTH, SIDE = 24, 64, 32
@@ -60,7 +60,7 @@ def make_run(folder: Path, modality: str) -> Any:
     names = LabelSpace(tuple(f"class {k}" for k in range(N_CLASSES)))
     splits = Splits(split, split, split, names, form, "Made for the benchmark.", flip=False)
     training = {"epochs": 1, "batch_size": 64}
-    settings = coterie.FitSettings.from_values(
+    settings = plain(
         {
             "backbone": "mlp-256" if modality == "features" else "convnet-32",
             "base": training,

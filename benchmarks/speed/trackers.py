@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.shared import command, write_result
+from benchmarks.shared import command, plain, write_result
 from coterie import fit
 from coterie.config import EngineSettings, FitSettings
 from coterie.data import load
@@ -35,7 +35,7 @@ def settings_of(way: str, folder: Path) -> FitSettings:
         "tensorboard": way in ("TensorBoard, the default", "both"),
         "mlflow": str(folder / "mlruns") if way in ("MLflow", "both") else None,
     }
-    return FitSettings.from_values({**SETTINGS, "track": track})
+    return plain({**SETTINGS, "track": track})
 
 
 def main(rounds: int = 5) -> None:
@@ -44,8 +44,8 @@ def main(rounds: int = 5) -> None:
     Args:
         rounds: of all ways in turn.
     """
-    plain = FitSettings.from_values(SETTINGS)
-    splits = load(plain.data, plain.seed)
+    settings = plain(SETTINGS)
+    splits = load(settings.data, settings.seed)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     taken: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as warm:

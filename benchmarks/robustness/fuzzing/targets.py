@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+
+from benchmarks.shared import plain
 
 # A target is TARGET/run, TARGET/data and SETTINGS; commands run in TARGET.
 RUN, DATA, SETTINGS = "run", "data", "data/settings.yaml"
@@ -56,7 +57,7 @@ def make(name: str, place: Path) -> None:
         **target.settings,
         "data": {"source": target.source, **target.settings.get("data", {})},
     }
-    Path(SETTINGS).write_text(yaml.safe_dump(values))
+    Path(SETTINGS).write_text(plain(values).to_yaml())
     if name == "unfinished":
         _interrupt(place / RUN)
         return

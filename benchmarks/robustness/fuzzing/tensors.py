@@ -10,6 +10,8 @@ import numpy as np
 
 from benchmarks.robustness.fuzzing.hostile import TEXTS, broken, edit
 
+# Of a numpy array.
+MOST_DIMENSIONS = 64
 TYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -110,7 +112,7 @@ def _reshape(rng: Random, arrays: Arrays, name: str) -> str:
         (
             old.reshape(-1),
             old.reshape(1, -1),
-            old[None],
+            old[None] if old.ndim < MOST_DIMENSIONS else old,
             old.T,
             whole[:-1],
             whole[:0],
