@@ -40,7 +40,9 @@ def test_what_was_given_is_known() -> None:
 
 
 def test_weights_and_a_start_are_one_or_the_other() -> None:
-    with pytest.raises(SettingsError, match=r"init = 'b\.pt' beside weights = 'a\.pt': weights are of a base that is trained already"):
+    with pytest.raises(
+        SettingsError, match=r"init = 'b\.pt' beside weights = 'a\.pt': weights are of a base that is trained already"
+    ):
         FitSettings(weights="a.pt", init="b.pt")
 
 

@@ -10,6 +10,7 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.pipeline import base as module
+from coterie.progress import Progress
 from coterie.run.folder import Run
 from helpers import changed
 
@@ -66,6 +67,26 @@ def test_a_head_that_is_as_good_stays(
     # It is asked once: a run that goes on does not fit it again.
     monkeypatch.setattr(module, "fitted_head", lambda *_: pytest.fail("fitted again"))
     coterie.fit(fine_tuned, tmp_path / "fitted", splits=splits)
+
+
+def test_a_base_that_is_in_use_already_stays_as_it_is(
+    fine_tuned: FitSettings, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a run that an earlier version began."""
+
+    class Interrupting(Progress):
+        def stage(self, title: str, steps: int) -> None:
+            if title == "evaluation":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "can_be_probed", lambda *_: False)
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(fine_tuned, tmp_path / "begun", splits=splits, progress=Interrupting())
+    monkeypatch.undo()
+    before = (tmp_path / "begun" / "base.safetensors").read_bytes()
+    coterie.fit(fine_tuned, tmp_path / "begun", splits=splits)
+    assert (tmp_path / "begun" / "base.safetensors").read_bytes() == before
+    assert Run.open_complete(tmp_path / "begun").manifest.refit is None
 
 
 def test_a_base_from_fresh_weights_keeps_its_head(finished_run: Path) -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from coterie.config import FitSettings
+from coterie.data.batches import augmentation_of
 from coterie.data.splits import Splits
 from coterie.engine import Resources, TaskContext
 from coterie.engine.local import InProcess
-from coterie.data.batches import augmentation_of
 from coterie.pipeline.prepare import prepare
 from coterie.pipeline.training_task import SpecialistInputs, TrainingTask
 from coterie.progress import SILENT, Progress

@@ -228,7 +228,9 @@ class FitSettings(Settings):
             SettingsError: a setting is unknown or not allowed.
         """
         _refuse_other_names(values)
-        start = {name: values[name] for name in ("init", "backbone", "weights", "recipe") if values.get(name) is not None}
+        start = {
+            name: values[name] for name in ("init", "backbone", "weights", "recipe") if values.get(name) is not None
+        }
         if start.get("init") is not None and trainable(values.get("specialist")) == PROBE:
             start["specialist"] = SpecialistSettings(trainable=PROBE)
         merged = _merge(FitSettings(**start).to_values(), values)

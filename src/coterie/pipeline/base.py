@@ -25,7 +25,7 @@ from coterie.progress import SILENT
 from coterie.run.contents import HISTORY_FILE, read_history, write_history
 from coterie.run.folder import Run
 from coterie.run.manifest import RefitRecord
-from coterie.run.names import BASE_FILE
+from coterie.run.names import BASE_FILE, base_logits_file
 from coterie.run.values import write_head, write_preprocessing
 from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.fabric import configure_process, make_fabric
@@ -183,7 +183,9 @@ def refit_head(job: Job, network: nn.Module) -> None:
     run, splits, head = job.run, job.splits, job.prepared.base.head
     if job.settings.start is None or not job.settings.refit_head:
         return
-    if run.manifest.refit is not None or not can_be_probed(network, head):
+    # A base of an earlier version that is in use already stays as it is.
+    in_use = run.manifest.refit is not None or run.has(base_logits_file("validation"))
+    if in_use or not can_be_probed(network, head):
         return
     validation = splits.validation
     state, fitted_NC = fitted_head(job.fabric, network, head, splits.train, validation, splits.preprocessing)
