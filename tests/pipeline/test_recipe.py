@@ -192,5 +192,5 @@ def test_a_run_of_an_earlier_version_had_whole_networks(command: list[str], tmp_
     old = {k: v for k, v in manifest.settings.to_values().items() if k not in {"recipe", "budget", "storage"}}
     read = type(manifest).model_validate({**manifest.model_dump(mode="json"), "settings": old}).settings
     assert (read.recipe, read.given()) == ("whole", read.to_values())
-    with pytest.raises(ArtifactError, match="partition.clusters"):
+    with pytest.raises(ArtifactError, match=r"partition\.clusters"):
         Run.create_or_resume(out, FitSettings.from_values({**old, "partition": {"clusters": [2]}}))
