@@ -67,6 +67,15 @@ def test_a_fine_tuned_base_whose_specialists_are_not_worth_it_is_told_of_the_pro
         coterie.fit(changed(settings, init=str(initial)), tmp_path / "tuned", splits=splits, gain=90)
 
 
+def test_a_network_of_a_library_that_came_trained_is_told_of_the_probe_too(
+    settings: FitSettings, splits: Splits, initial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilot, "SOON_SECONDS", 0.0)
+    monkeypatch.setattr(pilot, "trains_gently", lambda _: True)
+    with pytest.raises(DeclinedError, match=r"as they were before: --recipe probe, with --init pretrained or FILE"):
+        coterie.fit(changed(settings, weights=str(initial)), tmp_path / "came", splits=splits, gain=90)
+
+
 def test_the_control_of_a_probe_is_the_base_trained_on(probing: FitSettings, splits: Splits, tmp_path: Path) -> None:
     coterie.fit(probing, tmp_path / "probed", splits=splits)
     compared = compare_run(Run.open_complete(tmp_path / "probed"), splits)

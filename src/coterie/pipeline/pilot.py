@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import make_base
+from coterie.config.fine_tuning import trains_gently
 from coterie.data.flipped import FlippedImages
 from coterie.errors import DeclinedError
 from coterie.measures.significance import Interval
@@ -34,6 +35,11 @@ from coterie.training.passes import compute_logits
 
 # Where all else that is to be trained takes less than this, a forecast is not worth its passes.
 SOON_SECONDS = 120.0
+# Of a network of a library that came trained: what it was fine-tuned from is not known here.
+PROBE_OF_ANOTHER = (
+    "What has helped fine-tuned networks is to ask them as they were before: --recipe probe, with --init pretrained or "
+    "FILE, the weights that the fine-tuning started from, and another --out. "
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +135,10 @@ def _mirrored(job: Job, base: TrainedBase) -> str:
 
 def _probed(job: Job, base: TrainedBase) -> str:
     """What a probe gains on validation: of the network as it was before it was fine-tuned."""
-    if job.settings.init is None or not can_be_probed(base.network, base.head):
+    if not can_be_probed(base.network, base.head):
         return ""
+    if job.settings.init is None:
+        return PROBE_OF_ANOTHER if job.prepared.base.trained and trains_gently(job.settings.given()) else ""
     splits = job.splits
     network = make_base(job.settings.before_training(), splits.labels, splits.preprocessing).network
     label_N = splits.validation.labels_N
