@@ -72,6 +72,23 @@ def test_one_graph_answers_as_the_ensemble_for_any_number_of_samples(tmp_path, t
     assert b"a note" in file.read_bytes()
 
 
+@pytest.mark.parametrize("weights", ["fp16", "int8"])
+def test_with_fewer_bits_the_networks_answer_about_the_same_and_the_rule_stays_exact(tmp_path, target, weights) -> None:
+    if weights == "int8" and isinstance(target, Torch):
+        with pytest.raises(SettingsError, match="--to torch keeps weights as fp32 or fp16: int8 is for --to onnx"):
+            Torch("int8")
+        return
+    both = ensemble(BLEND, TWO)
+    ((name, graph),) = graphs_of(both, None).items()
+    few = type(target)(weights)
+    graph = graph.half() if weights == "fp16" else graph
+    few.write(program_of(name, graph, FORM.example(), any_length=False), graph.outputs, {}, tmp_path / "few")
+    proba_NC = few.open(tmp_path / "few")(FORM(torch.from_numpy(FEATURES)))[0]
+    assert proba_NC.dtype == np.float32
+    np.testing.assert_allclose(proba_NC.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(proba_NC, ensemble(BLEND, TWO).predict_proba(FEATURES), atol=0.02)
+
+
 def test_whole_specialists_are_a_graph_each_and_those_without_weight_none() -> None:
     weights = tuple(float(k != 1) for k in range(TWO.n_clusters))
     both = ensemble(Rule(Gate(0.0), Combiner.named("compose", weights)), TWO, shared=False)

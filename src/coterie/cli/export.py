@@ -18,6 +18,10 @@ def export(
         Literal["onnx", "torch"],
         tyro.conf.arg(help="ONNX graphs (needs the extra export), or programs for torch.export.load"),
     ] = "onnx",
+    weights: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        tyro.conf.arg(help="how they are kept: fp16 halves them and computes so; int8 (onnx) quarters them"),
+    ] = "fp32",
     raw_inputs: Annotated[
         bool,
         tyro.conf.FlagCreatePairsOff,
@@ -37,7 +41,7 @@ def export(
 
     run = local_run(run, say)
     configure_process(Run.open(run).settings.hardware)
-    parity = export_run(run, to, folder, raw=raw_inputs, source=source, trust=trust)
+    parity = export_run(run, to, folder, weights=weights, raw=raw_inputs, source=source, trust=trust)
     print(  # noqa: T201 - the answer
         f"{folder}: on {parity.samples} test samples, probabilities differ from the run's by at most "
         f"{parity.largest_difference:.1e}, and {parity.changed_answers} answer(s) changed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -20,9 +21,9 @@ from coterie.arrays import FloatArray
 from coterie.config import DataSettings, HardwareSettings
 from coterie.data import load as load_data
 from coterie.ensemble.ensemble import SpecialistEnsemble
-from coterie.errors import SettingsError
+from coterie.errors import ExportError, SettingsError
 from coterie.export.graphs import graphs_of
-from coterie.export.targets import INPUT, TARGETS, Runner, TargetName, program_of
+from coterie.export.targets import INPUT, TARGETS, Runner, TargetName, WeightsName, program_of
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples, TokenPreprocessing
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
@@ -54,6 +55,7 @@ def export_run(
     target: TargetName,
     folder: Path,
     *,
+    weights: WeightsName = "fp32",
     raw: bool = False,
     source: str | None = None,
     trust: str | None = None,
@@ -67,26 +69,30 @@ def export_run(
         path: of a finished run.
         target: kind of file.
         folder: to make; it appears whole or not at all.
+        weights: fp16 halves the networks, which then compute in float16; int8, of ONNX, keeps their weights in 8 bits
+            and restores them to compute. The rule computes in float32.
         raw: have the preprocessing in the graph, which then takes samples as they are read, such as uint8 pixels.
         source: of samples to compare on, as ``data.source``; default: the run's own.
         trust: as for ``load_ensemble``.
 
     Raises:
-        SettingsError: the folder is there, or the extra is not installed.
+        SettingsError: the folder is there, the extra is not installed, or the target keeps no such weights.
         ArtifactError: the run is unfinished or damaged.
         DataError: the samples cannot be read.
-        ExportError: a network cannot be written as such a graph.
+        ExportError: a network cannot be written as such a graph, or does not answer with such weights.
     """
     if os.path.lexists(folder):
         raise SettingsError(f"{folder} exists: name a folder that is not there yet")
-    kind = TARGETS[target]()
+    kind = TARGETS[target](weights)
     run = Run.open_complete(path)
     ensemble = load_ensemble(path, EXACT, trust=trust)
     form = ensemble.preprocessing
     samples = _samples(run, form, source)
     example = samples.read(torch.zeros(2, dtype=torch.int64)) if raw else form.example()
     graphs = graphs_of(ensemble, form if raw else None)
-    description = _described(run, ensemble, example, raw=raw)
+    if weights == "fp16":  # copies: what they are compared with stays as it is
+        graphs = {name: copy.deepcopy(graph).half() for name, graph in graphs.items()}
+    description = _described(run, ensemble, example, weights, raw=raw)
     description["files"] = {name: f"{name}{kind.suffix}" for name in graphs}
     notes = {"coterie": json.dumps(description)}
     if not folder.parent.exists():
@@ -120,7 +126,9 @@ def _samples(run: FinishedRun, form: Preprocessing, source: str | None) -> Sampl
     return samples.take(torch.linspace(0, len(samples) - 1, min(MOST_SAMPLES, len(samples))).round().long())
 
 
-def _described(run: FinishedRun, ensemble: SpecialistEnsemble, example: Tensor, *, raw: bool) -> dict[str, Any]:
+def _described(
+    run: FinishedRun, ensemble: SpecialistEnsemble, example: Tensor, weights: WeightsName, *, raw: bool
+) -> dict[str, Any]:
     """What a program needs to know that runs the graphs."""
     values = run.manifest.model_dump(mode="json")
     axes: list[str | int] = ["samples", *example.shape[1:]]
@@ -132,6 +140,7 @@ def _described(run: FinishedRun, ensemble: SpecialistEnsemble, example: Tensor, 
         "run": run.path.resolve().name,
         "classes": list(ensemble.labels.names),
         "input": {"name": INPUT, "dtype": str(example.dtype).removeprefix("torch."), "shape": axes},
+        "weights": weights,
         "preprocessing": values["data"]["input"],
         "preprocessing_in_graph": raw,
         "clusters": members_of(ensemble.partition),
@@ -163,6 +172,9 @@ def _compared(
     expected_NC = ensemble.predict_proba(samples)
     batches = torch.arange(len(samples)).split(ensemble.preprocessing.at_once)
     given_NC = np.concatenate([_answers(ensemble, runners, prepare(samples.read(rows))) for rows in batches])
+    lost = int((~np.isfinite(given_NC)).any(axis=1).sum())
+    if lost:
+        raise ExportError(f"of {len(samples)} test samples, {lost} get probabilities that are NaN or infinite")
     changed = int((given_NC.argmax(axis=1) != expected_NC.argmax(axis=1)).sum())
     return Parity(len(samples), float(np.abs(given_NC - expected_NC).max()), changed)
 

@@ -22,17 +22,30 @@ from typing_extensions import override
 
 from coterie.errors import ExportError, SettingsError, first_line
 from coterie.export.graphs import EnsembleGraph, NetworkGraph
+from coterie.export.quantize import quantize_weights
 
 TargetName: TypeAlias = Literal["onnx", "torch"]
+# How weights are kept.
+WeightsName: TypeAlias = Literal["fp32", "fp16", "int8"]
 # From a batch to the outputs of a graph.
 Runner = Callable[[Tensor], list[NDArray[Any]]]
 INPUT = "inputs"
 
 
 class Target(ABC):
-    """A kind of file."""
+    """A kind of file.
+
+    Args:
+        weights: how it keeps them; as fp16, the graphs that it is given hold them.
+
+    Raises:
+        SettingsError: it does not keep them so, or the extra is not installed.
+    """
 
     suffix: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, weights: WeightsName = "fp32") -> None: ...
 
     @abstractmethod
     def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
@@ -53,7 +66,9 @@ class Onnx(Target):
     suffix = ".onnx"
     packages = ("onnx", "onnxscript", "onnxruntime")
 
-    def __init__(self) -> None:
+    @override
+    def __init__(self, weights: WeightsName = "fp32") -> None:
+        self.weights = weights
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if missing:
             raise SettingsError(f"--to onnx needs {', '.join(missing)}: pip install 'coterie[export]'")
@@ -68,6 +83,8 @@ class Onnx(Target):
             except torch.onnx.OnnxExporterError as error:
                 raise ExportError(_refusal(program, error)) from error
             assert made is not None  # no file was named
+            if self.weights == "int8":
+                quantize_weights(made.model)
             made.model.metadata_props.update(notes)
             made.save(file)
 
@@ -85,6 +102,11 @@ class Torch(Target):
     """Programs of torch.export, which ``torch.export.load`` reads; without coterie, and without code of its own."""
 
     suffix = ".pt2"
+
+    @override
+    def __init__(self, weights: WeightsName = "fp32") -> None:
+        if weights == "int8":
+            raise SettingsError("--to torch keeps weights as fp32 or fp16: int8 is for --to onnx")
 
     @override
     def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
