@@ -10,7 +10,7 @@ import torch
 from coterie.cli import main
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, ExportError, SettingsError
-from coterie.export import exporting
+from coterie.export import exporting, graph_files
 from coterie.export.exporting import EXACT, export_run
 from coterie.run.load import load_ensemble
 from helpers import FIXTURES
@@ -115,7 +115,7 @@ def test_of_an_export_that_fails_nothing_is_left(tmp_path, monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ExportError("no")
 
-    monkeypatch.setattr(exporting, "program_of", fail)
+    monkeypatch.setattr(graph_files, "program_of", fail)
     with pytest.raises(ExportError):
         export_run(FEATURES, "torch", tmp_path / "made")
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from coterie.config import HardwareSettings
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ExportError, SettingsError
 from coterie.export.graphs import NetworkGraph, graphs_of
-from coterie.export.targets import TARGETS, Onnx, Torch, program_of
+from coterie.export.targets import GRAPH_TARGETS, Onnx, Torch, program_of
 from coterie.inputs import FeaturePreprocessing, Scale
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
@@ -48,7 +48,7 @@ def ensemble(rule: Rule, partition: Partition, *, shared: bool = True) -> Specia
 def target(request: pytest.FixtureRequest):
     if request.param == "onnx" and any(importlib.util.find_spec(name) is None for name in Onnx.packages):
         pytest.skip("the extra export is not installed")
-    return TARGETS[request.param]()
+    return GRAPH_TARGETS[request.param]()
 
 
 @pytest.mark.parametrize(("rule", "partition", "raw"), [(BLEND, TWO, False), (HARD, TWO, True)])

@@ -15,8 +15,11 @@ def export(
     run: AnyRun,
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR", help="the folder to make")],
     to: Annotated[
-        Literal["onnx", "torch"],
-        tyro.conf.arg(help="ONNX graphs (needs the extra export), or programs for torch.export.load"),
+        Literal["onnx", "torch", "transformers"],
+        tyro.conf.arg(
+            help="ONNX graphs (needs the extra export), programs for torch.export.load, or, of a run that answers by "
+            "one network of transformers, a folder for its pipelines"
+        ),
     ] = "onnx",
     weights: Annotated[
         Literal["fp32", "fp16", "int8"],
@@ -33,7 +36,7 @@ def export(
     ] = None,
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
-    """Write a run as graphs that other programs run, and compare them with it on test samples."""
+    """Write a run as files that other programs run, and compare them with it on test samples."""
     from coterie.export.exporting import export_run
     from coterie.run.folder import Run
     from coterie.run.hub import local_run

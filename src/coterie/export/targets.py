@@ -24,7 +24,8 @@ from coterie.errors import ExportError, SettingsError, first_line
 from coterie.export.graphs import EnsembleGraph, NetworkGraph
 from coterie.export.quantize import quantize_weights
 
-TargetName: TypeAlias = Literal["onnx", "torch"]
+TargetName: TypeAlias = Literal["onnx", "torch", "transformers"]
+GraphTargetName: TypeAlias = Literal["onnx", "torch"]
 # How weights are kept.
 WeightsName: TypeAlias = Literal["fp32", "fp16", "int8"]
 # From a batch to the outputs of a graph.
@@ -75,7 +76,7 @@ class Onnx(Target):
 
     @override
     def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
-        with _quiet():
+        with quiet():
             try:
                 made = torch.onnx.export(
                     program, input_names=[INPUT], output_names=list(outputs), dynamo=True, verbose=False
@@ -110,12 +111,12 @@ class Torch(Target):
 
     @override
     def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
-        with _quiet():
+        with quiet():
             torch.export.save(program, file, extra_files=dict(notes))
 
     @override
     def open(self, file: Path) -> Runner:
-        with _quiet():
+        with quiet():
             module = torch.export.load(file).module()
 
         def run(batch: Tensor) -> list[NDArray[Any]]:
@@ -125,7 +126,7 @@ class Torch(Target):
         return run
 
 
-TARGETS: dict[TargetName, type[Target]] = {"onnx": Onnx, "torch": Torch}
+GRAPH_TARGETS: dict[GraphTargetName, type[Target]] = {"onnx": Onnx, "torch": Torch}
 
 
 def program_of(name: str, graph: NetworkGraph | EnsembleGraph, example: Tensor, *, any_length: bool) -> ExportedProgram:
@@ -142,7 +143,7 @@ def program_of(name: str, graph: NetworkGraph | EnsembleGraph, example: Tensor, 
     """
     # A language model has places for so many tokens; torch finds the number.
     axes = {0: Dim.DYNAMIC} | ({1: Dim.DYNAMIC} if any_length else {})
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             return torch.export.export(graph, (example,), dynamic_shapes=({**axes},), strict=False)
         except Exception as error:  # whatever a foreign network raises on a stand-in for its inputs
@@ -166,7 +167,7 @@ def _refusal(program: ExportedProgram, error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what the exporters print, log and warn of: what matters of it is an error or shows in the parity."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
