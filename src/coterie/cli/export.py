@@ -15,15 +15,17 @@ def export(
     run: AnyRun,
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR", help="the folder to make")],
     to: Annotated[
-        Literal["onnx", "torch", "transformers"],
+        Literal["onnx", "openvino", "torch", "transformers"],
         tyro.conf.arg(
-            help="ONNX graphs (needs the extra export), programs for torch.export.load, or, of a run that answers by "
+            help="ONNX graphs (needs the extra export), models of OpenVINO (the extra openvino), programs for torch.export.load, or, of a run that answers by "
             "one network of transformers, a folder for its pipelines"
         ),
     ] = "onnx",
     weights: Annotated[
         Literal["fp32", "fp16", "int8"],
-        tyro.conf.arg(help="how they are kept: fp16 halves them and computes so; int8 (onnx) quarters them"),
+        tyro.conf.arg(
+            help="how they are kept: fp16 halves them and computes so; int8 quarters those of onnx and openvino"
+        ),
     ] = "fp32",
     raw_inputs: Annotated[
         bool,

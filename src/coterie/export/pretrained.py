@@ -40,7 +40,7 @@ class PretrainedFolder:
 
     def __init__(self, weights: WeightsName, *, raw: bool) -> None:
         if weights == "int8":
-            raise SettingsError("--to transformers keeps weights as fp32 or fp16: int8 is for --to onnx")
+            raise SettingsError("--to transformers keeps weights as fp32 or fp16: int8 is for --to onnx and openvino")
         if raw:
             raise SettingsError("--raw-inputs is for graphs: a folder of transformers has its own preprocessing")
         self.weights = weights

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import logging
 import re
+import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -24,8 +25,8 @@ from coterie.errors import ExportError, SettingsError, first_line
 from coterie.export.graphs import EnsembleGraph, NetworkGraph
 from coterie.export.quantize import quantize_weights
 
-TargetName: TypeAlias = Literal["onnx", "torch", "transformers"]
-GraphTargetName: TypeAlias = Literal["onnx", "torch"]
+TargetName: TypeAlias = Literal["onnx", "openvino", "torch", "transformers"]
+GraphTargetName: TypeAlias = Literal["onnx", "openvino", "torch"]
 # How weights are kept.
 WeightsName: TypeAlias = Literal["fp32", "fp16", "int8"]
 # From a batch to the outputs of a graph.
@@ -99,6 +100,41 @@ class Onnx(Target):
         return lambda batch: session.run(None, {INPUT: np.ascontiguousarray(batch.numpy())})
 
 
+class OpenVino(Target):
+    """Models of OpenVINO, read from ONNX graphs; weights are in a .bin beside each."""
+
+    suffix = ".xml"
+
+    @override
+    def __init__(self, weights: WeightsName = "fp32") -> None:
+        if importlib.util.find_spec("openvino") is None:
+            raise SettingsError("--to openvino needs openvino: pip install 'coterie[openvino]'")
+        self.graphs = Onnx(weights)
+
+    @override
+    def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
+        import openvino  # of the extra
+
+        with tempfile.TemporaryDirectory() as folder:
+            graph = Path(folder) / "graph.onnx"
+            self.graphs.write(program, outputs, {}, graph)
+            try:
+                # Not by its converter, which reports its use to its makers.
+                model = openvino.Core().read_model(graph)
+            except RuntimeError as error:
+                raise ExportError(f"not written for OpenVINO: {first_line(error)}") from error
+            for name, text in notes.items():
+                model.set_rt_info(text, name)
+            openvino.save_model(model, file, compress_to_fp16=False)
+
+    @override
+    def open(self, file: Path) -> Runner:
+        import openvino  # of the extra
+
+        model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda batch: list(model([np.ascontiguousarray(batch.numpy())]).values())
+
+
 class Torch(Target):
     """Programs of torch.export, which ``torch.export.load`` reads; without coterie, and without code of its own."""
 
@@ -107,7 +143,7 @@ class Torch(Target):
     @override
     def __init__(self, weights: WeightsName = "fp32") -> None:
         if weights == "int8":
-            raise SettingsError("--to torch keeps weights as fp32 or fp16: int8 is for --to onnx")
+            raise SettingsError("--to torch keeps weights as fp32 or fp16: int8 is for --to onnx and openvino")
 
     @override
     def write(self, program: ExportedProgram, outputs: tuple[str, ...], notes: Mapping[str, str], file: Path) -> None:
@@ -126,7 +162,7 @@ class Torch(Target):
         return run
 
 
-GRAPH_TARGETS: dict[GraphTargetName, type[Target]] = {"onnx": Onnx, "torch": Torch}
+GRAPH_TARGETS: dict[GraphTargetName, type[Target]] = {"onnx": Onnx, "openvino": OpenVino, "torch": Torch}
 
 
 def program_of(name: str, graph: NetworkGraph | EnsembleGraph, example: Tensor, *, any_length: bool) -> ExportedProgram:
