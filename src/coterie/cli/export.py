@@ -17,15 +17,13 @@ def export(
     to: Annotated[
         Literal["onnx", "openvino", "torch", "transformers"],
         tyro.conf.arg(
-            help="ONNX graphs (needs the extra export), models of OpenVINO (the extra openvino), programs for torch.export.load, or, of a run that answers by "
-            "one network of transformers, a folder for its pipelines"
+            help="ONNX graphs (needs the extra export), models of OpenVINO (the extra openvino), programs for "
+            "torch.export.load, or, of a run that answers by one network of transformers, a folder for its pipelines"
         ),
     ] = "onnx",
     weights: Annotated[
         Literal["fp32", "fp16", "int8"],
-        tyro.conf.arg(
-            help="how they are kept: fp16 halves them and computes so; int8 quarters those of onnx and openvino"
-        ),
+        tyro.conf.arg(help="how they are kept: fp16 halves files and computes so; int8 (onnx, openvino) quarters them"),
     ] = "fp32",
     raw_inputs: Annotated[
         bool,
