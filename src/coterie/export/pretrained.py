@@ -18,7 +18,7 @@ from coterie.backbones.output import LogitsOf
 from coterie.backbones.prescribed import RESAMPLINGS
 from coterie.backbones.text_classifier import SentenceClassifier, TextClassifier
 from coterie.ensemble.ensemble import SpecialistEnsemble
-from coterie.errors import ExportError, SettingsError
+from coterie.errors import ExportError, SettingsError, first_line
 from coterie.export.targets import WeightsName, quiet
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples, TokenPreprocessing
 from coterie.run.folder import FinishedRun
@@ -77,7 +77,10 @@ class PretrainedFolder:
         """By the pipeline. Images have the network's size already, so they are neither resized nor cut."""
         transformers = import_transformers(str(self.folder))
         with quiet():
-            pipeline = transformers.pipeline(self._task, model=str(self.folder), device="cpu")
+            try:
+                pipeline = transformers.pipeline(self._task, model=str(self.folder), device="cpu")
+            except Exception as error:  # the library raises OSError, ValueError and others
+                raise ExportError(f"transformers does not load its own folder: {first_line(error)}") from error
             if self._task == "image-classification":
                 pipeline.image_processor.do_resize = pipeline.image_processor.do_center_crop = False
                 found = pipeline(_pictures(samples), top_k=len(self.names))
