@@ -1,7 +1,8 @@
 """Do exported graphs answer as the run does, on real samples?
 
 Question: by how much does a probability of the ONNX graphs, run by onnxruntime, differ from the run's on up to 2,000
-test samples, and of how many is another class the likeliest? Asked: at most 1e-4 and none. Four kinds of runs: a
+test samples, and of how many is another class the likeliest? Asked: at most 1e-4 and none, with weights in float32;
+for runs that are one graph, fp16, int8 and torch's own programs are there to see what they cost. Four kinds of runs: a
 convnet with tails of two partitions and efficientnet-lite0 with tails on CIFAR-100 (20 of its classes), MiniLM with
 adapters on CLINC150 (67 of its intents), and features (scikit-learn's digits) with an MLP and whole specialists.
 Trainings are of one epoch on few samples: what the networks have learned does not change whether graphs agree.
@@ -23,7 +24,12 @@ from benchmarks.shared import alone, command, markdown_table, write_result
 from coterie.backbones.packages import LITE0, MINILM
 
 SHORT = {"epochs": 1, "batch_size": 16}
-TARGETS: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
+TARGETS: tuple[tuple[Literal["onnx", "torch"], Literal["fp32", "fp16", "int8"]], ...] = (
+    ("onnx", "fp32"),
+    ("onnx", "fp16"),
+    ("onnx", "int8"),
+    ("torch", "fp32"),
+)
 PER_CLASS = 20
 
 
@@ -78,7 +84,7 @@ def _subset(source: Path, out: Path, label: str, n_classes: int) -> Path:
 
 
 def measure(name: str, values: dict[str, Any], folder: Path) -> list[list[object]]:
-    """A run, exported to each target."""
+    """A run, exported to each target with each kind of weights."""
     import coterie
     from coterie.export.exporting import export_run
     from coterie.run.folder import Run
@@ -88,16 +94,18 @@ def measure(name: str, values: dict[str, Any], folder: Path) -> list[list[object
     shutil.rmtree(run, ignore_errors=True)
     common = {"base": SHORT, "specialist": SHORT, "partition": {"clusters": [4]}, "hardware": {"threads": 1}}
     coterie.fit(coterie.FitSettings.from_values({**common, **values}), run)
-    routed = read_reports(Run.open(run))["test"].routed_fraction
+    read = Run.open(run)
+    routed = read_reports(read)["test"].routed_fraction
     rows: list[list[object]] = []
-    for target in TARGETS:
+    # As many graphs as networks take as many times as long: of those, what is asked alone.
+    for target, weights in TARGETS[: None if read.manifest.trunk else 1]:
         started = time.perf_counter()
         made = folder / target
         shutil.rmtree(made, ignore_errors=True)
-        parity = export_run(run, target, made)
+        parity = export_run(run, target, made, weights=weights)
         size = sum(file.stat().st_size for file in made.iterdir()) / 1e6
         cells = f"{parity.samples:,}", f"{routed:.0%}", f"{parity.largest_difference:.1e}", parity.changed_answers
-        rows.append([name, target, *cells, f"{size:.1f}"])
+        rows.append([name, target, weights, *cells, f"{size:.1f}"])
         print(rows[-1], f"{time.perf_counter() - started:.0f} s", flush=True)
     return rows
 
@@ -116,11 +124,10 @@ def main(cifar100: Path, clinc150: Path, only: tuple[str, ...] = ("",)) -> None:
             if any(part in name for part in only):
                 rows += alone(measure, name, values, Path(folder))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    titles = ["run", "target", "samples", "routed", "largest difference", "changed answers", "MB"]
+    titles = ["run", "target", "weights", "samples", "routed", "largest difference", "changed answers", "MB"]
     write_result(
         __file__,
-        f"Graphs in float32, beside `predict_proba` on a CPU. Load averages at the end: {load}.\n\n"
-        + markdown_table(titles, rows),
+        f"Graphs beside `predict_proba` on a CPU. Load averages at the end: {load}.\n\n" + markdown_table(titles, rows),
     )
 
 

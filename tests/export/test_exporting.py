@@ -1,13 +1,16 @@
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from coterie.cli import main
+from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, ExportError, SettingsError
-from coterie.export import exporting
+from coterie.export import exporting, graph_files
 from coterie.export.exporting import EXACT, export_run
 from coterie.run.load import load_ensemble
 from helpers import FIXTURES
@@ -76,6 +79,33 @@ def test_a_program_of_texts_takes_other_lengths(tmp_path) -> None:
     torch.testing.assert_close(programs["base"](batch)[0], ensemble.base(batch), rtol=0, atol=1e-5)
 
 
+def test_weights_of_16_bits_take_half_and_leave_the_run_as_it_is(tmp_path) -> None:
+    sizes = {}
+    for weights in ("fp32", "fp16"):
+        parity = export_run(FEATURES, "torch", tmp_path / weights, weights=weights)
+        assert parity.largest_difference < 0.01
+        described = json.loads((tmp_path / weights / "export.json").read_text())
+        assert described["weights"] == weights
+        sizes[weights] = weights_bytes(tmp_path / weights / described["files"]["base"])
+    assert sizes["fp16"] * 2 == sizes["fp32"]
+
+
+def weights_bytes(file: Path) -> int:
+    return sum(value.nbytes for value in torch.export.load(file).state_dict.values() if value.is_floating_point())
+
+
+def test_networks_that_16_bits_cannot_hold_are_refused(tmp_path, monkeypatch) -> None:
+    def loud(*arguments: Any, **options: Any) -> SpecialistEnsemble:
+        ensemble = load_ensemble(*arguments, **options)
+        ensemble.base.head.weight.data *= 1e6
+        return ensemble
+
+    monkeypatch.setattr(exporting, "load_ensemble", loud)
+    with pytest.raises(ExportError, match="of 144 test samples, 144 get probabilities that are NaN or infinite"):
+        export_run(FEATURES, "torch", tmp_path / "made", weights="fp16")
+    assert not (tmp_path / "made").exists()
+
+
 def test_where_the_folder_is_there_nothing_is_read(tmp_path) -> None:
     with pytest.raises(SettingsError, match="exists: name a folder that is not there yet"):
         export_run(tmp_path / "no run", "torch", tmp_path)
@@ -85,7 +115,7 @@ def test_of_an_export_that_fails_nothing_is_left(tmp_path, monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ExportError("no")
 
-    monkeypatch.setattr(exporting, "program_of", fail)
+    monkeypatch.setattr(graph_files, "program_of", fail)
     with pytest.raises(ExportError):
         export_run(FEATURES, "torch", tmp_path / "made")
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from coterie.config import HardwareSettings
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ExportError, SettingsError
 from coterie.export.graphs import NetworkGraph, graphs_of
-from coterie.export.targets import TARGETS, Onnx, Torch, program_of
+from coterie.export.targets import GRAPH_TARGETS, Onnx, OpenVino, Torch, program_of
 from coterie.inputs import FeaturePreprocessing, Scale
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
@@ -44,11 +44,14 @@ def ensemble(rule: Rule, partition: Partition, *, shared: bool = True) -> Specia
     return SpecialistEnsemble(base, specialists, partition, names, rule, FORM, CPU, "hidden" if shared else None)
 
 
-@pytest.fixture(params=["torch", "onnx"])
+NEEDED = {"torch": (), "onnx": Onnx.packages, "openvino": (*Onnx.packages, "openvino")}
+
+
+@pytest.fixture(params=NEEDED)
 def target(request: pytest.FixtureRequest):
-    if request.param == "onnx" and any(importlib.util.find_spec(name) is None for name in Onnx.packages):
-        pytest.skip("the extra export is not installed")
-    return TARGETS[request.param]()
+    if any(importlib.util.find_spec(name) is None for name in NEEDED[request.param]):
+        pytest.skip("the extra is not installed")
+    return GRAPH_TARGETS[request.param]()
 
 
 @pytest.mark.parametrize(("rule", "partition", "raw"), [(BLEND, TWO, False), (HARD, TWO, True)])
@@ -70,6 +73,24 @@ def test_one_graph_answers_as_the_ensemble_for_any_number_of_samples(tmp_path, t
         np.testing.assert_array_equal(routed_N, decision.routed_N[rows])
         np.testing.assert_array_equal(cluster_N, decision.cluster_N[rows])
     assert b"a note" in file.read_bytes()
+
+
+@pytest.mark.parametrize("weights", ["fp16", "int8"])
+def test_with_fewer_bits_the_networks_answer_about_the_same_and_the_rule_stays_exact(tmp_path, target, weights) -> None:
+    if weights == "int8" and isinstance(target, Torch):
+        with pytest.raises(SettingsError, match="--to torch keeps weights as fp32 or fp16: int8 is for --to onnx"):
+            Torch("int8")
+        return
+    both = ensemble(BLEND, TWO)
+    ((name, graph),) = graphs_of(both, None).items()
+    few = type(target)(weights)
+    graph = graph.half() if weights == "fp16" else graph
+    file = tmp_path / f"few{few.suffix}"
+    few.write(program_of(name, graph, FORM.example(), any_length=False), graph.outputs, {}, file)
+    proba_NC = few.open(file)(FORM(torch.from_numpy(FEATURES)))[0]
+    assert proba_NC.dtype == np.float32
+    np.testing.assert_allclose(proba_NC.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(proba_NC, ensemble(BLEND, TWO).predict_proba(FEATURES), atol=0.02)
 
 
 def test_whole_specialists_are_a_graph_each_and_those_without_weight_none() -> None:
@@ -115,3 +136,6 @@ def test_what_is_missing_of_the_extra_is_named(monkeypatch) -> None:
     monkeypatch.setattr(Onnx, "packages", ("torch", "no_such_package"))
     with pytest.raises(SettingsError, match=r"needs no_such_package: pip install 'coterie\[export\]'"):
         Onnx()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"--to openvino needs openvino: pip install 'coterie\[openvino\]'"):
+        OpenVino()

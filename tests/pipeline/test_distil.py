@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import coterie
 from coterie.cli.terminal.console import SafeConsole
@@ -20,7 +21,7 @@ from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import retune
 from coterie.studies.comparison.study import compare_run
-from helpers import make_splits, rewrite_manifest, weights
+from helpers import make_split, make_splits, rewrite_manifest, weights
 
 
 class StoppedError(Exception):
@@ -43,6 +44,14 @@ class Notes(Progress):
 
     def note(self, text: str) -> None:
         self.texts.append(text)
+
+
+class Stages(Progress):
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+
+    def stage(self, title: str, steps: int) -> None:
+        self.of[title] = steps
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +142,26 @@ def test_it_goes_on_to_the_same_bits(
     distil(routing_run, out, epochs=2, splits=make_splits())
     assert weights(out) == weights(distilled[0])
     assert distilled_rows(out) == distilled_rows(distilled[0])
+
+
+def test_samples_without_labels_are_learned_too(routing_run: Path, tmp_path: Path) -> None:
+    pixels_NHW = make_split(6, 8, seed=3).samples.read(torch.arange(48)).squeeze(3).numpy()
+    (tmp_path / "more").mkdir()
+    for number, pixels in enumerate(pixels_NHW):
+        Image.fromarray(pixels).save(tmp_path / "more" / f"{number}.png")
+    steps, more = Stages(), (str(tmp_path / "more"),)
+    distil(routing_run, tmp_path / "new", epochs=2, unlabelled=more, splits=make_splits(), progress=steps)
+    # 192 samples with labels and 48 without, in batches of 32; by the labels alone, for as long.
+    assert steps.of["base"] == steps.of["base trained on"] == 2 * (240 // 32)
+    (change,) = Run.open(tmp_path / "new").manifest.changes
+    assert change.unlabelled == more
+    with pytest.raises(ArtifactError, match="holds another run"):
+        distil(routing_run, tmp_path / "new", epochs=2, splits=make_splits())
+
+
+def test_samples_without_labels_that_are_not_there_are_named(routing_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        distil(routing_run, tmp_path / "new", epochs=1, unlabelled=("nowhere.png",), splits=make_splits())
 
 
 def test_the_all_class_copy_teaches_too(routing_run: Path, finished_run: Path, tmp_path: Path) -> None:

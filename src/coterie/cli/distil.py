@@ -23,6 +23,10 @@ def distil(
         tyro.conf.FlagCreatePairsOff,
         tyro.conf.arg(help="do not train what the network is compared with: the base, trained on for as long"),
     ] = True,
+    unlabelled: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="INPUT", help="samples without labels to learn of too, as predict takes them"),
+    ] = (),
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
     """Teach the ensemble back into one network, which takes one pass and the base's place on disk."""
@@ -40,6 +44,7 @@ def distil(
             learning_rate=learning_rate,
             weight=weight,
             controls=controls,
+            unlabelled=unlabelled,
             trust=trust,
             progress=progress,
         )

@@ -15,9 +15,16 @@ def export(
     run: AnyRun,
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR", help="the folder to make")],
     to: Annotated[
-        Literal["onnx", "torch"],
-        tyro.conf.arg(help="ONNX graphs (needs the extra export), or programs for torch.export.load"),
+        Literal["onnx", "openvino", "torch", "transformers"],
+        tyro.conf.arg(
+            help="ONNX graphs (needs the extra export), models of OpenVINO (the extra openvino), programs for "
+            "torch.export.load, or, of a run that answers by one network of transformers, a folder for its pipelines"
+        ),
     ] = "onnx",
+    weights: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        tyro.conf.arg(help="how they are kept: fp16 halves files and computes so; int8 (onnx, openvino) quarters them"),
+    ] = "fp32",
     raw_inputs: Annotated[
         bool,
         tyro.conf.FlagCreatePairsOff,
@@ -29,7 +36,7 @@ def export(
     ] = None,
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
 ) -> None:
-    """Write a run as graphs that other programs run, and compare them with it on test samples."""
+    """Write a run as files that other programs run, and compare them with it on test samples."""
     from coterie.export.exporting import export_run
     from coterie.run.folder import Run
     from coterie.run.hub import local_run
@@ -37,7 +44,7 @@ def export(
 
     run = local_run(run, say)
     configure_process(Run.open(run).settings.hardware)
-    parity = export_run(run, to, folder, raw=raw_inputs, source=source, trust=trust)
+    parity = export_run(run, to, folder, weights=weights, raw=raw_inputs, source=source, trust=trust)
     print(  # noqa: T201 - the answer
         f"{folder}: on {parity.samples} test samples, probabilities differ from the run's by at most "
         f"{parity.largest_difference:.1e}, and {parity.changed_answers} answer(s) changed"

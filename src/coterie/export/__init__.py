@@ -1,1 +1,3 @@
-"""A run as files that other programs run: ONNX graphs or torch programs, and a JSON file that describes them."""
+"""A run as files that other programs run, described by a JSON file: ONNX graphs, torch programs, or a folder of
+transformers.
+"""

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from coterie.backbones.cut import trunk_output
+from coterie.backbones.probe import fitting
 from coterie.ensemble.answer import TensorRule
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.inputs import Preprocessing
 
 
 class NetworkGraph(nn.Module):
-    """A single network: inputs (B, ...) to logits float32 (B, width of its head).
+    """A single network: inputs (B, ...) to logits float32 (B, width of its head), in the precision of its weights.
 
     Args:
         network: base or specialist.
@@ -29,11 +30,12 @@ class NetworkGraph(nn.Module):
 
     @override
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        return (self.network(inputs if self.preprocessing is None else self.preprocessing(inputs)).float(),)
+        return (self.network(_prepared(inputs, self.preprocessing, self.network)).float(),)
 
 
 class EnsembleGraph(nn.Module):
-    """A base with tails on its trunk, and the rule: all tails are run on all rows, and the rule picks.
+    """A base with tails on its trunk, and the rule: all tails are run on all rows, and the rule picks, in float32
+    whatever the precision of the weights.
 
     Args:
         ensemble: with a shared trunk.
@@ -55,9 +57,8 @@ class EnsembleGraph(nn.Module):
     @override
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs (B, ...) to probabilities (B, C), whether routed (B,), and the likeliest cluster (B,)."""
-        inputs = inputs if self.preprocessing is None else self.preprocessing(inputs)
         with trunk_output(self.base, self.cut) as output:
-            base_NC = self.base(inputs).float()
+            base_NC = self.base(_prepared(inputs, self.preprocessing, self.base)).float()
             features = output()
         question = self.rule.ask(base_NC)
         parts = [
@@ -68,6 +69,10 @@ class EnsembleGraph(nn.Module):
         ]
         proba_NC = self.rule.combine(question, torch.cat(parts, 1))
         return proba_NC, question.routed_N, question.cluster_NT[:, 0]
+
+
+def _prepared(inputs: Tensor, preprocessing: Preprocessing | None, network: nn.Module) -> Tensor:
+    return fitting(inputs if preprocessing is None else preprocessing(inputs), network)
 
 
 def graphs_of(

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter
 from torch import nn
 
 from coterie.arrays import BoolArray
 from coterie.backbones.base import refuse_untrusted
 from coterie.config import FitSettings, GateSettings, PartitionSettings, TrainingSettings
-from coterie.data.splits import Splits
+from coterie.data import find_new
+from coterie.data.additions import JoinedSamples
+from coterie.data.new import nothing_left
+from coterie.data.splits import Split, Splits
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, PartitionError, SettingsError
+from coterie.inputs import Samples
 from coterie.measures.significance import Interval, gain_interval
 from coterie.partition import Partition
 from coterie.pipeline.job import Job, unless_complete
@@ -69,13 +75,14 @@ def distil(
     learning_rate: float | None = None,
     weight: float = WEIGHT,
     controls: bool = True,
+    unlabelled: Sequence[str] = (),
     splits: Splits | None = None,
     base: nn.Module | None = None,
     trust: str | None = None,
     progress: Progress = SILENT,
 ) -> SpecialistEnsemble:
     """Teach a run's ensemble back into one network, which starts from the base's weights and learns the ensemble's
-    probabilities of the training samples, as they are augmented, beside their labels.
+    probabilities of the training samples, as they are augmented, beside their labels, and of ``unlabelled`` ones.
 
     The new run has no specialists: each class is a cluster, and nothing is routed. It is trained as the specialists
     were, and ``distilled_rows`` reads how it did on the test samples.
@@ -88,6 +95,9 @@ def distil(
         weight: of the ensemble's answers, from 0 to 1; the labels have the rest.
         controls: also train the base on for as long by the labels alone, and by the all-class copy that ``coterie
             compare`` trains, where the run has one. Their weights are not kept.
+        unlabelled: further samples to learn the ensemble's answers of: files, folders and patterns, as ``coterie
+            predict`` takes them. Where a training sample has its label, such a sample has the class that the ensemble
+            gives it.
         splits: data to use instead of the run's source.
         base: as for ``load_ensemble``.
         trust: as for ``load_ensemble``.
@@ -96,7 +106,7 @@ def distil(
     Raises:
         SettingsError: no such number of epochs, learning rate or weight.
         PartitionError: the run has no specialists, or routes nothing to them.
-        DataError: the run's data is not there any more.
+        DataError: the run's data is not there any more, or unlabelled samples cannot be read.
         ArtifactError: the run is unfinished or damaged, its base can only be built by code that nobody said to trust,
             or ``out`` holds something else or is being written to.
     """
@@ -105,7 +115,9 @@ def distil(
         raise SettingsError(f"weight = {weight}: must be from 0 (the labels alone) to 1 (the ensemble's answers alone)")
     _refuse_alone(old)
     settings = _settings(old, epochs, learning_rate)
-    change = ChangeRecord(kind="distil", run=str(path), source=settings.data.source, weight=weight)
+    change = ChangeRecord(
+        kind="distil", run=str(path), source=settings.data.source, weight=weight, unlabelled=tuple(unlabelled)
+    )
     run = begin(old, Path(out), change, settings)
 
     def prepared() -> Prepared:
@@ -118,7 +130,8 @@ def distil(
 
     def work(found: Prepared) -> SpecialistEnsemble:
         check_change(old, run, change)
-        return _Distillation(old, job_of(old, run, change, found, progress), weight, base, trust).work(controls)
+        job, more = job_of(old, run, change, found, progress), _read_more(change.unlabelled, found)
+        return _Distillation(old, job, weight, more, base, trust).work(controls)
 
     return unless_complete(run, prepared, work, lambda: load_ensemble(run.path, base=base, trust=trust))
 
@@ -134,11 +147,12 @@ def distilled_rows(path: Path | str) -> tuple[DistilledRow, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Distillation:
-    """The work on a new run."""
+    """The work on a new run. ``more``: samples without labels."""
 
     old: FinishedRun
     job: Job
     weight: float
+    more: Samples | None
     base: nn.Module | None
     trust: str | None
 
@@ -162,7 +176,20 @@ class _Distillation:
         self.old.read_weights(BASE_FILE, network)
         taught = None if teacher is None else Teacher(teacher, self.weight, TEMPERATURE)
         # The seed of other batches than those that the base has learned from.
-        return self.job.train_network(title, file, network, settings.base, settings.seed + 1, teacher=taught)
+        return self._job(teacher).train_network(title, file, network, settings.base, settings.seed + 1, teacher=taught)
+
+    def _job(self, teacher: SpecialistEnsemble | None) -> Job:
+        """With the samples that have no label too; of the labels alone, as many in which some come twice."""
+        train = self.job.splits.train
+        if self.more is None:
+            return self.job
+        if teacher is None:
+            rows = torch.linspace(0, len(train) - 1, len(train) + len(self.more)).round().long()
+            train = Split(train.samples.take(rows), train.labels_N[rows])
+        else:
+            label_N = torch.from_numpy(teacher.predict_proba(self.more).argmax(axis=1))
+            train = Split(JoinedSamples(train.samples, self.more), torch.cat([train.labels_N, label_N]))
+        return replace(self.job, prepared=replace(self.job.prepared, splits=replace(self.job.splits, train=train)))
 
     def _controls(self) -> Iterator[tuple[str, BoolArray]]:
         """Of each control, its file, and whether it is right."""
@@ -201,6 +228,19 @@ class _Distillation:
             row(BASE, base_N),
             *(row(NAMES[file], right_N) for file, right_N in controls.items()),
         ]
+
+
+def _read_more(arguments: Sequence[str], found: Prepared) -> Samples | None:
+    """All samples that arguments name."""
+    if not arguments:
+        return None
+    form, data = found.splits.preprocessing, found.settings.data
+    column = data.image if form.modality == "image" else data.text
+    new = find_new(form, arguments, column=column, written=(data.separator, data.encoding))
+    read = next(new.batches(sys.maxsize), None)
+    if read is None:
+        raise nothing_left(form)
+    return read.samples
 
 
 def _refuse_alone(old: FinishedRun) -> None:

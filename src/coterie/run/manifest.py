@@ -165,7 +165,7 @@ class PilotRecord(_Frozen):
 
 class ChangeRecord(_Frozen):
     """What made this run of another: ``run``, as it was called; the source of the samples; and the cluster trained
-    again, the class added, or the weight of the ensemble's answers beside the labels.
+    again, the class added, or the weight of the ensemble's answers beside the labels and the files of samples without.
     """
 
     kind: Literal["refit", "add-class", "distil"]
@@ -174,6 +174,7 @@ class ChangeRecord(_Frozen):
     cluster: int | None = None
     class_name: str | None = None
     weight: Share | None = None
+    unlabelled: tuple[str, ...] = ()
 
 
 def _settings(values: Any) -> Any:
