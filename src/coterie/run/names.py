@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from coterie.partition import Partition
 
 MANIFEST = "manifest.json"
+CHECKPOINT_FOLDER = "checkpoint"
 BASE_FILE = "base.safetensors"
 SPECIALISTS = "specialists/"
 HEAD_FILE = "head.safetensors"
