@@ -260,9 +260,7 @@ class Run:
         delete(places)
 
     def sweep(self) -> None:
-        """Delete what killed processes left: half-written files, files of stages that were not finished, states of
-        trainings that were. No link is followed.
-        """
+        """Delete what killed processes left, see ``leftovers``; no link is followed."""
         delete(leftovers(self.path, self.manifest.files))
 
     def note_versions(self) -> str | None:
