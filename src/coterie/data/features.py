@@ -11,7 +11,7 @@ import numpy as np
 from coterie.config import DataSettings
 from coterie.config.data import NO_SPLIT
 from coterie.data.assemble import Rows, assemble
-from coterie.data.columns import index_labels, name_classes
+from coterie.data.columns import cells_of, index_labels, name_classes
 from coterie.data.labelled import choose_rows
 from coterie.data.splits import SPLIT_WORDS, Splits
 from coterie.errors import DataError
@@ -149,7 +149,7 @@ def read_vectors(table: datasets.Dataset, column: str, split: str, numbers: np.n
     Raises:
         DataError: a list is missing or of another length than the first.
     """
-    return stacked(table.with_format("arrow")[:][column], f"column {column!r} of {split}", numbers)
+    return stacked(cells_of(table, column), f"column {column!r} of {split}", numbers)
 
 
 def stacked(lists: pa.ChunkedArray, what: str, numbers: np.ndarray | None = None) -> np.ndarray:

@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 
 from coterie.config import DataSettings
 from coterie.config.data import TABLES
-from coterie.data.columns import FLOATS, INTEGERS, STRINGS, label_candidates, label_column
+from coterie.data.columns import FLOATS, INTEGERS, STRINGS, cells_of, label_candidates, label_column
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import as_dataset
 from coterie.data.split_column import split_by_column
-from coterie.data.tables import Source, cells_of, open_tables
+from coterie.data.tables import Source, open_tables
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
 

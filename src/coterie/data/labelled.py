@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 
 from coterie.config import DataSettings
-from coterie.data.columns import label_column
+from coterie.data.columns import cells_of, label_column
 from coterie.data.tables import Source
 from coterie.errors import DataError
 from coterie.labels import spelling
@@ -107,7 +107,7 @@ def _key(value: Any, settings: DataSettings) -> Any:
 
 
 def _values(table: datasets.Dataset, label: str) -> list[Any]:
-    values = table.select_columns([label]).with_format("arrow")[:][label].to_pylist()
+    values = cells_of(table, label).to_pylist()
     feature = table.features[label]
     if isinstance(feature, datasets.ClassLabel):
         return [None if value is None or value < 0 else feature.names[value] for value in values]

@@ -241,11 +241,6 @@ def _load_dataset(source: str, path: str, **options: Any) -> dict[str, datasets.
         raise DataError(f"cannot load {source}: {root_cause(error)}") from error
 
 
-def cells_of(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
-    """The cells of a column, as they are stored."""
-    return table.select_columns([name]).with_format("arrow")[:][name]
-
-
 def root_cause(error: BaseException) -> str:
     """Kind and first line of the error that caused others."""
     while error.__cause__ is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
+from coterie.data.columns import cells_of
 from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import NGramPreprocessing, Preprocessing, SentencePreprocessing, TokenPreprocessing
@@ -64,7 +65,7 @@ def full_texts(
     table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None
 ) -> tuple[list[str], np.ndarray, list[str]]:
     """The texts of a column that are not empty, their rows, and in words which were empty, by their ``numbers``."""
-    every = table.with_format("arrow")[:][column].to_pylist()
+    every = cells_of(table, column).to_pylist()
     empty = [row for row, text in enumerate(every) if not (text or "").strip()]
     every_N = np.arange(len(every))
     rows, number_N = np.delete(every_N, empty), every_N if numbers is None else numbers
