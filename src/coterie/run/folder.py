@@ -13,7 +13,7 @@
     RUN/distil.json                       of a distilled network: what it is compared with
     RUN/report.html                       to look at
     RUN/checkpoint/, RUN/logits/stages/   state of the training under way, logits not yet put together; gone at the end
-    RUN/logs/                             event files for TensorBoard
+    RUN/logs/                             event files for TensorBoard; samples that were skipped, and why
     RUN/.lock, RUN/.lock.json             held by the process that writes; who that is
 
 A file appears whole or not at all: it is written under a temporary name, synced, and renamed; then the manifest that

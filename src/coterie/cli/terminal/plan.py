@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -10,6 +13,16 @@ from coterie.pipeline.plan import Plan
 
 # Cores that others kept busy, below which they are no reason for a plan that is far off.
 WORTH_SAYING = 0.25
+# Skipped samples that are shown.
+FEW = 5
+
+
+def print_skipped(console: Console, skipped: Sequence[str], file: Path) -> None:
+    """How many samples were left out, the first of them, and where the run lists all."""
+    if skipped:
+        more = f"; the run lists all in {file}; the first" if skipped[FEW:] else ""
+        shown = "".join(f"\n  {name}" for name in skipped[:FEW])
+        console.print(f"skipped: {len(skipped):,}{more}:{shown}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_plan(console: Console, plan: Plan, about: str) -> None:
