@@ -78,6 +78,7 @@ def test_a_cell_that_is_longer_than_a_block(tmp_path: Path) -> None:
         (b"a;b\n1;2;3\n", r"names 2 column\(s\); a row holds 3 cell\(s\): 1;2;3"),
         (b"PK\x03\x04...", "save the sheet as csv"),
         (b'a,b\n1,"x\n2,y\n', "a quote that begins in row 1 is never closed"),
+        (b'a\tb\n1\t2\n"x\ty\n3\t4\n', "a quote that begins in line 3 is never closed"),
     ],
 )
 def test_broken_csv_files_are_named(tmp_path: Path, content: bytes, message: str) -> None:

@@ -44,6 +44,9 @@ def test_json_lines_keep_texts_and_numbers(tmp_path: Path) -> None:
         (b'{"a": 1}\n{"a": "b"}', "changed from number to string"),
         (b'{"a": }', "JSON"),
         (b"", "Empty"),
+        (b"{'a': 1}\n", "line 1 is no JSON; its texts are in single quotes, as Python prints them"),
+        (b'{"a": 1}\n{"a": 2},\n', "line 2 is no JSON; it ends in a comma"),
+        ('{"a": 1}\n'.encode("utf-16"), "it is in UTF-16; save it as UTF-8"),
     ],
 )
 def test_broken_json_lines_are_named(tmp_path: Path, content: bytes, message: str) -> None:

@@ -16,7 +16,7 @@ from coterie.data.reading import as_dataset, read_file, read_files
 from coterie.errors import DataError
 from coterie.system import gzipped
 from coterie.system.cache import cache_folder
-from data_files import KINDS, TEXTS, load, pixels, png, write, write_parquet
+from data_files import KINDS, TEXTS, encode, load, picture, pixels, png, write, write_parquet
 
 
 def test_compressed_files_are_those_that_they_unpack_to(tmp_path: Path) -> None:
@@ -129,6 +129,19 @@ def test_categories_of_pandas_in_parquet_are_texts(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array(["x", "y", "x"]).dictionary_encode()})
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     assert read_files("parquet", [tmp_path / "a.parquet"])[0].features == datasets.Features(a=datasets.Value("string"))
+
+
+@pytest.mark.parametrize("type_", [pa.binary(), pa.large_binary(), pa.string_view()])
+def test_texts_of_other_types_are_texts(tmp_path: Path, type_: pa.DataType) -> None:
+    pa.parquet.write_table(pa.table({"a": pa.array(["x", None, "\u00e9"], type_)}), tmp_path / "a.parquet")
+    assert read_file("parquet", tmp_path / "a.parquet")["a"].type == pa.string()
+    assert read_file("parquet", tmp_path / "a.parquet")["a"].to_pylist() == ["x", None, "\u00e9"]
+
+
+@pytest.mark.parametrize("image", [png(0), encode(picture(0), "PPM"), b"P3\n1 1\n255\n1 2 3\n"])
+def test_bytes_of_images_stay_bytes(tmp_path: Path, image: bytes) -> None:
+    pa.parquet.write_table(pa.table({"a": [None, image, image]}), tmp_path / "a.parquet")
+    assert read_file("parquet", tmp_path / "a.parquet")["a"].to_pylist() == [None, image, image]
 
 
 @pytest.mark.parametrize("most_in_memory", [2**28, 0])

@@ -335,9 +335,11 @@ def _values(table: datasets.Dataset, column: str, split: str, numbers: np.ndarra
 
 
 def _as_class(value: Any, column: str) -> Any:
-    """A float is an integer that was read from a file where others were missing; what is none is a quantity."""
+    """A float is an integer that was read from a file where others were missing; what is none is a quantity. An empty
+    text is no class, as it is in a csv file.
+    """
     if not isinstance(value, float):
-        return value
+        return None if value == "" else value
     if value != value:
         return None
     if not value.is_integer():

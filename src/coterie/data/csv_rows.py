@@ -52,6 +52,7 @@ def read_csv(file: Path, form: CsvForm) -> pa.Table:
         table = in_blocks(read)
     except pa.ArrowInvalid as error:
         if uneven := UNEVEN.search(str(error)):
+            _refuse_open_quote(file, form)
             named, found, row = uneven.groups()
             raise ValueError(f"its first row names {named} column(s); a row holds {found} cell(s): {row}") from None
         raise
@@ -90,6 +91,18 @@ def _refuse_unclosed(file: Path, form: CsvForm, table: pa.Table) -> None:
                 tail = (tail + block)[-64:]
         if not tail.rstrip("\r\n").endswith('"'):
             raise ValueError(f"a quote that begins in row {len(table)} is never closed")
+
+
+def _refuse_open_quote(file: Path, form: CsvForm) -> None:
+    """A quote that is never closed, by the line in which it begins."""
+    with form.text(file) as text:
+        rows, before = csv.reader(text, delimiter=form.separator, strict=True), 0
+        try:
+            for _ in rows:
+                before = rows.line_num
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise ValueError(f"a quote that begins in line {before + 1} is never closed") from None
 
 
 def _refuse_swallowed(file: Path, form: CsvForm, table: pa.Table) -> None:

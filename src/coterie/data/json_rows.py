@@ -61,6 +61,8 @@ def _is_list(file: Path) -> bool:
         while block := stream.read(2**22) + stream.readline():
             if number == 0:
                 block = block.removeprefix(codecs.BOM_UTF8)
+                if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise ValueError("it is in UTF-16; save it as UTF-8, which JSON is in")
                 if block.lstrip().startswith(b"["):
                     return True
             # Line by line only where something is odd: that takes as long as reading them.
@@ -90,7 +92,24 @@ def _parse_json_lines(file: Path, schema: pa.Schema | None) -> pa.Table:
                 parse_options=pa.json.ParseOptions(explicit_schema=schema),
             )
 
-    return in_blocks(read)
+    try:
+        return in_blocks(read)
+    except pa.ArrowInvalid:
+        _refuse_no_json(file)
+        raise
+
+
+def _refuse_no_json(file: Path) -> None:
+    """Name the first line that is none; the reader tells neither the line nor what people take for JSON."""
+    with open_unpacked(file) as stream:
+        for number, line in enumerate(stream, 1):
+            text = line.decode("utf-8-sig", "replace").strip()
+            try:
+                json.loads(text or "{}")
+            except ValueError as error:
+                hint = "; its texts are in single quotes, as Python prints them" if text.startswith("{'") else ""
+                hint = "; it ends in a comma" if text.endswith(",") else hint
+                raise ValueError(f"line {number} is no JSON{hint}: {error}: {text[:80]}") from None
 
 
 def _of_rows(rows: Any) -> pa.Table:

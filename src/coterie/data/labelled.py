@@ -93,6 +93,11 @@ def choose_rows(
     return rows, notes, n_unknown
 
 
+def named_or_none(value: Any) -> Any:
+    """A label, or None for what stands for a missing one: NaN, and an empty text."""
+    return None if value != value or value == "" else value
+
+
 def _said(split: str, unknown: Sequence[Any], n: int) -> list[str]:
     if not unknown:
         return []
@@ -111,7 +116,7 @@ def _values(table: datasets.Dataset, label: str) -> list[Any]:
     feature = table.features[label]
     if isinstance(feature, datasets.ClassLabel):
         return [None if value is None or value < 0 else feature.names[value] for value in values]
-    return [None if value != value else value for value in values]
+    return [named_or_none(value) for value in values]
 
 
 def _label(features: datasets.Features, settings: DataSettings) -> str:

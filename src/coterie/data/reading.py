@@ -36,7 +36,9 @@ SUFFIXES = {
     "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", JSON),
     "arrow": (".arrow", ".feather"),
 }
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE, FEW = 1000, 10
+# How the images begin that are written in letters: portable ones.
+IMAGE_TEXTS = (b"P1", b"P2", b"P3")
 # What the library raises on the types that a file claims for its columns.
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError, pa.ArrowException)
 # What broken bytes end in.
@@ -73,7 +75,7 @@ def read_parts(kind: str, file: Path, form: CsvForm | None = None) -> Iterator[p
         check_parquet(file)
         with pa.parquet.ParquetFile(file) as stored:
             for batch in stored.iter_batches(ROWS_AT_ONCE):
-                yield without_dictionaries(pa.Table.from_batches([batch]))
+                yield plain_columns(pa.Table.from_batches([batch]))
 
 
 @contextmanager
@@ -162,7 +164,7 @@ def _is_usable(field: pa.Field) -> bool:
 def _read_parquet(file: Path) -> pa.Table:
     check_parquet(file)
     with pa.parquet.ParquetFile(file) as stored:
-        return without_dictionaries(stored.read())
+        return plain_columns(stored.read())
 
 
 def _read_arrow(file: Path) -> pa.Table:
@@ -178,15 +180,31 @@ def _read_arrow(file: Path) -> pa.Table:
             table = batches.read_all()
     # Places within the file are taken from it as they are.
     table.validate(full=True)
-    return without_dictionaries(table)
+    return plain_columns(table)
 
 
-def without_dictionaries(table: pa.Table) -> pa.Table:
-    """The library knows none: pandas writes its categories so."""
+def plain_columns(table: pa.Table) -> pa.Table:
+    """A table whose texts are columns of texts: dictionaries, as pandas writes its categories, views, and bytes, as
+    Hive and Impala write texts, are made such.
+    """
     for place, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(place, field.name, table[place].cast(field.type.value_type))
+        table = table.set_column(place, field.name, _plain(table[place]))
     return table
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    if column.type == pa.string_view():
+        return column.cast(pa.string())
+    head = column.drop_null().slice(0, FEW)
+    if column.type not in (pa.binary(), pa.large_binary()) or len(head) == 0 or head[0].as_py().startswith(IMAGE_TEXTS):
+        return column
+    try:
+        head.cast(pa.string())  # images hardly are texts, which the first of them tell
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return column
 
 
 def check_parquet(file: Path) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from coterie.config import DataSettings
 from coterie.data.csv_form import describe_forms
 from coterie.data.encoded import Broken
-from coterie.data.folders import METADATA, class_tables, metadata_table, scan
+from coterie.data.folders import METADATA, class_tables, is_hidden, metadata_table, scan
 from coterie.data.kinds import counted
 from coterie.data.reading import JSON, SUFFIXES, find_form, no_progress_bars, read_files, read_parts
 from coterie.data.splits import SPLIT_WORDS
@@ -275,7 +275,7 @@ def _require_train(found: Mapping[str, object], where: str) -> None:
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+    return any(map(is_hidden, path.relative_to(root).parts))
 
 
 def _holds_classes(folder: Path) -> bool:
