@@ -115,6 +115,12 @@ def test_a_named_encoding_is_taken(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot load csv:.*a\.csv: it is not in UTF-8"):
         next(read_row_parts(str(tmp_path / "a.csv")))
     assert next(read_row_parts(str(tmp_path / "a.csv"), encoding="cp1251"))["text"].to_pylist() == [russian]
+    noted: list[str] = []
+    next(read_row_parts(str(tmp_path / "a.csv"), encoding="cp1251", note=noted.append))
+    assert noted == []
+    (tmp_path / "b.csv").write_bytes("text;kind\ncaf\u00e9;a\n".encode("cp1252"))
+    next(read_row_parts(str(tmp_path / "b.csv"), note=noted.append))
+    assert noted == [f"{tmp_path}/b.csv: read as csv with semicolons between cells, encoding cp1252"]
     # New files of a run need not be written as those that it was trained on.
     (tmp_path / "a.csv").write_text(RUSSIAN, encoding="utf-8")
     assert next(read_row_parts(str(tmp_path / "a.csv"), encoding="cp1251"))["text"].to_pylist() == [russian]

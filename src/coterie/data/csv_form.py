@@ -99,15 +99,20 @@ class CsvForm:
         return list(row) == ["sep=", ""]
 
 
-def describe_forms(forms: Iterable[CsvForm], separator: str | None, encoding: str | None) -> str:
-    """What was found and not named, of forms that are not plain: a note, or nothing."""
+def describe_forms(
+    forms: Iterable[CsvForm], separator: str | None, encoding: str | None, *, options: bool = True
+) -> str:
+    """What was found and not named, of forms that are not plain, and the options that overrule it: a note, or
+    nothing.
+    """
     found = []
     for form in dict.fromkeys(forms):
         if form.separator not in (",", separator):
             named = SEPARATORS.get(form.separator, repr(form.separator))
-            found.append(f"{named} between cells (--data.separator)")
+            found.append(f"{named} between cells{' (--data.separator)' * options}")
         if form.encoding not in ("utf-8", encoding):
-            found.append(f"encoding {form.encoding} ({OPTIONS.get(form.encoding, '--data.encoding')})")
+            option = f" ({OPTIONS.get(form.encoding, '--data.encoding')})" * options
+            found.append(f"encoding {form.encoding}{option}")
     return f"read as csv with {', '.join(dict.fromkeys(found))}" if found else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -105,9 +105,15 @@ def open_tables(kind: str, place: str, settings: DataSettings) -> Source:
     return _open_files(kind, place, settings)
 
 
-def read_row_parts(file: str, separator: str | None = None, encoding: str | None = None) -> Iterator[pa.Table]:
+def read_row_parts(
+    file: str,
+    separator: str | None = None,
+    encoding: str | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[pa.Table]:
     """All rows of one file, whose kind its name tells; those of a parquet file in parts. ``separator`` and ``encoding``
-    are those of the files that a run was trained on: of a csv file that may be written in another way.
+    are those of the files that a run was trained on: of a csv file that may be written in another way, which ``note``
+    is told.
 
     Raises:
         DataError: the file cannot be read, or is of no known kind.
@@ -118,6 +124,8 @@ def read_row_parts(file: str, separator: str | None = None, encoding: str | None
         raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")
     path = Path(file).expanduser()
     form = find_form(path, separator, otherwise=encoding) if kind == "csv" else None
+    if form is not None and (said := describe_forms([form], separator, encoding, options=False)):
+        note(f"{file}: {said}")
     yield from read_parts(kind, path, form)
 
 
