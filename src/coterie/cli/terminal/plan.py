@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.pages.format import count, decimal, mebibytes, rough_duration
 from coterie.pipeline.plan import Plan
 
@@ -39,7 +40,7 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
             count(stage.steps) if stage.steps else "",
             rough_duration(stage.seconds),
         )
-    console.print(table)
+    print_figures(console, table)
     console.print(
         f"{count(plan.parameters)} weights, {plan.precision} on {plan.device}. "
         f"About {rough_duration(plan.seconds)} in all, from a measured warm-up{_load(plan)}; "
