@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from coterie.errors import DataError
 
+# Characters of no width that copying leaves in names. Joiners, which make other emoji of several, are none of them.
+INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFE0F, 0xFEFF)
+
 
 @dataclass(frozen=True)
 class LabelSpace:
@@ -51,13 +54,14 @@ class LabelSpace:
 
 
 def spelling(name: str) -> str:
-    """A name without what is no matter to people: space around it, case, and how Unicode composes letters. Of single
-    letters, case is kept.
+    """A name without what is no matter to people: space around it, characters of no width, case, and how Unicode
+    composes letters. Of single letters, case is kept.
 
     >>> [spelling(name) for name in (" Cat", "CAT", "a", "A")]
     ['cat', 'cat', 'a', 'A']
     """
-    plain = " ".join(unicodedata.normalize("NFC", name).split())
+    shown = name.translate(dict.fromkeys(INVISIBLE))
+    plain = " ".join(unicodedata.normalize("NFC", shown).split())
     return plain.casefold() if len(plain) > 1 else plain
 
 

@@ -87,6 +87,16 @@ def test_numbers_that_no_network_takes_are_named(tmp_path: Path, arrays: dict[st
         load(f"features:{tmp_path}/all.npz")
 
 
+def test_rows_that_no_network_takes_are_numbered_as_in_the_file(tmp_path: Path) -> None:
+    features, label_N = FEATURES.copy(), np.array([""] + ["a", "b"] * 9 + ["a"])
+    features[7, 1], features[9, 0] = np.nan, np.inf
+    np.savez(tmp_path / "all.npz", features=features, labels=label_N)
+    with pytest.raises(DataError, match=r"^2 row\(s\) of train hold NaN, infinity or what is .*, the first is row 7$"):
+        load(f"features:{tmp_path}/all.npz", skip_broken=True)
+    with pytest.raises(DataError, match=r"1 row\(s\) of train have no labels: rows 0;"):
+        load(f"features:{tmp_path}/all.npz")
+
+
 def test_features_of_the_other_byte_order(tmp_path: Path) -> None:
     np.savez(tmp_path / "all.npz", features=FEATURES.astype(">f4"), labels=np.array([0, 1] * 10, ">i8"))
     np.savez(tmp_path / "native.npz", features=FEATURES.astype("f4"), labels=[0, 1] * 10)

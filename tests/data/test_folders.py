@@ -64,6 +64,14 @@ def test_a_folder_without_an_image_is_named(tmp_path: Path, read) -> None:
         read(tmp_path)
 
 
+def test_folders_that_systems_leave_are_no_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, ["cat", "dog"])
+    for name in ("__MACOSX", "@eaDir"):
+        (tmp_path / name / "cat").mkdir(parents=True)
+        (tmp_path / name / "cat" / "._1.png").write_bytes(b"\0\5\x16\7")
+    assert load(f"folder:{tmp_path}").labels.names == ("cat", "dog")
+
+
 def test_a_split_may_lack_samples_of_a_class_that_train_has(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", ["cat", "dog"], 10)
     write_folder(tmp_path / "test", ["cat"], 2)

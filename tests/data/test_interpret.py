@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,15 @@ def test_addresses_are_not_downloaded(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"column 'image' holds addresses, and nothing is downloaded"):
             load(source)
         assert sum(sizes(load(source, modality="text"))) == 20
+
+
+@pytest.mark.parametrize("before", ["", "data:image/png;base64,"])
+def test_images_in_letters_are_not_learned_as_texts(tmp_path: Path, before: str) -> None:
+    cells = [before + base64.b64encode(png(k)).decode() for k in range(20)]
+    source = write(tmp_path / "a.csv", {"image": cells, "label": KINDS})
+    with pytest.raises(DataError, match=r"column 'image' holds images in base64, as texts; decode them"):
+        load(source)
+    assert load(source, modality="text").preprocessing.modality == "text"
 
 
 def test_addresses_of_pages_are_texts(tmp_path: Path) -> None:

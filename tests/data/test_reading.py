@@ -1,11 +1,8 @@
-"""Rows of files: csv cells are texts, and what is read does not depend on what else there is."""
+"""Rows of files of all kinds: compressed, of several files, large, of odd types."""
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
-import json
 import os
 from pathlib import Path
 
@@ -13,125 +10,13 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from coterie.data import reading
 from coterie.data.reading import as_dataset, read_file, read_files
 from coterie.errors import DataError
 from coterie.system import gzipped
 from coterie.system.cache import cache_folder
-from data_files import KINDS, TEXTS, load, pixels, png, write, write_parquet
-
-CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1)
-ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@given(st.lists(st.tuples(CELLS, CELLS), min_size=1))
-@ONE_FILE
-def test_cells_of_a_csv_file_come_back_as_they_were_written(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
-    written = io.StringIO(newline="")
-    csv.writer(written, quoting=csv.QUOTE_ALL).writerows([("first", "second"), *rows])
-    (tmp_path / "a.csv").write_text(written.getvalue(), encoding="utf-8", newline="")
-    table = read_file("csv", tmp_path / "a.csv")
-    assert list(zip(*(table[name].to_pylist() for name in ("first", "second")), strict=True)) == rows
-
-
-def read_csv(tmp_path: Path, content: str | bytes) -> pa.Table:
-    file = tmp_path / "a.csv"
-    file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_file("csv", file)
-
-
-@pytest.mark.parametrize(
-    "cell", ["01234", "1e5", "NA", "None", "null", "nan", "True", "2020-01-01", " 7 ", "1.0", "0x1F"]
-)
-def test_a_cell_is_read_as_it_is_spelled_whatever_is_beside_it(tmp_path: Path, cell: str) -> None:
-    assert read_csv(tmp_path, f"a,b\n{cell},1\n")["a"].to_pylist() == [cell]
-    assert read_csv(tmp_path, f"a,b\n{cell},1\nA1,\n")["a"].to_pylist() == [cell, "A1"]
-
-
-def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
-    assert read_csv(tmp_path, 'a,b\n,""\nNA,x\n').to_pydict() == {"a": [None, "NA"], "b": [None, "x"]}
-
-
-def test_names_of_columns(tmp_path: Path) -> None:
-    assert read_csv(tmp_path, "\ufeffa,b\n1,2\n").column_names == ["a", "b"]
-    assert read_csv(tmp_path, "\n\n,a,a,a.1,a\n1,2,3,4,5\n").to_pylist() == [
-        {"Unnamed: 0": "1", "a": "2", "a.1": "3", "a.1.1": "4", "a.2": "5"}
-    ]
-    assert read_csv(tmp_path, '"a\nb",c\n1,2\n').column_names == ["a\nb", "c"]
-    assert read_csv(tmp_path, "a\u2028b,c\n1,2\n").column_names == ["a\u2028b", "c"]
-    assert len(read_csv(tmp_path, "a,b\n")) == len(read_csv(tmp_path, "a,b")) == 0
-
-
-def test_lines_end_where_they_end(tmp_path: Path) -> None:
-    cells = ["one\u2028two", "three\x85four", "five\x0csix"]
-    assert read_csv(tmp_path, "a,b\r\n" + "".join(f"{cell},1\r\n" for cell in cells))["a"].to_pylist() == cells
-
-
-def test_a_cell_that_is_longer_than_a_block(tmp_path: Path) -> None:
-    text = "long " * 2**20
-    assert read_csv(tmp_path, f"a,b\n{text},2\n")["a"].to_pylist() == [text]
-    assert read_csv(tmp_path, f'a,b\nx,1\n"{text}",2\ny,3\n')["a"].to_pylist() == ["x", text, "y"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "it is empty"),
-        (b"\n\n", "it is empty"),
-        (b"a,b\n1\n", r"names 2 column\(s\); a row holds 1 cell\(s\): 1"),
-        (b"a,b\n1,2,3\n", r"names 2 column\(s\); a row holds 3 cell\(s\): 1,2,3"),
-        (b"a,b\n1,\x81\n", "it is not in UTF-8"),
-        (b"a;b\n1;2;3\n", r"names 2 column\(s\); a row holds 3 cell\(s\): 1;2;3"),
-        (b"PK\x03\x04...", "save the sheet as csv"),
-        (b'a,b\n1,"x\n2,y\n', "a quote that begins in row 1 is never closed"),
-    ],
-)
-def test_broken_csv_files_are_named(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=rf"^cannot load csv:{tmp_path}/a.csv: .*{message}"):
-        read_csv(tmp_path, content)
-
-
-def read_lines(tmp_path: Path, content: bytes) -> list[dict]:
-    (tmp_path / "a.jsonl").write_bytes(content)
-    rows: list[dict] = read_file("jsonl", tmp_path / "a.jsonl").to_pylist()
-    return rows
-
-
-def test_json_lines_keep_texts_and_numbers(tmp_path: Path) -> None:
-    assert read_lines(tmp_path, b'\xef\xbb\xbf{"a": "2020-01-01"}\n\n{"a": "007", "b": 1}\n') == [
-        {"a": "2020-01-01", "b": None},
-        {"a": "007", "b": 1},
-    ]
-    assert read_lines(tmp_path, b'[{"a": "x"}, {"b": 2}]') == [{"a": "x", "b": None}, {"a": None, "b": 2}]
-    assert read_lines(tmp_path, json.dumps({"a": [[1.0]], "b": "[" * 200}).encode()) == [{"a": [[1.0]], "b": "[" * 200}]
-    long = {"a": "long " * 2**20}
-    assert read_lines(tmp_path, json.dumps(long).encode()) == [long]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"null\nnull\n", "line 1 must be an object in braces; it is null"),
-        (b'{"a": 1}\n\n7\n', "line 3 must be an object in braces; it is 7"),
-        (b'{"a": 1}\n' * 600_000 + b"null\n", "line 600001 must be an object"),
-        (b"[1, 2]", "it holds a list, whose items must be objects"),
-        (b'{"a": "\\ud800"}', "surrogate"),
-        (b'[{"a": "\\ud800"}]', "surrogate"),
-        (b'{"a": "\xff"}', "UTF8"),
-        (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", "line 1 is nested more than 64 deep"),
-        (b'{"a": ' + b"[" * 10**6, "recursion"),
-        (b"[" * 10**6, "recursion"),
-        (b'{"a": 1}\n{"a": "b"}', "changed from number to string"),
-        (b'{"a": }', "JSON"),
-        (b"", "Empty"),
-    ],
-)
-def test_broken_json_lines_are_named(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=rf"^cannot load jsonl:{tmp_path}/a.jsonl: .*{message}"):
-        read_lines(tmp_path, content)
+from data_files import KINDS, TEXTS, encode, load, picture, pixels, png, write, write_parquet
 
 
 def test_compressed_files_are_those_that_they_unpack_to(tmp_path: Path) -> None:
@@ -246,6 +131,19 @@ def test_categories_of_pandas_in_parquet_are_texts(tmp_path: Path) -> None:
     assert read_files("parquet", [tmp_path / "a.parquet"])[0].features == datasets.Features(a=datasets.Value("string"))
 
 
+@pytest.mark.parametrize("type_", [pa.binary(), pa.large_binary(), pa.string_view()])
+def test_texts_of_other_types_are_texts(tmp_path: Path, type_: pa.DataType) -> None:
+    pa.parquet.write_table(pa.table({"a": pa.array(["x", None, "\u00e9"], type_)}), tmp_path / "a.parquet")
+    assert read_file("parquet", tmp_path / "a.parquet")["a"].type == pa.string()
+    assert read_file("parquet", tmp_path / "a.parquet")["a"].to_pylist() == ["x", None, "\u00e9"]
+
+
+@pytest.mark.parametrize("image", [png(0), encode(picture(0), "PPM"), b"P3\n1 1\n255\n1 2 3\n"])
+def test_bytes_of_images_stay_bytes(tmp_path: Path, image: bytes) -> None:
+    pa.parquet.write_table(pa.table({"a": [None, image, image]}), tmp_path / "a.parquet")
+    assert read_file("parquet", tmp_path / "a.parquet")["a"].to_pylist() == [None, image, image]
+
+
 @pytest.mark.parametrize("most_in_memory", [2**28, 0])
 def test_nested_types_of_columns_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_in_memory: int
@@ -256,40 +154,6 @@ def test_nested_types_of_columns_are_named(
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="maximum recursion depth"):
         read_files("parquet", [tmp_path / "a.parquet"])
-
-
-def test_a_quote_that_swallows_rows_up_to_the_next_is_named(tmp_path: Path) -> None:
-    rows = [f"hello {k},a" if k not in (3, 7) else f'"hello {k},a' for k in range(12)]
-    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
-    with pytest.raises(DataError, match=r"a quote in line 5 is closed by one in line 9 that ends no cell"):
-        read_file("csv", tmp_path / "a.csv")
-    (tmp_path / "b.csv").write_text('text,label\n"two\nlines of ""them""",a\n"three\nor\nmore",b\n')
-    assert read_file("csv", tmp_path / "b.csv")["text"].to_pylist() == ['two\nlines of "them"', "three\nor\nmore"]
-
-
-def test_rows_of_other_lengths_than_the_first_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("# made by hand\ntext,label\nhello,a\n")
-    with pytest.raises(DataError, match=r"its first row names 1 column\(s\); a row holds 2 cell\(s\): text,label"):
-        read_file("csv", tmp_path / "a.csv")
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ('{"version": 1, "data": [{"text": "a", "label": "b"}]}', "; save its list 'data' as a file of its own"),
-        ('{"text": ["a", "b"], "label": ["c", "d"]}', "a line each or in a list$"),
-        ('{"text": {"0": "a"}, "label": {"0": "c"}}', "a line each or in a list$"),
-    ],
-)
-def test_one_object_that_holds_all_rows_is_no_row(tmp_path: Path, text: str, hint: str) -> None:
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(DataError, match=f"it is one object; needed is one for each row.*{hint}"):
-        read_file("jsonl", tmp_path / "a.json")
-
-
-def test_one_row_of_a_vector_is_a_row(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"vector": [1, 2]}')
-    assert read_file("jsonl", tmp_path / "a.jsonl").to_pylist() == [{"vector": [1, 2]}]
 
 
 def test_columns_of_types_that_cannot_be_used_are_named() -> None:

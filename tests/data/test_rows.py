@@ -104,11 +104,32 @@ def test_columns_of_a_run_may_hold_other_values_each_time(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "cells",
-    [["1,000", "2,500"], ["12%", "7 %"], ["$3.50", "\u20ac 4"], ["31.12.2020", "1.1.2021"], ["4 kg", "5 m\u00b2"]],
+    [
+        ["1,000", "2,500"],
+        ["12%", "7 %"],
+        ["$3.50", "\u20ac 4"],
+        ["31.12.2020", "1.1.2021"],
+        ["4 kg", "5 m\u00b2"],
+        ["1 234", "12\u00a0345"],
+        ["1'234", "5'678"],
+        ["\u22121.5", "2"],
+        ["<5", "> 7"],
+        ["(3)", "4*"],
+    ],
 )
 def test_texts_that_look_like_numbers_are_said(tmp_path: Path, cells: list[str]) -> None:
     source = write(tmp_path / "rows.csv", {"size": [1, 2] * 10, "price": cells * 10, "label": KINDS})
     assert f"texts, though they look like numbers or dates: price ({cells[0]!r})" in load(source).about
+
+
+def test_points_that_may_stand_between_thousands_are_said(tmp_path: Path) -> None:
+    cells = [f"1.{k}00" if k % 2 else str(900 + k) for k in range(10)] * 2
+    rows = "".join(f"{cell};{kind}\n" for cell, kind in zip(cells, KINDS, strict=True))
+    (tmp_path / "a.csv").write_text(f"value;label\n{rows}")
+    assert "numbers with decimal points: value" in load(f"csv:{tmp_path}/a.csv").about
+    for separator, old, new in ((",", "1.", "1."), (";", "1.", "11.5")):
+        (tmp_path / "a.csv").write_text(f"value;label\n{rows}".replace(old, new).replace(";", separator))
+        assert "decimal points" not in load(f"csv:{tmp_path}/a.csv").about
 
 
 def test_categories_are_no_numbers_at_sight(tmp_path: Path) -> None:

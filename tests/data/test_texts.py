@@ -68,6 +68,18 @@ def test_texts_that_train_and_test_share_are_counted(tmp_path: Path) -> None:
     assert "1 training texts repeat another" in about
 
 
+def test_texts_that_look_like_numbers_are_said(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", {"value": [f"{k} {k:03d}" for k in range(1, 21)], "label": KINDS})
+    assert "texts, though they look like numbers or dates: '" in load(source).about
+    source = write(tmp_path / "a.csv", {"value": TEXTS, "label": KINDS})
+    assert "look like" not in load(source).about
+
+
+def test_columns_beside_the_texts_are_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", {"title": TEXTS[::-1], "text": TEXTS, "label": KINDS})
+    assert "; no part of the samples: title" in load(source, label="label").about
+
+
 def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", {"text": TEXTS, "kind": KINDS})
     write(tmp_path / "test.csv", {"text": ["many " + " ".join(map(str, range(90))), "few"], "kind": KINDS[:2]})

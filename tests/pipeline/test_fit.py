@@ -560,3 +560,14 @@ def test_a_run_that_lost_its_history_goes_on_and_says_so(
     assert any("history.json was lost" in note for note in notes)
     assert list(Run.open_complete(path).read_json("history.json")) == ["specialist 1 of 3", "specialist 2 of 3"]
     assert weights(path) == weights(run.path)
+
+
+def test_what_was_skipped_is_listed_before_anything_is_trained(
+    splits: Splits, settings: FitSettings, tmp_path: Path
+) -> None:
+    skipped = ("pictures/1.png: cut off", "pictures/\udcff.png: cut off")
+    splits = dataclasses.replace(splits, skipped=skipped)
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(settings, tmp_path / "run", splits=splits, progress=Interrupting("base"))
+    assert (tmp_path / "run/logs/skipped.txt").read_bytes() == b"pictures/1.png: cut off\npictures/\xff.png: cut off\n"
+    assert "logs/skipped.txt" not in Run.open(tmp_path / "run").manifest.files

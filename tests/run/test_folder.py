@@ -19,7 +19,7 @@ from coterie.config import EXACT_BITS, FitSettings
 from coterie.errors import ArtifactError
 from coterie.inputs import ImagePreprocessing
 from coterie.measures.costs import RunCosts
-from coterie.run import folder
+from coterie.run import checks
 from coterie.run.folder import Run
 from coterie.run.manifest import FORMAT, DataRecord, FileRecord, GateRecord, Manifest, PartitionRecord, Records
 from coterie.system.files import write_whole
@@ -87,8 +87,8 @@ def test_a_flipped_byte_is_found_and_named(run: Run) -> None:
 def test_a_file_is_read_and_hashed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Run.open_complete(run.path)
     reads, hashes = [], []
-    open_regular, sha256 = folder.open_regular, hashlib.sha256
-    monkeypatch.setattr(folder, "open_regular", lambda path: reads.append(path.name) or open_regular(path))
+    open_regular, sha256 = checks.open_regular, hashlib.sha256
+    monkeypatch.setattr(checks, "open_regular", lambda path: reads.append(path.name) or open_regular(path))
     monkeypatch.setattr(hashlib, "sha256", lambda content: hashes.append(len(content)) or sha256(content))
     assert opened.read_arrays("logits/test.safetensors")["a_NC"].shape == (2, 3)
     assert reads == ["test.safetensors"]

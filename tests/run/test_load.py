@@ -10,15 +10,15 @@ import pytest
 import coterie
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError
-from coterie.run import folder
+from coterie.run import checks
 from coterie.run.folder import Run
 
 
 def test_a_load_reads_and_hashes_each_weights_file_once(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: Counter[str] = Counter()
     hashed: list[int] = []
-    open_regular, sha256 = folder.open_regular, hashlib.sha256
-    monkeypatch.setattr(folder, "open_regular", lambda path: opened.update([path.name]) or open_regular(path))
+    open_regular, sha256 = checks.open_regular, hashlib.sha256
+    monkeypatch.setattr(checks, "open_regular", lambda path: opened.update([path.name]) or open_regular(path))
     monkeypatch.setattr(hashlib, "sha256", lambda content: hashed.append(len(content)) or sha256(content))
     coterie.load(finished_run)
     weights = ["0.safetensors", "1.safetensors", "2.safetensors", "base.safetensors"]

@@ -2,7 +2,8 @@
 
 from coterie.backbones.by_name import build
 from coterie.backbones.convnet import ConvNet
-from coterie.backbones.head import Head, find_head, head_inputs, replace_head
+from coterie.backbones.head import Head, head_inputs, replace_head
+from coterie.backbones.head_search import find_head
 from coterie.backbones.output import LogitsOf, logit_parts
 from coterie.backbones.parts import TrainedPart, cut_points, trained_part
 from coterie.backbones.wide_resnet import WideResNet

@@ -170,11 +170,11 @@ def _fit(
     if dry_run:
         load = OthersLoad()
         prepared = prepare(settings, base_run=base_run, trust=settings.backbone)
-        _announce(console, settle_threads(prepared, run, load, make_progress(console)), why)
+        _announce(console, settle_threads(prepared, run, load, make_progress(console)), out, why)
         return
 
     def announce(prepared: Prepared) -> None:
-        progress.plan = _announce(console, prepared, why)
+        progress.plan = _announce(console, prepared, out, why)
 
     options: dict[str, Any] = {"base_run": base_run, "limits": limits, "announce": announce}
     try:
@@ -205,7 +205,7 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
     settings, why = with_backbone(settings, out / f"seed-{settings.seed}")
 
     def announce(prepared: Prepared) -> None:
-        _announce(console, prepared, why, f"; {seeds} seeds, each:")
+        _announce(console, prepared, out / f"seed-{settings.seed}", why, f"; {seeds} seeds, each:")
 
     if dry_run:
         announce(prepare(tasks_of_seeds(settings, out, seeds)[0].settings))
@@ -217,13 +217,13 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
         raise TrainingError("\n".join(runs.failed) + "\nThe same command goes on with what is missing")
 
 
-def _announce(console: Console, prepared: Prepared, why: str, more: str = "") -> Plan:
+def _announce(console: Console, prepared: Prepared, out: Path, why: str, more: str = "") -> Plan:
     """What the data lacks, what was chosen and found, and the plan."""
-    from coterie.cli.terminal.plan import print_plan
+    from coterie.cli.terminal.plan import print_plan, print_skipped
     from coterie.pipeline.plan import make_plan
+    from coterie.run.names import SKIPPED_FILE
 
-    for name in prepared.splits.skipped:
-        console.print(f"skipped, cannot be decoded: {name}", highlight=False, markup=False)
+    print_skipped(console, prepared.splits.skipped, out / SKIPPED_FILE)
     for note in filter(None, (why, *prepared.notes)):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     plan = make_plan(prepared)

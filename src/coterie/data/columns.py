@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 from coterie.config import DataSettings
 from coterie.errors import DataError
@@ -129,6 +130,11 @@ def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
     by_name = [[name for name in candidates if name.strip().lower() == usual] for usual in names]
     first = next(filter(None, by_name), [])
     return first if len(first) == 1 else []
+
+
+def cells_of(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
+    """The cells of a column, as they are stored; no other column is read."""
+    return table.select_columns([name]).with_format("arrow")[:][name]
 
 
 def read_labels(
@@ -323,15 +329,17 @@ def _choose(role: str, content: str, features: datasets.Features, candidates: li
 
 
 def _values(table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None) -> list[Any]:
-    values: list[Any] = table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    values: list[Any] = cells_of(table, column).to_pylist()
     _refuse_missing(values, column, split, numbers)
     return values
 
 
 def _as_class(value: Any, column: str) -> Any:
-    """A float is an integer that was read from a file where others were missing; what is none is a quantity."""
+    """A float is an integer that was read from a file where others were missing; what is none is a quantity. An empty
+    text is no class, as it is in a csv file.
+    """
     if not isinstance(value, float):
-        return value
+        return None if value == "" else value
     if value != value:
         return None
     if not value.is_integer():

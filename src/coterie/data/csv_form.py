@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from coterie.data.code_pages import code_page
 from coterie.system.gzipped import BLOCK, open_unpacked
 
 # A comma goes first where rows are uneven.
@@ -40,12 +41,8 @@ OTHERS = {
 ROWS = 500
 # Spreadsheets write it before the names of the columns.
 SEPARATOR_LINE = re.compile(r"sep=([,;|:^~ \t])\r?\n")
-# Bytes that Windows' Western code page leaves free, and beyond ASCII, letters in a row that Western words hardly have.
-UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+# Bytes beyond ASCII, of which Western and Central European words hardly have several in a row.
 BEYOND = re.compile(rb"[\x80-\xff]+")
-# Signs of cp1252 such as the paragraph's inside a word: letters of another code page, as Polish has them. Hyphens,
-# points and accents may stand there.
-SIGN_IN_WORD = re.compile(rb"[A-Za-z\xc0-\xff][\xa1-\xac\xae\xaf\xb1-\xb3\xb6\xb8-\xbf]+[a-z\xe0-\xff]")
 # What cannot be told from another, which is said.
 OPTIONS = {"cp1252": "--data.encoding; cp1250 in Central Europe"}
 
@@ -102,20 +99,26 @@ class CsvForm:
         return list(row) == ["sep=", ""]
 
 
-def describe_forms(forms: Iterable[CsvForm], separator: str | None, encoding: str | None) -> str:
-    """What was found and not named, of forms that are not plain: a note, or nothing."""
+def describe_forms(
+    forms: Iterable[CsvForm], separator: str | None, encoding: str | None, *, options: bool = True
+) -> str:
+    """What was found and not named, of forms that are not plain, and the options that overrule it: a note, or
+    nothing.
+    """
     found = []
     for form in dict.fromkeys(forms):
         if form.separator not in (",", separator):
             named = SEPARATORS.get(form.separator, repr(form.separator))
-            found.append(f"{named} between cells (--data.separator)")
+            found.append(f"{named} between cells{' (--data.separator)' * options}")
         if form.encoding not in ("utf-8", encoding):
-            found.append(f"encoding {form.encoding} ({OPTIONS.get(form.encoding, '--data.encoding')})")
+            option = f" ({OPTIONS.get(form.encoding, '--data.encoding')})" * options
+            found.append(f"encoding {form.encoding}{option}")
     return f"read as csv with {', '.join(dict.fromkeys(found))}" if found else ""
 
 
 def _unmarked(file: Path, head: bytes, otherwise: str | None) -> str:
-    """The encoding of a file without a byte order mark: UTF-8 if it can be, ``otherwise``, or that of Western Windows.
+    """The encoding of a file without a byte order mark: UTF-8 if it can be, ``otherwise``, or that of Western
+    or Central European Windows.
 
     Raises:
         ValueError: it is neither for certain.
@@ -123,38 +126,38 @@ def _unmarked(file: Path, head: bytes, otherwise: str | None) -> str:
     if len(head) == 8 and head.count(0) == 4 and 0 in head[:2]:  # four letters of ASCII in UTF-16
         return "utf-16-le" if head[1] == 0 else "utf-16-be"
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with open_unpacked(file) as stream:
-        try:
-            while block := stream.read(BLOCK):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            wrong = error.object[error.start]
-        else:
-            return "utf-8"
-    if otherwise is not None or _is_western(file):
-        return otherwise or "cp1252"
+    try:
+        for block in _blocks(file):
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        wrong = error.object[error.start]
+    else:
+        return "utf-8"
+    found = otherwise or (code_page(_blocks(file)) if _is_of_single_letters(file) else None)
+    if found is not None:
+        return found
     raise ValueError(
         f"it is not in UTF-8 (byte {wrong:#x}) and in no other encoding for certain; name it by --data.encoding, such "
         "as cp1252, cp1250, cp1251, gb18030 or shift_jis"
     )
 
 
-def _is_western(file: Path) -> bool:
-    """Whether the bytes beyond ASCII can be single Western letters: none is undefined, few make characters of UTF-8 or
-    are signs inside words, and most have ASCII letters beside them.
-    """
-    beyond = good = long = signs = 0
+def _is_of_single_letters(file: Path) -> bool:
+    """Whether most of the bytes beyond ASCII have ASCII letters beside them, and few make characters of UTF-8."""
+    beyond = good = long = 0
+    for block in _blocks(file):
+        runs = BEYOND.findall(block)
+        beyond += len(runs)
+        good += sum(map(_is_utf8, runs))
+        long += sum(len(run) > 2 for run in runs)
+    return 10 * good <= beyond and 2 * long <= beyond
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
     with open_unpacked(file) as stream:
         while block := stream.read(BLOCK):
-            if UNDEFINED.search(block):
-                return False
-            runs = BEYOND.findall(block)
-            beyond += len(runs)
-            good += sum(map(_is_utf8, runs))
-            long += sum(len(run) > 2 for run in runs)
-            signs += len(SIGN_IN_WORD.findall(block))
-    return 10 * good <= beyond and 10 * signs <= beyond and 2 * long <= beyond
+            yield block
 
 
 def _is_utf8(run: bytes) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 from coterie.config import DataSettings
 from coterie.config.data import NO_SPLIT
 from coterie.data.assemble import Rows, assemble
-from coterie.data.columns import index_labels, name_classes
-from coterie.data.labelled import choose_rows
+from coterie.data.columns import cells_of, index_labels, name_classes
+from coterie.data.labelled import choose_rows, named_or_none
 from coterie.data.splits import SPLIT_WORDS, Splits
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
@@ -40,7 +40,7 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
     arrays, features, labels, unused = _read_labelled(place, words)
     if "train" not in features:
         raise DataError(f"no array 'train_features' in {place}; there: {', '.join(arrays)}")
-    every = {split: [None if value != value else value for value in some.tolist()] for split, some in labels.items()}
+    every = {split: list(map(named_or_none, some.tolist())) for split, some in labels.items()}
     numbers = {split: np.arange(len(some)) for split, some in labels.items()}
     rows, notes, n_unknown = choose_rows(every, settings, numbers)
     kept = {split: [every[split][row] for row in some] for split, some in rows.items()}
@@ -49,7 +49,7 @@ def load_npz(place: str, settings: DataSettings, seed: int, preprocessing: Prepr
         names = _class_names(arrays["classes"], names, place)
     features = {split: features[split][some] for split, some in rows.items()}
     notes += [f"arrays that are not used: {', '.join(unused[:10])}"] if unused else []
-    splits = load_features(features, names, indices, settings, seed, preprocessing, notes)
+    splits = load_features(features, names, indices, settings, seed, preprocessing, notes, rows)
     return replace(splits, n_unknown=n_unknown)
 
 
@@ -116,8 +116,9 @@ def load_features(
     seed: int,
     preprocessing: Preprocessing | None,
     left_out: Sequence[str] = (),
+    numbers: Mapping[str, np.ndarray] | None = None,
 ) -> Splits:
-    """Splits of features.
+    """Splits of features; ``numbers``: what rows are called by in messages, see ``Source.numbers``.
 
     Raises:
         DataError: features are not finite numbers of shape (N, F), F the same for all splits; or as ``assemble``.
@@ -129,6 +130,7 @@ def load_features(
                 f"features must be numbers of shape (N, F), F the same for all splits; those of {split} are "
                 f"{feature_NF.dtype} of shape {feature_NF.shape}"
             )
+        _refuse_infinite(feature_NF, split, (numbers or {}).get(split))
     standardize = settings.standardize is not False
     rows = Rows(
         raw=features,
@@ -143,13 +145,22 @@ def load_features(
     return assemble(rows, settings, seed, preprocessing)
 
 
+def _refuse_infinite(feature_NF: np.ndarray, split: str, numbers: np.ndarray | None) -> None:
+    bad = np.flatnonzero(~(np.abs(feature_NF) <= np.finfo(np.float32).max).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f"{len(bad):,} row(s) of {split} hold NaN, infinity or what is beyond float32, the first is row "
+            f"{bad[0] if numbers is None else numbers[bad[0]]}"
+        )
+
+
 def read_vectors(table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None) -> np.ndarray:
     """A column of lists of numbers as float32 (N, F); ``numbers``: as in ``stacked``.
 
     Raises:
         DataError: a list is missing or of another length than the first.
     """
-    return stacked(table.with_format("arrow")[:][column], f"column {column!r} of {split}", numbers)
+    return stacked(cells_of(table, column), f"column {column!r} of {split}", numbers)
 
 
 def stacked(lists: pa.ChunkedArray, what: str, numbers: np.ndarray | None = None) -> np.ndarray:

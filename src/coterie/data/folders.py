@@ -25,6 +25,7 @@ from coterie.errors import DataError
 from coterie.system.reading import reason
 
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # what file managers leave behind
+IGNORED_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")  # and systems, of other files
 METADATA = {"metadata.csv": "csv", "metadata.jsonl": "jsonl", "metadata.parquet": "parquet"}
 FILE_NAME = "file_name"
 
@@ -161,13 +162,18 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
             if key in above:
                 raise DataError(f"{folder} is a link that leads back to a folder above it")
             with os.scandir(folder) as entries:
-                seen = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+                seen = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda e: e.name)
             below = [entry for entry in seen if entry.is_dir()]
         except OSError as error:
             raise DataError(f"cannot read {error.filename or folder}: {reason(error)}") from None
         inner = {entry.name for entry in below}
         yield folder, [entry for entry in seen if entry.name not in inner]
         waiting += [(Path(entry.path), above | {key}) for entry in reversed(below)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether files and folders of that name are none that a user made."""
+    return name.startswith(".") or name in IGNORED_FOLDERS
 
 
 def _foreign(entry: os.DirEntry[str], suffix: str) -> Broken:

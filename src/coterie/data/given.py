@@ -129,7 +129,7 @@ def splits_of(
         from coterie.data.features import load_features
 
         return load_features({"train": raw}, labels, given, settings, seed, preprocessing)
-    from coterie.data.reading import as_dataset, without_dictionaries
+    from coterie.data.reading import as_dataset, plain_columns
 
     if settings.source == SOURCES["text"]:
         from coterie.data.texts import load_texts
@@ -139,7 +139,7 @@ def splits_of(
     from coterie.data.rows import load_table
     from coterie.data.tables import Source
 
-    table = without_dictionaries(as_table(raw, "a table with a column for each feature"))
+    table = plain_columns(as_table(raw, "a table with a column for each feature"))
     source = Source({"train": as_dataset(table)})
     return load_table(source, _no_column(table.column_names), labels, given, settings, seed, preprocessing, ())
 

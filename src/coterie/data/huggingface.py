@@ -63,7 +63,10 @@ def _load_labelled(
 ) -> Splits:
     features = source.features
     modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
-    image = image_column(features, settings.image) if modality == "image" else ""
+    sample = _sample_column(modality, source, label, settings)
+    if sample:
+        others = [name for name in features if name not in (label, sample)]
+        source = source.noted(f"no part of the samples: {', '.join(others[:10])}" if others else "")
     # Labels are read, and refused, before images are decoded, which may take minutes.
     classes = read_labels(
         source.tables,
@@ -74,24 +77,34 @@ def _load_labelled(
         numbers=source.rows,
     )
     if modality == "image":
-        return _load_images(source, image, *classes, settings, seed, preprocessing)
+        return _load_images(source, sample, *classes, settings, seed, preprocessing)
     left_out = _notes(source)
     if modality == "text":
         from coterie.data.texts import load_texts
 
-        text = text_column(features, source.tables["train"].features, settings.text, label)
-        return load_texts(source.tables, text, *classes, settings, seed, preprocessing, left_out, source.rows)
+        return load_texts(source.tables, sample, *classes, settings, seed, preprocessing, left_out, source.rows)
     if modality == "table":
         from coterie.data.rows import load_table
 
         return load_table(source, label, *classes, settings, seed, preprocessing, left_out)
     from coterie.data.features import load_features, read_vectors
 
-    vector = vector_column(features, settings.columns)
     vectors = {
-        split: read_vectors(table, vector, split, source.rows.get(split)) for split, table in source.tables.items()
+        split: read_vectors(table, sample, split, source.rows.get(split)) for split, table in source.tables.items()
     }
     return load_features(vectors, *classes, settings, seed, preprocessing, left_out)
+
+
+def _sample_column(modality: Modality, source: Source, label: str, settings: DataSettings) -> str:
+    """The name of the column that holds the samples; none of a table, where all do."""
+    match modality:
+        case "image":
+            return image_column(source.features, settings.image)
+        case "text":
+            return text_column(source.features, source.tables["train"].features, settings.text, label)
+        case "features":
+            return vector_column(source.features, settings.columns)
+    return ""
 
 
 def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:

@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 
 from coterie.config import DataSettings
 from coterie.config.data import TABLES
-from coterie.data.columns import FLOATS, INTEGERS, STRINGS, label_candidates, label_column
+from coterie.data.columns import FLOATS, INTEGERS, STRINGS, cells_of, label_candidates, label_column
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import as_dataset
 from coterie.data.split_column import split_by_column
-from coterie.data.tables import Source, cells_of, open_tables
+from coterie.data.tables import Source, open_tables
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
 
@@ -32,6 +32,8 @@ IMAGE_NAME = (
     rf"(?i)(\.({'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})$|^https?://.*\.(jpe?g|png|webp|gif)\?)"
 )
 ADDRESS = re.compile(r"(?i)(https?|s3|gs|ftp)://")
+# PNG, JPEG, GIF and WEBP in base64.
+ENCODED_IMAGE = r"^(data:image/|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{8}|R0lGODd|R0lGODl|UklGR)"
 # Two numbers or more in brackets, as lists, numpy and torch print them; or so many that they are no text without.
 _NUMBERS = r"[-+.0-9][-+.0-9eE]*((\s*,\s*|\s+)[-+.0-9][-+.0-9eE]*)"
 OPENING, CLOSING = r"^\s*((array|tensor)\()?\[?\s*", r"\s*,?\s*\]?(, dtype=[a-z.0-9]+)?\)?\s*$"
@@ -66,6 +68,8 @@ def open_labelled(
     source = _without_ignored(source, settings, named, lenient=preprocessing is not None)
     _refuse_lacking(source, f"{kind}:{place}")
     modality = settings.modality if preprocessing is None else preprocessing.modality
+    if modality in (None, "image"):
+        _refuse_encoded(source, settings)
     paths = _path_columns(source, settings, named) if modality in (None, "image") else []
     vectors = _vector_columns(source, settings) if modality in (None, "features") else []
     vectors = [name for name in vectors if name not in paths]
@@ -147,6 +151,16 @@ def _texts(source: Source, settings: DataSettings) -> Iterator[tuple[str, pa.Chu
     for name, feature in table.features.items():
         if _is_type(feature, STRINGS) and name not in (settings.label, settings.text):
             yield name, cells_of(table, name).drop_null()
+
+
+def _refuse_encoded(source: Source, settings: DataSettings) -> None:
+    """Images that are written in letters would be learned as texts."""
+    for name, cells in _texts(source, settings):
+        if len(cells) and _all_match(cells, ENCODED_IMAGE):
+            raise DataError(
+                f"column {name!r} holds images in base64, as texts; decode them into files that the column names, or "
+                "into a column of bytes in a parquet file"
+            )
 
 
 def _path_columns(source: Source, settings: DataSettings, named: set[str | None]) -> list[str]:

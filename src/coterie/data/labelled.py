@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 
 from coterie.config import DataSettings
-from coterie.data.columns import label_column
+from coterie.data.columns import cells_of, label_column
 from coterie.data.tables import Source
 from coterie.errors import DataError
 from coterie.labels import spelling
@@ -93,6 +93,11 @@ def choose_rows(
     return rows, notes, n_unknown
 
 
+def named_or_none(value: Any) -> Any:
+    """A label, or None for what stands for a missing one: NaN, and an empty text."""
+    return None if value != value or value == "" else value
+
+
 def _said(split: str, unknown: Sequence[Any], n: int) -> list[str]:
     if not unknown:
         return []
@@ -107,11 +112,11 @@ def _key(value: Any, settings: DataSettings) -> Any:
 
 
 def _values(table: datasets.Dataset, label: str) -> list[Any]:
-    values = table.select_columns([label]).with_format("arrow")[:][label].to_pylist()
+    values = cells_of(table, label).to_pylist()
     feature = table.features[label]
     if isinstance(feature, datasets.ClassLabel):
         return [None if value is None or value < 0 else feature.names[value] for value in values]
-    return [None if value != value else value for value in values]
+    return [named_or_none(value) for value in values]
 
 
 def _label(features: datasets.Features, settings: DataSettings) -> str:

@@ -69,9 +69,9 @@ class New:
 class NewSamples(ABC):
     """What arguments name, read batch by batch.
 
-    ``column`` holds the texts or image files of a table. ``note`` is told what else lies in folders; ``skip``, what
-    cannot be read, which is an error where it is None. ``written``: separator and encoding of the files that the run
-    was trained on.
+    ``column`` holds the texts or image files of a table. ``note`` is told what else lies in folders, and how csv files
+    are written; ``skip``, what cannot be read, which is an error where it is None. ``written``: separator and encoding
+    of the files that the run was trained on.
     """
 
     preprocessing: Any
@@ -202,7 +202,7 @@ class NewImages(NewSamples):
     def _of_table(self, file: str) -> Iterator[Piece]:
         """Images of a column: paths, which are taken from the table's folder, or encoded."""
         folder = Path(file).expanduser().parent
-        for start, table in row_parts(file, *self.written):
+        for start, table in row_parts(file, *self.written, self.note):
             cells = table[self._column_of(file, table)].to_pylist()
             records = [record(str(folder / cell)) if isinstance(cell, str) else as_record(cell) for cell in cells]
             names = row_names(file, start, len(records))
@@ -252,7 +252,7 @@ class NewTexts(NewSamples):
                 yield [f"line {start + k + 1} of {file}" for k in range(len(some))], some
             return
         column = None
-        for start, table in row_parts(file, *self.written):
+        for start, table in row_parts(file, *self.written, self.note):
             column = column or column_of_texts(file, table, self.column)
             yield from in_parts(file, start, [text or "" for text in table[column].to_pylist()])
 
@@ -270,7 +270,7 @@ class NewRows(NewSamples):
 
     @override
     def _pieces(self, file: str) -> Iterator[Piece]:
-        for start, table in row_parts(file, *self.written):
+        for start, table in row_parts(file, *self.written, self.note):
             with named(file, start):
                 # As texts, so that a row is read the same whatever lies in other files.
                 texts = self.preprocessing.as_texts(table)
@@ -292,7 +292,7 @@ class NewFeatures(NewRows):
         from coterie.data.features import read_npz_features
 
         parts: Iterable[tuple[int, Any]] = (
-            (start, vectors(table, file)) for start, table in row_parts(file, *self.written)
+            (start, vectors(table, file)) for start, table in row_parts(file, *self.written, self.note)
         )
         if not file.lower().endswith(COLUMN_SUFFIXES):
             parts = [(0, read_npz_features(file))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -61,7 +61,9 @@ def joined(parts: Sequence[Any]) -> Any:
     return pa.concat_tables(parts)
 
 
-def row_parts(file: str, separator: str | None, encoding: str | None) -> Iterator[tuple[int, Any]]:
+def row_parts(
+    file: str, separator: str | None, encoding: str | None, note: Callable[[str], None]
+) -> Iterator[tuple[int, Any]]:
     """The rows of a file in parts, and the number of the first of each; see ``tables.read_row_parts``.
 
     Raises:
@@ -70,7 +72,7 @@ def row_parts(file: str, separator: str | None, encoding: str | None) -> Iterato
     from coterie.data.tables import read_row_parts
 
     start = 0
-    for table in read_row_parts(file, separator, encoding):
+    for table in read_row_parts(file, separator, encoding, note):
         if len(table):
             yield start, table
         start += len(table)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import datasets
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
@@ -16,12 +15,9 @@ from coterie.data.splits import Splits
 from coterie.data.tables import Source
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
-from coterie.inputs.cells import Meaning
+from coterie.inputs.cells import Meaning, looks_numeric, may_have_thousands
 from coterie.labels import LabelSpace
 
-# Digits with what people write between and around them: 1,234 and 12% and $3.50 and 31.12.2020 and 4 kg.
-QUANTITY = r"^\s*[-+]?(\p{Sc}\s*)?[0-9]+([-.,:/' TZ]+[0-9]+)*\s*(%|\p{Sc}|[A-Za-z\x{b5}]{1,2}[23\x{b2}\x{b3}]?|Z)?\s*$"
-FEW = 100
 # Columns of a csv file that mean this are numeric.
 NUMBERS: tuple[Meaning, ...] = ("whole", "number", "decimal", "truth")
 
@@ -60,7 +56,8 @@ def load_table(
     notes += [f"categories, for some begin with a zero: {', '.join(codes)}"] if codes else []
     notes += [f"ignored, for no text is there twice: {', '.join(alone)} (--data.ignore, --data.text)"] if alone else []
     notes += [f"numbers with decimal commas: {', '.join(commas)} (--data.categorical)"] if commas else []
-    points = [name for name in numeric if commas and meant.get(name) == "number"]
+    points = [name for name in numeric if meant.get(name) == "number"]
+    points = [name for name in points if commas or (source.commas and may_have_thousands(usable[name]))]
     notes += [f"numbers with decimal points: {', '.join(points)}"] if points else []
     alike = _numeric_at_sight(usable, [name for name in (*categorical, *alone) if meant.get(name) == "text"])
     notes += [f"texts, though they look like numbers or dates: {'; '.join(alike)}"] if alike else []
@@ -137,12 +134,7 @@ def _kinds(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings
 
 def _numeric_at_sight(table: pa.Table, names: Sequence[str]) -> list[str]:
     """The columns whose first cells are digits with signs or units, or dates, each with an example."""
-    heads = {name: table[name].drop_null().slice(0, FEW) for name in names}
-    return [
-        f"{name} ({head[0].as_py()!r:.30})"
-        for name, head in heads.items()
-        if len(head) and pc.all(pc.match_substring_regex(head, QUANTITY)).as_py()
-    ]
+    return [f"{name} ({table[name].drop_null()[0].as_py()!r:.30})" for name in names if looks_numeric(table[name])]
 
 
 def _is_number(type_: pa.DataType) -> bool:

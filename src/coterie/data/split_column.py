@@ -11,8 +11,9 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.config.data import NO_SPLIT
+from coterie.data.columns import cells_of
 from coterie.data.splits import SPLIT_WORDS
-from coterie.data.tables import Source, cells_of
+from coterie.data.tables import Source
 from coterie.errors import DataError
 
 # What people call it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -17,7 +17,7 @@ import pyarrow as pa
 from coterie.config import DataSettings
 from coterie.data.csv_form import describe_forms
 from coterie.data.encoded import Broken
-from coterie.data.folders import METADATA, class_tables, metadata_table, scan
+from coterie.data.folders import METADATA, class_tables, is_hidden, metadata_table, scan
 from coterie.data.kinds import counted
 from coterie.data.reading import JSON, SUFFIXES, find_form, no_progress_bars, read_files, read_parts
 from coterie.data.splits import SPLIT_WORDS
@@ -105,9 +105,15 @@ def open_tables(kind: str, place: str, settings: DataSettings) -> Source:
     return _open_files(kind, place, settings)
 
 
-def read_row_parts(file: str, separator: str | None = None, encoding: str | None = None) -> Iterator[pa.Table]:
+def read_row_parts(
+    file: str,
+    separator: str | None = None,
+    encoding: str | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[pa.Table]:
     """All rows of one file, whose kind its name tells; those of a parquet file in parts. ``separator`` and ``encoding``
-    are those of the files that a run was trained on: of a csv file that may be written in another way.
+    are those of the files that a run was trained on: of a csv file that may be written in another way, which ``note``
+    is told.
 
     Raises:
         DataError: the file cannot be read, or is of no known kind.
@@ -118,6 +124,8 @@ def read_row_parts(file: str, separator: str | None = None, encoding: str | None
         raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")
     path = Path(file).expanduser()
     form = find_form(path, separator, otherwise=encoding) if kind == "csv" else None
+    if form is not None and (said := describe_forms([form], separator, encoding, options=False)):
+        note(f"{file}: {said}")
     yield from read_parts(kind, path, form)
 
 
@@ -241,11 +249,6 @@ def _load_dataset(source: str, path: str, **options: Any) -> dict[str, datasets.
         raise DataError(f"cannot load {source}: {root_cause(error)}") from error
 
 
-def cells_of(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
-    """The cells of a column, as they are stored."""
-    return table.select_columns([name]).with_format("arrow")[:][name]
-
-
 def root_cause(error: BaseException) -> str:
     """Kind and first line of the error that caused others."""
     while error.__cause__ is not None:
@@ -280,7 +283,7 @@ def _require_train(found: Mapping[str, object], where: str) -> None:
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+    return any(map(is_hidden, path.relative_to(root).parts))
 
 
 def _holds_classes(folder: Path) -> bool:

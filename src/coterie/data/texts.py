@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
+from coterie.data.columns import cells_of
 from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import NGramPreprocessing, Preprocessing, SentencePreprocessing, TokenPreprocessing
+from coterie.inputs.cells import FEW_AT_SIGHT, looks_numeric
 from coterie.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ def full_texts(
     table: datasets.Dataset, column: str, split: str, numbers: np.ndarray | None = None
 ) -> tuple[list[str], np.ndarray, list[str]]:
     """The texts of a column that are not empty, their rows, and in words which were empty, by their ``numbers``."""
-    every = table.with_format("arrow")[:][column].to_pylist()
+    every = cells_of(table, column).to_pylist()
     empty = [row for row, text in enumerate(every) if not (text or "").strip()]
     every_N = np.arange(len(every))
     rows, number_N = np.delete(every_N, empty), every_N if numbers is None else numbers
@@ -85,11 +88,15 @@ def _learn(settings: DataSettings, train: Sequence[str]) -> Preprocessing:
 
 
 def _notes(parts: Mapping[str, Sequence[str]]) -> list[str]:
-    """The same text in train and elsewhere makes figures look better than they are."""
+    """Numbers are no texts, and the same text in train and elsewhere makes figures look better than they are."""
     train = set(parts["train"])
+    column = pa.chunked_array([pa.array(parts["train"][:FEW_AT_SIGHT], pa.string())])
+    alike = [f"texts, though they look like numbers or dates: {parts['train'][0]!r:.30}"] * looks_numeric(column)
     known = {split: sum(text in train for text in parts[split]) for split in ("validation", "test")}
     shown = ", ".join(f"{number:,} of {split}" for split, number in known.items() if number)
     repeated = len(parts["train"]) - len(train)
-    return [f"texts that are also in train: {shown}"] * bool(shown) + [
-        f"{repeated:,} training texts repeat another" for _ in range(bool(repeated))
-    ]
+    return (
+        alike
+        + [f"texts that are also in train: {shown}"] * bool(shown)
+        + [f"{repeated:,} training texts repeat another" for _ in range(bool(repeated))]
+    )

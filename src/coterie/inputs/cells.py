@@ -18,9 +18,14 @@ MISSING_WORDS = pa.array(
 )
 TRUE_WORDS = pa.array(["True", "TRUE", "true"])
 FALSE_WORDS = pa.array(["False", "FALSE", "false"])
-FEW = 1000
+FEW, FEW_AT_SIGHT = 1000, 100
 # A number with a decimal comma, or without, which may have points between thousands.
 THOUSANDS = r"[1-9][0-9]{0,2}(\.[0-9]{3})+"
+# Digits with what people write between and around them: 1,234 and 12% and $3.50 and 31.12.2020 and 4 kg and >5.
+QUANTITY = (
+    r"^\s*[<>~\x{2264}\x{2265}]?\s*\(?[-+\x{2212}]?(\p{Sc}\s*)?[0-9]+([-.,:/'\x{2019} \x{a0}\x{202f}TZ]+[0-9]+)*"
+    r"\s*(%|\p{Sc}|[A-Za-z\x{b5}]{1,2}[23\x{b2}\x{b3}]?|Z)?\)?[*\x{2020}]?\s*$"
+)
 WITH_COMMA = rf"^[+-]?([0-9]+|{THOUSANDS})?(,[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
@@ -46,6 +51,19 @@ def meaning(column: pa.ChunkedArray, *, commas: bool = False) -> Meaning:
     if not _parses(numbers, pa.int64()):
         return "number"
     return "code" if pc.any(pc.match_substring_regex(numbers, "^0[0-9]")).as_py() else "whole"
+
+
+def looks_numeric(column: pa.ChunkedArray) -> bool:
+    """Whether the first cells of a column of texts are digits with signs or units, or dates."""
+    head = column.drop_null().slice(0, FEW_AT_SIGHT)
+    return len(head) > 0 and bool(pc.all(pc.match_substring_regex(head, QUANTITY)).as_py())
+
+
+def may_have_thousands(column: pa.ChunkedArray) -> bool:
+    """Whether each point in a column of numbers may stand between thousands, as in ``1.234``."""
+    there = column.drop_null()
+    pointed = there.filter(pc.match_substring(there, "."))
+    return len(pointed) > 0 and bool(pc.all(pc.match_substring_regex(pointed, rf"^\s*[+-]?{THOUSANDS}\s*$")).as_py())
 
 
 def _all_truths(there: pa.ChunkedArray) -> bool:

@@ -25,8 +25,9 @@ from coterie.progress import SILENT
 from coterie.run.contents import HISTORY_FILE, read_history, write_history
 from coterie.run.folder import Run
 from coterie.run.manifest import RefitRecord
-from coterie.run.names import BASE_FILE, base_logits_file
+from coterie.run.names import BASE_FILE, SKIPPED_FILE, base_logits_file
 from coterie.run.values import write_head, write_preprocessing
+from coterie.system.files import write_whole
 from coterie.system.ranks import Ranks, forget_launcher_variables
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import NO_HOOK, TrainingHook
@@ -140,6 +141,9 @@ def _describe(run: Run, prepared: Prepared) -> None:
         disk_bytes=disk_bound(prepared),
         trunk=prepared.trunk,
     )
+    if skipped := prepared.splits.skipped:
+        # Names of files may hold bytes that are no UTF-8.
+        write_whole(run.place(SKIPPED_FILE), "\n".join([*skipped, ""]).encode(errors="surrogateescape"))
 
 
 def _train(job: Job) -> nn.Module:

@@ -17,8 +17,8 @@ from coterie.pipeline.prepare import Prepared, training_batches_of
 from coterie.pipeline.training_task import Trained
 from coterie.progress import Progress
 from coterie.run.contents import HISTORY_FILE, Kind, read_arrays, read_history, write_history
-from coterie.run.folder import CHECKPOINT_FOLDER, Run
-from coterie.run.names import stage_logits_folder
+from coterie.run.folder import Run
+from coterie.run.names import CHECKPOINT_FOLDER, stage_logits_folder
 from coterie.system.limits import Limits
 from coterie.system.ranks import Ranks
 from coterie.training.checkpoint import CheckpointFile

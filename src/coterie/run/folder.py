@@ -13,7 +13,7 @@
     RUN/distil.json                       of a distilled network: what it is compared with
     RUN/report.html                       to look at
     RUN/checkpoint/, RUN/logits/stages/   state of the training under way, logits not yet put together; gone at the end
-    RUN/logs/                             event files for TensorBoard
+    RUN/logs/                             event files for TensorBoard; samples that were skipped, and why
     RUN/.lock, RUN/.lock.json             held by the process that writes; who that is
 
 A file appears whole or not at all: it is written under a temporary name, synced, and renamed; then the manifest that
@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,8 @@ from coterie.backbones.weights import put_weights
 from coterie.config import FitSettings
 from coterie.config.changes import changed_settings, differences
 from coterie.errors import ArtifactError
+from coterie.run.checks import Checks, open_fault, size_fault
+from coterie.run.leftovers import delete, is_free, leftovers
 from coterie.run.manifest import (
     MANIFEST,
     MOST_BYTES,
@@ -56,26 +58,12 @@ from coterie.run.manifest import (
     installed_versions,
     read_manifest,
 )
-from coterie.run.names import check_file_name
-from coterie.system.files import (
-    HALF_FILES,
-    files_below,
-    open_regular,
-    place_below,
-    refuse_unreadable,
-    write_whole,
-)
+from coterie.run.names import CHECKPOINT_FOLDER, check_file_name
+from coterie.system.files import files_below, place_below, write_whole
 from coterie.system.json_text import from_json, to_json
-from coterie.system.lock import HOLDER, LOCK, hold, refuse_if_held
+from coterie.system.lock import hold, refuse_if_held
 
 REPORT = "report.html"
-CHECKPOINT_FOLDER = "checkpoint"
-# What a process leaves that dies before it has written a manifest, or writes after its folder was deleted; and what the
-# names of files begin with that it had half written.
-NO_RUN_YET = (LOCK, HOLDER, CHECKPOINT_FOLDER)
-HALF_WRITTEN = (f".{HOLDER}.", f".{MANIFEST}.")
-# Where a file that the manifest does not name is what a killed process left.
-STAGE_FOLDERS = ("specialists", "logits")
 # How often a file is looked up that other processes replace while it is read.
 MOST_LOOKS = 10
 
@@ -86,8 +74,7 @@ class Run:
 
     path: Path
     manifest: Manifest
-    # Checksum, size, time and inode of files whose checksum was right: they are not hashed again while these stay.
-    _checked: dict[str, tuple[str, int, int, int]] = field(default_factory=dict, repr=False, compare=False)
+    _checks: Checks = field(default_factory=Checks, repr=False, compare=False)
 
     @classmethod
     def create_or_resume(cls, path: Path, settings: FitSettings) -> Run:
@@ -99,7 +86,7 @@ class Run:
             ArtifactError: the folder holds something else, or a run with other settings.
         """
         if not os.path.lexists(path / MANIFEST):
-            if not _is_free(path):
+            if not is_free(path):
                 raise ArtifactError(f"{path} exists and is not a coterie run; choose another --out")
             return cls(path, Manifest(settings=settings))
         run = cls.open(path)
@@ -131,7 +118,7 @@ class Run:
         run = cls.open(path)
         if not run.complete:
             raise ArtifactError(f"{path} holds an unfinished run; the same `coterie fit` command goes on with it")
-        return FinishedRun(path, as_finished(path, run.manifest), run._checked)
+        return FinishedRun(path, as_finished(path, run.manifest), run._checks)
 
     @classmethod
     def open_complete(cls, path: Path) -> FinishedRun:
@@ -172,7 +159,7 @@ class Run:
             found = Run.create_or_resume(self.path, self.settings).manifest
             if not os.path.lexists(self.path / MANIFEST):
                 # States of a run that was deleted, of which a process lived on: they may be of other settings.
-                _delete(files_below(self.path / CHECKPOINT_FOLDER))
+                delete(files_below(self.path / CHECKPOINT_FOLDER))
             self.manifest = type(self.manifest)(**dict(found))
             yield self
 
@@ -229,13 +216,8 @@ class Run:
             ArtifactError: it is missing, has another size than the manifest says, or cannot be read for its size.
         """
         record = self.manifest.files[name]
-        if fault := self._size_fault(name):
+        if fault := open_fault(self.place(name), record):
             raise self._damaged({name: fault})
-        try:
-            with open_regular(self.place(name)) as (stream, _):
-                refuse_unreadable(stream, record.bytes)
-        except OSError as error:
-            raise self._damaged({name: _unreadable(error)}) from None
         return record.bytes
 
     def write(self, name: str, content: bytes, **records: Unpack[Records]) -> None:
@@ -275,18 +257,11 @@ class Run:
         places = [self.place(name) for name in names]
         # The manifest first: a file that it does not name is swept, one that it names and lacks would be damage.
         self.update(files={name: record for name, record in self.manifest.files.items() if name not in names})
-        _delete(places)
+        delete(places)
 
     def sweep(self) -> None:
-        """Delete what killed processes left: half-written files, files of stages that were not finished, states of
-        trainings that were. No link is followed.
-        """
-        named = {self.path / name for name in self.manifest.files}
-        stages = {file for folder in STAGE_FOLDERS for file in files_below(self.path / folder)}
-        states = set(files_below(self.path / CHECKPOINT_FOLDER))
-        half = {file for file in (*self.path.glob(HALF_FILES), *stages, *states) if file.match(HALF_FILES)}
-        done = {self.path / CHECKPOINT_FOLDER / name for name in self.manifest.files} & states
-        _delete(half | done | (stages - named))
+        """Delete what killed processes left, see ``leftovers``; no link is followed."""
+        delete(leftovers(self.path, self.manifest.files))
 
     def note_versions(self) -> str | None:
         """Record, and say, with which other versions the run goes on than those it was begun with."""
@@ -377,10 +352,9 @@ class Run:
         return ArtifactError(f"{self.path} is damaged: {named}; {advice}")
 
     def _settle(self) -> None:
-        # A process that died while it replaced a file left the old one or the new one.
-        replacing = self.manifest.replacing
-        replaced = {name: record for name, record in replacing.items() if self._content(name, record)[1] is None}
-        if replacing:
+        if replacing := self.manifest.replacing:
+            # A process that died while it replaced a file left the old one or the new one.
+            replaced = {name: record for name, record in replacing.items() if self._content(name, record)[1] is None}
             files = {**self.manifest.files, **replaced}
             self.manifest = self.manifest.model_copy(update={"files": files, "replacing": {}})
 
@@ -406,47 +380,15 @@ class Run:
         return content, fault
 
     def _content(self, name: str, record: FileRecord) -> tuple[bytes, str | None]:
-        """A file's bytes and what is wrong with them."""
-        try:
-            with open_regular(self.place(name)) as (stream, status):
-                # Before it is read: no more than was recorded is held in memory.
-                if status.st_size != record.bytes:
-                    return b"", _other_size(status.st_size, record)
-                refuse_unreadable(stream, record.bytes)
-                content = stream.read(record.bytes)
-        except FileNotFoundError:
-            return b"", "missing"
-        except OSError as error:
-            return b"", _unreadable(error)
-        except MemoryError:
-            return b"", f"unreadable ({record.bytes:,} bytes do not fit in memory)"
-        checked = (record.sha256, *_signature(status))
-        if self._checked.get(name) != checked:
-            if hashlib.sha256(content).hexdigest() != record.sha256:
-                return b"", "its bytes have changed (sha256 differs)"
-            self._checked[name] = checked
-        return content, None
+        return self._checks.read(self.place(name), record)
 
     def _is_checked(self, name: str) -> bool:
         """Whether a file was read before, and its checksum was right."""
-        status, record = self._status(name), self.manifest.files.get(name)
-        if status is None or record is None:
-            return False
-        return self._checked.get(name) == (record.sha256, *_signature(status))
+        record = self.manifest.files.get(name)
+        return record is not None and self._checks.passed(self.place(name), record)
 
     def _size_fault(self, name: str) -> str | None:
-        """What a look at a file tells without reading it."""
-        status, record = self._status(name), self.manifest.files[name]
-        if status is None:
-            return "missing"
-        return None if status.st_size == record.bytes else _other_size(status.st_size, record)
-
-    def _status(self, name: str) -> os.stat_result | None:
-        """None where there is no such file."""
-        try:
-            return self.place(name).lstat()
-        except OSError:
-            return None
+        return size_fault(self.place(name), self.manifest.files[name])
 
 
 @dataclass
@@ -454,37 +396,3 @@ class FinishedRun(Run):
     """A finished run: its manifest has every record that predicting takes."""
 
     manifest: FinishedManifest
-
-
-def _is_free(path: Path) -> bool:
-    """Whether a run can begin here: there is nothing, or nothing but what killed processes left."""
-    try:
-        names = [file.name for file in path.iterdir()]
-    except FileNotFoundError:
-        return True
-    except NotADirectoryError:
-        return False
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}. Choose another --out") from None
-    return all(name in NO_RUN_YET or name.startswith(HALF_WRITTEN) for name in names)
-
-
-def _delete(files: Iterable[Path]) -> None:
-    """Delete files; links themselves, not what they lead to."""
-    for file in files:
-        try:
-            file.unlink(missing_ok=True)
-        except OSError as error:
-            raise ArtifactError(f"cannot delete {file}: {error.strerror}") from None
-
-
-def _signature(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _unreadable(error: OSError) -> str:
-    return f"unreadable ({error.strerror})"
-
-
-def _other_size(n_bytes: int, record: FileRecord) -> str:
-    return f"{n_bytes} bytes instead of {record.bytes}"

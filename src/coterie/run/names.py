@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from coterie.partition import Partition
 
 MANIFEST = "manifest.json"
+CHECKPOINT_FOLDER = "checkpoint"
 BASE_FILE = "base.safetensors"
 SPECIALISTS = "specialists/"
 HEAD_FILE = "head.safetensors"
@@ -15,6 +16,8 @@ TOKENIZER_FILE = "tokenizer.json"
 EXAMPLES_FILE = "examples.safetensors"
 STAGE_LOGITS = "logits/stages/"
 EXAMPLE_TEXTS_FILE = "examples.json"
+# Not named in the manifest: a run is whole without it, and it names files of the machine.
+SKIPPED_FILE = "logs/skipped.txt"
 
 # Letters, digits and a few signs that no file system takes for something else; no part begins with a dot, as "..", the
 # lock and half-written files do.

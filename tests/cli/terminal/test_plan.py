@@ -1,6 +1,8 @@
+from pathlib import Path
+
 from rich.console import Console
 
-from coterie.cli.terminal.plan import print_plan
+from coterie.cli.terminal.plan import FEW, print_plan, print_skipped
 from coterie.pipeline.plan import Plan, PlannedStage
 
 
@@ -23,3 +25,15 @@ def test_the_load_that_a_plan_was_measured_under_is_said(console: Console) -> No
     print_plan(console, plan, "Made up.")
     said = " ".join(console.export_text().split())
     assert "measured warm-up while other processes kept 1.5 core(s) busy (on a quiet machine less); at most" in said
+
+
+def test_of_many_skipped_samples_the_first_are_shown_and_the_file_of_all_is_named(console: Console) -> None:
+    names = [f"pictures/[b]{number}.png: cut off" for number in range(2000)]
+    print_skipped(console, [], Path("run/logs/skipped.txt"))
+    assert console.export_text(clear=False) == ""
+    print_skipped(console, names[:FEW], Path("run/logs/skipped.txt"))
+    assert console.export_text() == "".join(f"{line}\n" for line in ["skipped: 5:", *(f"  {n}" for n in names[:FEW])])
+    print_skipped(console, names, Path("run/logs/skipped.txt"))
+    lines = console.export_text().splitlines()
+    assert lines[0] == "skipped: 2,000; the run lists all in run/logs/skipped.txt; the first:"
+    assert lines[1:] == [f"  {name}" for name in names[:FEW]]

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.measures.metrics import Scores
 from coterie.pages.format import chance, decimal, gain, hundredths
 from coterie.studies.comparison.tables import Comparison, ContenderCost, SeedsRow
@@ -37,7 +38,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             *_costs(row.cost),
             *((chance(row.p_base), chance(row.p_control), *_more(row.scores, row.cost)) if wide else ()),
         )
-    console.print(table)
+    print_figures(console, table)
     console.print(LEGEND, highlight=False)
     for sentence in (*comparison.verdict, *comparison.notes):
         console.print(f"- {sentence}", highlight=False)
@@ -55,7 +56,7 @@ def print_seeds(console: Console, rows: tuple[SeedsRow, ...]) -> None:
             *_costs(row.cost),
             *(("" if row.lead is None else gain(row.lead), *_more(row.scores, row.cost)) if wide else ()),
         )
-    console.print(table)
+    print_figures(console, table)
     console.print(SEEDS_LEGEND, highlight=False)
 
 

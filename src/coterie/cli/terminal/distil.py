@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.pages.format import decimal, gain, hundredths
 from coterie.pipeline.distil import BASE, DistilledRow
 
@@ -22,7 +23,7 @@ def print_distilled(console: Console, rows: tuple[DistilledRow, ...]) -> None:
         lead = "" if row is student else gain(row.lead)
         cells = (row.name, hundredths(row.accuracy), over, lead, decimal(row.passes), decimal(row.storage))
         table.add_row(*cells, style="bold" if row is student else "")
-    console.print(table)
+    print_figures(console, table)
     if ensemble.gain.mean > 0:
         share = student.gain.mean / ensemble.gain.mean
         console.print(f"{100 * share:.0f} % of the ensemble's gain is in the distilled network.", highlight=False)

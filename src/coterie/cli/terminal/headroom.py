@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.measures.significance import Interval
 from coterie.pages.format import count, gain, hundredths, percent, points
 from coterie.studies.headroom.advice import Setting
@@ -56,7 +57,7 @@ def _print_settings(console: Console, study: HeadroomStudy) -> None:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for setting, cost in zip(headroom.settings, study.costs, strict=True):
         table.add_row(*_cells(setting, cost), style="bold" if setting == headroom.advice.setting else "")
-    console.print(table)
+    print_figures(console, table)
     console.print(
         "sizes: classes in a cluster; restr: the base among the true "
         "cluster's classes; hard, comp: what specialists that are never wrong would reach by either rule; gain: "

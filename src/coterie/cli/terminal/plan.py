@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.pages.format import count, decimal, mebibytes, rough_duration
 from coterie.pipeline.plan import Plan
 
 # Cores that others kept busy, below which they are no reason for a plan that is far off.
 WORTH_SAYING = 0.25
+# Skipped samples that are shown.
+FEW = 5
+
+
+def print_skipped(console: Console, skipped: Sequence[str], file: Path) -> None:
+    """How many samples were left out, the first of them, and where the run lists all."""
+    if skipped:
+        more = f"; the run lists all in {file}; the first" if skipped[FEW:] else ""
+        shown = "".join(f"\n  {name}" for name in skipped[:FEW])
+        console.print(f"skipped: {len(skipped):,}{more}:{shown}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_plan(console: Console, plan: Plan, about: str) -> None:
@@ -26,7 +40,7 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
             count(stage.steps) if stage.steps else "",
             rough_duration(stage.seconds),
         )
-    console.print(table)
+    print_figures(console, table)
     console.print(
         f"{count(plan.parameters)} weights, {plan.precision} on {plan.device}. "
         f"About {rough_duration(plan.seconds)} in all, from a measured warm-up{_load(plan)}; "

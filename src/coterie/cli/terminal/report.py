@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.measures.balance import Balance
 from coterie.measures.report import Report
 from coterie.pages.format import count, decimal, hundredths, interval, percent, points, zero
@@ -33,7 +34,7 @@ def print_report(console: Console, report: Report, labels: Sequence[str], n_unkn
     )
     table.add_column("cluster", no_wrap=True, min_width=7)
     # Whatever the figures leave of the line is for names.
-    table.add_column("classes", no_wrap=True, overflow="ellipsis", width=max(10, console.width - 69))
+    table.add_column("classes", no_wrap=True, overflow="ellipsis", width=max(10, console.width - 70))
     for heading in ("samples", "base", "restr.", "spec.", "base@3", "restr.@3", "spec.@3"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for row in report.clusters:
@@ -53,7 +54,7 @@ def print_report(console: Console, report: Report, labels: Sequence[str], n_unkn
                 )
             ),
         )
-    console.print(table)
+    print_figures(console, table)
     console.print(
         "base: over all classes; restr.: the base among the cluster's classes; spec.: the specialist, asked for all of "
         "them; @3: the true class is among the first three.",

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.cli.terminal.comparison import print_seeds
+from coterie.cli.terminal.tables import print_figures
 from coterie.data.splits import Splits
 from coterie.pages.format import count, decimal, gain, hundredths, mean_share, points, rough_duration
 from coterie.pipeline.plan import make_plan
@@ -48,7 +49,7 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
         ("passes", [decimal(c.passes.mean) for c in result.columns], ""),
     ):
         table.add_row(title, *values, paper)
-    console.print(table)
+    print_figures(console, table)
     if result.table:
         print_seeds(console, result.table)
     for claim, found in result.claims:

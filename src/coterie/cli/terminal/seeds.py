@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.measures.report import Report
 from coterie.measures.significance import Interval, over_seeds
 from coterie.pages.format import decimal, gain, hundredths
@@ -26,7 +27,7 @@ def print_seed_runs(console: Console, reports: Mapping[str, Report]) -> None:
             gain(Interval(report.gain, report.gain_low, report.gain_high)),
             decimal(report.mean_passes),
         )
-    console.print(table)
+    print_figures(console, table)
     if reports:
         mean = over_seeds([report.gain for report in reports.values()])
         console.print(f"mean gain over {len(reports)} seed(s): {gain(mean)} points", highlight=False)

@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.terminal.tables import print_figures
 from coterie.pages.format import decimal, percent, points
 from coterie.partition import Partition
 from coterie.routing.tune import Tuning
@@ -36,7 +37,7 @@ def print_tuning(console: Console, tuning: Tuning, partition: Partition) -> None
             decimal(row.passes),
             percent(row.routed, 1),
         )
-    console.print(table)
+    print_figures(console, table)
     console.print(
         f"{len(tuning.candidates)} tried; ✓ chosen.\n{_describe(tuning, partition)}",
         highlight=False,
