@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from coterie.backbones.base import Base
 from coterie.backbones.cut import tail_of, trunk_features
@@ -70,13 +70,13 @@ def with_recipe(
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the base that specialists train, as ``trainable`` names it, with its operations and its weights in
-    those of the base; ``input_bytes`` of the trunk's output for a sample, 0 where there is no trunk.
+    """A part of the base that specialists train, as ``trainable`` names it, with its operations in those of the base;
+    ``network`` that has its weights; ``input_bytes`` of the trunk's output for a sample, 0 where there is no trunk.
     """
 
     name: str
+    network: nn.Module
     cost: float = 1.0
-    weights: float = 1.0
     input_bytes: int = 0
 
 
@@ -134,10 +134,11 @@ class _Recipe:
         if trainable is None and self.name == TAILS and self._tail is not None:
             return self._tail
         if trainable in {None, "all"}:
-            return _Part("all")
+            return _Part("all", self.base.network)
         network, example = self.base.network.eval(), self.splits.preprocessing.example()
         part = trained_part(network, self.base.head, example, str(trainable))
-        return _Part(str(trainable)) if part.cut is None else self._measured(str(trainable), part.cut)
+        name = str(trainable)
+        return _Part(name, network) if part.cut is None else self._measured(name, part.cut)
 
     @cached_property
     def _tail(self) -> _Part | None:
@@ -156,7 +157,7 @@ class _Recipe:
         network, example = self.base.network.eval(), self.splits.preprocessing.example()
         features, tail = trunk_features(network, cut, example[:1]), tail_of(network, cut, example)
         cost = inference_flops(tail, features) / inference_flops(network, example[:1])
-        return _Part(name, cost, _size(tail) / _size(network), features.nbytes)
+        return _Part(name, tail, cost, features.nbytes)
 
     @property
     def _gently(self) -> bool:
@@ -234,14 +235,19 @@ class _Recipe:
 
     def _bits(self, clusters: Sequence[int]) -> float:
         """Of each weight's difference, such that all specialists fit into the storage beside the base."""
-        head = _size(self.base.head.of(self.base.network).weight) / _size(self.base.network)
-        body = max(0.0, self.part.weights - head) * sum(clusters)
-        left = self.settings.storage - 1 - head * len(clusters)
-        bits = EXACT_BITS * left / body if body else EXACT_BITS
-        if bits >= EXACT_BITS or self.settings.specialist.trainable.startswith("lora"):
+        head = self.base.head.of(self.base.network).weight.shape
+        tensors = [tensor.shape for tensor in self.part.network.state_dict().values()]
+        # Differences of matrices are coded, with a step a row; vectors and heads are kept as they are.
+        matrices = [shape for shape in tensors if len(shape) > 1 and shape != head]
+        vectors = sum(math.prod(shape) for shape in tensors if len(shape) < 2) - head[0]
+        coded, steps = sum(map(math.prod, matrices)), sum(shape[0] for shape in matrices)
+        whole = sum(tensor.numel() for tensor in self.base.network.state_dict().values())
+        each = ((self.settings.storage - 1) * whole - len(clusters) * (math.prod(head) + head[0])) / sum(clusters)
+        if coded + vectors <= each or self.part.name.startswith("lora"):
             return EXACT_BITS
+        bits = EXACT_BITS * (each - vectors - steps) / max(1, coded)
         if bits < FEWEST_BITS and "storage" in self.settings.model_fields_set:
-            least = self.settings.storage + (FEWEST_BITS - bits) / EXACT_BITS * body
+            least = self.settings.storage + (FEWEST_BITS - bits) / EXACT_BITS * coded * sum(clusters) / whole
             raise SettingsError(
                 f"storage = {self.settings.storage:g}: {sum(clusters)} specialists take more; allowed: at least "
                 f"{least:.2f} times the base's, or fewer clusters"
@@ -267,8 +273,3 @@ def merged(*values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
         for group, some in one.items():
             found[group] = {**found.get(group, {}), **some}
     return found
-
-
-def _size(weights: nn.Module | Tensor) -> int:
-    """Number of weights."""
-    return weights.numel() if isinstance(weights, Tensor) else sum(each.numel() for each in weights.parameters())
