@@ -28,9 +28,8 @@ from coterie.inputs import Preprocessing, TablePreprocessing
 ROW_NAME = re.compile(
     r"(?i:Unnamed: \d+(\.\d+)?|__index_level_\d+__|level_\d|#|row|(.*[_ .-])?(ids?|idx|index|uuid|guid))|.*[a-z]I[dD]"
 )
-IMAGE_NAME = (
-    rf"(?i)(\.({'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})$|^https?://.*\.(jpe?g|png|webp|gif)\?)"
-)
+_ENDINGS = "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+IMAGE_NAME = rf"(?i)(\.({_ENDINGS})[\s'\"\])]*$|^https?://.*\.(jpe?g|png|webp|gif)\?)"
 ADDRESS = re.compile(r"(?i)(https?|s3|gs|ftp)://")
 # PNG, JPEG, GIF and WEBP in base64.
 ENCODED_IMAGE = r"^(data:image/|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{8}|R0lGODd|R0lGODl|UklGR)"
@@ -293,11 +292,9 @@ def _named_root(settings: DataSettings, folder: Path) -> Path:
 
 
 def _file(root: Path, cell: str) -> Path:
-    """A path as a cell has it. Those of Windows are taken too, where they name a file."""
-    path = root / cell
-    if "\\" in cell and not _is_file(path):
-        return root / cell.replace("\\", "/")
-    return path
+    """A path as a cell has it; without spaces around it, and with slashes for those of Windows, if that names none."""
+    plain = cell.strip().replace("\\", "/")
+    return root / (plain if plain != cell and not _is_file(root / cell) else cell)
 
 
 def _is_file(path: str | Path) -> bool:
