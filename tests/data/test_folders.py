@@ -135,3 +135,15 @@ def test_metadata_of_csv_keeps_the_spelling_of_labels(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("name,code\n0.png,a\n")
     with pytest.raises(DataError, match=r"metadata\.csv has no column 'file_name'; columns: name, code"):
         load(f"folder:{tmp_path}")
+
+
+def test_images_that_no_metadata_names_are_said(tmp_path: Path) -> None:
+    for k in range(12):
+        (tmp_path / f"{k}.png").write_bytes(png(k))
+    rows = [f"./{k}.png,{'ab'[k % 2]}" for k in range(11)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    splits = load(f"folder:{tmp_path}")
+    assert sum(sizes(splits)) == 11
+    assert f"1 image(s) that no metadata file names are left out, such as {tmp_path}/11.png" in splits.about
+    (tmp_path / "11.png").unlink()
+    assert "no metadata" not in load(f"folder:{tmp_path}").about

@@ -195,6 +195,20 @@ def test_each_file_has_its_own_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(splits.test), [np.asarray(picture(50 + k)) for k in range(20)])
 
 
+@pytest.mark.parametrize("cell", ["{} ", " {}", "{}\t"])
+def test_spaces_around_paths_are_no_part_of_them(tmp_path: Path, cell: str) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    source = write(tmp_path / "all.csv", {"image": [cell.format(path) for path in paths], "label": KINDS})
+    assert_pictures(source)
+
+
+def test_lists_of_paths_are_not_learned_as_texts(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    source = write(tmp_path / "all.csv", {"image": [str([path]) for path in paths], "label": KINDS})
+    with pytest.raises(DataError, match="no image file that column 'image' names exists"):
+        load(source)
+
+
 def test_images_that_do_not_exist_are_named(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path / "pics")
     (tmp_path / "pics" / "7.png").unlink()

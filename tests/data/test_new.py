@@ -99,6 +99,8 @@ def test_tables_and_lists_name_images_from_their_own_folder(pics: Path, monkeypa
     monkeypatch.setattr("sys.stdin", io.StringIO("pics/b/1.png\npics/a/deep/2.png"))
     assert find_new(IMAGES, ["-"]).count() is None
     assert read_new(IMAGES, ["-"]).names == expected
+    (pics / "odd.csv").write_text("path\n b/1.png \na\\deep\\2.png\n")
+    assert read_new(IMAGES, ["pics/odd.csv"]).names == expected
     (pics / "other.csv").write_text("path,picture\nnone.png,b/1.png\n")
     assert next(find_new(IMAGES, ["pics/other.csv"], column="picture").batches()).names == ("pics/b/1.png",)
     with pytest.raises(DataError, match="- is named more than once"):

@@ -125,14 +125,15 @@ def class_tables(found: Mapping[str, Found]) -> tuple[dict[str, datasets.Dataset
     return tables, note
 
 
-def metadata_table(found: Found, forms: Mapping[Path, CsvForm]) -> tuple[datasets.Dataset, bool]:
-    """The rows of a folder's metadata files with the images that they name; and whether cells are texts. ``forms`` says
-    how the csv files are written.
+def metadata_table(found: Found, forms: Mapping[Path, CsvForm]) -> tuple[datasets.Dataset, bool, list[str]]:
+    """The rows of a folder's metadata files with the images that they name; whether cells are texts; and the images
+    that none names. ``forms`` says how the csv files are written.
 
     Raises:
         DataError: a file that cannot be read or names no images, or several of other columns.
     """
     parts = []
+    unnamed = {os.path.normpath(path) for paths in found.images.values() for path in paths}
     for file in found.metadata:
         table = read_file(METADATA[file.name], file, forms.get(file))
         if FILE_NAME not in table.column_names:
@@ -142,13 +143,14 @@ def metadata_table(found: Found, forms: Mapping[Path, CsvForm]) -> tuple[dataset
         if nameless:
             raise DataError(f"{file} names no file in {len(nameless)} row(s), the first is row {nameless[0]}")
         paths = [str(file.parent / name) for name in names]
+        unnamed -= set(map(os.path.normpath, paths))
         place = table.column_names.index(FILE_NAME)
         parts.append(table.set_column(place, "image", _records(paths)))
     try:
         whole = as_dataset(pa.concat_tables(parts)).cast_column("image", datasets.Image())
     except pa.ArrowException as error:
         raise DataError(f"the columns of {', '.join(map(str, found.metadata))} differ: {error}") from None
-    return whole, any(METADATA[file.name] == "csv" for file in found.metadata)
+    return whole, any(METADATA[file.name] == "csv" for file in found.metadata), sorted(unnamed)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:

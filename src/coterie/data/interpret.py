@@ -28,9 +28,8 @@ from coterie.inputs import Preprocessing, TablePreprocessing
 ROW_NAME = re.compile(
     r"(?i:Unnamed: \d+(\.\d+)?|__index_level_\d+__|level_\d|#|row|(.*[_ .-])?(ids?|idx|index|uuid|guid))|.*[a-z]I[dD]"
 )
-IMAGE_NAME = (
-    rf"(?i)(\.({'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})$|^https?://.*\.(jpe?g|png|webp|gif)\?)"
-)
+_ENDINGS = "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+IMAGE_NAME = rf"(?i)(\.({_ENDINGS})[\s'\"\])]*$|^https?://.*\.(jpe?g|png|webp|gif)\?)"
 ADDRESS = re.compile(r"(?i)(https?|s3|gs|ftp)://")
 # PNG, JPEG, GIF and WEBP in base64.
 ENCODED_IMAGE = r"^(data:image/|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{8}|R0lGODd|R0lGODl|UklGR)"
@@ -255,7 +254,7 @@ def _files_named(
         root = _root_of(part, folder, settings)
         roots += [] if root is None else [root]
         start = root or _named_root(settings, folder)
-        files += [str(_file(start, cell)) if cell else None for cell in part]
+        files += [str(file_of(start, cell)) if cell else None for cell in part]
     return files, roots
 
 
@@ -284,7 +283,7 @@ def _root_of(cells: Sequence[str | None], folder: Path, settings: DataSettings) 
     has any of the files.
     """
     roots = [_named_root(settings, folder), folder.absolute(), Path.cwd()]
-    return next((root for root in roots if any(_is_file(_file(root, cell)) for cell in cells if cell)), None)
+    return next((root for root in roots if any(_is_file(file_of(root, cell)) for cell in cells if cell)), None)
 
 
 def _named_root(settings: DataSettings, folder: Path) -> Path:
@@ -292,12 +291,10 @@ def _named_root(settings: DataSettings, folder: Path) -> Path:
     return Path(os.path.expanduser(root)).absolute()  # noqa: PTH111 - that of pathlib raises where there is no such home
 
 
-def _file(root: Path, cell: str) -> Path:
-    """A path as a cell has it. Those of Windows are taken too, where they name a file."""
-    path = root / cell
-    if "\\" in cell and not _is_file(path):
-        return root / cell.replace("\\", "/")
-    return path
+def file_of(root: Path, cell: str) -> Path:
+    """A path as a cell has it; without spaces around it, and with slashes for those of Windows, if that names none."""
+    plain = cell.strip().replace("\\", "/")
+    return root / (plain if plain != cell and not _is_file(root / cell) else cell)
 
 
 def _is_file(path: str | Path) -> bool:

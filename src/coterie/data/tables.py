@@ -214,10 +214,13 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
         files = [file for some in found.values() for file in some.metadata if METADATA[file.name] == "csv"]
         forms = {file: find_form(file, *written) for file in files}
         tables = {split: metadata_table(some, forms) for split, some in found.items() if some.metadata}
-        spelled = any(of_texts for _, of_texts in tables.values())
+        spelled = any(of_texts for _, of_texts, _ in tables.values())
+        left = [path for _, _, unnamed in tables.values() for path in unnamed]
+        said = f"{len(left):,} image(s) that no metadata file names are left out, such as {left[0]}" if left else ""
         _require_train(tables, f"folders with metadata in {root}")
-        split_tables = {split: table for split, (table, _) in tables.items()}
-        return Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))
+        split_tables = {split: table for split, (table, _, _) in tables.items()}
+        source = Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))
+        return source.noted(said)
     by_class, note = class_tables(found)
     return Source(by_class, tuple(unused), broken, note=note)
 
