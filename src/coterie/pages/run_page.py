@@ -112,7 +112,7 @@ def render(content: ReportContent) -> str:
         digits=_digits(content.test.n_samples),
         validation_digits=_digits(content.validation.n_samples),
         gain_bar=figures.gain_bar(content.test.gain, content.test.gain_low, content.test.gain_high),
-        ladder=_ladder(content.ladder),
+        ladder=_ladder(content.ladder, one=content.partition.n_clusters == 1),
         sizes=figures.cluster_sizes(content.partition.size_S),
         clusters=_clusters(content),
         cluster_digits=min((_digits(row.n_samples) for row in content.test.clusters if row.n_samples), default=2),
@@ -181,8 +181,18 @@ def _share(row: ClusterRow) -> float:
     return row.specialist_top1 - row.restricted_top1
 
 
-def _ladder(steps: Ladder) -> list[tuple[str, str, float, str]]:
-    """Name, explanation, share and tone of each step from the base to the ensemble, and of what bounds it."""
+def _ladder(steps: Ladder, *, one: bool) -> list[tuple[str, str, float, str]]:
+    """Name, explanation, share and tone of each step from the base to the ensemble, and of what bounds it; with one
+    cluster, nothing is lost to routing, nor won by dropping classes.
+    """
+    if one:
+        return [
+            ("Base", "", steps.base, "second"),
+            ("Specialist", "by itself", steps.oracle_specialist, "pale"),
+            ("Both", "every sample routed", steps.routed, "pale"),
+            ("Ensemble", "with its gate", steps.gated, "first"),
+            ("Best possible gate", "always knows who is right", steps.best_gate, "pale"),
+        ]
     return [
         ("Base", "over all classes", steps.base, "second"),
         ("Routing alone", "the base's best class of the chosen cluster", steps.routing, "pale"),
