@@ -33,6 +33,11 @@ from coterie.inputs import (
 )
 
 
+def is_passed(name: str) -> bool:
+    """Whether a name is that of a network which was passed from Python: only the caller can make another."""
+    return name.startswith("python:")
+
+
 def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) -> nn.Module:
     """Build a network with fresh weights.
 
@@ -53,7 +58,7 @@ def build(name: str, n_classes: int, preprocessing: Preprocessing, seed: int) ->
         torch.manual_seed(seed)
         if is_function(name):
             return call_function(name)
-        if name.startswith("python:"):
+        if is_passed(name):
             raise BackboneError(f"{name} was passed from Python, and is needed again: coterie.fit(..., base=network)")
         if isinstance(preprocessing, ImagePreprocessing):
             return _build_image(name, n_classes, preprocessing)

@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import make_base
+from coterie.backbones.by_name import is_passed
 from coterie.config.fine_tuning import trains_gently
 from coterie.data.flipped import FlippedImages
 from coterie.errors import DeclinedError
@@ -135,7 +136,7 @@ def _mirrored(job: Job, base: TrainedBase) -> str:
 
 def _probed(job: Job, base: TrainedBase) -> str:
     """What a probe gains on validation: of the network as it was before it was fine-tuned."""
-    if not can_be_probed(base.network, base.head):
+    if is_passed(job.settings.backbone) or not can_be_probed(base.network, base.head):
         return ""
     if job.settings.init is None:
         return PROBE_OF_ANOTHER if job.prepared.base.trained and trains_gently(job.settings.given()) else ""

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from coterie.backbones.base import Base
+from coterie.backbones.by_name import is_passed
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
 from coterie.backbones.parts import last_parts, trained_part
@@ -121,7 +122,8 @@ class _Recipe:
             return asked
         if trainable is not None:
             return {PROBE: PROBE, "all": WHOLE}.get(trainable, TAILS)
-        if self.settings.init is not None and can_be_probed(self.base.network, self.base.head):
+        can_be_made_anew = self.settings.init is not None and not is_passed(self.settings.backbone)
+        if can_be_made_anew and can_be_probed(self.base.network, self.base.head):
             return PROBE
         if self._tail is not None:
             return TAILS
