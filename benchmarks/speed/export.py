@@ -8,10 +8,12 @@ adapters on CLINC150 (67 of its intents), and features (scikit-learn's digits) w
 Trainings are of one epoch on few samples: what the networks have learned does not change whether graphs agree.
 """
 
+import json
 import os
 import shutil
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +40,7 @@ def cases(cifar100: Path, clinc150: Path, folder: Path) -> dict[str, dict[str, A
     images = _subset(cifar100, folder / "images", "fine_label", 20)
     texts = _subset(clinc150, folder / "texts", "intent", 67)
     digits = load_digits()
-    np.savez(folder / "digits.npz", X=digits.data.astype(np.float32), y=digits.target)
+    np.savez(folder / "digits.npz", features=digits.data.astype(np.float32), labels=digits.target)
     photos = {"source": f"parquet:{images}", "label": "fine_label"}
     pair = {"clusters": [5, 2], "together": True}
     return {
@@ -110,24 +112,26 @@ def measure(name: str, values: dict[str, Any], folder: Path) -> list[list[object
     return rows
 
 
-def main(cifar100: Path, clinc150: Path, only: tuple[str, ...] = ("",)) -> None:
-    """Train and export each run.
+def main(cifar100: Path, clinc150: Path, kept: Path, only: tuple[str, ...] = ("",)) -> None:
+    """Train and export each run that was not measured yet.
 
     Args:
         cifar100: folder with its parquet files.
         clinc150: folder with its parquet files.
+        kept: JSON file of the rows of each run; those that are there are not measured again.
         only: cases whose name holds one of these.
     """
-    rows: list[list[object]] = []
+    rows: dict[str, list[list[object]]] = json.loads(kept.read_text()) if kept.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for name, values in cases(cifar100.resolve(), clinc150.resolve(), Path(folder)).items():
-            if any(part in name for part in only):
-                rows += alone(measure, name, values, Path(folder))
+            if name not in rows and any(part in name for part in only):
+                rows[name] = alone(measure, name, values, Path(folder))
+                kept.write_text(json.dumps(rows))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     titles = ["run", "target", "weights", "samples", "routed", "largest difference", "changed answers", "MB"]
+    table = markdown_table(titles, chain.from_iterable(rows.values()))
     write_result(
-        __file__,
-        f"Graphs beside `predict_proba` on a CPU. Load averages at the end: {load}.\n\n" + markdown_table(titles, rows),
+        __file__, f"Graphs beside `predict_proba` on a CPU. Load averages of the machine at the end: {load}.\n\n{table}"
     )
 
 
