@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -75,3 +76,11 @@ def test_without_a_plan_or_a_base_there_is_nothing_to_correct(monkeypatch: pytes
     run.progress.stage("distil", 100)
     assert run.train(1.0, steps=50) == []
     assert run.progress.lane() is run.notes
+
+
+def test_a_base_too_short_to_be_timed_says_nothing_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch)
+    base, *rest = PLAN.stages
+    run.progress.plan = replace(PLAN, stages=(replace(base, seconds=0.0), *rest))
+    run.progress.stage("base", 100)
+    assert run.train(3.0, steps=100) == []

@@ -141,7 +141,8 @@ class CorrectedPlan(Progress):
         if self.steps_left <= 0:
             first, before = self.plan.stages[0], self.plan.seconds
             seconds = time.monotonic() - self.started
-            self._correct(self.plan.times(seconds * first.epochs / max(first.seconds, 1e-9)), before)
+            if first.seconds > 0:  # where it was too short to be timed, it says nothing of the rest
+                self._correct(self.plan.times(seconds * first.epochs / first.seconds), before)
 
     def _correct(self, plan: Plan, before: float) -> None:
         if self.plan and not 1 / FAR_OFF < plan.seconds / max(before, 1e-9) < FAR_OFF:
