@@ -161,6 +161,19 @@ def test_a_shallow_network_gets_a_copy_and_the_manifest_says_so(
     assert (out / kept).read_bytes() == (tmp_path / "again" / kept).read_bytes()
 
 
+def test_the_same_command_finds_a_probe_of_a_backbone_that_was_chosen(tmp_path: Path) -> None:
+    """Neither the backbone nor the weights that it starts from were named."""
+    found = FitSettings.from_values({"backbone": "convnet-8", "init": "w.safetensors", "recipe": "probe"})
+    probing = {"specialist": {"trainable": "probe"}, "partition": {"clusters": [1]}, "gate": {"passes": 1.5}}
+    stored = FitSettings.from_values({**found.to_values(), **probing})
+    run = Run.create_or_resume(tmp_path / "run", stored)
+    with run.writing():
+        run.update(settings=stored)
+    again, why = with_backbone(FitSettings(), tmp_path / "run")
+    assert (again.backbone, again.init, again.specialist.trainable, why) == ("convnet-8", "w.safetensors", "probe", "")
+    assert again.gate.passes == 1.5
+
+
 def test_another_recipe_is_another_run(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main([*command, "--out", str(out)]) == 0

@@ -71,6 +71,8 @@ def _recipe_as_before(settings: FitSettings, out: Path | None) -> FitSettings:
         return settings
     if any(given.get(name, kept[name]) != kept[name] for name in ("budget", "storage")):
         return settings
+    if settings.backbone == AUTO:  # what a recipe came to may need the weights that the base starts from
+        kept |= {name: before[name] for name in ("backbone", "init")}
     groups = {group: {**before[group], **given.get(group, {})} for group in RECIPE_GROUPS}
     return FitSettings.from_values({**given, **kept, **groups})
 
