@@ -132,8 +132,7 @@ def plain(values: dict[str, Any]) -> FitSettings:
     """Settings with the defaults of what they do not name, in which no recipe fills anything."""
     from coterie.config import FitSettings
 
-    settings = FitSettings.from_values(values)
-    return settings.marked(settings.to_values())
+    return FitSettings.from_values(values).all_given()
 
 
 def changed(run: Run, values: dict[str, Any]) -> FitSettings:

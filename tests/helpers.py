@@ -63,7 +63,7 @@ def make_splits(n_classes: int = 8, n_per_class: int = 24) -> Splits:
 def make_settings() -> FitSettings:
     """A run of seconds."""
     training = {"epochs": 2, "batch_size": 32, "learning_rate": 0.05}
-    settings = FitSettings.from_values(
+    return FitSettings.from_values(
         {
             "backbone": "convnet-8",
             "base": {**training, "epochs": 4},
@@ -72,8 +72,7 @@ def make_settings() -> FitSettings:
             "data": {"crop_padding": 1},
             "hardware": {"accelerator": "cpu", "precision": "fp32", "threads": 1},
         }
-    )
-    return settings.marked(settings.to_values())  # all of them given: no recipe fills anything in
+    ).all_given()
 
 
 def changed(settings: FitSettings, **values: object) -> FitSettings:

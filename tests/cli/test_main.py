@@ -526,7 +526,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
         ("add-class", {"source", "out"}),
         ("serve", {"host", "port", "token", "max-batch", "max-wait", "max-body", "max-samples", "workers", "trust"}),
         ("push", {"private"}),
-        ("distil", {"out", "epochs", "learning-rate", "weight", "no-controls", "trust"}),
+        ("distil", {"out", "epochs", "learning-rate", "weight", "no-controls", "trust", "unlabelled"}),
         (
             "compare",
             {"logits", "superclasses", "members", "train", "allow-shared", "json", "trust"}

@@ -56,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, known: Splits) -> Run:
         }
     )
     path = tmp_path_factory.mktemp("runs") / "run"
-    coterie.fit(settings.marked(settings.to_values()), path, splits=known)
+    coterie.fit(settings.all_given(), path, splits=known)
     return Run.open_complete(path)
 
 

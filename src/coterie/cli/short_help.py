@@ -33,7 +33,7 @@ SHOWN: Mapping[type[Settings], Mapping[str, str]] = {
         "gate": "",
     },
     DataSettings: {"source": "", "text": "", "label": ""},
-    GateSettings: {"passes": "limit of the average passes per sample, the base's included (--passes does); auto: 1.5"},
+    GateSettings: {"passes": "limit of the average passes per sample, the base's included; auto: 1.5"},
     EngineSettings: {"workers": ""},
 }
 # Of what a command itself takes, all is shown but these.

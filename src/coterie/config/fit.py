@@ -184,6 +184,10 @@ class FitSettings(Settings):
         """These settings with the base as it was before it was fine-tuned, here or elsewhere."""
         return self.model_copy(update={"weights": None})
 
+    def all_given(self) -> FitSettings:
+        """These settings as if each had been named: no recipe fills anything in."""
+        return self.marked(self.to_values())
+
     def with_seed(self, seed: int) -> FitSettings:
         """These settings with another seed and the same splits: ``data.split_seed`` is fixed first."""
         split_seed = self.seed if self.data.split_seed is None else self.data.split_seed

@@ -265,4 +265,4 @@ def _settings(old: FinishedRun, epochs: int | None, learning_rate: float | None)
             "partition": PartitionSettings(clusters=(len(labels_of(old.manifest)),)),
             "gate": GateSettings(**ALONE),
         }
-    )
+    ).all_given()

@@ -185,9 +185,8 @@ def _settings(values: Any) -> Any:
     values, data = {"recipe": WHOLE, **values}, values.get("data")
     if isinstance(data, dict) and str(data.get("source")).partition(":")[0] in TABLES:
         values = {**values, "data": {"split": NO_SPLIT, **data}}
-    settings = FitSettings.from_values(values)
     # All of them decided what the run is, whether somebody named them or not.
-    return settings.marked(settings.to_values())
+    return FitSettings.from_values(values).all_given()
 
 
 class Manifest(_Frozen):

@@ -115,7 +115,7 @@ def control_tasks(
     base, place = run.path.absolute(), folder.absolute()
 
     def partition_control(name: str, chosen: PartitionSettings) -> ControlTask:
-        changed = settings.model_copy(update={"partition": chosen})
+        changed = settings.model_copy(update={"partition": chosen}).all_given()
         return FlippedFitTask(f"{prefix}control {name}", changed, place / name, base)
 
     tasks = {
