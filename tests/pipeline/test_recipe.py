@@ -185,6 +185,14 @@ def test_another_recipe_is_another_run(command: list[str], tmp_path: Path, capsy
     assert Run.open(tmp_path / "paper").settings.gate.combiner == "hard"
 
 
+def test_a_settings_file_keeps_what_it_says_beside_a_recipe(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "some.yaml").write_text("specialist: {epochs: 1}")
+    whole = [*command, "--config", str(tmp_path / "some.yaml"), "--recipe", "whole", "--out", str(tmp_path / "run")]
+    assert main(whole) == 0
+    stored = Run.open(tmp_path / "run").settings
+    assert (stored.specialist.epochs, stored.partition.clusters) == (1, (4,))
+
+
 def test_tails_of_a_network_that_has_none_are_refused(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch and rich are imported when a run begins, not for --he
 
 # In points: no forecast is below it.
 LOWEST_GAIN = -100.0
-# They say what specialists are.
+# Where one of them is given, what the specialists of a RUN were is not taken over.
 RECIPE_OPTIONS = {"recipe", "budget", "storage"}
 
 
@@ -75,7 +75,8 @@ def make_fit(defaults: FitSettings, options: Set[str] = frozenset()) -> Callable
         """Train base and specialists, judge them on test data, and write a report."""
         del config  # read before the options were, as a run's settings: it gives their defaults
         base_run = Path(base) if base is not None and is_run(base) else None
-        settings = named_settings(settings, _open_to_recipe(defaults, options), options)
+        anew = base_run is not None and bool(options & RECIPE_OPTIONS)
+        settings = named_settings(settings, _open_to_recipe(defaults) if anew else defaults, options)
         if base is not None and base_run is None:
             settings = FitSettings.from_values({**settings.given(), "backbone": base})
         _check(seeds, base_run, base_only=base_only)
@@ -99,10 +100,8 @@ def named_settings(parsed: FitSettings, defaults: FitSettings, options: Collecti
     return FitSettings.from_values(_named_values(parsed.to_values(), defaults.given(), options, ""))
 
 
-def _open_to_recipe(defaults: FitSettings, options: Set[str]) -> FitSettings:
-    """Defaults without what an earlier recipe made plain, where an option asks for a recipe anew."""
-    if not options & RECIPE_OPTIONS:
-        return defaults
+def _open_to_recipe(defaults: FitSettings) -> FitSettings:
+    """The settings of a run without what its recipe came to, where an option asks for another."""
     given = defaults.given()
     return FitSettings.from_values({name: group for name, group in given.items() if name not in RECIPE_GROUPS})
 
