@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.gains.fine_tuned import subset
 from coterie.config import FitSettings
+from coterie.config import merged as over
 
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.01}
 NGRAMS: dict[str, Any] = {"backbone": "ngram-64", "base": {**ADAMW, "epochs": 10, "learning_rate": 0.01}}
@@ -61,11 +63,7 @@ def pairs(shared: Path, made: Path) -> Iterator[Pair]:
 
 def merged(*values: dict[str, Any]) -> dict[str, Any]:
     """Settings of several, group by group; what comes later goes over what came before."""
-    found: dict[str, Any] = {}
-    for one in values:
-        for name, value in one.items():
-            found[name] = {**found.get(name, {}), **value} if isinstance(value, dict) else value
-    return found
+    return reduce(over, values, {})
 
 
 def _features(folder: Path, n_classes: int, per_class: int, noise: float) -> Path:

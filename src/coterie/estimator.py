@@ -19,7 +19,7 @@ from torch import nn
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import preprocessing_of_base
 from coterie.backbones.initial import PRETRAINED
-from coterie.config import AUTO, EngineSettings, FitSettings
+from coterie.config import AUTO, EngineSettings, FitSettings, merged
 from coterie.data.given import SOURCES, splits_of
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError, SettingsError
@@ -238,9 +238,9 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             own |= {"init": PRETRAINED, "data": {**own["data"], "augment": "shift"}}
         # The defaults of fine-tuning hold for a network that comes with weights.
         if module or given.get("init") is None:
-            own = _merged(own, _training(modality, len(label_N), module=module))
-        own = _merged(own, _epochs(self.epochs, self.specialist_epochs))
-        return FitSettings.from_values(_merged(own, given))
+            own = merged(own, _training(modality, len(label_N), module=module))
+        own = merged(own, _epochs(self.epochs, self.specialist_epochs))
+        return FitSettings.from_values(merged(own, given))
 
     def _n_clusters(self, n_classes: int, n_samples: int) -> int:
         """A cluster of one class has no specialist: as many clusters as classes leave the base alone."""
@@ -257,13 +257,13 @@ def _training(modality: Modality, n_samples: int, *, module: bool) -> dict[str, 
     n_trained = n_samples * (1 - SHARES["test_share"]) * (1 - SHARES["validation_share"])
     batch_size = int(np.clip(2 ** round(math.log2(max(1, n_trained / STEPS))), *BATCH_SIZES))
     epochs = int(np.clip(ALL_STEPS * batch_size / max(1, n_trained), *EPOCHS))
-    found = _merged(
+    found = merged(
         {"base": {"batch_size": batch_size}, "specialist": {"batch_size": batch_size}}, _epochs(epochs, None)
     )
     if modality == "image" and not module:
         return found
     rates = MODULE_RATES if module else RATES
-    return _merged(
+    return merged(
         found,
         {
             "base": {**ADAMW, "learning_rate": rates[0], "mixup": 0.0},
@@ -296,12 +296,3 @@ def _is_finished(out: Path) -> bool:
     from coterie.run.folder import Run
 
     return Run.open(out).complete
-
-
-def _merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` over ``defaults``, group by group."""
-    merged = dict(defaults)
-    for name, value in values.items():
-        before = merged.get(name)
-        merged[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, Mapping) else value
-    return merged

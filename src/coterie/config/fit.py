@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from coterie.config.data import DataSettings
 from coterie.config.fine_tuning import PROBE, fine_tuning, trainable
 from coterie.config.recipes import RecipeName
-from coterie.config.settings import Settings
+from coterie.config.settings import Settings, merged
 from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import HardwareSettings, TrackSettings
 from coterie.errors import SettingsError
@@ -237,16 +237,16 @@ class FitSettings(Settings):
         }
         if start.get("init") is not None and trainable(values.get("specialist")) == PROBE:
             start["specialist"] = SpecialistSettings(trainable=PROBE)
-        merged = _merge(FitSettings(**start).to_values(), values)
+        found = merged(FitSettings(**start).to_values(), values)
         for name, field in cls.model_fields.items():
             group = field.annotation
-            if isinstance(group, type) and issubclass(group, Settings) and isinstance(merged[name], dict):
+            if isinstance(group, type) and issubclass(group, Settings) and isinstance(found[name], dict):
                 # Group by group, so that a message says in which group a setting is wrong.
                 try:
-                    merged[name] = group(**merged[name])
+                    found[name] = group(**found[name])
                 except SettingsError as error:
                     raise SettingsError("\n".join(f"in {name}: {line}" for line in str(error).split("\n"))) from None
-        return cls(**merged).marked(values)
+        return cls(**found).marked(values)
 
     def to_values(self) -> dict[str, Any]:
         """All settings as nested plain values."""
@@ -274,14 +274,3 @@ def _are_more_than(most: int, values: Any) -> bool:
         if isinstance(value, dict | list):
             waiting += value.values() if isinstance(value, dict) else value
     return n_seen > most
-
-
-def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` over ``defaults``: a file that sets ``specialist.epochs`` keeps the specialist's other defaults,
-    which differ from those of the base although their class is the same.
-    """
-    merged = dict(defaults)
-    for name, value in values.items():
-        before = defaults.get(name)
-        merged[name] = _merge(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,6 +41,17 @@ class Settings(BaseModel):
             if isinstance(group, Settings) and isinstance(values.get(name) or {}, dict)
         }
         return cast("Self", type(self).model_construct(set(values), **{**dict(self), **groups}))
+
+
+def merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` over ``defaults``, group by group: what sets ``specialist.epochs`` keeps the specialist's other
+    defaults, which differ from those of the base although their class is the same.
+    """
+    found = dict(defaults)
+    for name, value in values.items():
+        before = defaults.get(name)
+        found[name] = merged(before, value) if isinstance(before, dict) and isinstance(value, Mapping) else value
+    return found
 
 
 def _shown(value: Any) -> str:

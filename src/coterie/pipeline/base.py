@@ -33,7 +33,6 @@ from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.linear_probe import can_be_probed, fitted_head
 from coterie.training.loop import train
-from coterie.training.passes import compute_logits
 from coterie.training.together import RankHook, leave
 
 # What a trained base depends on.
@@ -192,8 +191,7 @@ def refit_head(job: Job, network: nn.Module) -> None:
     if in_use or not can_be_probed(network, head):
         return
     validation = splits.validation
-    state, fitted_NC = fitted_head(job.fabric, network, head, splits.train, validation, splits.preprocessing)
-    before_NC = compute_logits(job.fabric, network, validation.samples, splits.preprocessing)
+    state, fitted_NC, before_NC = fitted_head(job.fabric, network, head, splits.train, validation, splits.preprocessing)
     fitted_N, before_N = (each.argmax(1) == validation.labels_N.numpy() for each in (fitted_NC, before_NC))
     change_N = fitted_N.astype(float) - before_N
     gained, error = float(change_N.mean()), float(change_N.std() / np.sqrt(len(change_N)))

@@ -17,7 +17,7 @@ from coterie.backbones.by_name import is_passed
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
 from coterie.backbones.parts import last_parts, trained_part
-from coterie.config import AUTO, EXACT_BITS, PROBE, FitSettings
+from coterie.config import AUTO, EXACT_BITS, PROBE, FitSettings, merged
 from coterie.config.fine_tuning import EPOCHS as FINE_TUNED_EPOCHS
 from coterie.config.fine_tuning import trains_gently
 from coterie.config.recipes import COPY, PAPER, RECIPE_GROUPS, RECIPES, TAILS, WHOLE
@@ -96,8 +96,8 @@ class _Recipe:
         if name == PROBE:
             said = f"recipe {name}: the network as it was before its fine-tuning, with a head that is fitted to it"
             return self._with(RECIPES[PROBE]), f"{said} ({OPTIONS})"
-        values = merged(RECIPES[name], {"specialist": self._rates(), "partition": self._partition()})
-        values["specialist"]["trainable"] = self.part.name
+        trained = {**self._rates(), "trainable": self.part.name}
+        values = merged(RECIPES[name], {"specialist": trained, "partition": self._partition()})
         values["gate"] = {} if LIMITS & given.get("gate", {}).keys() else values.get("gate", {})
         clusters = given.get("partition", {}).get("clusters", values["partition"]["clusters"])
         values["specialist"] = {**values["specialist"], **self._spent(clusters)}
@@ -266,12 +266,3 @@ class _Recipe:
             f"recipe {self.name}: copies of the base trained on ({part}), of {numbers} cluster(s), "
             f"{specialist.epochs} epoch(s) at a learning rate of {specialist.learning_rate:g}{kept}{passes} ({OPTIONS})"
         )
-
-
-def merged(*values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Groups of settings of several; what comes later goes over what came before."""
-    found: dict[str, dict[str, Any]] = {}
-    for one in values:
-        for group, some in one.items():
-            found[group] = {**found.get(group, {}), **some}
-    return found

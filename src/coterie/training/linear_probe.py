@@ -70,9 +70,9 @@ def fit_probe(
 
 def fitted_head(
     fabric: Fabric, network: nn.Module, head: Head, train: Split, validation: Split, preprocessing: Preprocessing
-) -> tuple[dict[str, Tensor], FloatArray]:
-    """A head that is fitted to a network's features of training samples, as a state_dict of its layer, and its logits
-    (N, C) of the validation samples. The network is left as it is.
+) -> tuple[dict[str, Tensor], FloatArray, FloatArray]:
+    """A head that is fitted to a network's features of training samples, as a state_dict of its layer; its logits
+    (N, C) of the validation samples, and those of the head that the network has, which is left as it is.
 
     Args:
         fabric: device and precision.
@@ -91,7 +91,9 @@ def fitted_head(
     )
     weight_CD, bias_C, _ = logistic_regression(features_ND, train.labels_N.numpy())
     state = {"weight": torch.from_numpy(weight_CD), "bias": torch.from_numpy(bias_C)}
-    return state, asked_ND @ weight_CD.T + bias_C
+    own = head.of(network)
+    own_CD, own_C = (tensor.detach().float().cpu().numpy() for tensor in (own.weight, own.bias))
+    return state, asked_ND @ weight_CD.T + bias_C, asked_ND @ own_CD.T + own_C
 
 
 def logistic_regression(features_ND: FloatArray, label_N: IntArray) -> tuple[FloatArray, FloatArray, EpochRecord]:
