@@ -89,3 +89,16 @@ def test_weights_need_the_network_that_they_are_of() -> None:
     for name in ("weights", "init"):
         with pytest.raises(SettingsError, match=f"{name} = 'w.pt': name the network that it is of by --backbone"):
             with_backbone(FitSettings(**{name: "w.pt"}))
+
+
+def test_pretrained_weights_choose_the_network_that_is_installed(
+    sources: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("timm", reason="needs the extra `timm`")
+    monkeypatch.setattr(defaults, "installed_package", lambda _: Installed())
+    asked = FitSettings.from_values({"data": {"source": sources["small"], "image_size": 96}, "init": "pretrained"})
+    settings, why = with_backbone(asked)
+    assert (settings.backbone, settings.init) == (LITE0, "pretrained")
+    assert "with pretrained weights" in why
+    with pytest.raises(SettingsError, match=r"init = 'pretrained': .* convnet-64, for small .*--data.image-size"):
+        with_backbone(FitSettings.from_values({"data": {"source": sources["small"]}, "init": "pretrained"}))

@@ -10,7 +10,7 @@ import coterie
 from coterie.backbones.cut import trunk_features
 from coterie.backbones.specialist import make_specialist
 from coterie.config import FitSettings, GateSettings
-from coterie.data.splits import Splits
+from coterie.data.splits import Split, Splits
 from coterie.errors import ArtifactError, BackboneError, EngineError, PartitionError, SettingsError, TrainingError
 from coterie.partition import Partition
 from coterie.pipeline import fit as pipeline
@@ -184,6 +184,18 @@ def test_other_settings_or_other_data_do_not_touch_a_run(
         coterie.fit(settings, cut, splits=splits, progress=Interrupting("base"))
     with pytest.raises(ArtifactError, match="has changed since"):
         coterie.fit(settings, cut, splits=make_splits(n_classes=6))
+    fewer = Split(splits.test.samples.take(torch.arange(len(splits.test) - 1)), splits.test.labels_N[:-1])
+    with pytest.raises(ArtifactError, match="has changed since"):
+        coterie.fit(settings, cut, splits=dataclasses.replace(splits, test=fewer))
+
+
+def test_a_run_goes_on_where_another_version_describes_its_data(
+    tmp_path: Path, settings: FitSettings, splits: Splits
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        coterie.fit(settings, tmp_path / "cut", splits=splits, progress=Interrupting("base"))
+    coterie.fit(settings, tmp_path / "cut", splits=dataclasses.replace(splits, about="In other words."))
+    assert Run.open_complete(tmp_path / "cut").manifest.data.about == "In other words."
 
 
 def test_of_several_numbers_of_clusters_the_best_on_validation_is_kept(

@@ -11,6 +11,11 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.routing.rule import Rule
 
+# Names of classes with their probabilities, the likeliest first.
+Top = tuple[tuple[str, float], ...]
+# Rows whose classes are put in order at once: their numbers take twice the memory of the probabilities.
+ROWS = 1024
+
 
 @dataclass(frozen=True, eq=False)
 class Decision:
@@ -38,7 +43,7 @@ class SpecialistAnswer:
 
     cluster: int
     weight: float
-    top: tuple[tuple[str, float], ...]
+    top: Top
 
 
 @dataclass(frozen=True)
@@ -58,48 +63,70 @@ class Explanation:
     threshold: float | None
     cluster: int
     cluster_classes: tuple[str, ...]
-    base_top: tuple[tuple[str, float], ...]
+    base_top: Top
     specialists: tuple[SpecialistAnswer, ...]
 
 
 def explain(decision: Decision, rule: Rule, partition: Partition, labels: LabelSpace, top: int) -> list[Explanation]:
     """One explanation per sample, with so many classes of base and specialists."""
-    # What belongs to all samples, once.
     base_NC = _softmax(rule.base_logits(decision.base_logits_NC))
+    best_N = decision.proba_NC.argmax(axis=1)
+    cluster_classes = [labels.of(partition.classes(cluster).tolist()) for cluster in range(partition.n_clusters)]
+    threshold = rule.gate.threshold if np.isfinite(rule.gate.threshold) else None
+    columns = zip(
+        best_N.tolist(),
+        np.take_along_axis(decision.proba_NC, best_N[:, None], axis=1)[:, 0].tolist(),
+        decision.routed_N.tolist(),
+        decision.score_N.tolist(),
+        decision.cluster_N.tolist(),
+        _likeliest(base_NC, np.arange(len(labels)), labels, top),
+        _specialists(decision, base_NC, rule, partition, labels, top),
+        strict=True,
+    )
+    return [
+        Explanation(
+            predicted=labels.names[best],
+            probability=probability,
+            routed=routed,
+            score_name=rule.gate.score,
+            score=score,
+            threshold=threshold,
+            cluster=cluster,
+            cluster_classes=cluster_classes[cluster],
+            base_top=base_top,
+            specialists=specialists,
+        )
+        for best, probability, routed, score, cluster, base_top, specialists in columns
+    ]
+
+
+def _specialists(
+    decision: Decision, base_NC: FloatArray, rule: Rule, partition: Partition, labels: LabelSpace, top: int
+) -> list[tuple[SpecialistAnswer, ...]]:
+    """Of each sample the answers of the specialists that were asked, of the likeliest cluster first."""
     # A cluster may be asked without a specialist: its other classes then get 0, and there is no answer to show.
     asked_NS = decision.asked_NS & rule.combiner.needs_specialist(partition)
     calibrated_NM = decision.packed_logits_NM / rule.temperatures.of_columns(partition)
-    weight_S = rule.combiner.weights(partition)
-    every_class, gate = np.arange(len(labels)), rule.gate
+    weight_S = rule.combiner.weights(partition).tolist()
+    said: list[list[tuple[float, SpecialistAnswer]]] = [[] for _ in base_NC]
+    for cluster in np.flatnonzero(asked_NS.any(axis=0)).tolist():
+        classes, row_R = partition.classes(cluster), np.flatnonzero(asked_NS[:, cluster])
+        mass_R = base_NC[np.ix_(row_R, classes)].sum(axis=1)
+        tops = _likeliest(_softmax(calibrated_NM[row_R, partition.columns(cluster)]), classes, labels, top)
+        for row, mass, likeliest in zip(row_R.tolist(), mass_R.tolist(), tops, strict=True):
+            said[row].append((mass, SpecialistAnswer(cluster, weight_S[cluster], likeliest)))
+    return [tuple(answer for _, answer in sorted(answers, key=lambda each: -each[0])) for answers in said]
 
-    def likeliest(proba: FloatArray, classes: IntArray) -> tuple[tuple[str, float], ...]:
-        order = np.argsort(-proba, kind="stable")[:top]
-        return tuple((labels.names[classes[i]], float(proba[i])) for i in order)
 
-    def answer(row: int, cluster: int) -> SpecialistAnswer:
-        conditional = _softmax(calibrated_NM[row, partition.columns(cluster)])
-        return SpecialistAnswer(cluster, float(weight_S[cluster]), likeliest(conditional, partition.classes(cluster)))
-
-    def of(row: int) -> Explanation:
-        proba_C, cluster = decision.proba_NC[row], int(decision.cluster_N[row])
-        best = int(proba_C.argmax())
-        asked = np.flatnonzero(asked_NS[row]).tolist()
-        if len(asked) > 1:
-            asked.sort(key=lambda k: -base_NC[row, partition.classes(k)].sum())
-        return Explanation(
-            predicted=labels.names[best],
-            probability=float(proba_C[best]),
-            routed=bool(decision.routed_N[row]),
-            score_name=gate.score,
-            score=float(decision.score_N[row]),
-            threshold=gate.threshold if np.isfinite(gate.threshold) else None,
-            cluster=cluster,
-            cluster_classes=labels.of(partition.classes(cluster).tolist()),
-            base_top=likeliest(base_NC[row], every_class),
-            specialists=tuple(answer(row, k) for k in asked),
-        )
-
-    return [of(row) for row in range(len(base_NC))]
+def _likeliest(proba_NK: FloatArray, class_K: IntArray, labels: LabelSpace, top: int) -> list[Top]:
+    """The names of each row's likeliest classes, of equals the first, with their probabilities."""
+    found: list[Top] = []
+    for start in range(0, len(proba_NK), ROWS):
+        proba_RK = proba_NK[start : start + ROWS]
+        order_RT = np.argsort(-proba_RK, axis=1, kind="stable")[:, :top]
+        rows = zip(class_K[order_RT].tolist(), np.take_along_axis(proba_RK, order_RT, axis=1).tolist(), strict=True)
+        found += (tuple(zip(labels.of(class_T), proba_T, strict=True)) for class_T, proba_T in rows)
+    return found
 
 
 def _softmax(logits: FloatArray) -> FloatArray:

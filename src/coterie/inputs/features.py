@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -55,9 +56,14 @@ class Scale:
 
     def __call__(self, feature_NF: Tensor) -> Tensor:
         """Features with mean 0 and standard deviation 1."""
-        mean_F = torch.tensor(self.mean, dtype=feature_NF.dtype, device=feature_NF.device)
-        std_F = torch.tensor(self.std, dtype=feature_NF.dtype, device=feature_NF.device)
+        mean_F, std_F = (values_F.to(feature_NF.dtype).to(feature_NF.device) for values_F in self._tensors)
         return (feature_NF - mean_F) / std_F
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation; made once, since for wide features to make them takes longer than to use them."""
+        with torch.inference_mode(False):  # what is made in that mode takes no part in a gradient
+            return torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
 
 
 def check_scale(mean: Sequence[float], std: Sequence[float]) -> None:

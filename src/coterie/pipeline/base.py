@@ -124,8 +124,8 @@ def dismiss_helpers(settings: FitSettings) -> None:
 def _describe(run: Run, prepared: Prepared) -> None:
     """Write what the run is made of, and delete what killed processes left."""
     # Data that changed between two starts would make one run of two.
-    data = prepared.data_record
-    if run.manifest.data not in (None, data):
+    data, before = prepared.data_record, run.manifest.data
+    if before is not None and not before.same_samples(data):
         raise ArtifactError(
             f"the data of {prepared.settings.data.source} has changed since {run.path} was begun; choose another --out"
         )

@@ -20,6 +20,9 @@ from coterie.run.manifest import MANIFEST
 
 # Images with shorter sides are no photographs that a pretrained network would know anything of.
 SHORTEST_PHOTO = 96
+WHICH_PRETRAINED = (
+    f"name a pretrained network by --backbone, or enlarge images to {SHORTEST_PHOTO} pixels by --data.image-size"
+)
 SMALL = {"image": "convnet-64", "text": "ngram-64", "table": "table-mlp-128", "features": "mlp-256"}
 
 
@@ -34,19 +37,24 @@ def with_backbone(
         splits: data to use instead of the source.
 
     Raises:
-        SettingsError: weights without a backbone.
+        SettingsError: weights without a backbone, or pretrained ones where no pretrained network would be chosen.
         DataError: the source is missing, or not labelled samples.
     """
     settings = _recipe_as_before(_split_as_before(settings, out), out)
     if settings.backbone != AUTO:
         return settings, ""
     for name in ("weights", "init"):
-        if getattr(settings, name) is not None:
-            raise SettingsError(f"{name} = {getattr(settings, name)!r}: name the network that it is of by --backbone")
+        file = getattr(settings, name)
+        if file is not None and (name, file) != ("init", PRETRAINED):
+            raise SettingsError(f"{name} = {file!r}: name the network that it is of by --backbone")
     if out is not None and os.path.lexists(out / MANIFEST):
         before = Run.open(out).settings
         return _named(settings, before.backbone, before.init), ""
     name, init, why = _chosen(settings, splits)
+    if settings.init is not None and init is None:
+        raise SettingsError(
+            f"init = {settings.init!r}: of itself the backbone is {name}, for {why}; {WHICH_PRETRAINED}"
+        )
     return _named(settings, name, init), f"backbone: {name}{' with pretrained weights' if init else ''}, for {why}"
 
 

@@ -81,7 +81,7 @@ def make_plan(prepared: Prepared) -> Plan:
     tried = prepared.n_clusters
     n_images = round(len(splits.train) * (1 + settings.partition.overlap))
     for n_clusters in tried:
-        title = f"{n_clusters} specialists"
+        title = "1 specialist" if n_clusters == 1 else f"{n_clusters} specialists"
         if settings.specialist.trainable == PROBE:
             stages.append(PlannedStage(title, n_images, 1, 0, n_images * image_seconds))
             continue

@@ -83,6 +83,7 @@ class Prepared:
             classes=splits.labels.names,
             input=splits.preprocessing,
             n_unknown=splits.n_unknown,
+            sizes=(len(splits.train), len(splits.validation), len(splits.test)),
         )
 
 

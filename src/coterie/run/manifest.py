@@ -58,12 +58,22 @@ class FileRecord(_Frozen):
 
 
 class DataRecord(_Frozen):
-    """What an ensemble must know of its data to take new samples; ``n_unknown``: as of ``Splits``."""
+    """What an ensemble must know of its data to take new samples.
+
+    ``n_unknown``: as of ``Splits``. ``sizes``: of training, validation and test samples; None: an older version wrote
+    it.
+    """
 
     about: str
     classes: tuple[str, ...]
     input: AnyPreprocessing
     n_unknown: Count = 0
+    sizes: tuple[Count, Count, Count] | None = None
+
+    def same_samples(self, other: Self) -> bool:
+        """Whether this and another record can be of the same samples, though two versions describe them differently."""
+        aside = {"about": ""} | ({"sizes": None} if None in (self.sizes, other.sizes) else {})
+        return self.model_copy(update=aside) == other.model_copy(update=aside)
 
     @model_validator(mode="after")
     def _classes_differ(self) -> Self:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from coterie.errors import ArtifactError
@@ -40,12 +40,13 @@ def offline(purpose: str) -> Iterator[None]:
 
 @cache
 def _watch() -> None:
-    # Once, and only where it is needed: Python offers no way to take such a hook off again.
-    sys.addaudithook(_refuse)
+    # Once, and only where it is needed: Python offers no way to take such a hook off again. It holds what it needs,
+    # since it is also called when Python, at its end, has emptied this module.
+    sys.addaudithook(partial(_refuse, REACHING_OUT, _purpose))
 
 
-def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in REACHING_OUT and (purpose := _purpose.get()) is not None:
+def _refuse(watched: frozenset[str], for_what: ContextVar[str | None], event: str, arguments: tuple[Any, ...]) -> None:
+    if event in watched and (purpose := for_what.get()) is not None:
         # A name server is asked for a host; a socket is connected to an address, which begins with it.
         place = arguments[0] if event in ("socket.getaddrinfo", "socket.gethostbyname") else arguments[1]
         host = place[0] if isinstance(place, tuple) else place
