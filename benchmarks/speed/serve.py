@@ -5,6 +5,9 @@ answers that are those of the run, and memory that stays flat over 10,000 reques
 own, each send one request after another on a connection that stays open; every fiftieth request is broken. Where the
 machine has fewer cores than server, clients and others want, requests per second say little: the server's processor
 time a sample, beside that of `explain` on as many samples as a batch holds, does not depend on them.
+
+HTTP costs the same whatever the network: features of an MLP and small images show that cost, and a MiniLM that was
+fine-tuned (needs the packages that `coterie[minilm]` brings) what is left of it behind a network that people own.
 """
 
 from __future__ import annotations
@@ -38,8 +41,39 @@ BROKEN = 50
 Body = tuple[str, bytes, int]
 
 
+def make_texts(folder: Path) -> list[str]:
+    """A run of a MiniLM that is tuned for a minute, and N_BODIES texts of eight to twenty words."""
+    import csv
+
+    import coterie
+    from coterie.backbones.packages import MINILM
+
+    rng = np.random.default_rng(0)
+    words = [
+        f"{first}{last}" for first in ("bo", "ca", "du", "fe", "gi") for last in ("ra", "len", "mit", "sol", "ton")
+    ]
+    label_N = np.repeat(np.arange(N_CLASSES), 24)
+    texts = [" ".join([f"topic {label}", *rng.choice(words, rng.integers(6, 18))]) for label in label_N]
+    file = folder.with_suffix(".csv")
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("text", "label"), *zip(texts, (f"class {k}" for k in label_N), strict=True)])
+    values = {
+        "data": {"source": f"csv:{file}"},
+        "backbone": MINILM,
+        "init": "pretrained",
+        "base": {"epochs": 1},
+        "specialist": {"trainable": "last-1", "epochs": 1},
+        "partition": {"clusters": [4]},
+        "hardware": {"accelerator": "cpu", "precision": "fp32", "threads": 1},
+    }
+    coterie.fit(plain(values), folder)
+    return [texts[row] for row in rng.permutation(len(texts))[:N_BODIES]]
+
+
 def make_run(folder: Path, modality: str) -> Any:
     """A run of minutes at most, and N_BODIES samples: what it answers does not change what it costs."""
+    if modality == "texts":
+        return make_texts(folder)
     import torch
 
     import coterie
@@ -75,10 +109,15 @@ def make_run(folder: Path, modality: str) -> Any:
 
 def bodies(samples: Any, rows: int) -> list[Body]:
     """Requests of so many samples: kind, body and how many."""
-    if samples.dtype != np.uint8:
-        parts = [samples[start : start + rows].tolist() for start in range(0, len(samples), rows)]
-        return [("application/json", json.dumps({"features": part}).encode(), len(part)) for part in parts]
-    return [("image/png", _png(pixels), 1) for pixels in samples]
+    if _are_images(samples):
+        return [("image/png", _png(pixels), 1) for pixels in samples]
+    key, values = ("texts", samples) if isinstance(samples, list) else ("features", samples.tolist())
+    parts = [values[start : start + rows] for start in range(0, len(values), rows)]
+    return [("application/json", json.dumps({key: part}).encode(), len(part)) for part in parts]
+
+
+def _are_images(samples: Any) -> bool:
+    return isinstance(samples, np.ndarray) and samples.dtype == np.uint8
 
 
 def _png(pixels: Any) -> bytes:
@@ -150,7 +189,7 @@ def in_process(run: Path, samples: Any, seconds: float) -> tuple[float, float, l
 
     torch.set_num_threads(1)
     ensemble = coterie.load(run)
-    given = [_png(pixels) for pixels in samples] if samples.dtype == np.uint8 else samples
+    given = [_png(pixels) for pixels in samples] if _are_images(samples) else samples
     names = [one.predicted for one in ensemble.explain(given)]
     n_done, started, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
@@ -176,18 +215,18 @@ def main(requests: int = 10_000, seconds: float = 5.0) -> None:
     """Ask servers of features and of images.
 
     Args:
-        requests: of each server; a tenth where a request has many samples.
+        requests: of each server; a tenth where a request has many samples, or the network takes long.
         seconds: of each measurement in process.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for modality in ("features", "image"):
+        for modality in ("features", "image", "texts"):
             run = Path(folder, modality)
             samples = make_run(run, modality)
             rate, cpu_ms, names = alone(in_process, run, samples, seconds)
             for n_rows in (1, 32) if modality == "features" else (1,):
                 sent = bodies(samples, n_rows)
-                n_requests = requests if n_rows == 1 else requests // 10
+                n_requests = requests if n_rows == 1 and modality != "texts" else requests // 10
                 with server(run) as (port, process):
                     alone(ask, port, sent, n_requests // 10)
                     before, memory = sum(process.cpu_times()[:2]), process.memory_info().rss
@@ -208,9 +247,9 @@ def main(requests: int = 10_000, seconds: float = 5.0) -> None:
     write_result(
         __file__,
         f"{CLIENTS} clients in a process of their own, batches of up to {BATCH}, one thread computes; mlp-256 on "
-        f"{WIDTH} features, convnet-32 on PNG images of {SIDE} x {SIDE}; each {BROKEN}th request is broken. "
-        "Milliseconds are of processor time, but for p50 and p99. Load averages of the machine at the end: "
-        f"{load}.\n\n" + markdown_table(titles, rows),
+        f"{WIDTH} features, convnet-32 on PNG images of {SIDE} x {SIDE}, MiniLM on texts; each {BROKEN}th "
+        "request is broken. Milliseconds are of processor time, but for p50 and p99. Load averages of the machine at "
+        f"the end: {load}.\n\n" + markdown_table(titles, rows),
     )
 
 
