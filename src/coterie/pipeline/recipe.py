@@ -258,11 +258,14 @@ class _Recipe:
 
     def _said(self, settings: FitSettings) -> str:
         specialist, partition = settings.specialist, settings.partition
-        numbers = " and ".join(map(str, partition.clusters))
+        clusters = " and ".join(map(str, partition.clusters)) + (
+            " cluster" if partition.clusters == (1,) else " clusters"
+        )
+        epochs = "1 epoch" if specialist.epochs == 1 else f"{specialist.epochs} epochs"
         kept = "" if specialist.bits == EXACT_BITS else f", kept in {decimal(specialist.bits, 1)} bits a weight"
         part = "the whole network" if self.part.name == "all" else f"its {self.part.name}"
         passes = "" if settings.gate.passes is None else f", at most {settings.gate.passes:g} passes"
         return (
-            f"recipe {self.name}: copies of the base trained on ({part}), of {numbers} cluster(s), "
-            f"{specialist.epochs} epoch(s) at a learning rate of {specialist.learning_rate:g}{kept}{passes} ({OPTIONS})"
+            f"recipe {self.name}: copies of the base trained on ({part}), of {clusters}, "
+            f"{epochs} at a learning rate of {specialist.learning_rate:g}{kept}{passes} ({OPTIONS})"
         )

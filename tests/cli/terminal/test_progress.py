@@ -54,3 +54,18 @@ def test_a_stage_of_unknown_length(terminal: bool, monkeypatch: pytest.MonkeyPat
     assert ("7/?" if terminal else "predict              7 ") in text
     assert "samples/s" in text
     assert terminal or "left" not in text
+
+
+def test_what_was_done_before_a_stage_goes_on_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    out = Console(file=io.StringIO(), width=120, record=True)
+    with LineProgress(out) as progress:
+        progress.stage("base", 1000)
+        progress.advance(800)  # by an earlier process
+        for seconds in (40.0, 80.0):
+            now[0] = seconds
+            progress.advance(10, 640, 1.5, 0.5)
+    first, second = out.export_text().splitlines()
+    assert first.endswith("40 s, left 13 min")
+    assert second.endswith("80 s, left 12 min")

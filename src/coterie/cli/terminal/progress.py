@@ -78,6 +78,8 @@ class LineProgress(Progress):
         self.title, self.steps, self.done = "", 0, 0
         self.rate = _Rate()
         self.printed = 0.0
+        # When the first steps were reported, and how many they were: those of a stage that goes on took no time.
+        self.first: tuple[float, int] | None = None
 
     def __enter__(self) -> LineProgress:
         return self
@@ -90,20 +92,25 @@ class LineProgress(Progress):
         self.title, self.steps, self.done = title, steps, 0
         self.rate = _Rate()
         self.printed = time.monotonic()
+        self.first = None
 
     @override
     def advance(self, steps: int, n_images: int = 0, loss: float | None = None, accuracy: float | None = None) -> None:
         self.done += steps
         figures = self.rate.figures(n_images, loss, accuracy)
         now = time.monotonic()
+        self.first = self.first or (now, self.done)
         if self.done >= self.steps > 0 or now - self.printed > SECONDS_PER_LINE:
             self.printed = now
-            elapsed = now - self.rate.started
-            of, left = "", ""
-            if self.steps:
-                of = f"/{self.steps}"
-                left = f", left {rough_duration(elapsed * (self.steps - self.done) / self.done)}"
-            self.note(f"{self.title:<20} {self.done}{of} {figures}  {rough_duration(elapsed)}{left}")
+            of = f"/{self.steps}" if self.steps else ""
+            elapsed = rough_duration(now - self.rate.started)
+            self.note(f"{self.title:<20} {self.done}{of} {figures}  {elapsed}{self._left(now)}")
+
+    def _left(self, now: float) -> str:
+        began, before = self.first or (now, self.done)
+        if not self.steps or self.done == before < self.steps:
+            return ""
+        return f", left {rough_duration((now - began) * (self.steps - self.done) / max(1, self.done - before))}"
 
     @override
     def lane(self) -> LineProgress:
