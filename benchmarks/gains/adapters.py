@@ -26,7 +26,7 @@ from coterie.data import load
 from coterie.run.folder import Run
 from coterie.run.reporting import read_reports
 from coterie.run.values import preprocessing_of
-from coterie.studies.comparison.contenders import CostModel
+from coterie.studies.comparison.costs import CostModel
 
 PER_CLASS, CLUSTERS = 10, 5
 # Of the fine-tuning; few texts want many epochs.

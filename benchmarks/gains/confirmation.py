@@ -40,15 +40,10 @@ from coterie.routing.tune import TuningRequest
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.comparison.contenders import CostModel, outputs_of
-from coterie.studies.comparison.controls import (
-    ALL_CLASSES,
-    ControlTask,
-    FlippedFitTask,
-    control_tasks,
-    controls_folder,
-    is_done,
-)
+from coterie.studies.comparison.contenders import outputs_of
+from coterie.studies.comparison.controls import ALL_CLASSES, controls_folder
+from coterie.studies.comparison.costs import CostModel
+from coterie.studies.comparison.tasks import ControlTask, FlippedFitTask, control_tasks, is_done
 from coterie.studies.reproduction.study import recipe
 from coterie.system.limits import Limits
 

@@ -50,7 +50,7 @@ from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.studies.comparison.contenders import CostModel, outputs_of
+from coterie.studies.comparison.contenders import outputs_of
 from coterie.studies.comparison.controls import (
     ALL_CLASSES,
     WEIGHT_AVERAGE,
@@ -58,6 +58,7 @@ from coterie.studies.comparison.controls import (
     controls_folder,
     train_weight_average,
 )
+from coterie.studies.comparison.costs import CostModel
 
 DECAY = 0.99
 THREE = (9, 3, 1)

@@ -26,7 +26,7 @@ from coterie.pipeline.fit import fit, fit_base
 from coterie.pipeline.prepare import load_splits
 from coterie.run.folder import Run
 from coterie.run.manifest import MANIFEST
-from coterie.studies.comparison.contenders import CostModel
+from coterie.studies.comparison.costs import CostModel
 
 PASSES = {"passes": 1.5}
 TEXT_WAYS: dict[str, Mapping[str, Any]] = {

@@ -30,7 +30,7 @@ from coterie.pipeline.prepare import prepare
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.values import partition_of
-from coterie.studies.comparison.contenders import CostModel
+from coterie.studies.comparison.costs import CostModel
 
 # Tails take a higher learning rate than whole specialists, whose first layers it would wreck.
 TAIL = {"learning_rate": 0.2, "epochs": 8, "views": 4}

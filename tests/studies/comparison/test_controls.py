@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 
 import coterie
 from coterie.config import EngineSettings
@@ -22,13 +24,14 @@ from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import (
     _fresh,
     add_flipped,
-    control_tasks,
     controls_folder,
     read_flipped,
     train_weight_average,
 )
 from coterie.studies.comparison.study import compare_run
 from coterie.studies.comparison.tables import Comparison
+from coterie.studies.comparison.tasks import control_tasks
+from coterie.studies.comparison.untrained import neighbour_logits
 from helpers import make_settings, make_splits, rewrite_manifest, weights
 
 
@@ -72,10 +75,13 @@ def comparison(run: Run) -> Comparison:
 
 def test_each_control_is_there_and_every_row_with_and_without_flips(run: Run, comparison: Comparison) -> None:
     there = {path.name for path in controls_folder(run.path).iterdir() if path.is_dir()}
-    assert there == {"all-classes", "weight-average", "random", "confusion", "superclasses", "member-1"}
+    assert there == {"features", "all-classes", "weight-average", "random", "confusion", "superclasses", "member-1"}
     names = {
         "base",
         "base, calibrated",
+        "class offsets",
+        "nearest neighbours",
+        "fitted head",
         "base, trained on",
         "all-class copy",
         "weight average",
@@ -110,6 +116,34 @@ def test_the_controls_start_from_the_runs_base_and_cost_what_they_should(run: Ru
         assert comparison.row(name, flips=True).cost.inference == 2 * passes
     # Their heads are smaller, and this network is all head.
     assert 1.4 < comparison.row("specialists").cost.training < 1.5
+
+
+def test_the_features_control_says_what_the_inputs_of_the_head_say(run: Run, splits: Splits) -> None:
+    control, base = Run.open(controls_folder(run.path) / "features"), coterie.load(run.path).base
+    seen: list[torch.Tensor] = []
+    head = base.get_submodule(run.manifest.head.path)
+    hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    for split in (splits.train, splits.test):
+        base(splits.preprocessing(split.samples.read(torch.arange(len(split)))))
+    hook.remove()
+    known_ND, asked_ND = (features.numpy() for features in seen)
+    found = control.read_tensors("logits/test.safetensors")
+    label_N = splits.train.labels_N.numpy()
+    expected = neighbour_logits(known_ND, label_N, asked_ND, len(splits.labels))
+    assert found["neighbours"].numpy() == pytest.approx(expected, abs=1e-3)
+    scale = known_ND.std(axis=0) + 1e-6
+    fitted = LogisticRegression(C=0.01, max_iter=200).fit(known_ND / scale, label_N)
+    assert softmax(found["head"].numpy(), axis=1) == pytest.approx(fitted.predict_proba(asked_ND / scale), abs=0.01)
+
+
+def test_what_features_say_costs_a_pass_and_a_search(run: Run, splits: Splits, comparison: Comparison) -> None:
+    for name in ("nearest neighbours", "fitted head"):
+        assert comparison.row(name).cost.training == pytest.approx(1 + 1 / 12)  # of a base of four epochs
+    n_features = len(splits.train) * run.manifest.head.in_features
+    near, fitted = comparison.row("nearest neighbours").cost, comparison.row("fitted head").cost
+    assert near.storage == pytest.approx(1 + 4 * n_features / run.manifest.files["base.safetensors"].bytes)
+    assert near.inference > 1
+    assert (fitted.inference, fitted.storage) == (1, 1)
 
 
 def test_random_clusters_have_the_runs_sizes(run: Run) -> None:
@@ -214,6 +248,7 @@ def test_what_is_missing_is_left_out_and_named(tmp_path: Path) -> None:
     assert [row.name for row in comparison.rows] == [
         "base",
         "base, calibrated",
+        "class offsets",
         "specialists",
         "tuned to 1.5 passes",
         "tuned to 2 passes",

@@ -11,8 +11,9 @@ from coterie.data import load as load_data
 from coterie.errors import ArtifactError
 from coterie.run.folder import Run
 from coterie.run.values import preprocessing_of
-from coterie.studies.comparison.controls import control_tasks, controls_folder
+from coterie.studies.comparison.controls import controls_folder
 from coterie.studies.comparison.study import compare_run
+from coterie.studies.comparison.tasks import control_tasks
 from helpers import FIXTURES, rewrite_manifest
 
 EVIL = """

@@ -4,42 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
 from scipy.special import log_softmax, softmax
 
-from coterie.arrays import FloatArray
-from coterie.backbones.cut import trunk_features
-from coterie.backbones.flops import inference_flops, training_flops
-from coterie.config import PROBE, FitSettings
+from coterie.arrays import FloatArray, IntArray
+from coterie.backbones import Head
+from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.pages.format import decimal
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
-from coterie.run.contents import Kind, read_arrays, read_history
+from coterie.run.contents import Kind, read_arrays
 from coterie.run.folder import FinishedRun, Run
-from coterie.run.load import load_ensemble
 from coterie.run.manifest import MANIFEST
-from coterie.run.names import BASE_FILE, specialist_titles
+from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import (
     base_came_trained,
     gate_record,
-    n_tried,
     partition_of,
-    pass_cost_of,
     rule_of,
-    weight_bytes,
 )
 from coterie.studies.comparison.controls import (
     ALL_CLASSES,
     CONFUSION,
+    FEATURES,
+    FITTED_HEAD,
     MEMBER,
+    NEIGHBOURS,
     RANDOM,
     SPLITS,
     SUPERCLASSES,
@@ -49,7 +47,9 @@ from coterie.studies.comparison.controls import (
     flipped_file,
     read_flipped,
 )
+from coterie.studies.comparison.costs import CostModel
 from coterie.studies.comparison.tables import Contender, ContenderCost
+from coterie.studies.comparison.untrained import class_offsets, mixing_weight
 from coterie.vocabulary import ContenderKind
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
@@ -84,6 +84,8 @@ def contenders_of(
     case = _Case.of(run, splits, trust)
     rows = (
         *_of_base(case),
+        *_of_offsets(case),
+        *_of_features(case),
         *_of_partitions(case),
         *_of_other_rules(case),
         *_of_all_class_copy(case),
@@ -124,6 +126,17 @@ class _Case:
         costs = CostModel.of(run, splits, trust)
         return cls(run, splits, settings, controls_folder(run.path), flips, base, costs, notes, trust)
 
+    @cached_property
+    def validation_N(self) -> IntArray:
+        """True classes on validation."""
+        return read_outputs(self.run, "validation").label_N
+
+    @property
+    def head(self) -> Head:
+        """Of the base."""
+        assert self.run.manifest.head is not None
+        return self.run.manifest.head
+
     @property
     def longer(self) -> float:
         """Cost of the base's training and the specialists' epochs over all classes, in multiples of the base's."""
@@ -143,14 +156,57 @@ def _row(name: str, about: str, kind: ContenderKind, pair: Pair, cost: Contender
 
 def _of_base(case: _Case) -> Iterator[Contender]:
     """The base, and with its temperature."""
-    validation_N = read_outputs(case.run, "validation").label_N
     for flip in case.flips:
         kind: ContenderKind = "control" if flip else "base"
         yield _row("base", "the base as it stands", kind, case.base[flip], ContenderCost(), flip)
-        scale = temperature(_log(case.base[flip][0]), validation_N)
+        scale = temperature(_log(case.base[flip][0]), case.validation_N)
         scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in case.base[flip]])
         about = f"the base at temperature {decimal(scale)}"
         yield _row("base, calibrated", about, "control", scaled, ContenderCost(), flip)
+
+
+def _of_offsets(case: _Case) -> Iterator[Contender]:
+    """The base with a number for each class added to its logits, which validation chooses."""
+    for flip in case.flips:
+        logits = [_log(proba_NC) for proba_NC in case.base[flip]]
+        offset_C = class_offsets(logits[0], case.validation_N)
+        pair = _pair([softmax(logits_NC + offset_C, axis=1) for logits_NC in logits])
+        about = (
+            "the base's logits with a number for each class added, so that validation has its predictions in balance"
+        )
+        yield _row("class offsets", about, "control", pair, ContenderCost(), flip)
+
+
+def _of_features(case: _Case) -> Iterator[Contender]:
+    """What the base's features say without any training, each beside the base with the weight that validation chooses:
+    the nearest training samples, and a head that is fitted to them.
+    """
+    control, first = case.finished(FEATURES, "the base's features"), f"logits/{SPLITS[0]}.safetensors"
+    if control is None:
+        return
+    if not control.has(first):
+        case.notes.append("The base's features are left out: they are not to be had, or take too much memory.")
+        return
+    # The training samples pass through the base once; a step of training takes about three passes.
+    training = 1 + 1 / (3 * case.settings.base.epochs)
+    n_features = len(case.splits.train) * case.head.in_features
+    # For each sample asked, each feature of each training sample is multiplied and added; and each is kept.
+    search, kept = 2 * n_features / case.costs.base_pass, 4 * n_features / case.run.manifest.files[BASE_FILE].bytes
+    rows = {
+        NEIGHBOURS: (
+            "nearest neighbours",
+            "its nearest training samples",
+            ContenderCost(training, 1 + search, 1 + kept),
+        ),
+        FITTED_HEAD: ("fitted head", "a head that is fitted to its features", ContenderCost(training)),
+    }
+    there = control.read_tensors(first)
+    for name in rows.keys() & there.keys():
+        named, what, cost = rows[name]
+        for flip in case.flips:
+            pair, weight = _mixed(case.base[flip], _stored(case, control, name, flip), case.validation_N)
+            about = f"the mean of the base and, with a weight of {decimal(weight)}, {what}"
+            yield _row(named, about, "control", pair, cost, flip)
 
 
 def _of_partitions(case: _Case) -> Iterator[Contender]:
@@ -268,48 +324,6 @@ def _routed(
     return _pair(proba), price.cost(runs_S), title
 
 
-@dataclass(frozen=True, eq=False)
-class CostModel:
-    """Of an ensemble, in the base's: all training, one pass of each cluster's specialist (S,), size on disk."""
-
-    training: float
-    pass_S: FloatArray
-    storage: float
-
-    @classmethod
-    def of(cls, run: Run, splits: Splits, trust: str | None = None) -> CostModel:
-        """Count the operations of a finished run's networks.
-
-        Raises:
-            ArtifactError: as ``load_ensemble``, with this ``trust``.
-        """
-        settings, partition = run.settings, partition_of(run.manifest)
-        ensemble = load_ensemble(run.path, trust=trust)
-        example = ensemble.preprocessing.example()[:1]
-        images_C = torch.bincount(splits.train.labels_N, minlength=partition.n_classes).numpy()
-        base_training = training_flops(ensemble.base, example) * images_C.sum() * settings.base.epochs
-        base_pass = inference_flops(ensemble.base, example)
-        own_training, pass_S = 0.0, np.zeros(partition.n_clusters)
-        inputs = example if ensemble.cut is None else trunk_features(ensemble.base, ensemble.cut, example)
-        trunk_passes = settings.specialist.kept_views or settings.specialist.epochs
-        trunk = trunk_passes * base_pass * (1 - pass_cost_of(run.manifest))
-        history, titles = read_history(run), specialist_titles(partition)
-        for name, network in ensemble.specialists.items():
-            n_images = images_C[partition.classes(int(name))].sum()
-            # Fewer than were allowed, where it stopped early.
-            epochs = len(history.get(titles[int(name)], ())) or settings.specialist.epochs
-            operations = inference_flops if settings.specialist.trainable == PROBE else training_flops
-            own_training += (operations(network, inputs) * epochs + trunk) * n_images
-            pass_S[int(name)] = inference_flops(network, inputs) / base_pass
-        # Specialists of other partitions that were tried are gone; theirs took what those took that were kept.
-        training = base_training + n_tried(run.manifest) * own_training
-        return cls(training / base_training, pass_S, weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes)
-
-    def cost(self, runs_S: FloatArray) -> ContenderCost:
-        """Where the specialists are run for a share ``runs_S`` of the samples each."""
-        return ContenderCost(self.training, 1 + float(self.pass_S @ runs_S), self.storage)
-
-
 def outputs_of(run: Run, split: str, flip: bool) -> Outputs:
     """What base and specialists say; with flips, the log of the mean probabilities of an image and its mirror."""
     plain = read_outputs(run, split)
@@ -350,6 +364,18 @@ def _finished(place: Path, title: str, notes: list[str]) -> Run | None:
         notes.append(f"{title}: left out, its training was cut short; `coterie compare` goes on with it.")
         return None
     return run
+
+
+def _mixed(first: Pair, second: Pair, validation_N: IntArray) -> tuple[Pair, float]:
+    """Two classifiers, each at its temperature, with the second's weight that validation chooses, and that weight."""
+
+    def scaled(pair: Pair) -> Pair:
+        scale = temperature(_log(pair[0]), validation_N)
+        return _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in pair])
+
+    first, second = scaled(first), scaled(second)
+    weight = mixing_weight(first[0], second[0], validation_N)
+    return _pair([(1 - weight) * one + weight * other for one, other in zip(first, second, strict=True)]), weight
 
 
 def _average(pairs: Sequence[Pair]) -> Pair:

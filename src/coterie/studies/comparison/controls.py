@@ -7,10 +7,8 @@ classes, random clusters, confusion, the data set's superclasses) are ordinary r
 from __future__ import annotations
 
 import copy
-import json
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -19,33 +17,30 @@ import torch
 from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
-from typing_extensions import override
 
 from coterie.arrays import FloatArray
 from coterie.backbones.base import refuse_untrusted
-from coterie.config import PROBE, FitSettings, PartitionSettings
+from coterie.config import PROBE, FitSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
-from coterie.engine import Task, TaskContext
 from coterie.errors import ArtifactError
-from coterie.partition import random_partition
 from coterie.pipeline.base import refit_head
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, prepare, training_batches_of
-from coterie.pipeline.runs import FitTask, TitledProgress, as_task, check_folder
+from coterie.pipeline.runs import as_task
 from coterie.progress import Progress
 from coterie.routing.evaluation import Outputs
 from coterie.run.contents import Kind, read_arrays
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.load import load_ensemble
-from coterie.run.manifest import MANIFEST
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
-from coterie.run.values import base_came_trained, n_tried, partition_of
-from coterie.system.files import write_whole
+from coterie.run.values import n_tried, partition_of
+from coterie.studies.comparison.untrained import neighbour_logits
 from coterie.system.offline import offline
 from coterie.training.fabric import configure_process
-from coterie.training.passes import compute_logits
+from coterie.training.linear_probe import can_be_probed, logistic_regression
+from coterie.training.passes import compute_features, compute_logits
 from coterie.vocabulary import SplitName
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
@@ -53,15 +48,20 @@ MEMBER_SEED_STEP = 100_003
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
-# The controls by name: one copy of the base, trained on all classes for the specialists' epochs; the base trained on in
-# cycles of one epoch, at whose ends weights are kept; specialists for random clusters of the same sizes, for clusters
-# joined by what validation confuses, for the data set's own superclasses; another base, of another seed.
+# The controls by name. Without any training, what the base's features say of the samples; one copy of the base, trained
+# on all classes for the specialists' epochs; the base trained on in cycles of one epoch, at whose ends weights are
+# kept; specialists for random clusters of the same sizes, for clusters joined by what validation confuses, for the data
+# set's own superclasses; another base, of another seed.
+FEATURES = "features"
 ALL_CLASSES = "all-classes"
 WEIGHT_AVERAGE = "weight-average"
 RANDOM = "random"
 CONFUSION = "confusion"
 SUPERCLASSES = "superclasses"
 MEMBER = "member"
+# By name, the logits of the features' control.
+NEIGHBOURS = "neighbours"
+FITTED_HEAD = "head"
 
 
 def controls_folder(run: Path) -> Path:
@@ -75,63 +75,6 @@ def controls_folder(run: Path) -> Path:
         if place.is_symlink():
             raise ArtifactError(f"{place} is a link; the controls of a run are read and trained in its folder alone")
     return folder
-
-
-ControlTask = Task[Splits | None, Path]
-
-
-def control_tasks(
-    run: FinishedRun,
-    splits: Splits,
-    superclasses: str | None,
-    members: int,
-    prefix: str = "",
-    trust: str | None = None,
-) -> list[ControlTask]:
-    """What trains the controls that a finished run lacks, cheapest first.
-
-    Args:
-        run: a finished run.
-        splits: its data.
-        superclasses: given groups of the classes, as ``partition.groups``; None where the data set has none.
-        members: further bases, for deep ensembles of one more; none where the base came trained, for nobody here knows
-            how.
-        prefix: of the tasks' titles.
-        trust: as for ``load_ensemble``.
-
-    Raises:
-        ArtifactError: the run's base can only be built by code that nobody said to trust.
-    """
-    # The controls are trained with the run's settings, as if they were the user's own.
-    refuse_untrusted(run.settings.backbone, trust)
-    settings = control_settings(run)
-    folder = controls_folder(run.path)
-    partition = partition_of(run.manifest)
-    # Random clusters are drawn here and given as groups: the sizes are the run's, whatever its method was.
-    own_S = np.bincount(partition.cluster_of_class_C)
-    drawn = random_partition(own_S[own_S > 0], settings.seed).cluster_of_class_C.tolist()
-    drawn_file = folder / "random.json"
-    write_whole(drawn_file, json.dumps([f"random {cluster}" for cluster in drawn]).encode())
-    base, place = run.path.absolute(), folder.absolute()
-
-    def partition_control(name: str, chosen: PartitionSettings) -> ControlTask:
-        changed = settings.model_copy(update={"partition": chosen}).all_given()
-        return FlippedFitTask(f"{prefix}control {name}", changed, place / name, base)
-
-    tasks = {
-        ALL_CLASSES: partition_control(ALL_CLASSES, PartitionSettings(clusters=(1,))),
-        WEIGHT_AVERAGE: WeightAverageTask(f"{prefix}control {WEIGHT_AVERAGE}", base, place / WEIGHT_AVERAGE, trust),
-        RANDOM: partition_control(RANDOM, PartitionSettings(method="given", groups=str(drawn_file))),
-        CONFUSION: partition_control(
-            CONFUSION, PartitionSettings(method="confusion", clusters=(len(partition.layers[0]),))
-        ),
-    }
-    if superclasses is not None:
-        tasks[SUPERCLASSES] = partition_control(SUPERCLASSES, PartitionSettings(method="given", groups=superclasses))
-    for number in range(1, 1 + (0 if base_came_trained(run) else members)):
-        name = f"{MEMBER}-{number}"
-        tasks[name] = MemberTask(f"{prefix}control {name}", base, place / name, trust, number)
-    return [task for name, task in tasks.items() if not is_done(place / name, splits)]
 
 
 def control_settings(run: FinishedRun) -> FitSettings:
@@ -156,69 +99,41 @@ def control_settings(run: FinishedRun) -> FitSettings:
     )
 
 
-def is_done(place: Path, splits: Splits) -> bool:
-    """Whether a run or control has all that is wanted of it here."""
-    if not (place / MANIFEST).exists():
-        return False
-    run = Run.open(place)
-    return run.manifest.complete and (not splits.flip or run.has(flipped_file("test")))
-
-
-@dataclass(frozen=True)
-class FlippedFitTask(FitTask):
-    """A run, and what its networks say of the mirrored images."""
-
-    @override
-    def run(self, shared: Splits | None, context: TaskContext) -> Path:
-        assert shared is not None
-        super().run(shared, context)
-        run = Run.open_complete(self.out)
-        with run.writing():
-            add_flipped(run, shared, self.settings.backbone)
-        return self.out
-
-
-@dataclass(frozen=True)
-class _FromRunTask(Task[Splits | None, Path]):
-    """A control that starts from the finished run in ``base``, in a folder of its own; ``trust``: as for
-    ``load_ensemble``.
+def ask_features(run: FinishedRun, place: Path, splits: Splits, progress: Progress, trust: str | None = None) -> None:
+    """What the base's features say of each sample, without any training: by the nearest training samples, and, where
+    the base's head is one linear layer, by a head that is fitted to them. Nothing where the features are not to be had,
+    or those of the training samples take more memory than data may.
     """
-
-    title: str
-    base: Path
-    out: Path
-    trust: str | None
-
-    @override
-    def run(self, shared: Splits | None, context: TaskContext) -> Path:
-        assert shared is not None
-        check_folder(self.out)
-        self.train(Run.open_complete(self.base), shared, TitledProgress(context.progress, self.title))
-        return self.out
-
-    @abstractmethod
-    def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
-        """What is done of the run."""
+    settings = as_task(control_settings(run))
+    asked = Run.create_or_resume(place, settings)
+    with asked.writing():
+        if asked.complete:
+            return
+        partition = partition_of(run.manifest)
+        prepared = prepare(settings, splits=splits, base_run=run.path, partition=partition, trust=trust)
+        job, base = Job(prepared, asked, progress), prepared.base
+        run.read_weights(BASE_FILE, base.network)
+        n_bytes = 4 * len(splits.train) * base.head.of(base.network).in_features
+        if base.head.layers(base.network) and n_bytes <= settings.data.memory_gib * 2**30:
+            _write_features_logits(job)
+        asked.update(complete=True)
 
 
-@dataclass(frozen=True)
-class MemberTask(_FromRunTask):
-    """``train_member``."""
+def _write_features_logits(job: Job) -> None:
+    splits, base = job.splits, job.prepared.base
 
-    number: int
+    def features(split: Split) -> FloatArray:
+        return compute_features(job.fabric, base.network, base.head, split.samples, splits.preprocessing)
 
-    @override
-    def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
-        train_member(run, self.out, self.number, splits, progress, self.trust)
+    known_ND, label_N, n_classes = features(splits.train), splits.train.labels_N.numpy(), len(splits.labels)
+    fitted = logistic_regression(known_ND, label_N) if can_be_probed(base.network, base.head) else None
 
+    def answers(split: Split) -> dict[str, FloatArray]:
+        asked_ND = features(split)
+        found = {NEIGHBOURS: neighbour_logits(known_ND, label_N, asked_ND, n_classes)}
+        return found if fitted is None else {**found, FITTED_HEAD: asked_ND @ fitted[0].T + fitted[1]}
 
-@dataclass(frozen=True)
-class WeightAverageTask(_FromRunTask):
-    """``train_weight_average``."""
-
-    @override
-    def train(self, run: FinishedRun, splits: Splits, progress: Progress) -> None:
-        train_weight_average(run, self.out, splits, progress, self.trust)
+    _write_logits(job, answers)
 
 
 def train_member(
@@ -235,7 +150,7 @@ def train_member(
         job, network = Job(prepared, member, progress), prepared.base.network
         job.train_network("another base", BASE_FILE, network, changed.base, changed.seed)
         refit_head(job, network)
-        _write_logits(job, lambda samples: _logits(job, network, samples))
+        _write_logits(job, lambda split: {"logits": _logits(job, network, split)})
         member.update(complete=True)
 
 
@@ -272,14 +187,15 @@ def train_weight_average(
         average = _mean_of_cycles(job, network, files)
         averaged.write_weights("average.safetensors", average)
 
-        def cycles(split: Split) -> FloatArray:
+        def answers(split: Split) -> dict[str, FloatArray]:
             proba = []
             for file in files:
                 averaged.read_weights(file, network)
                 proba.append(log_softmax(_logits(job, network, split), axis=1))
-            return (logsumexp(proba, axis=0) - np.log(len(files))).astype(np.float32)
+            cycles_NC = (logsumexp(proba, axis=0) - np.log(len(files))).astype(np.float32)
+            return {"logits": _logits(job, average, split), "cycles": cycles_NC}
 
-        _write_logits(job, lambda split: _logits(job, average, split), cycles=cycles)
+        _write_logits(job, answers)
         averaged.forget(files)
         averaged.update(complete=True)
 
@@ -343,16 +259,15 @@ def read_flipped(run: Run, split: str) -> Outputs:
     return replace(plain, base_NC=arrays["base_NC"], packed_NM=arrays["packed_NM"])
 
 
-def _write_logits(job: Job, logits: Callable[[Split], FloatArray], **others: Callable[[Split], FloatArray]) -> None:
-    """Logits of each split and, where a mirror keeps the class, of its mirrored images."""
+def _write_logits(job: Job, answers: Callable[[Split], dict[str, FloatArray]]) -> None:
+    """Logits by name, of each split and, where a mirror keeps the class, of its mirrored images."""
     for split in SPLITS:
         data: Split = getattr(job.splits, split)
         views = {"": data}
         if job.splits.flip:
             views["-flipped"] = Split(FlippedImages(data.samples), data.labels_N)
         for suffix, view in views.items():
-            arrays = {name: values(view) for name, values in {"logits": logits, **others}.items()}
-            job.run.write_arrays(f"logits/{split}{suffix}.safetensors", arrays)
+            job.run.write_arrays(f"logits/{split}{suffix}.safetensors", answers(view))
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> FloatArray:

@@ -15,9 +15,10 @@ from coterie.progress import SILENT, Progress
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.values import specialist_seconds
 from coterie.studies.comparison.contenders import contenders_of
-from coterie.studies.comparison.controls import ControlTask, add_flipped, control_tasks
+from coterie.studies.comparison.controls import add_flipped
 from coterie.studies.comparison.page import render
 from coterie.studies.comparison.tables import Comparison, compare
+from coterie.studies.comparison.tasks import ControlTask, control_tasks
 from coterie.system.limits import Limits
 
 COMPARISON_FILE = "comparison.json"

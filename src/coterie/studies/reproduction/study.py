@@ -23,8 +23,8 @@ from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.manifest import MANIFEST
 from coterie.run.reporting import read_reports
-from coterie.studies.comparison.controls import ControlTask, FlippedFitTask, control_tasks, is_done
 from coterie.studies.comparison.study import compare_run
+from coterie.studies.comparison.tasks import ControlTask, FlippedFitTask, control_tasks, is_done
 from coterie.studies.reproduction.page import render
 from coterie.studies.reproduction.tables import PaperFigures, Reproduction, summarise
 from coterie.system.files import write_whole
