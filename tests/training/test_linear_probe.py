@@ -8,8 +8,16 @@ from torch import nn
 from coterie.backbones import Head, build, find_head
 from coterie.config import HardwareSettings
 from coterie.errors import BackboneError
+from coterie.progress import Progress
 from coterie.training.fabric import make_fabric
-from coterie.training.linear_probe import PENALTY, can_be_probed, check_probed, fit_probe, logistic_regression
+from coterie.training.linear_probe import (
+    PENALTY,
+    can_be_probed,
+    check_probed,
+    fit_probe,
+    fitted_head,
+    logistic_regression,
+)
 from coterie.training.passes import compute_features, compute_logits
 from helpers import image_form, make_split
 
@@ -51,3 +59,22 @@ def test_a_head_that_is_no_linear_layer_with_a_bias_is_refused() -> None:
     assert not can_be_probed(nn.Sequential(nn.Linear(4, 3), nn.Linear(4, 3)), Head("0", 4, 3, more=("1",)))
     with pytest.raises(BackboneError, match=r"needs a head that is one linear layer with a bias; 1 of Sequential"):
         check_probed(network, Head("1", 4, 3))
+
+
+def test_the_pass_is_told_of_batch_by_batch() -> None:
+    class Told(Progress):
+        title, steps, done, samples = "", 0, 0, 0
+
+        def stage(self, title: str, steps: int) -> None:
+            self.title, self.steps = title, steps
+
+        def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
+            self.done, self.samples = self.done + steps, self.samples + n_images
+
+    network, told = build("convnet-8", 6, FORM, 0), Told()
+    head = find_head(network.eval(), 6, FORM.example()[:2])
+    n_steps = -(-len(SPLIT) // FORM.at_once)
+    fit_probe(FABRIC, network, head, SPLIT, FORM, told, "a probe")
+    assert (told.title, told.steps, told.done, told.samples) == ("a probe", n_steps, n_steps, len(SPLIT))
+    fitted_head(FABRIC, network, head, SPLIT, SPLIT, FORM, told)
+    assert (told.steps, told.done, told.samples) == (2 * n_steps, 3 * n_steps, 3 * len(SPLIT))

@@ -191,7 +191,9 @@ def refit_head(job: Job, network: nn.Module) -> None:
     if in_use or not can_be_probed(network, head):
         return
     validation = splits.validation
-    state, fitted_NC, before_NC = fitted_head(job.fabric, network, head, splits.train, validation, splits.preprocessing)
+    state, fitted_NC, before_NC = fitted_head(
+        job.fabric, network, head, splits.train, validation, splits.preprocessing, job.progress
+    )
     fitted_N, before_N = (each.argmax(1) == validation.labels_N.numpy() for each in (fitted_NC, before_NC))
     change_N = fitted_N.astype(float) - before_N
     gained, error = float(change_N.mean()), float(change_N.std() / np.sqrt(len(change_N)))

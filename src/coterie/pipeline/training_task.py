@@ -132,7 +132,8 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
         started = time.perf_counter()
         network = make_specialist(shared.initial, shared.head, classes)
         configure_process(shared.hardware.model_copy(update={"threads": self.threads}))
-        context.progress.stage(self.title, 1)
-        split = shared.train.of_classes(classes)
-        record = fit_probe(make_fabric(shared.hardware), network, shared.head, split, shared.preprocessing)
+        fabric, split = make_fabric(shared.hardware), shared.train.of_classes(classes)
+        record = fit_probe(
+            fabric, network, shared.head, split, shared.preprocessing, progress=context.progress, title=self.title
+        )
         return Trained(weights_of(network.cpu()), (record,), time.perf_counter() - started)

@@ -12,8 +12,9 @@ from coterie.backbones import Head
 from coterie.data.splits import Split
 from coterie.errors import BackboneError
 from coterie.inputs import Preprocessing
+from coterie.progress import SILENT, Progress
 from coterie.training.loop import EpochRecord
-from coterie.training.passes import compute_features
+from coterie.training.passes import compute_features, n_batches
 
 # Of the squares of the weights, beside the sum of the samples' losses, where each feature has a deviation of 1. From 10
 # to 1000 the accuracy changes by half a point (benchmarks/gains/second_opinions.md).
@@ -42,7 +43,13 @@ def check_probed(network: nn.Module, head: Head) -> None:
 
 
 def fit_probe(
-    fabric: Fabric, network: nn.Module, head: Head, split: Split, preprocessing: Preprocessing
+    fabric: Fabric,
+    network: nn.Module,
+    head: Head,
+    split: Split,
+    preprocessing: Preprocessing,
+    progress: Progress = SILENT,
+    title: str = "probe",
 ) -> EpochRecord:
     """Fit the head of a network in place; the samples pass through it once.
 
@@ -52,6 +59,8 @@ def fit_probe(
         head: of the network.
         split: training samples, whose labels are 0 to K - 1.
         preprocessing: from sample to input.
+        progress: told of a stage.
+        title: of that stage.
 
     Returns:
         Loss and accuracy on these samples.
@@ -60,7 +69,8 @@ def fit_probe(
         BackboneError: as ``check_probed``.
     """
     check_probed(network, head)
-    features_ND = compute_features(fabric, network, head, split.samples, preprocessing)
+    progress.stage(title, n_batches(split.samples, preprocessing))
+    features_ND = compute_features(fabric, network, head, split.samples, preprocessing, progress)
     weight_KD, bias_K, record = logistic_regression(features_ND, split.labels_N.numpy())
     network.get_submodule(head.path).load_state_dict(
         {"weight": torch.from_numpy(weight_KD), "bias": torch.from_numpy(bias_K)}
@@ -69,7 +79,13 @@ def fit_probe(
 
 
 def fitted_head(
-    fabric: Fabric, network: nn.Module, head: Head, train: Split, validation: Split, preprocessing: Preprocessing
+    fabric: Fabric,
+    network: nn.Module,
+    head: Head,
+    train: Split,
+    validation: Split,
+    preprocessing: Preprocessing,
+    progress: Progress = SILENT,
 ) -> tuple[dict[str, Tensor], FloatArray, FloatArray]:
     """A head that is fitted to a network's features of training samples, as a state_dict of its layer; its logits
     (N, C) of the validation samples, and those of the head that the network has, which is left as it is.
@@ -81,13 +97,16 @@ def fitted_head(
         train: samples of all C classes, which pass through the network once.
         validation: samples to answer.
         preprocessing: from sample to input.
+        progress: told of a stage.
 
     Raises:
         BackboneError: as ``check_probed``.
     """
     check_probed(network, head)
+    splits = (train, validation)
+    progress.stage("fitted head", sum(n_batches(split.samples, preprocessing) for split in splits))
     features_ND, asked_ND = (
-        compute_features(fabric, network, head, split.samples, preprocessing) for split in (train, validation)
+        compute_features(fabric, network, head, split.samples, preprocessing, progress) for split in splits
     )
     weight_CD, bias_C, _ = logistic_regression(features_ND, train.labels_N.numpy())
     state = {"weight": torch.from_numpy(weight_CD), "bias": torch.from_numpy(bias_C)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -12,6 +13,7 @@ from coterie.arrays import FloatArray
 from coterie.backbones import Head, head_inputs
 from coterie.data.batches import plain_batches
 from coterie.inputs import Preprocessing, Samples
+from coterie.progress import SILENT, Progress
 
 
 def put_in_use(network: nn.Module, device: torch.device) -> nn.Module:
@@ -106,16 +108,27 @@ def compute_logits(
     return device_logits(fabric, network, samples, preprocessing, batch_size, torch.device("cpu")).numpy()
 
 
+def n_batches(samples: Samples, preprocessing: Preprocessing) -> int:
+    """Batches that samples pass through a network in."""
+    return math.ceil(len(samples) / preprocessing.at_once)
+
+
 def compute_features(
-    fabric: Fabric, network: nn.Module, head: Head, samples: Samples, preprocessing: Preprocessing
+    fabric: Fabric,
+    network: nn.Module,
+    head: Head,
+    samples: Samples,
+    preprocessing: Preprocessing,
+    progress: Progress = SILENT,
 ) -> FloatArray:
-    """The head's input for each sample, in order, not augmented: float32 of shape (N, D).
+    """The head's input for each sample, in order, not augmented: float32 of shape (N, D). Progress is told of each
+    batch, of which there are ``n_batches``.
 
     Raises:
         BackboneError: as ``head_inputs``.
     """
     some, order = _by_length(samples, preprocessing)
     with head_inputs(network, head) as features:
-        for _ in device_passes(fabric, network, some, preprocessing):
-            pass
+        for logits in device_passes(fabric, network, some, preprocessing):
+            progress.advance(1, len(logits))
     return _put_back(torch.cat(features), order).numpy()
