@@ -460,31 +460,39 @@ def test_a_specialist_stops_when_its_validation_loss_does_not_fall_and_goes_on_w
     assert weights(tmp_path / "cut") == weights(tmp_path / "run")
 
 
-def test_more_views_than_fit_in_memory_are_refused_with_how_many_do_and_at_once_where_that_is_sure(
+def test_views_that_do_not_fit_in_memory_change_no_weight_and_one_that_does_not_is_refused(
     tmp_path, settings, splits
 ) -> None:
-    said = r"specialist.views = 2: the output of stage2 .* up to \d+ views \(0 computes"
+    said = r"specialist.views = 2: the output of stage2 .* or 0 views \(computed anew"
     example, network = splits.preprocessing.example()[:1], prepare(tails(settings), splits=splits).base.network
     with make_fabric(settings.hardware).autocast():
-        data_bytes = 2 * len(splits.train) * trunk_features(network, "stage2", example).nbytes
+        view_bytes = len(splits.train) * trunk_features(network, "stage2", example).nbytes
 
-    def within(share: float, **partition: object) -> FitSettings:
-        """Memory for so much of two views of all training samples."""
-        data = {**settings.data.model_dump(), "memory_gib": share * data_bytes / 2**30}
+    def within(views: float, **partition: object) -> FitSettings:
+        """Memory for so many views of all training samples."""
+        data = {**settings.data.model_dump(), "memory_gib": views * view_bytes / 2**30}
         return changed(tails(settings), data=data, partition=partition)
 
-    with pytest.raises(SettingsError, match=said):
-        prepare(within(0.99, clusters=[1]), splits=splits)
-    prepare(within(1.01, clusters=[1]), splits=splits)
     with pytest.raises(SettingsError, match=said):
         coterie.fit(within(0.99, clusters=[1]), tmp_path / "sure", splits=splits)
     assert not list((tmp_path / "sure").rglob("*.safetensors"))
     # Of two clusters the larger has at least half; here it has three quarters, which is known with the clusters alone.
     groups = tmp_path / "groups.json"
     groups.write_text(json.dumps(["many"] * 6 + ["few"] * 2))
+    given = {"method": "given", "groups": str(groups)}
     with pytest.raises(SettingsError, match=said):
-        coterie.fit(within(0.6, method="given", groups=str(groups)), tmp_path / "unsure", splits=splits)
+        coterie.fit(within(0.6, **given), tmp_path / "unsure", splits=splits)
     assert Run.open(tmp_path / "unsure").has(BASE_FILE)
+    lines: list[str] = []
+
+    class Noting(Progress):
+        def note(self, text: str) -> None:
+            lines.append(text)
+
+    coterie.fit(within(1.0, **given), tmp_path / "some", splits=splits, progress=Noting())
+    assert any("of the 2 views of a cluster of" in line and "0 fit into --data.memory-gib" in line for line in lines)
+    coterie.fit(within(2.0, **given), tmp_path / "all", splits=splits)
+    assert weights(tmp_path / "some") == weights(tmp_path / "all")
 
 
 def test_partitions_side_by_side_keep_the_specialists_that_each_alone_would_train(tmp_path, settings, splits) -> None:

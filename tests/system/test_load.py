@@ -10,7 +10,7 @@ from coterie.system.load import OthersLoad
 def measured(monkeypatch: pytest.MonkeyPatch, seconds: float, idle: float, own: float, cores: int = 2) -> float:
     """Of others, where so many seconds pass, cores are idle for so long in all, and this process computes so long."""
     now = {"seconds": 100.0, "idle": 40.0, "own": 7.0}
-    monkeypatch.setattr(module, "_cores", lambda: list(range(cores)))
+    monkeypatch.setattr(module, "usable_cores", lambda: list(range(cores)))
     monkeypatch.setattr(module, "_idle_seconds", lambda: now["idle"])
     monkeypatch.setattr(module, "_own_seconds", lambda: now["own"])
     monkeypatch.setattr(module.time, "monotonic", lambda: now["seconds"])
@@ -38,5 +38,5 @@ def test_a_childs_work_is_ones_own() -> None:
 
 
 def test_the_cores_are_those_that_this_process_may_use() -> None:
-    assert 0.0 <= OthersLoad().cores() <= len(module._cores())
+    assert 0.0 <= OthersLoad().cores() <= len(module.usable_cores())
     assert module._idle_seconds() > 0

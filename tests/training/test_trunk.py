@@ -6,7 +6,7 @@ from coterie.config import HardwareSettings
 from coterie.data.batches import Augmentation, training_batches
 from coterie.partition import Partition
 from coterie.training.fabric import make_fabric
-from coterie.training.trunk import TrunkBatches
+from coterie.training.trunk import TrunkBatches, views_kept
 from helpers import image_form, make_split
 
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
@@ -44,6 +44,20 @@ def test_a_view_is_what_the_trunk_makes_of_an_epoch_and_views_take_turns(base) -
     orders = [torch.cat([y for _, y in batches.epoch(number, device)]).tolist() for number in (0, 2)]
     assert orders[0] != orders[1]
     assert len(batches) == len(list(batches.epoch(0, device))) == 3
+
+
+@pytest.mark.parametrize(("fit", "kept"), [(4, 4), (3.5, 2), (2, 1), (1, 0), (0.5, 0)])
+def test_views_that_memory_does_not_hold_are_the_same_computed_again(base, fit: float, kept: int) -> None:
+    device, everything = torch.device("cpu"), TrunkBatches(source(), make_fabric(CPU), base, CUT, 4)
+    view_bytes = everything.view_V[0][0].nbytes
+    some = TrunkBatches(source(), make_fabric(CPU), base, CUT, 4, most_bytes=fit * view_bytes)
+    assert len(some.view_V) == views_kept(4, view_bytes, fit * view_bytes) == kept
+    base.train()  # as where its tail is being trained
+    for number in (3, 0, 7, 5):
+        ours, theirs = (list(batches.epoch(number, device)) for batches in (some, everything))
+        assert all(torch.equal(x, z) and torch.equal(y, w) for (x, y), (z, w) in zip(ours, theirs, strict=True))
+    assert base.training
+    assert base.stage3.training
 
 
 def test_an_epoch_goes_on_at_any_step(base) -> None:

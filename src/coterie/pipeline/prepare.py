@@ -39,6 +39,7 @@ from coterie.run.values import base_bytes, labels_of, preprocessing_of
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.linear_probe import check_probed
 from coterie.training.passes import compute_logits
+from coterie.training.trunk import views_kept
 from coterie.vocabulary import GROUPS_COLUMN
 
 # Report, examples, figures, manifest and logs.
@@ -232,8 +233,9 @@ def training_batches_of(prepared: Prepared, split: Split, training: TrainingSett
     )
 
 
-def views_bytes(prepared: Prepared, network: nn.Module, n_samples: int) -> int:
-    """Bytes of the trunk's outputs that a specialist's training keeps for so many samples.
+def views_bytes(prepared: Prepared, network: nn.Module, n_samples: int) -> tuple[int, int]:
+    """Bytes of the trunk's outputs that a specialist's training holds at most for so many samples, and of how many
+    views they are; the others are computed again in each epoch that they are drawn for.
 
     Args:
         prepared: of the run.
@@ -241,23 +243,24 @@ def views_bytes(prepared: Prepared, network: nn.Module, n_samples: int) -> int:
         n_samples: of the cluster.
 
     Raises:
-        SettingsError: more than data may take in memory.
+        SettingsError: one view takes more than data may in memory.
     """
     settings, trunk = prepared.settings, prepared.trunk
     views = settings.specialist.kept_views
     if trunk is None or not views:
-        return 0
+        return 0, 0
     with prepared.fabric.autocast():
         example = prepared.splits.preprocessing.example()[:1]
         view_bytes = n_samples * trunk_features(network, trunk.cut, example).nbytes
-    limit = settings.data.memory_gib
-    if views * view_bytes > limit * 2**30:
+    limit = settings.data.memory_gib * 2**30
+    if view_bytes > limit:
         raise SettingsError(
             f"specialist.views = {settings.specialist.views}: the output of {trunk.cut} for a cluster of {n_samples} "
-            f"samples takes {view_bytes / 2**30:.2g} GiB a view, and --data.memory-gib is {limit:g}; allowed: more "
-            f"memory, or up to {int(limit * 2**30 // view_bytes)} views (0 computes it anew in each epoch)"
+            f"samples takes {view_bytes / 2**30:.2g} GiB a view, and --data.memory-gib is "
+            f"{settings.data.memory_gib:g}; allowed: more memory, or 0 views (computed anew in each epoch)"
         )
-    return views * view_bytes
+    kept = views_kept(views, view_bytes, limit)
+    return (views if kept == views else kept + 1) * view_bytes, kept
 
 
 def refuse_views(prepared: Prepared) -> None:

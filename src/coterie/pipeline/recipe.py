@@ -36,7 +36,10 @@ CLUSTERS = (9, 3)
 FEW_CLASSES = 18
 # A whole network is trained at a lower rate than the base was, or it forgets; a tail is not.
 WHOLE_RATE = 0.25
-VIEWS = (4, 2, 1)
+# More views gain more (benchmarks/gains/defaults.md): as many as fit into memory, were half of the samples in one
+# cluster. Of a larger one, those that do not are computed again.
+MOST_VIEWS = 4
+LARGEST_CLUSTER = 0.5
 # Epochs; with fewer for each of two partitions, one is trained for longer.
 LEAST_OF_PAIR = 5.0
 HALF = 0.5
@@ -228,12 +231,12 @@ class _Recipe:
 
     @cached_property
     def _views(self) -> int:
-        """As many as fit into memory, were all samples in one cluster."""
+        """As many as fit into memory; none where a cluster of all samples would not fit with one."""
         given = self.settings.specialist.given()
         if "views" in given:
             return int(given["views"])
         fit = self.settings.data.memory_gib * 2**30 / (len(self.splits.train) * max(1, self.part.input_bytes))
-        return next((views for views in VIEWS if views <= fit), 0)
+        return 0 if fit < 1 else min(MOST_VIEWS, int(fit / LARGEST_CLUSTER))
 
     def _bits(self, clusters: Sequence[int]) -> float:
         """Of each weight's difference, such that all specialists fit into the storage beside the base."""

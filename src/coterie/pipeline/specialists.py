@@ -120,6 +120,7 @@ def specialist_inputs(
         make_base(settings.before_training(), splits.labels, splits.preprocessing).network
         if settings.specialist.trainable == PROBE
         else None,
+        settings.data.memory_gib * 2**30,
     )
 
 
@@ -156,7 +157,12 @@ def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Res
     settings, on_gpu = job.settings, job.fabric.device.type == "cuda"
     count_C = torch.bincount(job.splits.train.labels_N)
     most = max((int(count_C[list(task.classes)].sum()) for task in todo), default=0)
-    kept_bytes = views_bytes(job.prepared, base.network, most)
+    kept_bytes, kept = views_bytes(job.prepared, base.network, most)
+    if kept_bytes and kept < settings.specialist.kept_views:
+        job.progress.note(
+            f"of the {settings.specialist.kept_views} views of a cluster of {most} samples, {kept} fit into "
+            "--data.memory-gib; the others are computed again in each epoch that they are drawn for"
+        )
     partitions = len(settings.partition.clusters)
     share = partitions * (1 + settings.partition.overlap) * settings.specialist.epochs / settings.base.epochs
     parameter_bytes = sum(parameter.nbytes for parameter in base.network.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ class SpecialistInputs:
     ``base``: the trained base, with its ``head`` and the ``part`` that is trained; ``train``: all training samples,
     and the way to draw batches of them; ``validation``: its samples, where a training may stop by them; ``starts``:
     weights to start from instead of the base's, by the file of the specialist; ``initial``: what the base was before
-    it was trained, where probes ask that.
+    it was trained, where probes ask that; ``views_bytes``: that a trunk's outputs may take.
     """
 
     base: nn.Module
@@ -51,6 +52,7 @@ class SpecialistInputs:
     validation: Split | None = None
     starts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     initial: nn.Module | None = None
+    views_bytes: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
         part = shared.part if self.training.batch_norm == "train" else shared.part.with_still_norms(network)
         trained, cut = network, part.cut
         if cut is not None and self.training.views:
-            batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views)
+            batches = TrunkBatches(batches, fabric, network, cut, self.training.kept_views, shared.views_bytes)
             part.prepare(network.train(), self.seed)
             trained = tail_of(network, cut, shared.preprocessing.example())
         history = train(

@@ -18,18 +18,19 @@ class OthersLoad:
     def cores(self) -> float:
         """0 to the number of cores; this process and its children do not count."""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        busy = seconds * len(_cores()) - (_idle_seconds() - self.idle) - (_own_seconds() - self.own)
-        return min(max(busy / seconds, 0.0), float(len(_cores())))
+        busy = seconds * len(usable_cores()) - (_idle_seconds() - self.idle) - (_own_seconds() - self.own)
+        return min(max(busy / seconds, 0.0), float(len(usable_cores())))
 
 
-def _cores() -> list[int]:
+def usable_cores() -> list[int]:
+    """The numbers of the cores that this process may use."""
     allowed = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
     return allowed or list(range(os.cpu_count() or 1))
 
 
 def _idle_seconds() -> float:
     times = psutil.cpu_times(percpu=True)
-    return sum(times[core].idle + getattr(times[core], "iowait", 0.0) for core in _cores() if core < len(times))
+    return sum(times[core].idle + getattr(times[core], "iowait", 0.0) for core in usable_cores() if core < len(times))
 
 
 def _own_seconds() -> float:

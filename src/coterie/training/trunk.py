@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,9 +16,16 @@ from coterie.data.batches import Batches
 from coterie.training.passes import put_in_use
 
 
+def views_kept(views: int, view_bytes: int, most_bytes: float) -> int:
+    """How many of so many views, of so many bytes each, are kept: all where they fit; else there has to be room for one
+    more, which is computed anew.
+    """
+    return views if views * view_bytes <= most_bytes else max(0, int(most_bytes // view_bytes) - 1)
+
+
 class TrunkBatches(Batches):
     """Batches of a frozen trunk's output. Its views are the first epochs of other batches; they are repeated in turn,
-    each time in a new order.
+    each time in a new order. Those that memory does not hold are computed again whenever it is their turn.
 
     Args:
         source: the batches, augmented, that the trunk takes.
@@ -24,27 +33,37 @@ class TrunkBatches(Batches):
         network: whose trunk it is.
         cut: the module whose output is kept.
         views: how many epochs of the source are computed. The trunk is run so often for each sample, not once an epoch.
+        most_bytes: that the views may take in memory, if that is not less than one does.
     """
 
-    def __init__(self, source: Batches, fabric: Fabric, network: nn.Module, cut: str, views: int) -> None:
+    def __init__(
+        self, source: Batches, fabric: Fabric, network: nn.Module, cut: str, views: int, most_bytes: float = math.inf
+    ) -> None:
         super().__init__(source.split, source.preprocessing, source.batch_size, source.seed, balanced=False)
-        self.view_V = [self._view(source, fabric, network, cut, view) for view in range(views)]
+        self.source, self.fabric, self.cut, self.views = source, fabric, cut, views
+        self.network = network
+        first = self._view(0)
+        kept = views_kept(views, first[0].nbytes, most_bytes)
+        self.view_V = [first, *map(self._view, range(1, kept))][:kept]
+        if kept < views:
+            # While a tail is trained, which is a part of the network, its trunk is not to be put in evaluation mode.
+            self.network = copy.deepcopy(network)
 
-    @staticmethod
     @torch.no_grad()
-    def _view(source: Batches, fabric: Fabric, network: nn.Module, cut: str, view: int) -> tuple[Tensor, Tensor]:
-        put_in_use(network, fabric.device)
+    def _view(self, number: int) -> tuple[Tensor, Tensor]:
+        put_in_use(self.network, self.fabric.device)
         features, labels = [], []
-        with fabric.autocast():
-            for inputs, label_B in source.epoch(view, fabric.device):
+        with self.fabric.autocast():
+            for inputs, label_B in self.source.epoch(number, self.fabric.device):
                 # In bf16 where the fabric computes in it: half the memory, and what the tail would be given.
-                features.append(run_trunk(network, cut, inputs).contiguous())
+                features.append(run_trunk(self.network, self.cut, inputs).contiguous())
                 labels.append(label_B)
         return torch.cat(features), torch.cat(labels)
 
     @override
     def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        features_N, label_N = self.view_V[number % len(self.view_V)]
+        view = number % self.views
+        features_N, label_N = self.view_V[view] if view < len(self.view_V) else self._view(view)
         # The order depends on seed and epoch alone, so that a training goes on at any step without a random state.
         generator = self._generator(number, 0)
         order = torch.randperm(len(label_N), generator=generator).to(device)

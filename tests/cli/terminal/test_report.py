@@ -8,6 +8,7 @@ from rich.console import Console
 
 from coterie.cli.terminal.report import headline, print_report, rule_line
 from coterie.measures.report import Report
+from coterie.pages.format import percent
 from coterie.partition import Partition
 from coterie.routing.combine import Combiner
 from coterie.routing.evaluation import Outputs, evaluate
@@ -48,6 +49,16 @@ def test_the_table_has_a_line_per_cluster_and_names_in_any_script(report: Report
     assert re.search(r"0 +2: é, ж", narrow.export_text(clear=False))
     assert max(map(len, narrow.export_text(clear=False).splitlines())) <= 80
     assert "[red]" in text
+
+
+def test_one_cluster_is_no_matter_of_routing(report: Report, console: Console) -> None:
+    print_report(console, dataclasses.replace(report, clusters=report.clusters[:1]), list("abcdef"))
+    said = " ".join(console.export_text(clear=False).split())
+    alone = f"the specialist by itself, asked for all: {percent(report.oracle_specialist)}".replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert alone in said
+    assert "cluster" not in said.replace("the specialist by itself", "")
 
 
 def test_a_rule_in_a_line() -> None:

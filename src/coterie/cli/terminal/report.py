@@ -29,6 +29,11 @@ def print_report(console: Console, report: Report, labels: Sequence[str], n_unkn
         )
     if report.balance is not None:
         _print_balance(console, report.balance)
+    if len(report.clusters) > 1:  # of one, the headline says all
+        _print_clusters(console, report, labels)
+
+
+def _print_clusters(console: Console, report: Report, labels: Sequence[str]) -> None:
     table = Table(
         title="Accuracy within each true cluster, in %", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
@@ -78,12 +83,16 @@ def _print_balance(console: Console, balance: Balance) -> None:
 
 def headline(report: Report) -> str:
     """Base, ensemble, gain and what it costs, in a few lines."""
-    return (
+    gained = (
         f"base {percent(report.base_top1)}, ensemble {percent(report.ensemble_top1)} on {count(report.n_samples)} "
         f"samples: {points(report.gain)} points (95 % interval {interval(report.gain_low, report.gain_high)}): "
         f"{zero(report.gain_low, report.gain_high)}\n"
         f"routed {percent(report.routed_fraction, 1)}, so {decimal(report.mean_passes)} forward passes on average; "
-        f"the right cluster is chosen for {percent(report.router_accuracy, 1)}\n"
+    )
+    if len(report.clusters) == 1:
+        return f"{gained}the specialist by itself, asked for all: {percent(report.oracle_specialist)}"
+    return (
+        f"{gained}the right cluster is chosen for {percent(report.router_accuracy, 1)}\n"
         f"in the true cluster: restricted base {percent(report.oracle_restricted)}, "
         f"specialists {percent(report.oracle_specialist)}"
     )
