@@ -121,6 +121,7 @@ def test_every_shape_of_partition_renders_with_balanced_tags(n_classes, n_cluste
     assert page.count("rect", "mark") == n_clusters * several
     assert ("Routing alone" in page.text, "router's ceiling" in page.text) == (several, several)
     assert ("another opinion" in page.text) == (not several)
+    assert ("Within the clusters" in page.text) == several
     assert all(f"class-{k}" in page.text for k in range(n_classes))
 
 
