@@ -20,18 +20,18 @@ from coterie.backbones.packages import LITE0
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings, merged
 from coterie.measures.significance import over_seeds
-from coterie.pipeline.fit import fit
+from coterie.pipeline.fit import fit, fit_base
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_reports
 from coterie.run.values import weight_bytes
 
-# Settings of the base; and beside them, of runs on it.
+# Settings of the base; and beside them, of runs on it, of which the first has no others.
 BASES: Mapping[str, tuple[dict[str, Any], Mapping[str, dict[str, Any]]]] = {
-    "convnet-32": ({"backbone": "convnet-32"}, {}),
+    "convnet-32": ({"backbone": "convnet-32"}, {"by itself": {}}),
     "efficientnet-lite0, fine-tuned": (
         {"data": {"image_size": 96}, "backbone": LITE0, "init": "pretrained", "base": {"epochs": 3}},
-        {"tails": {"recipe": "tails"}},
+        {"by itself": {}, "tails": {"recipe": "tails"}},
     ),
 }
 HEAD = (
@@ -62,28 +62,27 @@ def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, onl
     for name, (given, ways) in BASES.items():
         if only and not any(word in name for word in only):
             continue
-        found: dict[str, list[FinishedRun]] = {}
+        found: dict[str, list[FinishedRun]] = {way: [] for way in ways}
         for seed in range(seeds):
             data = {"source": f"parquet:{cifar100}", "label": "fine_label"}
             values, place = merged({"data": data, "seed": seed}, given), runs / f"{name.split(',')[0]}-{seed}"
-            run = _run(values, place)
-            found.setdefault("by itself", []).append(run)
-            notes += _about_base(name, seed, run)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fit_base(FitSettings.from_values(values), place, progress=LineProgress(Console()))
+            notes += _about_base(name, seed, Run.open(place))
             for way, more in ways.items():
-                there = _run(merged(values, more), place.with_name(f"{place.name}-{way}"), base_run=place)
-                found.setdefault(way, []).append(there)
+                there = place.with_name(f"{place.name}-{way.replace(' ', '-')}")
+                found[way].append(_run(merged(values, more), there, place))
         rows += [_row(name, way, several) for way, several in found.items()]
     write_result(__file__, "\n".join([__doc__ or "", markdown_table(HEAD, rows), "", *notes]))
 
 
-def _run(values: Mapping[str, Any], place: Path, base_run: Path | None = None) -> FinishedRun:
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _run(values: Mapping[str, Any], place: Path, base_run: Path) -> FinishedRun:
     # No gain is too small to go on, and all are forecast.
     fit(FitSettings.from_values(dict(values)), place, base_run=base_run, gain=-100, progress=LineProgress(Console()))
     return Run.open_complete(place)
 
 
-def _about_base(name: str, seed: int, run: FinishedRun) -> Iterator[str]:
+def _about_base(name: str, seed: int, run: Run) -> Iterator[str]:
     minutes = run.manifest.seconds[BASE_FILE] / 60
     yield f"- {name}, seed {seed}: the base took {minutes:.0f} minutes of one core."
     if (refit := run.manifest.refit) is not None:

@@ -7,7 +7,8 @@ import coterie
 from coterie.config import EngineSettings, FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import EngineError, PartitionError
-from coterie.pipeline.runs import FitTask, as_task, fit_all, resources_of
+from coterie.pipeline import prepare as pipeline_prepare
+from coterie.pipeline.runs import FitTask, as_task, fit_all, fit_seeds, resources_of
 from coterie.progress import Progress
 from coterie.run.folder import Run
 from helpers import changed, weights
@@ -49,6 +50,21 @@ def test_a_failure_in_one_run_loses_none_of_the_others(
     told = {title for lane in progress.lanes for title in lane}
     assert told >= {"two: specialist 0 of 2", "two: specialist 1 of 2", "two: evaluation"}
     assert torch.get_num_threads() == 1
+
+
+def test_all_seeds_have_the_recipe_of_the_first_whatever_time_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.5, 2.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(pipeline_prepare, "epoch_seconds", lambda *_: next(times))
+    short = {"epochs": 2, "batch_size": 64}
+    values = {"data": {"train_per_class": 8}, "backbone": "convnet-8", "base": short, "budget": "1s", "recipe": "copy"}
+    settings = FitSettings.from_values({**values, "hardware": {"accelerator": "cpu", "threads": 1}})
+    for _ in range(2):  # the second time the runs are there
+        runs = fit_seeds(settings, tmp_path, 2, engine=EngineSettings(workers=1))
+        assert not runs.failed
+        stored = [run.settings for run in runs.finished.values()]
+        assert [(each.seed, each.specialist.epochs) for each in stored] == [(0, 2), (1, 2)]
 
 
 def test_a_run_takes_the_same_threads_whoever_does_it(settings: FitSettings) -> None:

@@ -20,6 +20,7 @@ from coterie.data.splits import Splits
 from coterie.engine import Outcome, Resources, Task, TaskContext, check_engine, make_engine
 from coterie.engine.task import ResultT, SharedT
 from coterie.errors import EngineError, LimitError
+from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.fit import fit
 from coterie.pipeline.prepare import Prepared, prepare
 from coterie.pipeline.specialists import MEMORY_BYTES
@@ -200,11 +201,13 @@ def fit_seeds(
         CoterieError: as ``fit``, where it holds for all runs.
     """
     limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
-    tasks = tasks_of_seeds(settings, out, seeds)
+    settings, _ = with_backbone(settings, out / f"seed-{settings.seed}")
     refuse_if_held(out)
     check_engine(engine)
-    prepared = prepare(tasks[0].settings)
+    prepared = prepare(tasks_of_seeds(settings, out, 1)[0].settings)
     announce(prepared)
+    # What a recipe came to may rest on a measured time: it is found once for all.
+    tasks = tasks_of_seeds(prepared.settings, out, seeds)
     outcomes = fit_all(tasks, prepared.splits, engine, progress, limits)
     done = [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome.error is None]
     return SeedRuns(

@@ -201,9 +201,8 @@ def _of_features(case: _Case) -> Iterator[Contender]:
         FITTED_HEAD: ("fitted head", "a head that is fitted to its features", ContenderCost(training)),
     }
     there = control.read_tensors(first)
-    for name in rows.keys() & there.keys():
-        named, what, cost = rows[name]
-        for flip in case.flips:
+    for name, (named, what, cost) in rows.items():
+        for flip in case.flips if name in there else ():
             pair, weight = _mixed(case.base[flip], _stored(case, control, name, flip), case.validation_N)
             about = f"the mean of the base and, with a weight of {decimal(weight)}, {what}"
             yield _row(named, about, "control", pair, cost, flip)
