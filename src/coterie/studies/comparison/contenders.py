@@ -191,14 +191,20 @@ def _of_features(case: _Case) -> Iterator[Contender]:
     training = 1 + 1 / (3 * case.settings.base.epochs)
     n_features = len(case.splits.train) * case.head.in_features
     # For each sample asked, each feature of each training sample is multiplied and added; and each is kept.
-    search, kept = 2 * n_features / case.costs.base_pass, 4 * n_features / case.run.manifest.files[BASE_FILE].bytes
+    base_bytes, head = case.run.manifest.files[BASE_FILE].bytes, case.head
+    search, kept = 2 * n_features / case.costs.base_pass, 4 * n_features / base_bytes
+    another_head = 4 * (head.in_features + 1) * head.out_features / base_bytes
     rows = {
         NEIGHBOURS: (
             "nearest neighbours",
             "its nearest training samples",
             ContenderCost(training, 1 + search, 1 + kept),
         ),
-        FITTED_HEAD: ("fitted head", "a head that is fitted to its features", ContenderCost(training)),
+        FITTED_HEAD: (
+            "fitted head",
+            "a head that is fitted to its features",
+            ContenderCost(training, 1.0, 1 + another_head),
+        ),
     }
     there = control.read_tensors(first)
     for name, (named, what, cost) in rows.items():
