@@ -1,11 +1,10 @@
 """What do specialists bring to a fine-tuned base by `coterie fit`: those that are trained, and a probe?
 
-Question: over the seeds of second_opinions.py's bases, what do specialists that are trained on gain on test, and what
-does a probe of all classes, which is the network as it was before, with a fitted head? On texts, five specialists are
-the base's last three parts, by the defaults of fine-tuning. On images the base first gets a fitted head, as `fit` gives
-it one, and the specialists are what `--recipe tails` makes of the default budget. The rule is chosen for at most 1.5
-passes. Training and passes are multiples of the base's; the last column is the lead of the specialists in the true
-cluster over the base restricted to its classes.
+Question: over the seeds of second_opinions.py's bases, what does a probe of all classes gain on test, which is the
+network as it was before, with a fitted head; and on texts, what do five specialists that are the base's last three
+parts, trained by the defaults of fine-tuning? On images the base first gets a fitted head, as `fit` gives it one. The
+rule is chosen for at most 1.5 passes. Training and passes are multiples of the base's; the last column is the lead of
+the specialists in the true cluster over the base restricted to its classes.
 """
 
 import shutil
@@ -33,7 +32,7 @@ TEXT_WAYS: dict[str, Mapping[str, Any]] = {
     "probe": {"specialist": {"trainable": "probe"}, "partition": {"clusters": [1]}, "gate": PASSES},
     "last three parts": {"specialist": {"trainable": "last-3"}, "partition": {"clusters": [5]}, "gate": PASSES},
 }
-IMAGE_WAYS: dict[str, Mapping[str, Any]] = {"probe": {"recipe": "probe"}, "tails": {"recipe": "tails"}}
+IMAGE_WAYS: dict[str, Mapping[str, Any]] = {"probe": {"recipe": "probe"}}
 HEAD = ("base", "specialists", "base, %", "gain, points", "by seed", "training", "passes", "over the restricted base")
 
 
