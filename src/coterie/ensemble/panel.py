@@ -14,6 +14,7 @@ from coterie.arrays import FloatArray
 from coterie.backbones.cut import make_observable, trunk_features, trunk_output
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
+from coterie.progress import SILENT, Progress
 from coterie.training.passes import device_logits, device_passes, put_in_use
 
 # Samples that are passed through the base before specialists are asked: enough that each gets full batches.
@@ -93,9 +94,11 @@ class Panel:
             return self.base(inputs).float(), self._asking(output())
 
     @torch.inference_mode()
-    def ask_all(self, samples: Samples, partition: Partition) -> tuple[FloatArray, FloatArray]:
+    def ask_all(
+        self, samples: Samples, partition: Partition, progress: Progress = SILENT
+    ) -> tuple[FloatArray, FloatArray]:
         """Logits of the base (N, C) and of all specialists on all samples, packed (N, M) as in Partition; zeros for a
-        cluster without a specialist.
+        cluster without a specialist. Progress is told of each of the ``chunks``.
         """
         base_NC, packed_NM = [], []
         for rows in self.chunks(samples):
@@ -105,6 +108,7 @@ class Panel:
                 packed_RM[:, partition.columns(cluster)] = ask(cluster, torch.arange(len(rows))).cpu().numpy()
             base_NC.append(logits_RC.cpu().numpy())
             packed_NM.append(packed_RM)
+            progress.advance(1, len(rows))
         return np.concatenate(base_NC), np.concatenate(packed_NM)
 
     def chunks(self, samples: Samples) -> Iterator[Tensor]:

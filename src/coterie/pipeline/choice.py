@@ -40,28 +40,35 @@ def choose(job: Job, base: TrainedBase, trained: Sequence[Specialists]) -> Choic
     """Choose a rule for each partition, and the partition with the highest cross-fitted validation accuracy."""
     tried = []
     for specialists in trained:
-        validation = outputs_of(job, base, specialists, "validation")
+        validation = outputs_of(job, base, specialists, "validation", "validation")
         request = tuning_request(job.settings.gate)
         tuning = tune(validation, specialists.partition, request, job.settings.seed)
         tried.append(Tuned(specialists, validation, tuning))
     return Choice(max(tried, key=lambda one: one.tuning.accuracy), tuple(tried))
 
 
-def outputs_of(job: Job, base: TrainedBase, specialists: Specialists, split: SplitName) -> Outputs:
-    """The logits of base and all specialists on a split."""
+def outputs_of(
+    job: Job, base: TrainedBase, specialists: Specialists, split: SplitName, title: str, more_steps: int = 0
+) -> Outputs:
+    """The logits of base and all specialists on a split, as a stage of this title, of which the caller does more."""
     partition, networks = specialists.partition, specialists.networks
     data: Split = getattr(job.splits, split)
-    base_NC, label_N = job.logits(BASE_FILE, base.network, split, partition.n_classes), data.labels_N.numpy()
     trained = {cluster: network for cluster, network in enumerate(networks) if network is not None}
     trunk = job.run.manifest.trunk
+    panel = None if trunk is None else Panel(job.fabric, base.network, trained, job.splits.preprocessing, trunk.cut)
+    n_steps = len(trained) if panel is None else len(list(panel.chunks(data.samples)))
+    job.progress.stage(title, 1 + n_steps + more_steps)
+    base_NC, label_N = job.logits(BASE_FILE, base.network, split, partition.n_classes), data.labels_N.numpy()
+    job.progress.advance(1, len(data))
     # All tails go on from one output of the trunk, which is too large to keep; whole networks are asked one by one, and
     # what each says is kept, so that a run that is cut short here asks none twice.
-    if trunk is not None:
-        panel = Panel(job.fabric, base.network, trained, job.splits.preprocessing, trunk.cut)
-        return Outputs(base_NC, panel.ask_all(data.samples, partition)[1], label_N, trunk.pass_cost)
-    packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
-    files = specialist_files(partition)
-    for cluster, specialist in trained.items():
-        columns = partition.columns(cluster)
-        packed_NM[:, columns] = job.logits(files[cluster], specialist, split, partition.size_S[cluster])
-    return Outputs(base_NC, packed_NM, label_N)
+    if panel is not None:
+        packed_NM = panel.ask_all(data.samples, partition, job.progress)[1]
+    else:
+        packed_NM = np.zeros((len(label_N), len(partition.packed_class_M)), dtype=np.float32)
+        files = specialist_files(partition)
+        for cluster, specialist in trained.items():
+            columns = partition.columns(cluster)
+            packed_NM[:, columns] = job.logits(files[cluster], specialist, split, partition.size_S[cluster])
+            job.progress.advance(1, len(data))
+    return Outputs(base_NC, packed_NM, label_N, 1.0 if trunk is None else trunk.pass_cost)

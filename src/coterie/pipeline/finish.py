@@ -36,9 +36,7 @@ def finish(job: Job, base: TrainedBase, choice: Choice) -> SpecialistEnsemble:
         job.settings.hardware,
         cut_of(run.manifest),
     )
-    job.progress.stage("evaluation", 3)
-    test = outputs_of(job, base, specialists, "test")
-    job.progress.advance(1)
+    test = outputs_of(job, base, specialists, "test", "evaluation", more_steps=2)
     # First the records that the figures and the report are made from.
     run.update(partition=_partition_record(choice), costs=_measure_costs(job, ensemble))
     job.progress.advance(1)

@@ -80,7 +80,7 @@ class _Pilot:
             read_specialist(job, base, self.partition, cluster) if cluster in self.clusters else None
             for cluster in range(self.partition.n_clusters)
         ]
-        outputs = outputs_of(job, base, Specialists(self.partition, networks), "validation")
+        outputs = outputs_of(job, base, Specialists(self.partition, networks), "validation", "pilot")
         rule = forecast_rule(job.settings.gate)
         skill = measured_skill(outputs, self.partition, self.clusters, rule, SKILLS[rule])
         return skill, forecast(self.answers, Outlook.of(self.answers, self.partition), rule, skill)
