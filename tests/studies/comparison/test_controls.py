@@ -13,17 +13,19 @@ import coterie
 from coterie.config import EngineSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
-from coterie.errors import ArtifactError, CoterieError, DataError
+from coterie.errors import ArtifactError, BackboneError, CoterieError, DataError
 from coterie.inputs import MemorySamples
 from coterie.pipeline.runs import FitTask
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
+from coterie.studies.comparison import controls
 from coterie.studies.comparison.contenders import contenders_of
 from coterie.studies.comparison.controls import (
     _fresh,
     add_flipped,
+    ask_features,
     controls_folder,
     read_flipped,
     train_weight_average,
@@ -134,6 +136,27 @@ def test_the_features_control_says_what_the_inputs_of_the_head_say(run: Run, spl
     scale = known_ND.std(axis=0) + 1e-6
     fitted = LogisticRegression(C=0.01, max_iter=200).fit(known_ND / scale, label_N)
     assert softmax(found["head"].numpy(), axis=1) == pytest.approx(fitted.predict_proba(asked_ND / scale), abs=0.01)
+
+
+@pytest.mark.parametrize("why", ["no layer", "memory"])
+def test_features_that_are_not_to_be_had_are_left_out_and_said(
+    why: str, run: Run, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_layer(*_: object) -> None:
+        raise BackboneError("it sees more than one vector of a sample")
+
+    bare = without_controls(run, tmp_path / "run")
+    if why == "no layer":
+        monkeypatch.setattr(controls, "compute_features", no_layer)
+    else:
+        settings = {**bare.settings.to_values()}
+        rewrite_manifest(bare.path, settings={**settings, "data": {**settings["data"], "memory_gib": 0.0}})
+        bare = Run.open_complete(bare.path)
+    ask_features(bare, controls_folder(bare.path) / "features", splits, SILENT)
+    found = compare_run(bare, splits, train=False)
+    assert found.row("nearest neighbours") is None
+    assert found.row("class offsets") is not None
+    assert any("features are left out" in note for note in found.notes)
 
 
 def test_what_features_say_costs_a_pass_and_a_search(run: Run, splits: Splits, comparison: Comparison) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -23,7 +24,7 @@ from coterie.backbones.base import refuse_untrusted
 from coterie.config import PROBE, FitSettings
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Split, Splits
-from coterie.errors import ArtifactError
+from coterie.errors import ArtifactError, BackboneError
 from coterie.pipeline.base import refit_head
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import Prepared, prepare, training_batches_of
@@ -40,7 +41,7 @@ from coterie.studies.comparison.untrained import neighbour_logits
 from coterie.system.offline import offline
 from coterie.training.fabric import configure_process
 from coterie.training.linear_probe import can_be_probed, logistic_regression
-from coterie.training.passes import compute_features, compute_logits
+from coterie.training.passes import compute_features, compute_logits, n_batches
 from coterie.vocabulary import SplitName
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
@@ -114,8 +115,9 @@ def ask_features(run: FinishedRun, place: Path, splits: Splits, progress: Progre
         job, base = Job(prepared, asked, progress), prepared.base
         run.read_weights(BASE_FILE, base.network)
         n_bytes = 4 * len(splits.train) * base.head.of(base.network).in_features
-        if base.head.layers(base.network) and n_bytes <= settings.data.memory_gib * 2**30:
-            _write_features_logits(job)
+        if n_bytes <= settings.data.memory_gib * 2**30:
+            with suppress(BackboneError):  # its head is no layer, or sees more than one vector of a sample
+                _write_features_logits(job)
         asked.update(complete=True)
 
 
@@ -123,7 +125,9 @@ def _write_features_logits(job: Job) -> None:
     splits, base = job.splits, job.prepared.base
 
     def features(split: Split) -> FloatArray:
-        return compute_features(job.fabric, base.network, base.head, split.samples, splits.preprocessing)
+        form = splits.preprocessing
+        job.progress.stage("features of the base", n_batches(split.samples, form))
+        return compute_features(job.fabric, base.network, base.head, split.samples, form, job.progress)
 
     known_ND, label_N, n_classes = features(splits.train), splits.train.labels_N.numpy(), len(splits.labels)
     fitted = logistic_regression(known_ND, label_N) if can_be_probed(base.network, base.head) else None
