@@ -14,10 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.gains.fine_tuned import DATA, base_run
 from benchmarks.shared import command, markdown_table, write_result
@@ -34,11 +32,12 @@ from coterie.routing.evaluation import Outputs, Routing
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
 from coterie.run.folder import Run
+from coterie.studies.comparison.untrained import class_offsets, mixing_weight, neighbour_logits
 from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_features, compute_logits
 
 SPLITS = ("train", "validation", "test")
-NEIGHBOURS, CLUSTERS = 10, 5
+CLUSTERS = 5
 PROBE_STRENGTHS = (0.1, 1.0, 10.0)  # inverse strengths of the penalty, as scikit-learn counts; chosen on validation
 Scores = Mapping[str, FloatArray]  # by split, (N, C)
 
@@ -123,24 +122,16 @@ def probe(features: Scores, label: Mapping[str, IntArray], classes: IntArray | N
 
 def neighbours(features: Scores, label: Mapping[str, IntArray], n_classes: int) -> Scores:
     """Logarithms of the shares of the nearest training samples, by cosine."""
-    unit = {split: features[split] / np.linalg.norm(features[split], axis=1, keepdims=True) for split in SPLITS}
-    index = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(unit["train"])
-    found = {}
-    for split in ("validation", "test"):
-        distance_NK, place_NK = index.kneighbors(unit[split])
-        weight_NK = np.exp(-(distance_NK**2) / 0.1)
-        share_NC = np.zeros((len(place_NK), n_classes))
-        np.add.at(share_NC, (np.arange(len(place_NK))[:, None], label["train"][place_NK]), weight_NK)
-        found[split] = np.log(share_NC / share_NC.sum(axis=1, keepdims=True) + 1e-4)
-    return found
+    return {
+        split: neighbour_logits(features["train"], label["train"], features[split], n_classes)
+        for split in ("validation", "test")
+    }
 
 
 def offsets(pair: Pair) -> Scores:
-    """The base's logits with a number for each class added, a step of Newton's method from balanced predictions."""
-    proba_NC = softmax(pair.base["validation"] / temperature(pair.base["validation"], pair.label["validation"]), axis=1)
-    n_classes = proba_NC.shape[1]
-    counts_C = np.bincount(pair.label["validation"], minlength=n_classes)
-    offset_C = np.log((counts_C + 1) / (proba_NC.sum(axis=0) + 1))
+    """The base's logits with a number for each class added, which brings its calibrated predictions into balance."""
+    scale = temperature(pair.base["validation"], pair.label["validation"])
+    offset_C = class_offsets(pair.base["validation"] / scale, pair.label["validation"])
     return {split: pair.base[split] + offset_C for split in ("validation", "test")}
 
 
@@ -154,12 +145,7 @@ def mixed(pair: Pair, others: Sequence[Scores]) -> Scores:
 
     now = at_temperature(pair.base)
     for other in map(at_temperature, others):
-
-        def loss(weight: float, now: Scores = now, other: Scores = other) -> float:
-            mixed_NC = (1 - weight) * now["validation"] + weight * other["validation"]
-            return -float(np.log(mixed_NC[np.arange(len(label_N)), label_N] + 1e-12).mean())
-
-        weight = minimize_scalar(loss, bounds=(0, 1), method="bounded").x
+        weight = mixing_weight(now["validation"], other["validation"], label_N)
         now = {split: (1 - weight) * now[split] + weight * other[split] for split in now}
     return {split: np.log(now[split] + 1e-12) for split in now}
 

@@ -27,7 +27,7 @@ from coterie.config import DataSettings
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
-from coterie.system.load import usable_cores
+from coterie.system.load import n_cores
 from coterie.system.ranks import Ranks
 
 # Of photographs: the least and most of an image's area that a crop takes, and how many get a rectangle erased.
@@ -170,7 +170,7 @@ class StreamedBatches(Batches):
         super().__init__(split, preprocessing, batch_size, seed, balanced=balanced)
         self.dataset = _AugmentedDataset(split, augmentation)
         # More than there are cores would take turns; torch warns of them.
-        self.workers = min(workers, len(usable_cores()))
+        self.workers = min(workers, n_cores())
 
     @override
     def epoch(self, number: int, device: torch.device, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

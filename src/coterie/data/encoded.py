@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from coterie.data.formats import known_formats
 from coterie.data.kinds import HEAD, explained, kind_of_bytes
 from coterie.data.pixels import DEEP_MODES, deep_values, is_deep, is_transparent, levels_between
-from coterie.system.load import usable_cores
+from coterie.system.load import n_cores
 from coterie.system.reading import reason, regular
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _extremes(record: Any) -> tuple[float, float, bool] | None:
 def in_threads(work: Callable[[range], T], n_images: int) -> Iterable[T]:
     """``work`` on consecutive ranges of rows, in order. Pillow decodes without the interpreter's lock."""
     chunks = [range(start, min(start + CHUNK, n_images)) for start in range(0, n_images, CHUNK)]
-    with ThreadPoolExecutor(min(16, len(usable_cores()))) as pool:
+    with ThreadPoolExecutor(min(16, n_cores())) as pool:
         yield from pool.map(work, chunks)
 
 

@@ -15,9 +15,10 @@ from scipy.linalg import eigh
 from scipy.sparse import csr_array
 
 from coterie.arrays import FloatArray
-from coterie.partition.parallel import each_in_threads, in_threads, n_cores, one_blas_thread, spans
+from coterie.partition.parallel import each_in_threads, in_threads, one_blas_thread, spans
 from coterie.partition.vectors import SHARE, blocks
 from coterie.progress import Progress
+from coterie.system.load import n_cores
 
 # Bounded, since a graph without clear clusters has no gap between eigenvalues and would never settle.
 ROUNDS = 12

@@ -16,13 +16,10 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from coterie.system.load import n_cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine_memory() -> int | None:

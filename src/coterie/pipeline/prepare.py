@@ -27,7 +27,6 @@ from coterie.inputs.image import prescribed_image
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 from coterie.partition import Partition, PartitionRequest, check_n_clusters, check_overlap
-from coterie.partition.parallel import n_cores
 from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.embedding import check_embedding
 from coterie.pipeline.recipe import with_recipe
@@ -36,6 +35,7 @@ from coterie.run.folder import Run
 from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
 from coterie.run.values import base_bytes, labels_of, preprocessing_of
+from coterie.system.load import n_cores
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.linear_probe import check_probed
 from coterie.training.passes import compute_logits

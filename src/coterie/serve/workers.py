@@ -17,7 +17,7 @@ from coterie.run.load import load_ensemble
 from coterie.serve.app import make_app, make_server
 from coterie.serve.metrics import WIDTH, Metrics
 from coterie.serve.reading import Limits
-from coterie.system.load import usable_cores
+from coterie.system.load import n_cores
 from coterie.system.output import say
 from coterie.training.fabric import configure_process
 
@@ -49,7 +49,7 @@ class Service:
         """
         hardware = Run.open(self.run).settings.hardware
         if workers > 1 and hardware.threads is None:
-            hardware = hardware.model_copy(update={"threads": max(1, len(usable_cores()) // workers)})
+            hardware = hardware.model_copy(update={"threads": max(1, n_cores() // workers)})
         configure_process(hardware)
         ensemble = load_ensemble(self.run, trust=self.trust)
         app = make_app(

@@ -28,6 +28,11 @@ def usable_cores() -> list[int]:
     return allowed or list(range(os.cpu_count() or 1))
 
 
+def n_cores() -> int:
+    """How many cores this process may use."""
+    return len(usable_cores())
+
+
 def _idle_seconds() -> float:
     times = psutil.cpu_times(percpu=True)
     return sum(times[core].idle + getattr(times[core], "iowait", 0.0) for core in usable_cores() if core < len(times))

@@ -12,7 +12,6 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.backbones import Head
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.pages.format import decimal
@@ -25,12 +24,7 @@ from coterie.run.folder import FinishedRun, Run
 from coterie.run.manifest import MANIFEST
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
-from coterie.run.values import (
-    base_came_trained,
-    gate_record,
-    partition_of,
-    rule_of,
-)
+from coterie.run.values import base_came_trained, gate_record, partition_of, rule_of
 from coterie.studies.comparison.controls import (
     ALL_CLASSES,
     CONFUSION,
@@ -102,7 +96,7 @@ class _Case:
     answers, by flips; ``costs``: of the run; ``notes``: grows with what is left out.
     """
 
-    run: Run
+    run: FinishedRun
     splits: Splits
     settings: FitSettings
     folder: Path
@@ -132,12 +126,6 @@ class _Case:
         return read_outputs(self.run, "validation").label_N
 
     @property
-    def head(self) -> Head:
-        """Of the base."""
-        assert self.run.manifest.head is not None
-        return self.run.manifest.head
-
-    @property
     def longer(self) -> float:
         """Cost of the base's training and the specialists' epochs over all classes, in multiples of the base's."""
         return 1 + self.settings.specialist.epochs / self.settings.base.epochs
@@ -159,8 +147,7 @@ def _of_base(case: _Case) -> Iterator[Contender]:
     for flip in case.flips:
         kind: ContenderKind = "control" if flip else "base"
         yield _row("base", "the base as it stands", kind, case.base[flip], ContenderCost(), flip)
-        scale = temperature(_log(case.base[flip][0]), case.validation_N)
-        scaled = _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in case.base[flip]])
+        scaled, scale = _calibrated(case.base[flip], case.validation_N)
         about = f"the base at temperature {decimal(scale)}"
         yield _row("base, calibrated", about, "control", scaled, ContenderCost(), flip)
 
@@ -189,9 +176,10 @@ def _of_features(case: _Case) -> Iterator[Contender]:
         return
     # The training samples pass through the base once; a step of training takes about three passes.
     training = 1 + 1 / (3 * case.settings.base.epochs)
-    n_features = len(case.splits.train) * case.head.in_features
+    head = case.run.manifest.head
+    n_features = len(case.splits.train) * head.in_features
     # For each sample asked, each feature of each training sample is multiplied and added; and each is kept.
-    base_bytes, head = case.run.manifest.files[BASE_FILE].bytes, case.head
+    base_bytes = case.run.manifest.files[BASE_FILE].bytes
     search, kept = 2 * n_features / case.costs.base_pass, 4 * n_features / base_bytes
     another_head = 4 * (head.in_features + 1) * head.out_features / base_bytes
     rows = {
@@ -371,14 +359,15 @@ def _finished(place: Path, title: str, notes: list[str]) -> Run | None:
     return run
 
 
+def _calibrated(pair: Pair, validation_N: IntArray) -> tuple[Pair, float]:
+    """A classifier at the temperature under which validation is most likely, and that temperature."""
+    scale = temperature(_log(pair[0]), validation_N)
+    return _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in pair]), scale
+
+
 def _mixed(first: Pair, second: Pair, validation_N: IntArray) -> tuple[Pair, float]:
     """Two classifiers, each at its temperature, with the second's weight that validation chooses, and that weight."""
-
-    def scaled(pair: Pair) -> Pair:
-        scale = temperature(_log(pair[0]), validation_N)
-        return _pair([softmax(_log(proba_NC) / scale, axis=1) for proba_NC in pair])
-
-    first, second = scaled(first), scaled(second)
+    (first, _), (second, _) = (_calibrated(pair, validation_N) for pair in (first, second))
     weight = mixing_weight(first[0], second[0], validation_N)
     return _pair([(1 - weight) * one + weight * other for one, other in zip(first, second, strict=True)]), weight
 

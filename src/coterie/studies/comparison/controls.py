@@ -105,20 +105,31 @@ def ask_features(run: FinishedRun, place: Path, splits: Splits, progress: Progre
     the base's head is one linear layer, by a head that is fitted to them. Nothing where the features are not to be had,
     or those of the training samples take more memory than data may.
     """
+
+    def ask(job: Job) -> None:
+        base = job.prepared.base
+        n_bytes = 4 * len(splits.train) * base.head.of(base.network).in_features
+        if n_bytes <= job.settings.data.memory_gib * 2**30:
+            with suppress(BackboneError):  # its head is no layer, or sees more than one vector of a sample
+                _write_features_logits(job)
+
+    _from_base(run, place, splits, progress, trust, ask)
+
+
+def _from_base(
+    run: FinishedRun, place: Path, splits: Splits, progress: Progress, trust: str | None, work: Callable[[Job], None]
+) -> None:
+    """Do the work on a control that starts from the run's base, unless it is done already."""
     settings = as_task(control_settings(run))
-    asked = Run.create_or_resume(place, settings)
-    with asked.writing():
-        if asked.complete:
+    control = Run.create_or_resume(place, settings)
+    with control.writing():
+        if control.complete:
             return
         partition = partition_of(run.manifest)
         prepared = prepare(settings, splits=splits, base_run=run.path, partition=partition, trust=trust)
-        job, base = Job(prepared, asked, progress), prepared.base
-        run.read_weights(BASE_FILE, base.network)
-        n_bytes = 4 * len(splits.train) * base.head.of(base.network).in_features
-        if n_bytes <= settings.data.memory_gib * 2**30:
-            with suppress(BackboneError):  # its head is no layer, or sees more than one vector of a sample
-                _write_features_logits(job)
-        asked.update(complete=True)
+        run.read_weights(BASE_FILE, prepared.base.network)
+        work(Job(prepared, control, progress))
+        control.update(complete=True)
 
 
 def _write_features_logits(job: Job) -> None:
@@ -177,16 +188,9 @@ def train_weight_average(
     of the mean of the weights at the cycles' ends (Izmailov 2018, arXiv 1803.05407, with its norms measured anew), and
     the log of the mean of their probabilities (Huang 2017, arXiv 1704.00109).
     """
-    settings = as_task(control_settings(run))
-    averaged = Run.create_or_resume(place, settings)
-    with averaged.writing():
-        if averaged.complete:
-            return
-        partition = partition_of(run.manifest)
-        prepared = prepare(settings, splits=splits, base_run=run.path, partition=partition, trust=trust)
-        job = Job(prepared, averaged, progress)
-        network = prepared.base.network
-        run.read_weights(BASE_FILE, network)
+
+    def work(job: Job) -> None:
+        averaged, network = job.run, job.prepared.base.network
         files = _train_cycles(job, network)
         average = _mean_of_cycles(job, network, files)
         averaged.write_weights("average.safetensors", average)
@@ -201,7 +205,8 @@ def train_weight_average(
 
         _write_logits(job, answers)
         averaged.forget(files)
-        averaged.update(complete=True)
+
+    _from_base(run, place, splits, progress, trust, work)
 
 
 def _train_cycles(job: Job, network: nn.Module) -> list[str]:
