@@ -328,7 +328,7 @@ def _all_rows(panel: Panel, split: object) -> np.ndarray:
     """The only network's logits."""
     samples = split.samples  # type: ignore[attr-defined]
     asked = ((panel.ask(samples.take(rows))[1], len(rows)) for rows in panel.chunks(samples))
-    return torch.cat([ask(0, torch.arange(n)) for ask, n in asked]).cpu().numpy()
+    return torch.cat([ask({0: np.arange(n)})[0] for ask, n in asked]).cpu().numpy()
 
 
 def main(out: Path, runs: tuple[Path, ...]) -> None:

@@ -78,14 +78,17 @@ def bare_passes(ensemble: SpecialistEnsemble, inputs: Tensor) -> Callable[[], ob
 
 @torch.inference_mode()
 def milliseconds(functions: list[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Of each function, what each round took."""
+    """Of each function, what each round took, in an order that is drawn anew each time: what ran before has filled the
+    processor's caches with what a function needs, or with something else.
+    """
     taken: list[list[float]] = [[] for _ in functions]
+    rng = np.random.default_rng(0)
     for number in range(rounds + 1):
-        for function, times in zip(functions, taken, strict=True):
+        for place in rng.permutation(len(functions)):
             started = time.thread_time()
-            function()
+            functions[place]()
             if number:  # the first is to warm up
-                times.append(1000 * (time.thread_time() - started))
+                taken[place].append(1000 * (time.thread_time() - started))
     return taken
 
 

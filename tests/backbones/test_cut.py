@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from coterie.backbones import build, cut_points, find_head
-from coterie.backbones.cut import can_be_cut, run_trunk, tail_of, trunk_output
+from coterie.backbones.cut import TrunkOutput, can_be_cut, make_observable, run_trunk, tail_of
 from coterie.errors import BackboneError
 from helpers import image_form
 
@@ -40,9 +40,9 @@ def test_a_tail_goes_on_from_every_cut_point_as_the_network_does(name: str) -> N
     for point in points[-4:]:
         assert can_be_cut(network, point, example)
         tail = tail_of(network, point, example)
-        with torch.no_grad(), trunk_output(network, point) as output:
+        with torch.no_grad(), TrunkOutput(make_observable(network, point)) as output:
             logits = network(example)
-            torch.testing.assert_close(tail(output()), logits, rtol=0, atol=0)
+            torch.testing.assert_close(tail(output.latest), logits, rtol=0, atol=0)
         ours = dict(network.named_parameters())
         assert all(parameter is ours[path] for path, parameter in tail.named_parameters())
         assert not any(path.startswith(f"{point}.") for path, _ in tail.named_parameters())
@@ -51,10 +51,10 @@ def test_a_tail_goes_on_from_every_cut_point_as_the_network_does(name: str) -> N
 def test_the_trunks_output_is_what_the_module_gave_whatever_was_done_to_it_after() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True), nn.Linear(3, 2))
     x = torch.randn(5, 3)
-    with torch.no_grad(), trunk_output(network, "0") as output:
+    with torch.no_grad(), TrunkOutput(make_observable(network, "0")) as output:
         network(x)
-        torch.testing.assert_close(output(), network[0](x), rtol=0, atol=0)
-        assert (output() < 0).any()
+        torch.testing.assert_close(output.latest, network[0](x), rtol=0, atol=0)
+        assert (output.latest < 0).any()
 
 
 def test_a_trunk_is_run_no_further_than_the_cut() -> None:

@@ -70,6 +70,12 @@ def cases(draw):
     return replace(rule, gate=replace(rule.gate, threshold=threshold)), partition, base_NC, packed_NM
 
 
+def packed(tensors: TensorRule, packed_NM: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Packed logits as a rule of tensors takes them."""
+    answer_NM = torch.as_tensor(packed_NM)
+    return torch.cat([answer_NM, tensors.no_answers(answer_NM)[:, -1:]], 1)
+
+
 @given(cases())
 def test_tensors_agree_with_the_arrays_only_rule(case) -> None:
     rule, partition, base_NC, packed_NM = case
@@ -80,9 +86,9 @@ def test_tensors_agree_with_the_arrays_only_rule(case) -> None:
     np.testing.assert_array_equal(question.routed_N, expected.routed_N)
     np.testing.assert_array_equal(question.cluster_NT[:, 0], expected.answer.cluster_N)
     np.testing.assert_array_equal(tensors.asked_NS(question), asked_NS)
-    proba_NC = tensors.combine(question, torch.from_numpy(packed_NM)).numpy()
+    proba_NC = tensors.combine(question, packed(tensors, packed_NM)).numpy()
     np.testing.assert_allclose(proba_NC, expected.combine(packed_NM, asked_NS), atol=1e-6)
-    values_NC = tensors.combine_logits(question, torch.from_numpy(packed_NM))
+    values_NC = tensors.combine_logits(question, packed(tensors, packed_NM))
     assert values_NC.isfinite().all()
     np.testing.assert_allclose(values_NC.softmax(1), proba_NC, atol=1e-6)
     np.testing.assert_array_equal(proba_NC[~asked_NS.any(axis=1)], question.proba_NC[~asked_NS.any(axis=1)])
@@ -106,7 +112,7 @@ def test_gradients_are_finite_and_those_of_differences(mixture, weights, keeps_r
     tensors = TensorRule(rule, partition)
 
     def answer(base_NC: torch.Tensor, packed_NM: torch.Tensor) -> torch.Tensor:
-        return tensors.combine(tensors.ask(base_NC), packed_NM)[:, 3].sum()
+        return tensors.combine(tensors.ask(base_NC), packed(tensors, packed_NM))[:, 3].sum()
 
     generator = torch.Generator().manual_seed(0)
     base_NC, packed_NM = (torch.randn(4, 6, generator=generator, requires_grad=True) for _ in range(2))
@@ -125,7 +131,7 @@ def test_what_improbable_clusters_say_is_not_lost_to_rounding() -> None:
     rule = Rule(Gate(-np.inf), Combiner("geometric", (0.5,), 2, temperature=20.0))
     expected = rule.ask(base_NC, partition)
     tensors = TensorRule(rule, partition)
-    proba_NC = tensors.combine(tensors.ask(torch.from_numpy(base_NC)), torch.from_numpy(packed_NM))
+    proba_NC = tensors.combine(tensors.ask(torch.from_numpy(base_NC)), packed(tensors, packed_NM))
     np.testing.assert_allclose(proba_NC, expected.combine(packed_NM, np.array([[True, True]])), atol=1e-6)
 
 

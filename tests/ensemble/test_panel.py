@@ -49,8 +49,8 @@ def test_tails_on_a_shared_trunk_say_what_whole_specialists_say(base, monkeypatc
         assert not packed_NM[:, PARTITION.columns(2)].any()
     row_R = torch.tensor([40, 3, 17])
     inputs = FORM(SPLIT.samples.read(torch.arange(len(SPLIT))))
-    answers = [panel.ask(SPLIT.samples)[1](1, row_R) for panel in (whole, shared)]
-    answers += [panel.ask_inputs(inputs)[1](1, row_R) for panel in (whole, shared)]
+    answers = [panel.ask(SPLIT.samples)[1]({1: row_R.numpy()})[0] for panel in (whole, shared)]
+    answers += [panel.ask_inputs(inputs)[1]({1: row_R.numpy()})[0] for panel in (whole, shared)]
     for answer in answers:
         np.testing.assert_allclose(answer.detach(), packed_NM[row_R][:, PARTITION.columns(1)], atol=1e-5)
 

@@ -111,6 +111,22 @@ def test_a_wider_spread_of_skill_widens_the_interval() -> None:
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
+@pytest.mark.parametrize("rule", ["hard", "blend"])
+def test_partitions_side_by_side_win_what_the_first_leaves(rule: str) -> None:
+    answers, partition = planted()
+    outlook, other = (Outlook.of(answers, one) for one in (partition, Partition.from_assignment(np.arange(12) // 6)))
+    skill = Skill(0.3, 0.0)
+    found = forecast(answers, outlook, rule, skill, [other])
+    certain_N, open_N = outlook.change(answers, rule)
+    chance_N = 1 - (1 - 0.3 * open_N) * (1 - 0.3 * other.change(answers, rule)[1])
+    expected_N = np.cumsum((certain_N + chance_N)[answers.order_N]) / answers.n_samples
+    np.testing.assert_allclose(found.mean_curve_N, expected_N, atol=1e-6)
+    alone = [forecast(answers, one, rule, skill).gain for one in (outlook, other)]
+    assert max(alone) < found.gain
+    if rule == "blend":
+        assert found.gain < sum(alone)
+
+
 def test_thresholds_are_not_judged_where_they_are_chosen() -> None:
     """Where routing brings harm and luck alone, the best threshold in hindsight gains, and the forecast does not."""
     rng = np.random.default_rng(0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, fx, nn
@@ -140,25 +139,34 @@ def make_observable(network: nn.Module, cut: str) -> nn.Module:
     return module
 
 
-@contextmanager
-def _observing(network: nn.Module, cut: str, tell: Callable[[Any], None]) -> Iterator[None]:
-    token = _observed.set((make_observable(network, cut), tell))
-    try:
-        yield
-    finally:
-        _observed.reset(token)
+class _Observing:
+    """A context in which a function is told of the output of a module that is observable. A class, since a generator
+    would take as long as a small module's pass.
+    """
+
+    def __init__(self, module: nn.Module, tell: Callable[[Any], None]) -> None:
+        self.observed = (module, tell)
+
+    def __enter__(self) -> Self:
+        self.token = _observed.set(self.observed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _observed.reset(self.token)
 
 
-@contextmanager
-def trunk_output(network: nn.Module, cut: str) -> Iterator[Callable[[], Tensor]]:
-    """Yield a function that returns the output of the module ``cut`` in the network's latest pass of this thread."""
-    latest: list[Tensor] = []
+class TrunkOutput(_Observing):
+    """A context in which ``latest`` is the output of the trunk's last module, made observable by ``make_observable``,
+    in the latest pass of this thread.
+    """
 
-    def keep(output: Any) -> None:
-        latest[:] = [output.clone()]  # what follows may work in place
+    latest: Tensor
 
-    with _observing(network, cut, keep):
-        yield lambda: latest[0]
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module, self._keep)
+
+    def _keep(self, output: Any) -> None:
+        self.latest = output.clone()  # what follows may work in place
 
 
 class _ReachedTheCut(BaseException):  # so that no network's own code takes it for a failure
@@ -173,7 +181,7 @@ def run_trunk(network: nn.Module, cut: str, inputs: Tensor) -> Tensor:
     def stop(output: Any) -> None:
         raise _ReachedTheCut(output)
 
-    with _observing(network, cut, stop):
+    with _Observing(make_observable(network, cut), stop):
         # An exception is the one way out of the middle of a network's own code.
         try:
             network(inputs)

@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from coterie.partition import Partition
+from coterie.routing.gate import SCORES
 from coterie.routing.rule import Rule
+from coterie.vocabulary import ScoreName
 
 TINY = torch.finfo(torch.float32).tiny
 LOG_TINY = math.log(TINY)
@@ -27,14 +29,14 @@ LOG_TINY = math.log(TINY)
 LOG_0 = torch.finfo(torch.float32).min / 1000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # not frozen: to set nine frozen fields takes as long as an operation
 class TensorQuestion:
     """A rule applied to the base's logits of N samples, before any specialist is run.
 
     ``logits_NC``: at the base's temperature; ``log_proba_NC`` and ``proba_NC``: their (log-)softmax; ``score_N``: the
     gate's; ``routed_N``: whether it reached the threshold; ``cluster_NT``: the T likeliest clusters of each sample, the
-    first of which is the likeliest of all; ``asked_NT``: whether it asks them; ``runs_NT``: whether their specialists
-    are run for it.
+    first of which is the likeliest of all; ``mass_NT``: their probabilities; ``asked_NT``: whether it asks them;
+    ``runs_NT``: whether their specialists are run for it.
     """
 
     logits_NC: Tensor
@@ -43,6 +45,7 @@ class TensorQuestion:
     score_N: Tensor
     routed_N: Tensor
     cluster_NT: Tensor
+    mass_NT: Tensor
     asked_NT: Tensor
     runs_NT: Tensor
 
@@ -53,25 +56,23 @@ class TensorQuestion:
 
     def plan(self) -> Plan:
         """What the CPU has to know to have specialists run; one transfer from the device."""
-        total_N1 = self.logits_NC.detach().sum(1, keepdim=True)
-        if total_N1.device.type == "cpu":
-            parts = [part.numpy() for part in (total_N1, self.cluster_NT, self.asked_NT, self.runs_NT)]
-        else:
+        parts = [self.logits_NC.detach().sum(), self.cluster_NT, self.asked_NT, self.runs_NT]
+        if not parts[0].is_cpu:
             # As float32, which holds the number of any cluster.
-            packed = torch.cat([total_N1, self.cluster_NT, self.asked_NT, self.runs_NT], 1).cpu().numpy()
-            width = self.cluster_NT.shape[1]
-            parts = np.split(packed, (1, 1 + width, 1 + 2 * width), axis=1)
-        sum_N1, cluster_NT, asked_NT, runs_NT = parts
-        run_NT = np.where(runs_NT, cluster_NT, -1)
-        clusters = sorted({int(cluster) for cluster in run_NT.ravel().tolist() if cluster >= 0})
-        rows = {cluster: (run_NT == cluster).any(axis=1).nonzero()[0] for cluster in clusters}
-        return Plan(rows, bool(asked_NT.any()), bool(np.isfinite(sum_N1).all()))
+            packed = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
+            parts = [values.view(part.shape) for values, part in zip(packed, parts, strict=True)]
+        total, (cluster_NT, asked_NT, runs_NT) = parts[0], (part.numpy() for part in parts[1:])
+        runs_NT = runs_NT.astype(bool, copy=False)
+        clusters = sorted({int(cluster) for cluster in cluster_NT[runs_NT].tolist()})
+        # A sample has each cluster at most once.
+        rows = {cluster: ((cluster_NT == cluster) & runs_NT).nonzero()[0] for cluster in clusters}
+        return Plan(rows, bool(clusters) or bool(asked_NT.any()), math.isfinite(total))
 
 
 @dataclass(frozen=True)
 class Plan:
     """The rows that each specialist is run for; whether any row asks a cluster, with a specialist or without; and
-    whether the sums of the base's logits are finite, as they are if the logits are, unless these are enormous.
+    whether the sum of the base's logits is finite, as it is if the logits are, unless these are enormous.
     """
 
     rows: dict[int, NDArray[np.int64]]
@@ -92,73 +93,114 @@ class TensorRule:
         def tensor(values: Any, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.tensor(np.array(values), dtype=dtype, device=device)
 
-        self.gate, self.combiner, self.temperature = rule.gate, rule.combiner, rule.temperatures.base
+        # As exact as the reference, where the device knows such numbers.
+        exact = torch.float32 if device is not None and device.type == "mps" else torch.float64
+        self.gate, self.combiner = rule.gate, rule.combiner
+        # Numbers as tensors: torch makes one of a Python number in each operation, which takes as long again.
+        self.threshold = tensor(rule.gate.threshold, torch.float32 if rule.gate.model is None else exact)
+        self.base_temperature, self.temperature = (
+            None if temperature == 1 else tensor(temperature, torch.float32)
+            for temperature in (rule.temperatures.base, rule.combiner.temperature)
+        )
         size_S, class_M = partition.size_S, partition.packed_class_M
         cluster_M = np.repeat(np.arange(len(size_S)), size_S)
         self.n_clusters, self.n_columns, self.overlaps = len(size_S), len(class_M), partition.overlaps
+        self.columns = np.split(np.arange(len(class_M)), np.cumsum(size_S)[:-1])
         self.class_M, self.cluster_M = tensor(class_M), tensor(cluster_M)
+        self.cluster_C = tensor(partition.cluster_of_class_C)
         self.layers = [tensor(cluster_L) for cluster_L in partition.layers]
         place_SK = np.arange(max(2, size_S.max()))[None, :]
         # Behind the last class, and the last column, there is one for what is padded.
         column_SK = np.where(place_SK < size_S[:, None], (np.cumsum(size_S) - size_S)[:, None] + place_SK, len(class_M))
-        self.column_SK, self.class_SK = tensor(column_SK), tensor(np.append(class_M, partition.n_classes)[column_SK])
+        self.class_SK = tensor(np.append(class_M, partition.n_classes)[column_SK])
+        self.class_and_column_SK = torch.stack([self.class_SK, tensor(column_SK)])
         needs_S, weight_S = self.combiner.needs_specialist(partition), self.combiner.weights(partition)
         self.all_need, self.needs_S = bool(needs_S.all()), tensor(needs_S, torch.bool)
-        self.weight = float(weight_S[0]) if len(set(weight_S.tolist())) == 1 else None
         self.weight_S = tensor(weight_S, torch.float32)
-        self.heated = any(temperature != 1 for temperature in rule.temperatures.specialist_S)
-        self.temperature_M = tensor(rule.temperatures.of_columns(partition), torch.float32)
-        # As exact as the reference, where the device knows such numbers.
-        exact = torch.float32 if device is not None and device.type == "mps" else torch.float64
+        # One of all clusters.
+        self.weight = self.weight_S[0] if len(set(weight_S.tolist())) == 1 else None
+        self.alone = bool((weight_S == 1).all()) and rule.combiner.mixture != "product"
+        heated = any(temperature != 1 for temperature in rule.temperatures.specialist_S)
+        temperature_A = np.append(rule.temperatures.of_columns(partition), 1)
+        self.temperature_A = tensor(temperature_A, torch.float32) if heated else None
         self.coefficient_F = None if self.gate.model is None else tensor(self.gate.model.coefficients, exact)
 
     def ask(self, base_logits_NC: Tensor) -> TensorQuestion:
         """Apply the rule to the base's logits, float32 of shape (N, C), before any specialist is run."""
-        logits_NC = base_logits_NC if self.temperature == 1 else base_logits_NC / self.temperature
+        logits_NC = base_logits_NC if self.base_temperature is None else base_logits_NC / self.base_temperature
         log_proba_NC, proba_NC = logits_NC.log_softmax(1), logits_NC.softmax(1)
         # Column by column and not by a product of matrices, which some devices compute in less than float32.
-        mass_NS = proba_NC.new_zeros(proba_NC.shape[0], self.n_clusters).scatter_add(
-            1, self.cluster_M.expand(proba_NC.shape[0], -1), proba_NC.index_select(1, self.class_M)
+        n_rows = proba_NC.shape[0]
+        cluster_C, part_NC = (
+            (self.cluster_M, proba_NC.index_select(1, self.class_M)) if self.overlaps else (self.cluster_C, proba_NC)
         )
-        cluster_NT = self._likeliest(mass_NS)
-        score_N = self._scores(logits_NC, log_proba_NC, proba_NC, mass_NS, cluster_NT[:, :1])
-        routed_N = score_N >= self.gate.threshold
-        asked_NT = routed_N[:, None].expand(-1, cluster_NT.shape[1])
+        mass_NS = proba_NC.new_zeros(n_rows, self.n_clusters).scatter_add_(1, cluster_C.expand(n_rows, -1), part_NC)
+        mass_NT, cluster_NT = self._likeliest(mass_NS)
+        score_N = self._scores(logits_NC, log_proba_NC, proba_NC, mass_NS, mass_NT, cluster_NT)
+        routed_N = score_N >= self.threshold
+        asked_NT = routed_N.unsqueeze(1)
+        if cluster_NT.shape[1] > 1:
+            asked_NT = asked_NT.expand(-1, cluster_NT.shape[1])
         runs_NT = asked_NT if self.all_need else asked_NT & self.needs_S[cluster_NT]
         # Without the rest, a cluster without a specialist changes the result too: the other classes get 0.
         asked_NT = runs_NT if self.combiner.keeps_rest else asked_NT
-        return TensorQuestion(logits_NC, log_proba_NC, proba_NC, score_N, routed_N, cluster_NT, asked_NT, runs_NT)
+        return TensorQuestion(
+            logits_NC, log_proba_NC, proba_NC, score_N, routed_N, cluster_NT, mass_NT, asked_NT, runs_NT
+        )
 
-    def combine(self, question: TensorQuestion, packed_logits_NM: Tensor) -> Tensor:
+    def no_answers(self, base_NC: Tensor) -> Tensor:
+        """Packed logits (see Partition) of specialists before any is run, of shape (N, M + 1): the last column, which
+        is none's, is what clusters are padded with, and stays as it is.
+        """
+        return base_NC.new_full((base_NC.shape[0], self.n_columns + 1), LOG_0)
+
+    def places_V(self, plan: Plan) -> Tensor:
+        """Where the logits of the specialists that are run, one row after another, lie in the flattened ``no_answers``;
+        on the CPU.
+        """
+        width = self.n_columns + 1
+        places = [(row_R[:, None] * width + self.columns[cluster]).ravel() for cluster, row_R in plan.rows.items()]
+        return torch.from_numpy(places[0] if len(places) == 1 else np.concatenate(places))
+
+    def combine(self, question: TensorQuestion, packed_NA: Tensor) -> Tensor:
         """The ensemble's probabilities, of shape (N, C), rows summing to 1. A row that asks no cluster is the base's.
 
         Args:
             question: by ``ask``.
-            packed_logits_NM: the specialists' logits (see Partition), finite also where none was run.
+            packed_NA: ``no_answers`` with the specialists' logits, finite also where none was run.
         """
-        proba_NC = self._combined_logits(question, packed_logits_NM).softmax(1)
+        proba_NC = self._combined_logits(question, packed_NA).softmax(1)
         return torch.where(question.asks_N1, proba_NC, question.proba_NC)
 
-    def combine_logits(self, question: TensorQuestion, packed_logits_NM: Tensor) -> Tensor:
-        """Finite values of shape (N, C) whose softmax ``combine`` gives. A row that asks no cluster is the base's."""
-        log_NC = self._combined_logits(question, packed_logits_NM).log_softmax(1).clamp(min=LOG_TINY)
-        return torch.where(question.asks_N1, log_NC, question.logits_NC)
+    def combine_logits(self, question: TensorQuestion, packed_NA: Tensor) -> Tensor:
+        """Finite values of shape (N, C) whose softmax ``combine`` gives. A row that asks no cluster is the base's; at
+        least one asks.
+        """
+        log_NC = self._combined_logits(question, packed_NA)
+        if not self.combiner.keeps_rest:
+            log_NC = log_NC.log_softmax(1).clamp(min=LOG_TINY)
+        return log_NC if log_NC.shape[0] == 1 else torch.where(question.asks_N1, log_NC, question.logits_NC)
 
-    def _combined_logits(self, question: TensorQuestion, packed_logits_NM: Tensor) -> Tensor:
+    def _combined_logits(self, question: TensorQuestion, packed_NA: Tensor) -> Tensor:
         cluster_NT = question.cluster_NT
         shape = (*cluster_NT.shape, self.class_SK.shape[1])
-        class_NB, column_NB = _of(self.class_SK, cluster_NT), _of(self.column_SK, cluster_NT)
+        both_B = self.class_and_column_SK.index_select(1, cluster_NT.flatten())
+        class_NB, column_NB = both_B.view(2, cluster_NT.shape[0], -1).unbind()
         # In logarithms throughout: in float32, products of small probabilities would become 0.
         log_NA = F.pad(question.log_proba_NC, (0, 1), value=LOG_0)
         base_NTK = log_NA.gather(1, class_NB).view(shape)
-        inside_NTK = base_NTK.log_softmax(2)
-        # The logarithm of the sum that was divided by; at the largest value, where it is exact to a float32.
-        mass_NT1 = base_NTK.amax(2, keepdim=True) - inside_NTK.amax(2, keepdim=True)
-        heated_NM = packed_logits_NM / self.temperature_M if self.heated else packed_logits_NM
-        specialist_NTK = F.pad(heated_NM, (0, 1), value=LOG_0).gather(1, column_NB).view(shape)
-        value_NTK = self._mixed(inside_NTK, specialist_NTK, cluster_NT) + mass_NT1
+        heated_NA = packed_NA if self.temperature_A is None else packed_NA / self.temperature_A
+        specialist_NTK = heated_NA.gather(1, column_NB).view(shape)
+        value_NTK = self._mixed(base_NTK, specialist_NTK, cluster_NT) + self._log_mass(question.mass_NT, base_NTK)
         log_NC = self._placed(log_NA, class_NB, value_NTK.flatten(1), question.asked_NT)
-        return log_NC if self.combiner.temperature == 1 else log_NC / self.combiner.temperature
+        return log_NC if self.temperature is None else log_NC / self.temperature
+
+    def _log_mass(self, mass_NT: Tensor, base_NTK: Tensor) -> Tensor:
+        """The logarithm of each cluster's probability, of shape (N, T, 1)."""
+        if self.combiner.top == 1:  # the likeliest cluster's is at least 1 / S
+            return mass_NT.log().unsqueeze(2)
+        # Of the sum that a softmax divides by, at the largest value, where it is exact to a float32.
+        return base_NTK.amax(2, keepdim=True) - base_NTK.log_softmax(2).amax(2, keepdim=True)
 
     def asked_NS(self, question: TensorQuestion) -> Tensor:
         """Which clusters each sample asks, of shape (N, S)."""
@@ -172,32 +214,34 @@ class TensorRule:
         none_NS = mark_NT.new_zeros(mark_NT.shape[0], self.n_clusters)
         return none_NS.scatter(1, question.cluster_NT, mark_NT)
 
-    def _likeliest(self, mass_NS: Tensor) -> Tensor:
-        """The likeliest clusters of each partition, (N, T); of equals, the first."""
+    def _likeliest(self, mass_NS: Tensor) -> tuple[Tensor, Tensor]:
+        """Masses and numbers of the likeliest clusters of each partition, (N, T); of equals, the first."""
         if len(self.layers) == 1 and self.combiner.top == 1:
-            return mass_NS.argmax(1, keepdim=True)
-        chosen = []
+            return mass_NS.max(1, keepdim=True)
+        masses, chosen = [], []
         for cluster_L in self.layers:
             mass_NL = mass_NS[:, cluster_L]
             for _ in range(min(self.combiner.top, len(cluster_L))):
-                best_N1 = mass_NL.argmax(1, keepdim=True)
+                mass_N1, best_N1 = mass_NL.max(1, keepdim=True)
+                masses.append(mass_N1)
                 chosen.append(cluster_L[best_N1])
                 mass_NL = mass_NL.scatter(1, best_N1, -1.0)
-        return torch.cat(chosen, 1)
+        return torch.cat(masses, 1), torch.cat(chosen, 1)
 
-    def _mixed(self, inside_NTK: Tensor, specialist_NTK: Tensor, cluster_NT: Tensor) -> Tensor:
-        """The logarithm of the mixture of P_base(class | cluster) and what specialists say, see ``Combiner``. A cluster
-        without weight, or of one class, keeps the base's.
+    def _mixed(self, base_NTK: Tensor, specialist_NTK: Tensor, cluster_NT: Tensor) -> Tensor:
+        """The logarithm of the mixture of P_base(class | cluster), of which ``base_NTK`` are logits, and what
+        specialists say, see ``Combiner``. A cluster without weight, or of one class, keeps the base's.
         """
-        if self.weight == 1 and self.combiner.mixture != "product":
+        if self.alone:
             return specialist_NTK.log_softmax(2)
-        weight = self.weight_S[:1] if self.weight is not None else self.weight_S[cluster_NT][..., None]
+        weight = self.weight_S[cluster_NT][..., None] if self.weight is None else self.weight
         if self.combiner.mixture == "arithmetic":
             rest, part = ((share.log().clamp(min=LOG_0)) for share in (1 - weight, weight))
-            return torch.logaddexp(inside_NTK + rest, specialist_NTK.log_softmax(2) + part)
+            return torch.logaddexp(base_NTK.log_softmax(2) + rest, specialist_NTK.log_softmax(2) + part)
         # Logits do for log-probabilities here: they differ by a constant, which the last step takes away.
-        base_NTK = inside_NTK if self.combiner.mixture == "product" else (1 - weight) * inside_NTK
-        return (base_NTK + weight * specialist_NTK).log_softmax(2)
+        if self.combiner.mixture == "product":
+            return (base_NTK + weight * specialist_NTK).log_softmax(2)
+        return base_NTK.lerp(specialist_NTK, weight).log_softmax(2)
 
     def _placed(self, log_NA: Tensor, class_NB: Tensor, value_NB: Tensor, asked_NT: Tensor) -> Tensor:
         """Log-probabilities (N, C) with the values that clusters give their classes; of several values, the mean."""
@@ -205,7 +249,7 @@ class TensorRule:
         rest_NA = log_NA if self.combiner.keeps_rest else torch.full_like(log_NA, LOG_0)
         # Of a row that asks some clusters, one that it does not ask has no specialist and says what the base says.
         if not self.overlaps:
-            return rest_NA.scatter(1, class_NB, value_NB)[:, :n_classes]
+            return rest_NA.scatter(1, class_NB, value_NB).narrow(1, 0, n_classes)
         if not self.all_need:  # it has no part in a mean
             asked_NB = asked_NT.repeat_interleave(self.class_SK.shape[1], 1)
             class_NB = class_NB.masked_fill(~asked_NB, n_classes)
@@ -213,30 +257,42 @@ class TensorRule:
         times_NA = torch.zeros_like(log_NA).scatter_add(1, class_NB, torch.ones_like(value_NB))
         return torch.where(times_NA > 0, total_NA / times_NA.clamp(min=1), rest_NA)[:, :n_classes]
 
-    def _scores(
-        self, logits_NC: Tensor, log_proba_NC: Tensor, proba_NC: Tensor, mass_NS: Tensor, cluster_N1: Tensor
-    ) -> Tensor:
-        def contested_N() -> Tensor:
-            inside_NK = F.pad(proba_NC, (0, 1)).gather(1, _of(self.class_SK, cluster_N1))
-            return mass_NS.gather(1, cluster_N1)[:, 0] - _lead(inside_NK)
-
-        scores = {
-            "entropy": lambda: -(proba_NC * log_proba_NC).sum(1),
-            "confidence": lambda: 1 - proba_NC.amax(1),
-            "margin": lambda: 1 - _lead(F.pad(proba_NC, (0, 1))),
-            "energy": lambda: -logits_NC.logsumexp(1),
-            "clusters": lambda: _entropy(mass_NS[:, self.layers[0]]),
-            "contested": contested_N,
-        }
+    def _scores(self, *answer: Tensor) -> Tensor:
+        """The gate's scores of ``answer``, which ``_score`` takes."""
         if self.gate.model is None or self.coefficient_F is None:
-            return scores[self.gate.score]()
+            return self._score(self.gate.score, *answer)
         # As ``coterie.routing.gate.features`` has them.
-        values = [score() for score in scores.values()]
+        values = [self._score(name, *answer) for name in SCORES]
+        _, _, proba_NC, _, mass_NT, _ = answer
         first_N, second_N = F.pad(proba_NC, (0, 1)).topk(2, dim=1).values.unbind(1)
-        mass_N, stake_N = mass_NS.gather(1, cluster_N1)[:, 0], values[-1]
+        mass_N, stake_N = mass_NT[:, 0], values[-1]
         values += [mass_N, stake_N / mass_N, *map(_safe_log, (first_N, second_N, mass_N, stake_N))]
         feature_NF = torch.stack(values, 1).to(self.coefficient_F.dtype)
         return (feature_NF * self.coefficient_F).sum(1) + self.gate.model.intercept
+
+    def _score(
+        self,
+        name: ScoreName,
+        logits_NC: Tensor,
+        log_proba_NC: Tensor,
+        proba_NC: Tensor,
+        mass_NS: Tensor,
+        mass_NT: Tensor,
+        cluster_NT: Tensor,
+    ) -> Tensor:
+        """See ``coterie.routing.gate.SCORES``."""
+        if name == "entropy":
+            return -(proba_NC * log_proba_NC).sum(1)
+        if name == "confidence":
+            return 1 - proba_NC.amax(1)
+        if name == "margin":
+            return 1 - _lead(F.pad(proba_NC, (0, 1)))
+        if name == "energy":
+            return -logits_NC.logsumexp(1)
+        if name == "clusters":
+            return _entropy(mass_NS[:, self.layers[0]])
+        inside_NK = F.pad(proba_NC, (0, 1)).gather(1, _of(self.class_SK, cluster_NT[:, :1]))
+        return mass_NT[:, 0] - _lead(inside_NK)
 
 
 def _of(table_SK: Tensor, cluster_NT: Tensor) -> Tensor:

@@ -189,8 +189,8 @@ class SpecialistEnsemble(nn.Module):
         self._check_process()
         wants_gradient = isinstance(inputs, Tensor) and inputs.requires_grad and torch.is_grad_enabled()
         with torch.inference_mode(not wants_gradient):
-            question, packed_NM = self._ask(*self._ask_inputs(inputs))
-            return question.logits_NC if packed_NM is None else self._tensor_rule().combine_logits(question, packed_NM)
+            question, packed_NA = self._ask(*self._ask_inputs(inputs))
+            return question.logits_NC if packed_NA is None else self._tensor_rule().combine_logits(question, packed_NA)
 
     def decide(self, raw: Any) -> Decision:
         """Probabilities and what led to them.
@@ -237,10 +237,9 @@ class SpecialistEnsemble(nn.Module):
         """Run each network and the rule once, on made-up inputs: the first pass takes longer than those after it."""
         self._check_process()
         base_NC, ask = self._ask_inputs(self.preprocessing.example())
-        for cluster in self.panel.specialists:
-            ask(cluster, torch.arange(len(base_NC)))
+        ask({cluster: np.arange(len(base_NC)) for cluster in self.panel.specialists})
         rule = self._tensor_rule()
-        rule.combine(rule.ask(base_NC), base_NC.new_zeros(len(base_NC), rule.n_columns))
+        rule.combine(rule.ask(base_NC), rule.no_answers(base_NC))
 
     def push_to_hub(self, name: str, *, private: bool | None = None) -> str:
         """Put the run that this ensemble was loaded of on the hub, as its folder is, with a model card; the address of
@@ -301,21 +300,21 @@ class SpecialistEnsemble(nn.Module):
         """The fields of a decision about some samples, before which ``first`` others were asked about."""
         base_NC, ask = self.panel.ask(samples.take(rows))
         rule = self._tensor_rule()
-        question, packed_NM = self._ask(base_NC, ask, first + int(rows[0]))
-        if packed_NM is None:
-            proba_NC, packed_NM = question.proba_NC, base_NC.new_empty(len(base_NC), rule.n_columns)
+        question, packed_NA = self._ask(base_NC, ask, first + int(rows[0]))
+        if packed_NA is None:
+            proba_NC, packed_NA = question.proba_NC, rule.no_answers(base_NC)
         else:
-            proba_NC = rule.combine(question, packed_NM)
-        # NaN, so that an answer which was never given cannot pass for one of 0.
-        packed_NM = packed_NM.masked_fill(~rule.ran_NM(question), torch.nan)
+            proba_NC = rule.combine(question, packed_NA)
+        # NaN, so that an answer which was never given cannot pass for one.
+        packed_NM = packed_NA[:, : rule.n_columns].masked_fill(~rule.ran_NM(question), torch.nan)
         cluster_N, asked_NS = question.cluster_NT[:, 0], rule.asked_NS(question)
         fields = (proba_NC, base_NC, question.score_N, question.routed_N, cluster_N, asked_NS, packed_NM)
         return tuple(field.cpu().numpy() for field in fields)
 
     def _ask(self, base_NC: Tensor, ask: Ask, first: int = 0) -> tuple[TensorQuestion, Tensor | None]:
-        """Whom to ask about some samples, of which the first has this number, and what they say: packed logits, 0 where
-        nobody was asked, or None where nobody is asked of any sample. All stay on the device, which is waited for
-        twice: to know whom to ask, and whether what they say is finite.
+        """Whom to ask about some samples, of which the first has this number, and what they say, as ``TensorRule``
+        takes it, or None where nobody is asked of any sample. All stay on the device, which is waited for twice: to
+        know whom to ask, and whether what they say is finite.
         """
         rule = self._tensor_rule()
         question = rule.ask(base_NC)
@@ -324,17 +323,15 @@ class SpecialistEnsemble(nn.Module):
             _refuse_not_finite(base_NC, np.arange(first, first + len(base_NC)), "the base")
         if not plan.asks:
             return question, None
-        packed_NM = base_NC.new_zeros(len(base_NC), rule.n_columns)
-        for cluster, row_R in plan.rows.items():
-            rows = torch.from_numpy(row_R)
-            # An index of all rows would cost a single sample more than its specialist's pass.
-            place = slice(None) if len(row_R) == len(packed_NM) else rows.to(base_NC.device)
-            packed_NM[place, self.partition.columns(cluster)] = ask(cluster, rows)
-        if not math.isfinite(packed_NM.detach().sum()):
-            for cluster, row_R in plan.rows.items():
-                answer_RK = packed_NM[row_R, self.partition.columns(cluster)]
+        packed_NA, answers = rule.no_answers(base_NC), ask(plan.rows)
+        if not answers:
+            return question, packed_NA
+        value_V = answers[0].flatten() if len(answers) == 1 else torch.cat([each_RK.flatten() for each_RK in answers])
+        if not math.isfinite(value_V.detach().sum()):
+            for (cluster, row_R), answer_RK in zip(plan.rows.items(), answers, strict=True):
                 _refuse_not_finite(answer_RK, first + row_R, f"the specialist of cluster {cluster}")
-        return question, packed_NM
+        packed_NA.view(-1).scatter_(0, rule.places_V(plan).to(base_NC.device), value_V)
+        return question, packed_NA
 
     def _tensor_rule(self) -> TensorRule:
         """The rule on the device; made anew where another one was set."""

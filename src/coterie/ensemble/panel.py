@@ -10,8 +10,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from coterie.arrays import FloatArray
-from coterie.backbones.cut import make_observable, trunk_features, trunk_output
+from coterie.arrays import FloatArray, IntArray
+from coterie.backbones.cut import TrunkOutput, make_observable, trunk_features
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
 from coterie.progress import SILENT, Progress
@@ -22,9 +22,9 @@ CHUNK = 8192
 # Most bytes of the trunk's output that are held for a chunk.
 CHUNK_BYTES = 2**28
 
-# From a cluster and the rows (R,), on the CPU, that its specialist is asked about, to its logits (R, classes of the
+# From clusters, each with the rows (R,) that its specialist is asked about, to the logits of each (R, classes of the
 # cluster), float32 on the device.
-Ask = Callable[[int, Tensor], Tensor]
+Ask = Callable[[Mapping[int, IntArray]], list[Tensor]]
 
 
 class Panel:
@@ -56,42 +56,44 @@ class Panel:
         }
         self.preprocessing = preprocessing
         self.cut = cut
-        if cut is not None:
-            make_observable(base, cut)
+        self._trunk_end = None if cut is None else make_observable(base, cut)
 
     def ask(self, samples: Samples) -> tuple[Tensor, Ask]:
-        """The base's logits (N, C) of samples, float32 on the device, and the function that asks a cluster's specialist
-        about some of them.
+        """The base's logits (N, C) of samples, float32 on the device, and the function that asks specialists about some
+        of them.
         """
         if len(samples) <= self.preprocessing.at_once and not self.preprocessing.by_length:
             # What is read and prepared once does for all networks.
             return self.ask_inputs(self.preprocessing(samples.read(torch.arange(len(samples))).to(self.fabric.device)))
-        if self.cut is None:
+        if self._trunk_end is None:
 
-            def ask(cluster: int, row_R: Tensor) -> Tensor:
-                return device_logits(self.fabric, self.specialists[cluster], samples.take(row_R), self.preprocessing)
+            def ask(rows: Mapping[int, IntArray]) -> list[Tensor]:
+                return [
+                    device_logits(self.fabric, self.specialists[cluster], samples.take(row_R), self.preprocessing)
+                    for cluster, row_R in rows.items()
+                ]
 
             return device_logits(self.fabric, self.base, samples, self.preprocessing), ask
         logits, features = [], []
-        with trunk_output(self.base, self.cut) as output:
+        with TrunkOutput(self._trunk_end) as output:
             for batch in device_passes(self.fabric, self.base, samples, self.preprocessing):
                 logits.append(batch)
-                features.append(output())
+                features.append(output.latest)
         return torch.cat(logits), self._asking(torch.cat(features))
 
     def ask_inputs(self, inputs: Tensor) -> tuple[Tensor, Ask]:
-        """The base's logits (B, C) of inputs (B, ...), float32 on the device, and the function that asks a specialist
+        """The base's logits (B, C) of inputs (B, ...), float32 on the device, and the function that asks specialists
         about some of them. Inputs on another device, or in another precision, are cast.
         """
         self._ready(self.base)
         _, weight = self._known[self.base]
         dtype = weight.dtype if weight is not None and inputs.is_floating_point() else inputs.dtype
         inputs = inputs.to(self.fabric.device, dtype)
-        if self.cut is None:
+        if self._trunk_end is None:
             with self.fabric.autocast():
                 return self.base(inputs).float(), self._asking(inputs)
-        with trunk_output(self.base, self.cut) as output, self.fabric.autocast():
-            return self.base(inputs).float(), self._asking(output())
+        with TrunkOutput(self._trunk_end) as output, self.fabric.autocast():
+            return self.base(inputs).float(), self._asking(output.latest)
 
     @torch.inference_mode()
     def ask_all(
@@ -104,8 +106,9 @@ class Panel:
         for rows in self.chunks(samples):
             logits_RC, ask = self.ask(samples.take(rows))
             packed_RM = np.zeros((len(rows), len(partition.packed_class_M)), dtype=np.float32)
-            for cluster in self.specialists:
-                packed_RM[:, partition.columns(cluster)] = ask(cluster, torch.arange(len(rows))).cpu().numpy()
+            all_of_them = {cluster: np.arange(len(rows)) for cluster in self.specialists}
+            for cluster, answer_RK in zip(all_of_them, ask(all_of_them), strict=True):
+                packed_RM[:, partition.columns(cluster)] = answer_RK.cpu().numpy()
             base_NC.append(logits_RC.cpu().numpy())
             packed_NM.append(packed_RM)
             progress.advance(1, len(rows))
@@ -124,15 +127,28 @@ class Panel:
         return max(1, min(CHUNK, CHUNK_BYTES // features.nbytes))
 
     def _asking(self, inputs_N: Tensor) -> Ask:
-        def ask(cluster: int, row_R: Tensor) -> Tensor:
+        at_once = self.preprocessing.at_once
+
+        def picked(row_R: IntArray) -> Tensor:
+            # Not the inputs themselves where all rows ask: a network may work in place.
+            return inputs_N.index_select(0, torch.from_numpy(row_R).to(inputs_N.device))
+
+        def answer(cluster: int, inputs_R: Tensor) -> Tensor:
             network = self.specialists[cluster]
             self._ready(network)
-            row_R = row_R.to(inputs_N.device)
+            if inputs_R.shape[0] <= at_once:
+                return network(inputs_R).float()  # type: ignore[no-any-return] # a module's result has no type
+            return torch.cat([network(batch).float() for batch in inputs_R.split(at_once)])
+
+        def ask(rows: Mapping[int, IntArray]) -> list[Tensor]:
+            sizes = [len(row_R) for row_R in rows.values()]
             with self.fabric.autocast():
-                if len(row_R) <= self.preprocessing.at_once:
-                    # Not the inputs themselves where all rows ask: a network may work in place.
-                    return network(inputs_N[row_R]).float()
-                return torch.cat([network(inputs_N[part]).float() for part in row_R.split(self.preprocessing.at_once)])
+                # Picked together, which for a small batch saves a good part. Not where there are gradients: a network
+                # that works in place would change what another one's are computed of.
+                if len(rows) > 1 and sum(sizes) <= at_once and torch.is_inference_mode_enabled():
+                    inputs = picked(np.concatenate(list(rows.values()))).split(sizes)
+                    return [answer(cluster, inputs_R) for cluster, inputs_R in zip(rows, inputs, strict=True)]
+                return [answer(cluster, picked(row_R)) for cluster, row_R in rows.items()]
 
         return ask
 

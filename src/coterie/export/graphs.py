@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from coterie.backbones.cut import trunk_output
+from coterie.backbones.cut import TrunkOutput, make_observable
 from coterie.backbones.probe import fitting
 from coterie.ensemble.answer import TensorRule
 from coterie.ensemble.ensemble import SpecialistEnsemble
@@ -57,17 +57,17 @@ class EnsembleGraph(nn.Module):
     @override
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs (B, ...) to probabilities (B, C), whether routed (B,), and the likeliest cluster (B,)."""
-        with trunk_output(self.base, self.cut) as output:
+        with TrunkOutput(make_observable(self.base, self.cut)) as output:
             base_NC = self.base(_prepared(inputs, self.preprocessing, self.base)).float()
-            features = output()
         question = self.rule.ask(base_NC)
         parts = [
-            self.tails[str(cluster)](features).float()
+            self.tails[str(cluster)](output.latest).float()
             if cluster in self.asked
             else base_NC.new_zeros(base_NC.shape[0], size)
             for cluster, size in enumerate(self.sizes)
         ]
-        proba_NC = self.rule.combine(question, torch.cat(parts, 1))
+        padding_N1 = self.rule.no_answers(base_NC)[:, -1:]
+        proba_NC = self.rule.combine(question, torch.cat([*parts, padding_N1], 1))
         return proba_NC, question.routed_N, question.cluster_NT[:, 0]
 
 

@@ -45,9 +45,12 @@ PROBE_OF_ANOTHER = (
 
 @dataclass(frozen=True, eq=False)
 class _Pilot:
-    """The clusters of a partition whose specialists are trained first, by which tasks, and the tasks that are left."""
+    """The clusters of a partition whose specialists are trained first, by which tasks, and the tasks that are left;
+    ``beside``: other partitions whose specialists are asked beside this one's.
+    """
 
     partition: Partition
+    beside: tuple[Partition, ...]
     answers: BasePredictions
     clusters: tuple[int, ...]
     tasks: list[TrainingTask]
@@ -57,13 +60,15 @@ class _Pilot:
     def choose(cls, job: Job, base: TrainedBase, partitions: Sequence[Partition]) -> _Pilot:
         """Of the partition with the most clusters."""
         partition = max(partitions, key=lambda one: one.n_clusters)
+        together = job.settings.partition.together
+        beside = tuple(other for other in partitions if together and other is not partition)
         answers = BasePredictions(base.validation_NC, job.splits.validation.labels_N.numpy())
         open_S = open_errors(answers, partition, forecast_rule(job.settings.gate))
         clusters = pilot_clusters(partition, open_S, np.array(job.splits.train_counts))
         files = {specialist_files(partition)[cluster] for cluster in clusters}
         tasks = specialist_tasks(job.settings, partitions)
         left = [task for task in tasks if task.file not in files and not job.run.has(task.file)]
-        return cls(partition, answers, clusters, [task for task in tasks if task.file in files], left)
+        return cls(partition, beside, answers, clusters, [task for task in tasks if task.file in files], left)
 
     def seconds(self, job: Job) -> tuple[float, float]:
         """Of its own training, which is done, and about of what is left."""
@@ -83,7 +88,8 @@ class _Pilot:
         outputs = outputs_of(job, base, Specialists(self.partition, networks), "validation", "pilot")
         rule = forecast_rule(job.settings.gate)
         skill = measured_skill(outputs, self.partition, self.clusters, rule, SKILLS[rule])
-        return skill, forecast(self.answers, Outlook.of(self.answers, self.partition), rule, skill)
+        outlook, *beside = (Outlook.of(self.answers, partition) for partition in (self.partition, *self.beside))
+        return skill, forecast(self.answers, outlook, rule, skill, beside)
 
 
 def ask_pilot(job: Job, base: TrainedBase, partitions: Sequence[Partition], asked: float) -> None:

@@ -5,6 +5,7 @@ Arrays only, in float32 and in blocks of rows: 50,000 samples of 1,000 classes t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -249,24 +250,37 @@ class Forecast:
 
 
 def forecast(
-    answers: BasePredictions, outlook: Outlook, rule: ForecastRule = "hard", skill: Skill | None = None
+    answers: BasePredictions,
+    outlook: Outlook,
+    rule: ForecastRule = "hard",
+    skill: Skill | None = None,
+    beside: Sequence[Outlook] = (),
 ) -> Forecast:
     """The gain that trained specialists would bring, by a rule; with the skill known of it, if none is given.
 
     Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task
     is than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent
-    without a partition; nor do clusters of one class. The interval is a bootstrap over samples in which the skill is
-    drawn too; each half of a draw is judged at the threshold that the other half chooses, which takes the optimism of
-    that choice away.
+    without a partition; nor do clusters of one class. Specialists of partitions ``beside`` the first one are asked
+    about the same samples, and win the same share of what is open to them and not won yet. The interval is a bootstrap
+    over samples in which the skill is drawn too; each half of a draw is judged at the threshold that the other half
+    chooses, which takes the optimism of that choice away.
     """
     draws, n, skill = answers.draws, answers.n_samples, skill or SKILLS[rule]
     certain_N, open_N = (part_N[answers.order_N] for part_N in outlook.change(answers, rule))
+    others = [other.change(answers, rule)[1][answers.order_N] for other in beside]
+
+    def won_N(skill: float) -> FloatArray:
+        share_N = np.float32(skill) * open_N
+        for other_N in others:
+            share_N += np.float32(skill) * other_N * (1 - share_N)
+        return share_N
+
     gain_B = np.empty(len(draws.normal_B))
     for draw, normal in enumerate(draws.normal_B.tolist()):
-        change_N = (certain_N + np.float32(skill.mean + skill.spread * normal) * open_N) * draws.weight_BN[draw]
+        change_N = (certain_N + won_N(skill.mean + skill.spread * normal)) * draws.weight_BN[draw]
         gain_B[draw] = _cross_fitted(change_N, draws.half_BN[draw])
     low, high = np.percentile(gain_B, INTERVAL) / n
-    mean_curve_N = np.cumsum(certain_N + np.float32(skill.mean) * open_N, dtype=np.float64) / n
+    mean_curve_N = np.cumsum(certain_N + won_N(skill.mean), dtype=np.float64) / n
     return Forecast(float(gain_B.mean()) / n, float(low), float(high), gain_B / n, mean_curve_N)
 
 
