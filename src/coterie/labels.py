@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,10 @@ from coterie.errors import DataError
 
 # Characters of no width that copying leaves in names. Joiners, which make other emoji of several, are none of them.
 INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFE0F, 0xFEFF)
+
+
+# Between the words of names that are no text, such as identifiers and paths.
+BETWEEN_WORDS = re.compile(r"[_/\\|:.+-]+")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,14 @@ class LabelSpace:
     def of(self, classes: Sequence[int]) -> tuple[str, ...]:
         """The names of some class indices."""
         return tuple(self.names[k] for k in classes)
+
+    def texts(self) -> tuple[str, ...]:
+        """The names as people would say them: words with spaces between them.
+
+        >>> LabelSpace(("alarm_set", "cat/dog", "_")).texts()
+        ('alarm set', 'cat dog', '_')
+        """
+        return tuple(" ".join(BETWEEN_WORDS.sub(" ", name).split()) or name for name in self.names)
 
     def alike(self) -> list[tuple[str, ...]]:
         """Names that are the same as ``spelling`` has it.

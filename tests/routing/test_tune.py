@@ -296,3 +296,17 @@ def test_a_gain_beyond_its_error_is_routed() -> None:
     tuning = tune(make_outputs(400), PARTITION, TuningRequest(budget=Budget(passes=1.5)))
     assert tuning.chosen.routed > 0
     assert "No sample is routed" not in tuning.note
+
+
+def test_probabilities_that_are_clearly_better_are_routed_where_the_gain_may_be_chance(monkeypatch) -> None:
+    """A second opinion that says much the same as the base, a little better."""
+    rng = np.random.default_rng(1)
+    label_N = rng.integers(6, size=400)
+    truth_NC = np.eye(6)[label_N]
+    base_NC = 6 * truth_NC + rng.normal(scale=2.0, size=(400, 6))
+    other_NC = base_NC + 0.8 * truth_NC + rng.normal(scale=0.5, size=(400, 6))
+    outputs = Outputs(base_NC.astype(np.float32), other_NC.astype(np.float32), label_N)
+    one, request = Partition.from_members([list(range(6))], 6), TuningRequest(budget=Budget(passes=1.5))
+    assert tune(outputs, one, request).chosen.routed > 0
+    monkeypatch.setattr("coterie.routing.tune.LOSS_ERRORS_TO_ROUTE", np.inf)
+    assert "may be chance" in tune(outputs, one, request).note

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,14 @@ from torch import nn
 
 from coterie.backbones import Head, build, find_head
 from coterie.config import HardwareSettings
+from coterie.data.splits import Split
 from coterie.errors import BackboneError
+from coterie.inputs import NGramPreprocessing
 from coterie.progress import Progress
 from coterie.training.fabric import make_fabric
 from coterie.training.linear_probe import (
     PENALTY,
+    ClassNames,
     can_be_probed,
     check_probed,
     fit_probe,
@@ -78,3 +83,59 @@ def test_the_pass_is_told_of_batch_by_batch() -> None:
     assert (told.title, told.steps, told.done, told.samples) == ("a probe", n_steps, n_steps, len(SPLIT))
     fitted_head(FABRIC, network, head, SPLIT, SPLIT, FORM, told)
     assert (told.steps, told.done, told.samples) == (2 * n_steps, 3 * n_steps, 3 * len(SPLIT))
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+WORDS = ("red", "green", "blue", "black")
+
+
+def of_texts(texts: list[str], label_N: list[int], form: NGramPreprocessing) -> Split:
+    return Split(form.samples(texts), torch.tensor(label_N))
+
+
+@pytest.mark.parametrize(("names", "taken"), [(WORDS, True), (WORDS[1:] + WORDS[:1], False)])
+def test_names_of_classes_are_learned_from_where_that_lowers_the_loss_on_others(
+    names: tuple[str, ...], taken: bool
+) -> None:
+    form = NGramPreprocessing(buckets=2**12, longest=64)
+    network = build("ngram-32", 4, form, 0)
+    head = find_head(network.eval(), 4, form.example()[:2])
+    # What is said of a class in training is said of all.
+    train = of_texts([f"{a} one {number}" for number, a in enumerate("abcabcabcabc")], [0, 1, 2, 3] * 3, form)
+    judge = of_texts([f"the {word} one" for word in WORDS], [0, 1, 2, 3], form)
+    plain, told = copy.deepcopy(network), Notes()
+    fit_probe(FABRIC, plain, head, train, form)
+    record = fit_probe(FABRIC, network, head, train, form, told, names=ClassNames(names, judge))
+    assert bool(told.notes) == taken
+    right, right_without = (
+        int((compute_logits(FABRIC, each, judge.samples, form).argmax(axis=1) == judge.labels_N.numpy()).sum())
+        for each in (network, plain)
+    )
+    if taken:
+        assert "the names of the classes are learned from too" in told.notes[0]
+        assert right > right_without
+    else:
+        for ours, theirs in zip(network.state_dict().values(), plain.state_dict().values(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    logits_NK = compute_logits(FABRIC, network, train.samples, form)
+    assert record.accuracy == (logits_NK.argmax(axis=1) == train.labels_N.numpy()).mean()
+
+
+def test_a_name_counts_as_so_many_samples() -> None:
+    rng = np.random.default_rng(0)
+    label_N = np.arange(30) % 3
+    features_ND = rng.normal(size=(30, 4)).astype(np.float32)
+    name_KD = rng.normal(size=(3, 4)).astype(np.float32)
+    weight_KD, bias_K, _ = logistic_regression(features_ND, label_N, name_KD)
+    mean_D, std_D = features_ND.mean(axis=0), features_ND.std(axis=0)
+    repeated_ND = (np.concatenate([features_ND, *[name_KD] * 3]) - mean_D) / std_D
+    theirs = LogisticRegression(C=1 / PENALTY, max_iter=200).fit(repeated_ND, np.r_[label_N, np.tile(np.arange(3), 3)])
+    ours_NK = log_softmax(features_ND @ weight_KD.T + bias_K, axis=1)
+    np.testing.assert_allclose(ours_NK, theirs.predict_log_proba((features_ND - mean_D) / std_D), atol=1e-3)

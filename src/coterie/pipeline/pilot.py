@@ -31,7 +31,7 @@ from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook,
 from coterie.routing.pilot import measured_skill, open_errors, pilot_clusters
 from coterie.run.manifest import PilotRecord
 from coterie.run.names import specialist_files
-from coterie.training.linear_probe import can_be_probed, fit_probe
+from coterie.training.linear_probe import ClassNames, can_be_probed, fit_probe
 from coterie.training.passes import compute_logits
 
 # Where all else that is to be trained takes less than this, a forecast is not worth its passes.
@@ -149,7 +149,8 @@ def _probed(job: Job, base: TrainedBase) -> str:
     splits = job.splits
     network = make_base(job.settings.before_training(), splits.labels, splits.preprocessing).network
     label_N = splits.validation.labels_N
-    fit_probe(job.fabric, network, base.head, splits.train, splits.preprocessing)
+    names = ClassNames(splits.labels.texts(), splits.validation) if splits.preprocessing.modality == "text" else None
+    fit_probe(job.fabric, network, base.head, splits.train, splits.preprocessing, names=names)
     probed_NC = compute_logits(job.fabric, network, splits.validation.samples, splits.preprocessing)
     base_NC, other_NC = (
         logits_NC / temperature(logits_NC, label_N.numpy()) for logits_NC in (base.validation_NC, probed_NC)

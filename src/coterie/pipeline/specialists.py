@@ -105,6 +105,7 @@ def specialist_inputs(
         starts: as for ``train_specialists``.
     """
     settings, splits = prepared.settings, prepared.splits
+    probes = settings.specialist.trainable == PROBE
     return SpecialistInputs(
         network,
         head,
@@ -115,11 +116,10 @@ def specialist_inputs(
         settings.hardware,
         settings.data.workers,
         settings.data.sampling == "balanced",
-        None if settings.specialist.patience is None else splits.validation,
+        splits.validation if probes or settings.specialist.patience is not None else None,
         starts or {},
-        make_base(settings.before_training(), splits.labels, splits.preprocessing).network
-        if settings.specialist.trainable == PROBE
-        else None,
+        make_base(settings.before_training(), splits.labels, splits.preprocessing).network if probes else None,
+        splits.labels.texts() if probes and splits.preprocessing.modality == "text" else (),
         settings.data.memory_gib * 2**30,
     )
 

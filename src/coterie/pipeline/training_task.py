@@ -25,7 +25,7 @@ from coterie.engine.task import Task, TaskContext
 from coterie.inputs import Preprocessing
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.hooks import StageHook
-from coterie.training.linear_probe import fit_probe
+from coterie.training.linear_probe import ClassNames, fit_probe
 from coterie.training.loop import EpochRecord, early_stopping, train
 from coterie.training.trunk import TrunkBatches
 
@@ -35,9 +35,10 @@ class SpecialistInputs:
     """What the trainings of a run share.
 
     ``base``: the trained base, with its ``head`` and the ``part`` that is trained; ``train``: all training samples,
-    and the way to draw batches of them; ``validation``: its samples, where a training may stop by them; ``starts``:
+    and the way to draw batches of them; ``validation``: its samples, where something is chosen by them; ``starts``:
     weights to start from instead of the base's, by the file of the specialist; ``initial``: what the base was before
-    it was trained, where probes ask that; ``views_bytes``: that a trunk's outputs may take.
+    it was trained, where probes ask that, and ``names`` of all classes as texts, where the samples are texts;
+    ``views_bytes``: that a trunk's outputs may take.
     """
 
     base: nn.Module
@@ -52,6 +53,7 @@ class SpecialistInputs:
     validation: Split | None = None
     starts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     initial: nn.Module | None = None
+    names: tuple[str, ...] = ()
     views_bytes: float = math.inf
 
 
@@ -135,7 +137,11 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
         network = make_specialist(shared.initial, shared.head, classes)
         configure_process(shared.hardware.model_copy(update={"threads": self.threads}))
         fabric, split = make_fabric(shared.hardware), shared.train.of_classes(classes)
+        names = None
+        if shared.names and shared.validation is not None:
+            judge = shared.validation.of_classes(classes)
+            names = ClassNames([shared.names[k] for k in classes], judge) if len(judge) else None
         record = fit_probe(
-            fabric, network, shared.head, split, shared.preprocessing, progress=context.progress, title=self.title
+            fabric, network, shared.head, split, shared.preprocessing, context.progress, self.title, names
         )
         return Trained(weights_of(network.cpu()), (record,), time.perf_counter() - started)

@@ -63,7 +63,7 @@ def _margin(answer: BaseAnswer) -> FloatArray:
     return 1 - (first_N - second_N)
 
 
-SCORES: dict[str, Callable[[BaseAnswer], FloatArray]] = {
+SCORES: dict[ScoreName, Callable[[BaseAnswer], FloatArray]] = {
     "entropy": lambda answer: entropy(answer.proba_NC),
     "confidence": lambda answer: 1 - answer.proba_NC.max(axis=1),
     "margin": _margin,

@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 
-from coterie.arrays import BoolArray, IntArray
+from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.errors import InputError
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs
@@ -31,8 +31,10 @@ TOPS = (1, 2)
 ERRORS_TO_STAND = 1.28
 # Or where it is, by so many errors, less than this share of samples behind, and has better probabilities.
 AS_GOOD = 0.005
-# And it routes only where it gains as clearly over the base.
+# And it routes only where it gains as clearly over the base, or where its log loss is far clearer below the base's: few
+# samples change their class, and all change their probabilities (benchmarks/gains/chance.md).
 ERRORS_TO_ROUTE = ERRORS_TO_STAND
+LOSS_ERRORS_TO_ROUTE = 3.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     bounds it. A candidate whose log loss is above the base's gives way to one that is as close and whose loss is not.
     The paper's rule, where it is a candidate, is kept if validation is too small to tell the choice from it; for this
     the choice itself is cross-fitted. Nothing is routed where the gain over the base is within 1.28 standard
-    errors.
+    errors, and its log loss is not lower than the base's by 3.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
@@ -119,7 +121,10 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     if len(judged) > 1 and request.budget.is_open:
         base_correct_N = trials[chosen.row.combination].base_correct_N
         gained, error = _paired(correct_N, base_correct_N)
-        if gained <= ERRORS_TO_ROUTE * error and chosen.row.routed > 0:
+        may_be_chance = gained <= ERRORS_TO_ROUTE * error and not (
+            gained >= -ERRORS_TO_ROUTE * error and _is_clearly_lower(chosen.added_loss_N)
+        )
+        if may_be_chance and chosen.row.routed > 0:
             chosen, correct_N = chosen.unrouted(base_correct_N), base_correct_N
             note = (
                 f"No sample is routed: the choice among the candidates gains {100 * gained:+.2f} points (standard "
@@ -182,6 +187,12 @@ def _paired(first_N: BoolArray, second_N: BoolArray) -> tuple[float, float]:
     """Mean and standard error of the difference on the same samples."""
     difference_N = first_N.astype(np.float64) - second_N
     return float(difference_N.mean()), float(difference_N.std() / np.sqrt(len(difference_N)))
+
+
+def _is_clearly_lower(added_loss_N: FloatArray) -> bool:
+    """Whether a log loss is below another one by more than chance would have it."""
+    error = float(added_loss_N.std()) / np.sqrt(len(added_loss_N))
+    return float(added_loss_N.mean()) < -LOSS_ERRORS_TO_ROUTE * error
 
 
 def _cross_fitted_choice(judged: list[JudgedCandidate], fold_N: IntArray, budget: Budget) -> BoolArray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -11,7 +14,7 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.backbones import Head
 from coterie.data.splits import Split
 from coterie.errors import BackboneError
-from coterie.inputs import Preprocessing
+from coterie.inputs import Preprocessing, Samples
 from coterie.progress import SILENT, Progress
 from coterie.training.loop import EpochRecord
 from coterie.training.passes import compute_features, n_batches
@@ -21,6 +24,18 @@ from coterie.training.passes import compute_features, n_batches
 PENALTY = 100.0
 MOST_STEPS = 200
 TINY = 1e-6
+# Samples of its class that a name counts for; from 1 to 6 it is much the same (benchmarks/gains/names.md).
+NAME_WEIGHT = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class ClassNames:
+    """The names of the K classes that a probe tells apart, as ``texts``; on ``judge``, samples with labels from 0 to
+    K - 1, it is seen whether they help.
+    """
+
+    texts: Sequence[str]
+    judge: Split
 
 
 def can_be_probed(network: nn.Module, head: Head) -> bool:
@@ -50,8 +65,10 @@ def fit_probe(
     preprocessing: Preprocessing,
     progress: Progress = SILENT,
     title: str = "probe",
+    names: ClassNames | None = None,
 ) -> EpochRecord:
-    """Fit the head of a network in place; the samples pass through it once.
+    """Fit the head of a network in place; the samples pass through it once. A network that reads texts knows the words
+    in the names of the classes, which are then samples too, if the loss on others is lower with them.
 
     Args:
         fabric: device and precision.
@@ -61,6 +78,7 @@ def fit_probe(
         preprocessing: from sample to input.
         progress: told of a stage.
         title: of that stage.
+        names: of the classes, where they are texts such as the samples are.
 
     Returns:
         Loss and accuracy on these samples.
@@ -69,9 +87,26 @@ def fit_probe(
         BackboneError: as ``check_probed``.
     """
     check_probed(network, head)
-    progress.stage(title, n_batches(split.samples, preprocessing))
-    features_ND = compute_features(fabric, network, head, split.samples, preprocessing, progress)
-    weight_KD, bias_K, record = logistic_regression(features_ND, split.labels_N.numpy())
+    parts: list[Samples] = [split.samples]
+    if names is not None:
+        parts += [preprocessing.samples(list(names.texts)), names.judge.samples]
+    progress.stage(title, sum(n_batches(samples, preprocessing) for samples in parts))
+    features_ND, *others = (
+        compute_features(fabric, network, head, samples, preprocessing, progress) for samples in parts
+    )
+    label_N = split.labels_N.numpy()
+    weight_KD, bias_K, record = logistic_regression(features_ND, label_N)
+    if names is not None:
+        name_KD, judged_ND = others
+        fitted = weight_KD, bias_K, record
+        named = logistic_regression(features_ND, label_N, name_KD)
+        judged_N = names.judge.labels_N
+        losses = [_loss(judged_ND, judged_N, weight, bias) for weight, bias, _ in (fitted, named)]
+        if losses[1] < losses[0]:
+            weight_KD, bias_K, record = named
+            progress.note(
+                f"{title}: the names of the classes are learned from too, which lowers the loss on validation"
+            )
     network.get_submodule(head.path).load_state_dict(
         {"weight": torch.from_numpy(weight_KD), "bias": torch.from_numpy(bias_K)}
     )
@@ -115,18 +150,36 @@ def fitted_head(
     return state, asked_ND @ weight_CD.T + bias_C, asked_ND @ own_CD.T + own_C
 
 
-def logistic_regression(features_ND: FloatArray, label_N: IntArray) -> tuple[FloatArray, FloatArray, EpochRecord]:
-    """Weights (K, D) and biases (K,) for features as they are, and loss and accuracy on them; all K are there."""
+def _loss(features_ND: FloatArray, labels_N: Tensor, weight_KD: FloatArray, bias_K: FloatArray) -> float:
+    """Cross-entropy, the mean over samples."""
+    return float(nn.functional.cross_entropy(torch.from_numpy(features_ND @ weight_KD.T + bias_K), labels_N))
+
+
+def logistic_regression(
+    features_ND: FloatArray, label_N: IntArray, name_KD: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray, EpochRecord]:
+    """Weights (K, D) and biases (K,) for features as they are, and loss and accuracy on them; all K are there.
+
+    Args:
+        features_ND: of the samples.
+        label_N: their classes.
+        name_KD: features of the classes' names, each of which counts for ``NAME_WEIGHT`` samples.
+    """
     from sklearn.linear_model import LogisticRegression
 
     mean_D, std_D = features_ND.mean(axis=0), features_ND.std(axis=0) + TINY
-    found = LogisticRegression(C=1 / PENALTY, max_iter=MOST_STEPS).fit((features_ND - mean_D) / std_D, label_N)
+    learned_ND, learned_N, weight_N = (features_ND - mean_D) / std_D, label_N, None
+    if name_KD is not None:
+        learned_ND = np.concatenate([learned_ND, (name_KD - mean_D) / std_D])
+        learned_N = np.concatenate([label_N, np.arange(len(name_KD))])
+        weight_N = np.repeat([1.0, NAME_WEIGHT], [len(label_N), len(name_KD)])
+    regression = LogisticRegression(C=1 / PENALTY, max_iter=MOST_STEPS)
+    found = regression.fit(learned_ND, learned_N, sample_weight=weight_N)
     rows_KD, bias_K = found.coef_, found.intercept_
     if len(rows_KD) == 1:  # of two classes, it has the difference of their logits
         rows_KD, bias_K = np.concatenate([-rows_KD, rows_KD]) / 2, np.concatenate([-bias_K, bias_K]) / 2
     weight_KD = (rows_KD / std_D).astype(np.float32)
     bias_K = (bias_K - (rows_KD / std_D) @ mean_D).astype(np.float32)
-    logits_NK = torch.from_numpy(features_ND @ weight_KD.T + bias_K)
-    labels_N = torch.from_numpy(label_N)
-    loss = float(nn.functional.cross_entropy(logits_NK, labels_N))
-    return weight_KD, bias_K, EpochRecord(loss, float((logits_NK.argmax(dim=1) == labels_N).double().mean()))
+    said_N = (features_ND @ weight_KD.T + bias_K).argmax(axis=1)
+    loss = _loss(features_ND, torch.from_numpy(label_N), weight_KD, bias_K)
+    return weight_KD, bias_K, EpochRecord(loss, float((said_N == label_N).mean()))
