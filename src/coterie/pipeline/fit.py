@@ -102,23 +102,13 @@ def fit(
         >>> coterie.fit(settings, f"{folder}/run").predict_proba(features_ND[:3]).shape
         (3, 6)
     """
-    forget_launcher_variables()
-    _refuse_other_ranks()
-    limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
     if base is not None:
         settings = settings.model_copy(update={"backbone": name_of_module(base)})
-    settings, why = with_backbone(settings, None if out is None else Path(out), splits)
-    if why:
-        progress.note(why)
+    settings, limits = _begun(settings, limits, out, splits, progress)
 
     def prepared() -> Prepared:
         check_engine(engine)
-        # These settings are the caller's own, and so is what they name.
-        load = OthersLoad()
-        found = prepare(settings, splits=splits, base=base, base_run=base_run, trust=settings.backbone)
-        found = settle_threads(found, run, load, progress)
-        announce(found)
-        return found
+        return _prepared(run, settings, splits, base, base_run, progress, announce)
 
     def load() -> SpecialistEnsemble:
         dismiss_helpers(settings)
@@ -158,25 +148,46 @@ def fit_base(
     Raises:
         CoterieError: as ``fit``.
     """
-    forget_launcher_variables()
-    _refuse_other_ranks()
-    limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
-    settings, why = with_backbone(settings, Path(out), splits)
-    if why:
-        progress.note(why)
+    settings, limits = _begun(settings, limits, out, splits, progress)
     run = Run.create_or_resume(Path(out), settings)
 
     def prepared() -> Prepared:
-        load = OthersLoad()
-        found = prepare(settings, splits=splits, base_run=base_run, trust=settings.backbone)
-        found = settle_threads(found, run, load, progress)
-        announce(found)
-        return found
+        return _prepared(run, settings, splits, None, base_run, progress, announce)
 
     def work(found: Prepared) -> None:
         _with_job(found, run, progress, EngineSettings(), limits, train_base)
 
     unless_complete(run, prepared, work, lambda: dismiss_helpers(settings))
+
+
+def _begun(
+    settings: FitSettings, limits: Limits | None, out: Path | str | None, splits: Splits | None, progress: Progress
+) -> tuple[FitSettings, Limits]:
+    """Settings with a backbone, and when to stop."""
+    forget_launcher_variables()
+    _refuse_other_ranks()
+    limits = Limits(settings.max_time, settings.max_memory) if limits is None else limits
+    settings, why = with_backbone(settings, None if out is None else Path(out), splits)
+    if why:
+        progress.note(why)
+    return settings, limits
+
+
+def _prepared(
+    run: Run,
+    settings: FitSettings,
+    splits: Splits | None,
+    base: nn.Module | None,
+    base_run: Path | str | None,
+    progress: Progress,
+    announce: Callable[[Prepared], None],
+) -> Prepared:
+    load = OthersLoad()
+    # These settings are the caller's own, and so is what they name.
+    found = prepare(settings, splits=splits, base=base, base_run=base_run, trust=settings.backbone)
+    found = settle_threads(found, run, load, progress)
+    announce(found)
+    return found
 
 
 def _with_job(

@@ -65,6 +65,78 @@ class Refusal(BaseModel):
     detail: str
 
 
+class _Answers:
+    """What the application answers, of an ensemble that one thread asks, from startup to shutdown.
+
+    Args:
+        ensemble: asked.
+        limits: of a request.
+        metrics: where requests are counted.
+        token: as for ``make_app``.
+    """
+
+    def __init__(self, ensemble: SpecialistEnsemble, limits: Limits, metrics: Metrics, token: str | None) -> None:
+        self.ensemble, self.limits, self.metrics, self.token = ensemble, limits, metrics, token
+        self.decoding = CapacityLimiter(DECODING)
+
+    @asynccontextmanager
+    async def running(self, max_batch: int, max_wait: float) -> AsyncIterator[None]:
+        """The time between startup and shutdown, which answers what was accepted."""
+        self.batcher = Batcher(partial(self.ensemble.explain, top=TOP), max_batch, max_wait)
+        warming = asyncio.create_task(self._warm_up())
+        yield
+        await to_thread.run_sync(self.batcher.close)
+        await warming
+
+    async def _warm_up(self) -> None:
+        try:
+            await to_thread.run_sync(self.ensemble.warm_up)
+            self.metrics.ready = True
+        except Exception:  # whatever a network raises: the server is then never ready
+            LOG.exception("the networks failed on made-up inputs")
+
+    async def predict(self, request: Request) -> Response:
+        """The answer to samples, or why there is none."""
+        started = time.perf_counter()
+        try:
+            found = await self._explained(request)
+        except Exception as error:  # each becomes an answer: a client must learn of it, and the next be served
+            refusal = _refusal(error)
+            self.metrics.count(refusal.status_code, time.perf_counter() - started)
+            return refusal
+        seconds = time.perf_counter() - started
+        self.metrics.count(200, seconds, len(found), sum(explanation.routed for explanation in found))
+        return _json(200, {"predictions": list(map(_values, found)), "latency_ms": round(1000 * seconds, 3)})
+
+    async def _explained(self, request: Request) -> list[Explanation]:
+        _check_token(request, self.token)
+        body = await _body(request, self.limits.body)
+        kind = request.headers.get("content-type", "")
+        read = partial(read_samples, kind, body, self.ensemble.preprocessing, self.limits)
+        at_once = len(body) <= SMALL and self.ensemble.preprocessing.modality != "image"
+        samples = read() if at_once else await to_thread.run_sync(read, limiter=self.decoding)
+        try:
+            return await asyncio.wrap_future(self.batcher.submit(samples))
+        except BusyError:
+            raise RefusedError(503, "too many samples wait; try again") from None
+        except InputError as error:
+            raise RefusedError(422, str(error)) from error
+
+    def health(self) -> Response:
+        """Whether requests are answered."""
+        status = "stopped" if not self.batcher.alive else "ok" if self.metrics.ready else "starting"
+        return _json(200 if status == "ok" else 503, {"status": status, "version": coterie.__version__})
+
+    def counters(self) -> Response:
+        """For Prometheus."""
+        return Response(self.metrics.text(self.batcher.n_waiting), media_type="text/plain; version=0.0.4")
+
+    def page(self) -> Response:
+        """For people."""
+        html = render(self.ensemble.preprocessing, with_token=self.token is not None)
+        return Response(html, media_type="text/html", headers=PAGE_HEADERS)
+
+
 def make_app(
     ensemble: SpecialistEnsemble,
     *,
@@ -84,41 +156,14 @@ def make_app(
         token: what ``Authorization: Bearer`` must bring for all but the page and ``/healthz``; None: nothing.
         metrics: where requests are counted; default: new ones.
     """
-    limits = limits or Limits()
-    metrics, decoding = metrics or Metrics(), CapacityLimiter(DECODING)
-    running: list[Batcher] = []
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running[:] = [Batcher(partial(ensemble.explain, top=TOP), max_batch, max_wait)]
-        warming = asyncio.create_task(warm_up())
-        yield
-        await to_thread.run_sync(running[0].close)
-        await warming
-
-    async def warm_up() -> None:
-        try:
-            await to_thread.run_sync(ensemble.warm_up)
-            metrics.ready = True
-        except Exception:  # whatever a network raises: the server is then never ready
-            LOG.exception("the networks failed on made-up inputs")
-
-    async def answer(request: Request) -> list[Explanation]:
-        _check_token(request, token)
-        body = await _body(request, limits.body)
-        kind = request.headers.get("content-type", "")
-        read = partial(read_samples, kind, body, ensemble.preprocessing, limits)
-        at_once = len(body) <= SMALL and ensemble.preprocessing.modality != "image"
-        samples = read() if at_once else await to_thread.run_sync(read, limiter=decoding)
-        try:
-            return await asyncio.wrap_future(running[0].submit(samples))
-        except BusyError:
-            raise RefusedError(503, "too many samples wait; try again") from None
-        except InputError as error:
-            raise RefusedError(422, str(error)) from error
-
+    answers = _Answers(ensemble, limits or Limits(), metrics or Metrics(), token)
     # The pages of documentation that FastAPI brings fetch scripts from elsewhere.
-    app = FastAPI(title="coterie", version=coterie.__version__, lifespan=lifespan, openapi_url=None)
+    app = FastAPI(
+        title="coterie",
+        version=coterie.__version__,
+        lifespan=lambda _: answers.running(max_batch, max_wait),
+        openapi_url=None,
+    )
 
     refused: dict[int | str, dict[str, Any]] = {
         status: {"model": Refusal} for status in (400, 401, 413, 415, 422, 500, 503)
@@ -127,33 +172,21 @@ def make_app(
     @app.post("/predict", response_model=Answer, responses=refused, openapi_extra={"requestBody": _request_body()})
     async def predict(request: Request) -> Response:
         """Classify samples: class, probability, whether routed and where, what the base and the specialists said."""
-        started = time.perf_counter()
-        try:
-            found = await answer(request)
-        except Exception as error:  # each becomes an answer: a client must learn of it, and the next be served
-            refusal = _refusal(error)
-            metrics.count(refusal.status_code, time.perf_counter() - started)
-            return refusal
-        seconds = time.perf_counter() - started
-        metrics.count(200, seconds, len(found), sum(explanation.routed for explanation in found))
-        return _json(200, {"predictions": list(map(_values, found)), "latency_ms": round(1000 * seconds, 3)})
+        return await answers.predict(request)
 
     # The same, by Starlette's route, which is found first: FastAPI's describes it, but for a call without parameters it
     # takes longer around the call than the call itself.
-    app.router.routes.insert(0, Route("/predict", predict, methods=["POST"]))
+    app.router.routes.insert(0, Route("/predict", answers.predict, methods=["POST"]))
 
     @app.get("/healthz")
     async def healthz() -> Response:
         """200 while requests are answered; 503 until the networks have run once, and while the server stops."""
-        status = "stopped" if not running[0].alive else "ok" if metrics.ready else "starting"
-        return _json(200 if status == "ok" else 503, {"status": status, "version": coterie.__version__})
+        return answers.health()
 
     @app.get("/metrics", responses={401: {"model": Refusal}})
     async def read_metrics(request: Request) -> Response:
         """Counters for Prometheus."""
-        return _guarded(
-            request, token, lambda: Response(metrics.text(running[0].n_waiting), media_type="text/plain; version=0.0.4")
-        )
+        return _guarded(request, token, answers.counters)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> Response:
@@ -161,8 +194,7 @@ def make_app(
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        html = render(ensemble.preprocessing, with_token=token is not None)
-        return Response(html, media_type="text/html", headers=PAGE_HEADERS)
+        return answers.page()
 
     return app
 
