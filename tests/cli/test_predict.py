@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import coterie
 from coterie.cli import main
+from coterie.config import FitSettings
 from coterie.data import new
+from coterie.run.folder import Run
 from coterie.system.output import to_json
 from helpers import FIXTURES
 
@@ -83,3 +86,23 @@ def test_what_is_broken_is_named_and_skipped_and_the_rest_is_written(
     assert out.read_text().count(f"{files}/a.npy row ") == 2
     assert main(["predict", run, str(files / "b.npy"), "--skip-broken"]) == 1
     assert "error: no row to classify" in capsys.readouterr().err
+
+
+def test_few_new_rows_are_read_in_the_code_page_of_those_that_were_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By themselves they do not tell which it is."""
+    kinds = {
+        "reklamace": "zbo\u017e\u00ed je po\u0161kozen\u00e9",
+        "dotaz": "kdy p\u0159ijde m\u016fj bal\u00ed\u010dek",
+    }
+    learned = [f"{text} {number},{kind}" for number in range(30) for kind, text in kinds.items()]
+    (tmp_path / "learned.csv").write_bytes("\n".join(["text,kind", *learned]).encode("cp1250"))
+    (tmp_path / "new.csv").write_bytes("text\n\u017e\u00ed\n".encode("cp1250"))
+    values = {"data": {"source": f"csv:{tmp_path}/learned.csv", "label": "kind"}, "backbone": "ngram-8"}
+    coterie.fit(FitSettings.from_values({**values, "base": {"epochs": 1}, "recipe": "copy"}), tmp_path / "run")
+    assert Run.open(tmp_path / "run").manifest.data.encoding == "cp1250"
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv")]) == 0
+    assert "encoding" not in capsys.readouterr().err
+    assert main(["predict", str(FIXTURES / "runs" / "blend-of-texts"), str(tmp_path / "new.csv")]) == 1
+    assert "in no other encoding for certain" in capsys.readouterr().err

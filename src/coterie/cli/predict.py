@@ -63,13 +63,14 @@ def predict(
     chosen = format_of(format, out)
     refuse_place(out, inputs)
     run = local_run(run, say)
-    settings = Run.open(run).settings
+    opened = Run.open(run)
+    settings, record = opened.settings, opened.manifest.data
     configure_process(settings.hardware)
     ensemble = load_ensemble(run, trust=trust)
     preprocessing = ensemble.preprocessing
     column = settings.data.image if preprocessing.modality == "image" else settings.data.text
     skip = (lambda name: say(f"skipped: {name}")) if skip_broken else None
-    written = settings.data.separator, settings.data.encoding
+    written = settings.data.separator, settings.data.encoding or (record and record.encoding)
     found = find_new(preprocessing, inputs, column=column, note=say, skip=skip, written=written)
     # Before the first is classified, so that what is missing is named at once.
     total = found.count()

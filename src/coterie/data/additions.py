@@ -152,6 +152,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
         about=f"{splits.about}; more samples of {', '.join(additions)}",
         flip=splits.flip,
         n_unknown=splits.n_unknown,
+        encoding=splits.encoding,
     )
 
 

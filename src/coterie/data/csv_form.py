@@ -116,6 +116,12 @@ def describe_forms(
     return f"read as csv with {', '.join(dict.fromkeys(found))}" if found else ""
 
 
+def code_page_of(forms: Iterable[CsvForm]) -> str | None:
+    """The encoding of files that are all in one which is no Unicode."""
+    found = {form.encoding for form in forms} - {"utf-8", "utf-8-sig"}
+    return found.pop() if len(found) == 1 and not min(found).startswith("utf") else None
+
+
 def _unmarked(file: Path, head: bytes, otherwise: str | None) -> str:
     """The encoding of a file without a byte order mark: UTF-8 if it can be, ``otherwise``, or that of Western
     or Central European Windows.

@@ -55,7 +55,7 @@ def load(
     source, label = open_labelled(kind, place, settings, preprocessing)
     source = with_labels(source, label, settings)
     splits = _load_labelled(source, label, settings, seed, preprocessing)
-    return replace(splits, n_unknown=source.n_unknown)
+    return replace(splits, n_unknown=source.n_unknown, encoding=source.encoding)
 
 
 def _load_labelled(

@@ -57,6 +57,7 @@ class Splits:
 
     ``flip`` says whether a mirrored image keeps its class; ``about`` describes them in one sentence, with the source.
     ``n_unknown``: test samples that were left out, of classes that train lacks, which are errors of any classifier.
+    ``encoding``: of the csv files that they were read from, where it is no Unicode.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.
@@ -71,6 +72,7 @@ class Splits:
     flip: bool = True
     skipped: tuple[str, ...] = field(default=())
     n_unknown: int = 0
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
         n_classes = len(self.labels)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from coterie.config import DataSettings
-from coterie.data.csv_form import describe_forms
+from coterie.data.csv_form import code_page_of, describe_forms
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, is_hidden, metadata_table, scan
 from coterie.data.kinds import counted
@@ -48,7 +48,8 @@ class Source:
     ``spelled``: cells are texts whatever they mean, as in a csv file; ``commas``: its numbers may have decimal commas.
     ``origins``: per split, folder and number of rows of each file. ``note``: what else there is to say, or nothing.
     ``n_unknown``: test samples that were left out, of classes that train lacks. ``rows``: per split, the number that
-    each row had where it was read; of a split that is not there, they are its own.
+    each row had where it was read; of a split that is not there, they are its own. ``encoding``: of csv files, where it
+    is no Unicode.
     """
 
     tables: dict[str, datasets.Dataset]
@@ -60,6 +61,7 @@ class Source:
     origins: Mapping[str, Sequence[tuple[Path, int]]] = field(default_factory=dict)
     n_unknown: int = 0
     rows: Mapping[str, np.ndarray] = field(default_factory=dict)
+    encoding: str | None = None
 
     def numbers(self, split: str) -> np.ndarray:
         """The number that each row of a split had where it was read."""
@@ -175,6 +177,7 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
             split: [(path.parent, n) for path, n in zip(files[split], counts, strict=True)]
             for split, (_, counts) in read.items()
         },
+        encoding=code_page_of(forms.values()),
     )
 
 

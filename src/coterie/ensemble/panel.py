@@ -68,9 +68,10 @@ class Panel:
         if self._trunk_end is None:
 
             def ask(rows: Mapping[int, IntArray]) -> list[Tensor]:
+                taken = {cluster: samples.take(torch.from_numpy(row_R)) for cluster, row_R in rows.items()}
                 return [
-                    device_logits(self.fabric, self.specialists[cluster], samples.take(row_R), self.preprocessing)
-                    for cluster, row_R in rows.items()
+                    device_logits(self.fabric, self.specialists[cluster], some, self.preprocessing)
+                    for cluster, some in taken.items()
                 ]
 
             return device_logits(self.fabric, self.base, samples, self.preprocessing), ask
@@ -137,7 +138,7 @@ class Panel:
             network = self.specialists[cluster]
             self._ready(network)
             if inputs_R.shape[0] <= at_once:
-                return network(inputs_R).float()  # type: ignore[no-any-return] # a module's result has no type
+                return network(inputs_R).float()
             return torch.cat([network(batch).float() for batch in inputs_R.split(at_once)])
 
         def ask(rows: Mapping[int, IntArray]) -> list[Tensor]:

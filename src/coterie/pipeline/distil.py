@@ -236,7 +236,7 @@ def _read_more(arguments: Sequence[str], found: Prepared) -> Samples | None:
         return None
     form, data = found.splits.preprocessing, found.settings.data
     column = data.image if form.modality == "image" else data.text
-    new = find_new(form, arguments, column=column, written=(data.separator, data.encoding))
+    new = find_new(form, arguments, column=column, written=(data.separator, data.encoding or found.splits.encoding))
     read = next(new.batches(sys.maxsize), None)
     if read is None:
         raise nothing_left(form)

@@ -85,6 +85,7 @@ class Prepared:
             input=splits.preprocessing,
             n_unknown=splits.n_unknown,
             sizes=(len(splits.train), len(splits.validation), len(splits.test)),
+            encoding=splits.encoding,
         )
 
 

@@ -61,7 +61,7 @@ class DataRecord(_Frozen):
     """What an ensemble must know of its data to take new samples.
 
     ``n_unknown``: as of ``Splits``. ``sizes``: of training, validation and test samples; None: an older version wrote
-    it.
+    it. ``encoding``: of csv files, where it is no Unicode; new ones are probably written so too.
     """
 
     about: str
@@ -69,10 +69,12 @@ class DataRecord(_Frozen):
     input: AnyPreprocessing
     n_unknown: Count = 0
     sizes: tuple[Count, Count, Count] | None = None
+    encoding: str | None = None
 
     def same_samples(self, other: Self) -> bool:
         """Whether this and another record can be of the same samples, though two versions describe them differently."""
-        aside = {"about": ""} | ({"sizes": None} if None in (self.sizes, other.sizes) else {})
+        later = (name for name in ("sizes", "encoding") if None in (getattr(self, name), getattr(other, name)))
+        aside = {"about": "", **dict.fromkeys(later)}
         return self.model_copy(update=aside) == other.model_copy(update=aside)
 
     @model_validator(mode="after")
