@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gains.fine_tuned import DATA, base_run
-from benchmarks.gains.second_opinions import Pair, Scores, mixed
+from benchmarks.gains.fine_tuned_arrays import Pair, Scores, mixed
 from benchmarks.shared import command, markdown_table, write_result
 from coterie.measures.significance import over_seeds
 from coterie.pipeline.prepare import base_of_run, prepare
