@@ -70,7 +70,8 @@ def predict(
     preprocessing = ensemble.preprocessing
     column = settings.data.image if preprocessing.modality == "image" else settings.data.text
     skip = (lambda name: say(f"skipped: {name}")) if skip_broken else None
-    written = settings.data.separator, settings.data.encoding or (record and record.encoding)
+    code_page = None if record is None else record.encoding
+    written = settings.data.separator, settings.data.encoding or code_page
     found = find_new(preprocessing, inputs, column=column, note=say, skip=skip, written=written)
     # Before the first is classified, so that what is missing is named at once.
     total = found.count()
