@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from typing_extensions import override
 
-from coterie.backbones.cut import run_trunk
+from coterie.backbones.cut import run_trunk, trunk_features
 from coterie.data.batches import Batches
 from coterie.training.passes import put_in_use
 
@@ -42,9 +42,11 @@ class TrunkBatches(Batches):
         super().__init__(source.split, source.preprocessing, source.batch_size, source.seed, balanced=False)
         self.source, self.fabric, self.cut, self.views = source, fabric, cut, views
         self.network = network
-        first = self._view(0)
-        kept = views_kept(views, first[0].nbytes, most_bytes)
-        self.view_V = [first, *map(self._view, range(1, kept))][:kept]
+        put_in_use(network, fabric.device)
+        with fabric.autocast():
+            of_one = trunk_features(network, cut, source.preprocessing.example()[:1])
+        kept = views_kept(views, of_one.nbytes * len(source) * source.batch_size, most_bytes)
+        self.view_V = list(map(self._view, range(kept)))
         if kept < views:
             # While a tail is trained, which is a part of the network, its trunk is not to be put in evaluation mode.
             self.network = copy.deepcopy(network)
