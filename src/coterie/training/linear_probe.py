@@ -95,18 +95,17 @@ def fit_probe(
         compute_features(fabric, network, head, samples, preprocessing, progress) for samples in parts
     )
     label_N = split.labels_N.numpy()
-    weight_KD, bias_K, record = logistic_regression(features_ND, label_N)
+    fitted = logistic_regression(features_ND, label_N)
     if names is not None:
         name_KD, judged_ND = others
-        fitted = weight_KD, bias_K, record
         named = logistic_regression(features_ND, label_N, name_KD)
-        judged_N = names.judge.labels_N
-        losses = [_loss(judged_ND, judged_N, weight, bias) for weight, bias, _ in (fitted, named)]
-        if losses[1] < losses[0]:
-            weight_KD, bias_K, record = named
+        plain_loss, named_loss = (_loss(judged_ND, names.judge.labels_N, *each[:2]) for each in (fitted, named))
+        if named_loss < plain_loss:
+            fitted = named
             progress.note(
                 f"{title}: the names of the classes are learned from too, which lowers the loss on validation"
             )
+    weight_KD, bias_K, record = fitted
     network.get_submodule(head.path).load_state_dict(
         {"weight": torch.from_numpy(weight_KD), "bias": torch.from_numpy(bias_K)}
     )
