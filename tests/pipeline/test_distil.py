@@ -87,7 +87,7 @@ def test_the_student_is_a_run_of_one_pass(distilled: tuple[Path, list[str]], rou
         "head.safetensors",
     }
     (change,) = Run.open(out).manifest.changes
-    assert (change.kind, change.run, change.weight) == ("distil", str(routing_run), 0.9)
+    assert (change.kind, change.run, change.weight) == ("distil", str(routing_run), 0.5)
     assert Run.open_complete(out).faults() == {}
 
 

@@ -17,7 +17,7 @@ def distil(
     learning_rate: Annotated[
         float | None, tyro.conf.arg(help="at its highest; default: the specialists', which start from the base too")
     ] = None,
-    weight: Annotated[float, tyro.conf.arg(help="of the ensemble's answers beside the labels, from 0 to 1")] = 0.9,
+    weight: Annotated[float, tyro.conf.arg(help="of the ensemble's answers beside the labels, from 0 to 1")] = 0.5,
     controls: Annotated[
         bool,
         tyro.conf.FlagCreatePairsOff,

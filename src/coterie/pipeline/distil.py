@@ -39,8 +39,10 @@ from coterie.run.names import BASE_FILE
 from coterie.run.values import base_bytes, labels_of, partition_of, pass_cost_of, weight_bytes
 from coterie.training.distilling import Teacher
 
-# Hinton, Vinyals and Dean 2015 mix soft targets of a temperature of 2 and more with a little of the labels.
-WEIGHT = 0.9
+# Hinton, Vinyals and Dean 2015 mix soft targets of a temperature of 2 and more with a little of the labels. Where the
+# base does not know its training samples yet, labels teach more than an ensemble that errs: with 0.9 the network was
+# behind the base trained on by them, with 0.5 ahead (docs/what-helps.md, "One network again").
+WEIGHT = 0.5
 TEMPERATURE = 2.0
 FIGURES_FILE = "distil.json"
 STUDENT, ENSEMBLE, BASE = "distilled", "ensemble", "base"
