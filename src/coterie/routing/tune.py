@@ -121,10 +121,9 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     if len(judged) > 1 and request.budget.is_open:
         base_correct_N = trials[chosen.row.combination].base_correct_N
         gained, error = _paired(correct_N, base_correct_N)
-        may_be_chance = gained <= ERRORS_TO_ROUTE * error and not (
-            gained >= -ERRORS_TO_ROUTE * error and _is_clearly_lower(chosen.added_loss_N)
-        )
-        if may_be_chance and chosen.row.routed > 0:
+        added, loss_error = _mean_and_error(chosen.added_loss_N)
+        clearly_lower = gained >= -ERRORS_TO_ROUTE * error and added < -LOSS_ERRORS_TO_ROUTE * loss_error
+        if gained <= ERRORS_TO_ROUTE * error and not clearly_lower and chosen.row.routed > 0:
             chosen, correct_N = chosen.unrouted(base_correct_N), base_correct_N
             note = (
                 f"No sample is routed: the choice among the candidates gains {100 * gained:+.2f} points (standard "
@@ -185,14 +184,12 @@ def _best(judged: Sequence[JudgedCandidate], budget: Budget, rows: BoolArray | s
 
 def _paired(first_N: BoolArray, second_N: BoolArray) -> tuple[float, float]:
     """Mean and standard error of the difference on the same samples."""
-    difference_N = first_N.astype(np.float64) - second_N
-    return float(difference_N.mean()), float(difference_N.std() / np.sqrt(len(difference_N)))
+    return _mean_and_error(first_N.astype(np.float64) - second_N)
 
 
-def _is_clearly_lower(added_loss_N: FloatArray) -> bool:
-    """Whether a log loss is below another one by more than chance would have it."""
-    error = float(added_loss_N.std()) / np.sqrt(len(added_loss_N))
-    return float(added_loss_N.mean()) < -LOSS_ERRORS_TO_ROUTE * error
+def _mean_and_error(value_N: FloatArray) -> tuple[float, float]:
+    """Mean and standard error."""
+    return float(value_N.mean()), float(value_N.std() / np.sqrt(len(value_N)))
 
 
 def _cross_fitted_choice(judged: list[JudgedCandidate], fold_N: IntArray, budget: Budget) -> BoolArray:
