@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,16 +44,23 @@ def base_run(data: Data, shared: Path, runs: Path, seed: int) -> Run:
     """A fine-tuned base, trained where it is not there."""
     place = runs / f"{data.folder}-{seed}"
     if not (place / MANIFEST).exists():
-        source = subset(shared / data.folder, runs / "data" / data.folder, data.label, data.classes * data.per_class)
-        values = {"source": f"parquet:{source}", "label": data.label, "split_seed": 0, **data.data}
-        some = {"data": values, "backbone": data.backbone, "init": "pretrained", "base": {"epochs": data.epochs}}
+        settings = FitSettings.from_values({**settings_of(data, shared, runs / "data"), "seed": seed})
         place.parent.mkdir(parents=True, exist_ok=True)
-        fit_base(FitSettings.from_values({**some, "seed": seed}), place, progress=LineProgress(Console()))
+        fit_base(settings, place, progress=LineProgress(Console()))
     return Run.open(place)
 
 
-def subset(folder: Path, out: Path, label: str, n_train: int) -> Path:
-    """A copy of parquet files with so many training rows, equally many of each class; the other splits whole."""
+def settings_of(data: Data, shared: Path, made: Path) -> dict[str, Any]:
+    """Of a base; its share of the data is made in a folder."""
+    source = subset(shared / data.folder, made / data.folder, data.label, data.classes * data.per_class)
+    values = {"source": f"parquet:{source}", "label": data.label, "split_seed": 0, **data.data}
+    return {"data": values, "backbone": data.backbone, "init": "pretrained", "base": {"epochs": data.epochs}}
+
+
+def subset(folder: Path, out: Path, label: str, n_train: int, fewest: float = 1.0) -> Path:
+    """A copy of parquet files with so many training rows, the other splits whole. Of the first class as many as of each
+    other, where all are alike; the last has ``fewest`` of them, and those between fall geometrically.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation", "test"):
         files = sorted(folder.glob(f"{split}-*.parquet"))
@@ -62,7 +70,9 @@ def subset(folder: Path, out: Path, label: str, n_train: int) -> Path:
         if split == "train":
             label_N = np.array(table[label].to_pylist())
             names = np.unique(label_N)
-            first = [np.flatnonzero(label_N == name)[: n_train // len(names)] for name in names]
+            share_C = fewest ** np.linspace(0, 1, len(names))
+            n_C = (n_train // len(names) * share_C).astype(int)
+            first = [np.flatnonzero(label_N == name)[:n] for name, n in zip(names, n_C, strict=True)]
             table = table.take(pa.array(np.sort(np.concatenate(first))))
         pq.write_table(table, out / f"{split}-0.parquet")
     return out

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.gains.fine_tuned import subset
+from benchmarks.gains.fine_tuned import DATA, settings_of, subset
 from coterie.config import FitSettings
 from coterie.config import merged as over
 
@@ -57,8 +57,16 @@ def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     demo = FitSettings.from_yaml(Path("examples/demo.yaml")).given()
     yield Pair("glyphs, convnet (the demo)", {name: demo[name] for name in ("data", "backbone", "base")})
     few = subset(shared / "cifar100", made / "cifar100", "fine_label", 100 * 100)
-    cifar = {"data": {"source": f"parquet:{few}", "label": "fine_label"}, "backbone": "convnet-32"}
-    yield Pair("CIFAR-100, 100 images a class, convnet-32", merged(cifar, {"base": {"batch_size": 64}}), True)
+    cifar = {"backbone": "convnet-32", "base": {"batch_size": 64, "epochs": 10}}
+    yield Pair("CIFAR-100, 100 images a class, convnet-32", merged(cifar, _fine(few)), True)
+    tail = subset(shared / "cifar100", made / "cifar100-long-tail", "fine_label", 100 * 500, fewest=1 / 100)
+    yield Pair("CIFAR-100, long tail, convnet-32", merged(cifar, _fine(tail)))
+    for name in ("HWU64, 20 texts a class, MiniLM", "CLINC150, 20 texts a class, MiniLM"):
+        yield Pair(f"{name}, fine-tuned", settings_of(DATA[name], shared, made), name.startswith("CLINC"))
+
+
+def _fine(folder: Path) -> dict[str, Any]:
+    return {"data": {"source": f"parquet:{folder}", "label": "fine_label"}}
 
 
 def merged(*values: dict[str, Any]) -> dict[str, Any]:

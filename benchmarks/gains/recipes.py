@@ -4,12 +4,13 @@ Question: on each pair of a base and data, what do specialists gain on test by t
 for, and by each recipe of a grid, at the same budget (half of the base's training), storage (twice the base's) and
 passes (1.5)? L is the base's peak learning rate; a tail is the end of the network that takes at most half of its
 operations, where there is one. The best of a grid is chosen on test: by chance it is above what it would gain again.
-Pairs marked "aside" took no part in any choice. All specialists are trained, whatever their pilot says.
+Pairs marked "aside" took no part in any choice. All specialists are trained, whatever their pilot says; where the
+recipe found has several of them, and a pilot with it, its forecast stands beside.
 """
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from benchmarks.shared import command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
 from coterie.errors import SettingsError
+from coterie.pipeline import pilot
 from coterie.pipeline.fit import fit, fit_base
 from coterie.pipeline.prepare import prepare
 from coterie.run.folder import Run
@@ -43,6 +45,7 @@ HEAD = (
     "gain",
     "share",
     "worst",
+    "forecast",
 )
 
 
@@ -55,6 +58,7 @@ def main(shared: Path, runs: Path = Path("runs/recipes"), only: tuple[str, ...] 
         only: pairs whose names hold one of these; default: all.
         record: write the result.
     """
+    pilot.SOON_SECONDS = 0.0  # all are forecast
     file = runs / "results.jsonl"
     runs.mkdir(parents=True, exist_ok=True)
     known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
@@ -65,9 +69,11 @@ def main(shared: Path, runs: Path = Path("runs/recipes"), only: tuple[str, ...] 
         settings = FitSettings.from_values(merged(pair.values, {"hardware": {"threads": 1}}))
         base = runs / "".join(c if c.isalnum() else "-" for c in pair.name)
         fit_base(settings, base, progress=LineProgress(Console()))
-        found = {one["recipe"]: one for one in known if one["pair"] == pair.name}
+        done = {one["recipe"]: one for one in known if one["pair"] == pair.name}
+        found = {}
         for name, values in recipes(settings, base):
-            if name not in found:
+            found[name] = done.get(name, {})
+            if not found[name]:
                 found[name] = {"pair": pair.name, "recipe": name, **_gained(settings, base, values, runs)}
                 print(found[name], flush=True)
                 with file.open("a") as log:
@@ -95,7 +101,6 @@ def recipes(settings: FitSettings, base: Path) -> Iterator[tuple[str, dict[str, 
         yield f"whole 9, {name}", recipe("all", (9,), share)
     yield "whole 3, L/4", recipe("all", (3,), 0.25)
     yield "whole 9+3, L/4", recipe("all", (9, 3), 0.25)
-    yield "paper", {"recipe": "paper"}
     try:
         with_tail = FitSettings.from_values({**settings.given(), "recipe": "tails"})
         tail = prepare(with_tail, base_run=base).settings.specialist.trainable
@@ -110,11 +115,13 @@ def recipes(settings: FitSettings, base: Path) -> Iterator[tuple[str, dict[str, 
 
 def _gained(settings: FitSettings, base: Path, values: dict[str, Any], runs: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=runs) as folder:
-        fit(FitSettings.from_values(merged(settings.given(), values)), Path(folder) / "run", base_run=base)
+        # No gain is too small to go on, and all that have a pilot are forecast.
+        fit(FitSettings.from_values(merged(settings.given(), values)), Path(folder) / "run", base_run=base, gain=-100)
         run = Run.open_complete(Path(folder) / "run")
         reports, seconds = read_reports(run), run.manifest.seconds
-        test = reports["test"]
+        test, forecast = reports["test"], run.manifest.pilot
         return {
+            "forecast": None if forecast is None else [forecast.gain, forecast.low, forecast.high],
             "recipe_found": run.settings.recipe,
             "epochs": run.settings.specialist.epochs,
             "base": test.base_top1,
@@ -149,6 +156,7 @@ def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
                 _interval(grid[best]),
                 f"{share:.0%}" if 100 * grid[best]["gain"] > WORTH else "",
                 f"{100 * min(one['gain'] for one in grid.values()):+.2f}",
+                _forecast(auto.get("forecast")),
             )
         )
     yield markdown_table(HEAD, cells)
@@ -169,6 +177,13 @@ def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
 
 def _interval(one: dict[str, Any]) -> str:
     return f"{100 * one['gain']:+.2f} ({100 * one['low']:+.2f} to {100 * one['high']:+.2f})"
+
+
+def _forecast(figures: Sequence[float] | None) -> str:
+    if figures is None:
+        return ""
+    said, low, high = (100 * figure for figure in figures)
+    return f"{said:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def _gain(one: dict[str, Any] | None) -> str:

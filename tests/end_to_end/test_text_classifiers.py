@@ -135,8 +135,13 @@ def test_texts_of_a_file_are_classified(run: Run, tmp_path: Path, capsys: pytest
 def test_a_run_is_evaluated_compared_and_looked_at_without_the_models_folder(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = write_texts(tmp_path / "other.csv", *WORDS, n=20, seed=5)
+    source = write_texts(tmp_path / "other.csv", *WORDS[:3], n=20, seed=5)
     assert main(["evaluate", str(run.path), "--source", f"csv:{source}", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["n_samples"] == 60
+    assert "has no test split: all of its 60 samples are judged (--split)" in printed.err
+    source = write_texts(tmp_path / "whole.csv", *WORDS, n=20, seed=5)
+    assert main(["evaluate", str(run.path), "--source", f"csv:{source}", "--split", "test", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_samples"] == 16
     assert main(["headroom", str(run.path), "--out", str(tmp_path / "h"), "--clusters", "2"]) == 0
     shutil.copytree(run.path, tmp_path / "run")

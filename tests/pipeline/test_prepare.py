@@ -2,18 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from coterie.backbones import build
 from coterie.cli import main
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, PartitionError
 from coterie.partition import Partition
 from coterie.pipeline import prepare as module
+from coterie.pipeline.fit import fit
 from coterie.pipeline.prepare import prepare
 from coterie.run.folder import Run
+from coterie.run.hub import card_of
 from helpers import changed
 
 
@@ -78,3 +82,29 @@ def test_more_threads_than_cores_are_said(
     assert note.startswith("OMP_NUM_THREADS is 999, and there are ")
     (note,) = replace(one, settings=changed(settings, hardware={"threads": 900})).notes
     assert note.startswith("--hardware.threads is 900, and there are ")
+
+
+def test_samples_that_a_trained_base_may_know_are_said(
+    tmp_path: Path, settings: FitSettings, splits: Splits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cautions(**given: Any) -> str:
+        notes = prepare(settings, splits=given.pop("splits", cut), **given).notes
+        return " ".join(note for note in notes if "cut from train" in note)
+
+    cut = replace(splits, cut=("validation", "test"))
+    network = build("convnet-8", 8, splits.preprocessing, 0)
+    assert cautions() == ""  # it is trained here
+    assert cautions(base=network).startswith("validation and test are cut from train, and the base came trained")
+    assert cautions(base=network, splits=replace(splits, cut=("validation",))).startswith("validation is cut")
+    assert cautions(base=network, splits=splits) == ""
+    fit(settings, tmp_path / "first", splits=cut, base=network)
+    first = Run.open_complete(tmp_path / "first")
+    assert first.manifest.data.perhaps_seen == ("validation", "test")
+    caution = first.manifest.data.caution("test")
+    assert caution in (first.path / "report.html").read_text()
+    assert caution in card_of(first, "me/first")
+    assert main(["evaluate", str(first.path)]) == 0
+    assert caution in capsys.readouterr().out
+    assert cautions(base=network, base_run=first.path) == caution
+    first.update(data=first.manifest.data.model_copy(update={"perhaps_seen": ("validation",)}))
+    assert "cut from train" not in card_of(first, "me/first")

@@ -19,9 +19,12 @@ def evaluate(
     ] = None,
     trust: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION", help=TRUST)] = None,
     split: Annotated[
-        Literal["validation", "test", "all"],
-        tyro.conf.arg(help="which split; all: every sample of --source, of which some classes may be missing"),
-    ] = "test",
+        Literal["validation", "test", "all"] | None,
+        tyro.conf.arg(
+            help="which split; all: every sample of --source, of which some classes may be missing; default: test, or "
+            "all where --source is other data without a test split"
+        ),
+    ] = None,
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
@@ -38,11 +41,13 @@ def evaluate(
         raise SettingsError("--split all: needs --source; of the run's own data, validation and test are kept")
     folder = Run.open_complete(local_run(run, say))
     configure_process(folder.settings.hardware)
-    outputs = read_outputs(folder, split) if source is None else outputs_on(folder, source, split, trust)
+    own: Literal["validation", "test"] = "validation" if split == "validation" else "test"
+    outputs = read_outputs(folder, own) if source is None else outputs_on(folder, source, split, trust, say)
     manifest = folder.manifest
     train_count_C = train_counts_of(manifest)
     result = judge(outputs, partition_of(manifest), rule_of(manifest), train_count_C)
     if as_json:
         print(to_json(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:
-        print_report(make_console(), result, labels_of(manifest).names)
+        caution = manifest.data.caution(own) if source is None else ""
+        print_report(make_console(), result, labels_of(manifest).names, caution=caution)

@@ -238,7 +238,7 @@ def _print_outcome(console: Console, out: Path) -> None:
 
     run = Run.open_complete(out)
     data = run.manifest.data
-    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown)
+    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown, data.caution("test"))
     console.print(
         f"rule: {rule_line(rule_of(run.manifest))}; for others and their limits: coterie tune {out}",
         highlight=False,

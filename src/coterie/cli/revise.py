@@ -67,9 +67,8 @@ def _print_result(console: Console, out: Path) -> None:
     from coterie.cli.terminal.report import print_report
     from coterie.run.folder import Run
     from coterie.run.reporting import read_reports
-    from coterie.run.values import labels_of
 
-    run = Run.open(out)
-    n_unknown = 0 if run.manifest.data is None else run.manifest.data.n_unknown
-    print_report(console, read_reports(run)["test"], labels_of(run.manifest).names, n_unknown)
+    run = Run.open_complete(out)
+    data = run.manifest.data
+    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown, data.caution("test"))
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

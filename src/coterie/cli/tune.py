@@ -25,6 +25,7 @@ def tune(
     console = make_console()
     folder = Run.open_complete(run)
     tuning, figures = retune(folder, tuning_request(gate))
+    data = folder.manifest.data
     print_tuning(console, tuning, partition_of(folder.manifest))
-    print_report(console, figures, labels_of(folder.manifest).names, folder.manifest.data.n_unknown)
+    print_report(console, figures, labels_of(folder.manifest).names, data.n_unknown, data.caution("test"))
     console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)

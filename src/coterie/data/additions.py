@@ -153,6 +153,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
         flip=splits.flip,
         n_unknown=splits.n_unknown,
         encoding=splits.encoding,
+        cut=splits.cut,
     )
 
 

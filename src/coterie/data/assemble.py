@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from coterie.config import DataSettings
-from coterie.data.cut import cut_missing
+from coterie.data.cut import cut_missing, cut_splits
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError, InputError
 from coterie.inputs import MemorySamples, Preprocessing
@@ -80,6 +80,7 @@ def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Pr
         about="; ".join([about, *_shortened(splits), *rows.notes(parts)]),
         flip=False,
         skipped=rows.skipped,
+        cut=cut_splits(found),
     )
 
 

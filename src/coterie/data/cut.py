@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
 
 from coterie.config import DataSettings
-from coterie.data.splits import Split
+from coterie.data.splits import CutSplit, Split
 from coterie.errors import DataError
 
 
@@ -30,6 +30,12 @@ def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -
     if settings.imbalance is not None:
         splits["train"] = thin(splits["train"], settings.imbalance, random)
     return splits
+
+
+def cut_splits(found: Collection[str]) -> tuple[CutSplit, ...]:
+    """The splits that ``cut_missing`` cuts."""
+    wanted: tuple[CutSplit, ...] = ("validation", "test")
+    return tuple(name for name in wanted if name not in found)
 
 
 def thin(train: Split, imbalance: float, random: np.random.Generator) -> Split:

@@ -13,7 +13,7 @@ from PIL import Image
 from typing_extensions import override
 
 from coterie.config import DataSettings
-from coterie.data.cut import cut_missing
+from coterie.data.cut import cut_missing, cut_splits
 from coterie.data.decode import resize_like
 from coterie.data.new import NewImages, NewSamples, NewTexts, find_new, nothing_left
 from coterie.data.pieces import Piece
@@ -174,6 +174,7 @@ def _images(
         about=f"{settings.source}: {len(labels)} classes, {sizes} images of {width} x {height} pixels, "
         + ("grey" if channels == 1 else "RGB"),
         flip=False,  # nobody said that a mirrored image keeps its class: digits do not
+        cut=cut_splits({"train"}),
     )
 
 

@@ -20,7 +20,7 @@ from coterie.data.columns import (
     text_column,
     vector_column,
 )
-from coterie.data.cut import cut_missing
+from coterie.data.cut import cut_missing, cut_splits
 from coterie.data.decode import Decoded, FileImages, ImageShape, decode_splits
 from coterie.data.encoded import Broken, EncodedImages, read_header
 from coterie.data.interpret import open_labelled
@@ -145,6 +145,7 @@ def _load_images(
         preprocessing=replace(form, levels=shape.levels, background=shape.background),
         about="; ".join([about, *said, *_notes(source)]),
         skipped=tuple(str(item) for item in broken),
+        cut=cut_splits(found),
     )
 
 

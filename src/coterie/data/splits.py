@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from coterie.errors import DataError
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 
+CutSplit = Literal["validation", "test"]
 # The words that file names, folders, columns, arrays and hub data sets use for the three splits.
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -57,7 +59,8 @@ class Splits:
 
     ``flip`` says whether a mirrored image keeps its class; ``about`` describes them in one sentence, with the source.
     ``n_unknown``: test samples that were left out, of classes that train lacks, which are errors of any classifier.
-    ``encoding``: of the csv files that they were read from, where it is no Unicode.
+    ``encoding``: of the csv files that they were read from, where it is no Unicode. ``cut``: the splits that were cut
+    from train.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.
@@ -73,6 +76,7 @@ class Splits:
     skipped: tuple[str, ...] = field(default=())
     n_unknown: int = 0
     encoding: str | None = None
+    cut: tuple[CutSplit, ...] = ()
 
     def __post_init__(self) -> None:
         n_classes = len(self.labels)

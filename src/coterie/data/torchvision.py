@@ -10,7 +10,7 @@ import torch
 import torchvision.datasets
 
 from coterie.config import DataSettings
-from coterie.data.cut import cut_missing
+from coterie.data.cut import cut_missing, cut_splits
 from coterie.data.decode import resize_pixels
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
@@ -46,6 +46,7 @@ def load(settings: DataSettings, seed: int) -> Splits:
             f"{len(splits['validation']):,} validation (cut from train), {len(splits['test']):,} test images "
             f"of {width} x {height} pixels, RGB"
         ),
+        cut=cut_splits(found),
     )
 
 

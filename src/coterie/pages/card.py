@@ -34,7 +34,7 @@ class CardContent:
 
     ``name``: on the hub, ``owner/name``; ``about``: a sentence on the data; ``base_bytes`` and ``storage_bytes``: size
     on disk of the base's weights and of all weights; ``train_counts``: training samples of each class, empty where they
-    are not known; ``version``: of coterie.
+    are not known; ``version``: of coterie; ``caution``: why the figures may not hold.
     """
 
     name: str
@@ -49,6 +49,7 @@ class CardContent:
     storage_bytes: int
     train_counts: tuple[int, ...]
     version: str
+    caution: str = ""
 
 
 def render_card(content: CardContent) -> str:
@@ -69,6 +70,7 @@ def render_card(content: CardContent) -> str:
         verdict=verdict(content.test),
         name=plain(content.name),
         about=plain(content.about),
+        caution=plain(content.caution),
         backbone=plain(content.backbone),
         classes=[plain(name) for name in names[:MOST_CLASSES]],
         n_classes=len(names),

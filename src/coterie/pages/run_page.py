@@ -74,7 +74,7 @@ class ReportContent:
     accuracy, one entry where there was no choice; ``tuning``: the rule, and what it was chosen from;
     ``storage_bytes``: size on disk of base and specialists;
     ``histories``: title, loss and accuracy per epoch of each training, the base first; ``created``: an ISO date;
-    ``n_unknown``: further test samples, of classes that train lacks.
+    ``n_unknown``: further test samples, of classes that train lacks; ``caution``: why the figures may not hold.
     """
 
     about: str
@@ -95,6 +95,7 @@ class ReportContent:
     versions: Mapping[str, str]
     created: str
     n_unknown: int = 0
+    caution: str = ""
 
 
 def render(content: ReportContent) -> str:

@@ -72,7 +72,12 @@ class Prepared:
         """What was found rather than asked for: where weights and preprocessing come from."""
         form = prescribed_image(self.splits.preprocessing)
         pixels = () if form is None else (f"images: {form.described}",)
-        found = (self.chosen, self.base.form.origin, _too_many_threads(self.settings.hardware.threads))
+        found = (
+            self.chosen,
+            self.base.form.origin,
+            self.data_record.caution("validation", "test"),
+            _too_many_threads(self.settings.hardware.threads),
+        )
         return (*filter(None, found), *pixels)
 
     @property
@@ -86,7 +91,14 @@ class Prepared:
             n_unknown=splits.n_unknown,
             sizes=(len(splits.train), len(splits.validation), len(splits.test)),
             encoding=splits.encoding,
+            perhaps_seen=splits.cut if self._came_trained else (),
         )
+
+    @property
+    def _came_trained(self) -> bool:
+        """Whether the base did, here or in the run that it is taken of."""
+        source = None if self.base_run is None else self.base_run.manifest.data
+        return self.base.trained if source is None else bool(source.perhaps_seen)
 
 
 def prepare(

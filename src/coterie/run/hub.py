@@ -90,6 +90,7 @@ def card_of(run: FinishedRun, name: str) -> str:
             storage_bytes=weight_bytes(manifest),
             train_counts=manifest.train_counts,
             version=coterie.__version__,
+            caution=manifest.data.caution("test"),
         )
     )
 

@@ -17,6 +17,7 @@ from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
 from coterie.config.data import NO_SPLIT, TABLES
 from coterie.config.recipes import WHOLE
+from coterie.data.splits import CutSplit
 from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.inputs import AnyPreprocessing
 from coterie.labels import LabelSpace
@@ -61,7 +62,8 @@ class DataRecord(_Frozen):
     """What an ensemble must know of its data to take new samples.
 
     ``n_unknown``: as of ``Splits``. ``sizes``: of training, validation and test samples; None: an older version wrote
-    it. ``encoding``: of csv files, where it is no Unicode; new ones are probably written so too.
+    it. ``encoding``: of csv files, where it is no Unicode; new ones are probably written so too. ``perhaps_seen``: the
+    splits that were cut from train where the base came trained, perhaps on these very samples.
     """
 
     about: str
@@ -70,11 +72,24 @@ class DataRecord(_Frozen):
     n_unknown: Count = 0
     sizes: tuple[Count, Count, Count] | None = None
     encoding: str | None = None
+    perhaps_seen: tuple[CutSplit, ...] = ()
+
+    def caution(self, *splits: CutSplit) -> str:
+        """What to say where one of these is such a split, else nothing."""
+        if not set(splits) & set(self.perhaps_seen):
+            return ""
+        cut = " and ".join(self.perhaps_seen) + (" is" if len(self.perhaps_seen) == 1 else " are")
+        return (
+            f"{cut} cut from train, and the base came trained: if it was trained on these samples, it is right for "
+            "more of them than of new ones, and figures on them are too good. Bring samples that it has not seen, in "
+            "files called validation and test, or with a column split; or judge the run on others: coterie evaluate "
+            "RUN --source NEW"
+        )
 
     def same_samples(self, other: Self) -> bool:
         """Whether this and another record can be of the same samples, though two versions describe them differently."""
         later = (name for name in ("sizes", "encoding") if None in (getattr(self, name), getattr(other, name)))
-        aside = {"about": "", **dict.fromkeys(later)}
+        aside = {"about": "", "perhaps_seen": (), **dict.fromkeys(later)}
         return self.model_copy(update=aside) == other.model_copy(update=aside)
 
     @model_validator(mode="after")

@@ -217,6 +217,7 @@ def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
         versions=manifest.versions,
         created=created,
         n_unknown=manifest.data.n_unknown,
+        caution=manifest.data.caution("test"),
     )
 
 

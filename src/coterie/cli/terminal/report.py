@@ -17,9 +17,15 @@ from coterie.pages.format import count, decimal, hundredths, interval, percent, 
 from coterie.routing.rule import Rule
 
 
-def print_report(console: Console, report: Report, labels: Sequence[str], n_unknown: int = 0) -> None:
-    """The headline, and the table of clusters; with the accuracies over ``n_unknown`` more samples that are errors."""
+def print_report(
+    console: Console, report: Report, labels: Sequence[str], n_unknown: int = 0, caution: str = ""
+) -> None:
+    """The headline, and the table of clusters; with the accuracies over ``n_unknown`` more samples that are errors, and
+    why the figures may not hold.
+    """
     console.print(headline(report), highlight=False)
+    if caution:
+        console.print(Text(caution, style="bold"), soft_wrap=True)
     if n_unknown:
         base, ensemble = map(percent, report.with_errors(n_unknown))
         console.print(

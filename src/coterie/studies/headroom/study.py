@@ -44,7 +44,7 @@ class Source:
 
     ``run``: the folder, or None for a file of logits; ``groups``: given groups of the classes, or None, and where they
     came from; ``training_accuracy``: of the base in its last epoch, where that is known; ``skill``: measured by the
-    run's pilot, where it had one.
+    run's pilot, where it had one; ``caution``: why figures on these samples may not hold.
     """
 
     about: str
@@ -60,6 +60,7 @@ class Source:
     groups_place: str | None = None
     training_accuracy: float | None = None
     skill: Skill | None = None
+    caution: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,11 @@ class HeadroomStudy:
 
     @property
     def caution(self) -> str | None:
-        """That the base is still learning, where it is: its copies gain from any training then."""
+        """That the base may know these samples; or that it is still learning, where it is: its copies gain from any
+        training then.
+        """
+        if self.source.caution:
+            return self.source.caution
         known, here = self.source.training_accuracy, self.headroom.base_accuracy
         if known is None or known >= here + LEARNING:
             return None
@@ -247,6 +252,7 @@ def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
         groups_place=groups,
         training_accuracy=_training_accuracy(run),
         skill=None if manifest.pilot is None else Skill(manifest.pilot.skill, manifest.pilot.spread, measured=True),
+        caution="" if manifest.data is None else manifest.data.caution("validation", "test"),
     )
 
 
