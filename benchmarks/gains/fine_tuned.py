@@ -9,11 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
+from scipy.special import softmax
 
+from coterie.arrays import FloatArray, IntArray
+from coterie.backbones.base import Base
 from coterie.backbones.packages import LITE0, MINILM
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
+from coterie.partition import Partition, confusion_counts, make_partition
+from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline.fit import fit_base
+from coterie.pipeline.prepare import partition_request
 from coterie.run.folder import Run
 from coterie.run.manifest import MANIFEST
 
@@ -76,3 +82,10 @@ def subset(folder: Path, out: Path, label: str, n_train: int, fewest: float = 1.
             table = table.take(pa.array(np.sort(np.concatenate(first))))
         pq.write_table(table, out / f"{split}-0.parquet")
     return out
+
+
+def spectral(run: Run, base: Base, base_NC: FloatArray, label_N: IntArray, n_clusters: int) -> Partition:
+    """The partition of a base's head; its logits are of validation samples."""
+    vectors_CD = LabelEmbedding.from_head(base.head.of(base.network)).vectors_CD
+    request = partition_request(run.settings.partition, n_clusters, run.settings.seed)
+    return make_partition(request, vectors_CD, confusion_counts(softmax(base_NC, axis=1), label_N), None)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
+from benchmarks.gains.fine_tuned import spectral
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import Base
 from coterie.data.flipped import FlippedImages
 from coterie.data.splits import Splits
-from coterie.partition import Partition, confusion_counts, make_partition
-from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline.prepare import base_of_run, partition_request, prepare
+from coterie.partition import Partition
+from coterie.pipeline.prepare import base_of_run, prepare
 from coterie.routing.calibration import temperature
 from coterie.run.folder import Run
 from coterie.studies.comparison.untrained import mixing_weight
@@ -52,10 +52,7 @@ class Pair:
             kind: {split: arrays[f"{kind} {split}"] for split in SPLITS if f"{kind} {split}" in arrays}
             for kind in ("base", "own", "before", "mirrored")
         }
-        embedding = LabelEmbedding.from_head(base.head.of(base.network)).vectors_CD
-        counts = confusion_counts(softmax(parts["base"]["validation"], axis=1), label["validation"])
-        request = partition_request(run.settings.partition, CLUSTERS, run.settings.seed)
-        partition = make_partition(request, embedding, counts, None)
+        partition = spectral(run, base, parts["base"]["validation"], label["validation"], CLUSTERS)
         # One pass over the training samples, in the base's training: a step is about three passes.
         share = 1 / (3 * run.settings.base.epochs)
         return cls(

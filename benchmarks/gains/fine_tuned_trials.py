@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from typing_extensions import override
 
-from benchmarks.gains.fine_tuned import DATA, Data, base_run
+from benchmarks.gains.fine_tuned import DATA, Data, base_run, spectral
 from benchmarks.shared import command, markdown_table, write_result
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.adapters import weights_of
@@ -43,9 +43,9 @@ from coterie.config.fine_tuning import SPECIALIST
 from coterie.data.batches import Batches, augmentation_of, plain_batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.measures.significance import over_seeds
-from coterie.partition import Partition, confusion_counts, make_partition
-from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline.prepare import base_of_run, partition_request, prepare
+from coterie.pages.format import gain
+from coterie.partition import Partition
+from coterie.pipeline.prepare import base_of_run, prepare
 from coterie.routing.evaluation import Outputs, evaluate
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest, tune
@@ -238,13 +238,8 @@ class Bench:
 
     def partition(self, n_clusters: int) -> Partition:
         """Spectral, of the head."""
-        vectors_CD = LabelEmbedding.from_head(self.base.head.of(self.base.network)).vectors_CD
         _, base_NC, label_N = self.judged["validation"]
-        counts = confusion_counts(softmax(base_NC, axis=1), label_N)
-        settings = self.run.settings
-        return make_partition(
-            partition_request(settings.partition, n_clusters, settings.seed), vectors_CD, counts, None
-        )
+        return spectral(self.run, self.base, base_NC, label_N, n_clusters)
 
     def train(self, trial: Trial, partition: Partition, cluster: int) -> nn.Module:
         """A cluster's specialist; where others are told apart too, of all classes."""
@@ -391,7 +386,7 @@ def measure(data: Data, shared: Path, runs: Path, seed: int, out: Path) -> dict[
 
 
 def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3, only: tuple[str, ...] = ()) -> None:
-    """Run what is missing, and write the table.
+    """Run what is missing, and write a table for each data set.
 
     Args:
         shared: folder of hwu64, clinc150 and cifar100, each with its parquet files.
@@ -399,7 +394,6 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
         seeds: of each base, from 0 on.
         only: data sets whose names hold one of these; default: all.
     """
-    parts = []
     for name, data in DATA.items():
         if only and not any(word in name for word in only):
             continue
@@ -409,20 +403,20 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
             if not all(trial.title in each for each in found):
                 continue
             value_RF = np.array([each[trial.title] for each in found])
-            gain, lead = over_seeds(value_RF[:, 0]), over_seeds(value_RF[:, 2])
+            won, lead = (gain(over_seeds(value_RF[:, column] / 100)) for column in (0, 2))
             rows.append(
                 (
                     trial.title,
-                    f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})",
+                    won,
                     ", ".join(f"{value:+.2f}" for value in value_RF[:, 0]),
                     f"{value_RF[:, 1].mean():.2f}",
-                    f"{lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f})",
+                    lead,
                     f"{value_RF[:, 3].sum():.0f} of {value_RF[:, 4].sum():.0f}",
                 )
             )
         titles = ("specialists", "gain, points", "by seed", "passes", "lead in the true cluster", "clusters ahead")
-        parts.append(f"{name}, {seeds} seeds:\n\n{markdown_table(titles, rows)}\n")
-    write_result(__file__, "\n".join([__doc__ or "", *parts]))
+        said = f"{__doc__}\n{name}; seeds: {seeds}.\n\n{markdown_table(titles, rows)}"
+        write_result(__file__, said, f"fine_tuned_trials_{data.folder}")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ def file(tmp_path: Path) -> Path:
 def test_a_function_starts_from_a_file_with_a_new_head_for_the_data(file: Path) -> None:
     base = base_of("networks:make_8", str(file), form=GREY)
     assert not base.trained
+    assert not base.knows_classes
+    assert base_of("networks:make_8", str(file), EIGHT, GREY).knows_classes  # whose head is taken too
     assert base.head.of(base.network).weight.shape == (5, 6)
     torch.testing.assert_close(base.network.trunk[1].weight, make_8().trunk[1].weight + 1)
     assert base.form.origin == (

@@ -66,6 +66,7 @@ class Base:
         trained: whether it came with trained weights.
         form: what is needed, besides its name and weights, to build it again.
         part: the part that its specialists train.
+        knows_classes: whether the weights that it came with, or starts from, were trained on classes such as these.
     """
 
     network: nn.Module
@@ -73,6 +74,7 @@ class Base:
     trained: bool
     form: NetworkForm
     part: TrainedPart = WHOLE
+    knows_classes: bool = False
 
     @property
     def whole(self) -> TrainedPart:
@@ -143,14 +145,14 @@ def make_base(
     if order is None and n_outputs != len(labels):
         order, said = [row % n_outputs for row in range(len(labels))], _renewed(n_outputs, len(labels))
     if order is None:
-        return Base(network, head, trained, form)
+        return Base(network, head, trained, form, knows_classes=trained or (built.file is not None and not new_head))
     replace_head(network, head, torch.tensor(order))
     # Reordering makes plain layers of those that are linear in another guise: the head may have changed with them.
     head = find_head(network, len(labels), example, head.path)
     if not trained:
         draw_head(network, head, settings.seed)
     form = replace(form, reordered=True, origin="; ".join(filter(None, (origin, said))))
-    return Base(network, head, trained, form)
+    return Base(network, head, trained, form, knows_classes=trained)
 
 
 def rebuild_base(

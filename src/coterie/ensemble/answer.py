@@ -112,8 +112,10 @@ class TensorRule:
         place_SK = np.arange(max(2, size_S.max()))[None, :]
         # Behind the last class, and the last column, there is one for what is padded.
         column_SK = np.where(place_SK < size_S[:, None], (np.cumsum(size_S) - size_S)[:, None] + place_SK, len(class_M))
-        self.class_SK = tensor(np.append(class_M, partition.n_classes)[column_SK])
-        self.class_and_column_SK = torch.stack([self.class_SK, tensor(column_SK)])
+        class_SK = np.append(class_M, partition.n_classes)[column_SK]
+        # Picked by one operation.
+        self.class_and_column_SK = tensor([class_SK, column_SK])
+        self.class_SK = self.class_and_column_SK[0]
         needs_S, weight_S = self.combiner.needs_specialist(partition), self.combiner.weights(partition)
         self.all_need, self.needs_S = bool(needs_S.all()), tensor(needs_S, torch.bool)
         self.weight_S = tensor(weight_S, torch.float32)

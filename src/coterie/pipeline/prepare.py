@@ -91,14 +91,14 @@ class Prepared:
             n_unknown=splits.n_unknown,
             sizes=(len(splits.train), len(splits.validation), len(splits.test)),
             encoding=splits.encoding,
-            perhaps_seen=splits.cut if self._came_trained else (),
+            perhaps_seen=splits.cut if self._knows_classes else (),
         )
 
     @property
-    def _came_trained(self) -> bool:
-        """Whether the base did, here or in the run that it is taken of."""
+    def _knows_classes(self) -> bool:
+        """Whether the base did before it was trained here, or in the run that it is taken of."""
         source = None if self.base_run is None else self.base_run.manifest.data
-        return self.base.trained if source is None else bool(source.perhaps_seen)
+        return self.base.knows_classes if source is None else bool(source.perhaps_seen)
 
 
 def prepare(

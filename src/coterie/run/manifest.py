@@ -63,7 +63,7 @@ class DataRecord(_Frozen):
 
     ``n_unknown``: as of ``Splits``. ``sizes``: of training, validation and test samples; None: an older version wrote
     it. ``encoding``: of csv files, where it is no Unicode; new ones are probably written so too. ``perhaps_seen``: the
-    splits that were cut from train where the base came trained, perhaps on these very samples.
+    splits that were cut from train where the base came with weights of its classes, perhaps trained on these samples.
     """
 
     about: str
@@ -80,7 +80,7 @@ class DataRecord(_Frozen):
             return ""
         cut = " and ".join(self.perhaps_seen) + (" is" if len(self.perhaps_seen) == 1 else " are")
         return (
-            f"{cut} cut from train, and the base came trained: if it was trained on these samples, it is right for "
+            f"{cut} cut from train, and the base came trained: if that was on these samples too, it is right for "
             "more of them than of new ones, and figures on them are too good. Bring samples that it has not seen, in "
             "files called validation and test, or with a column split; or judge the run on others: coterie evaluate "
             "RUN --source NEW"
