@@ -99,3 +99,10 @@ def test_rows_of_other_lengths_than_the_first_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("# made by hand\ntext,label\nhello,a\n")
     with pytest.raises(DataError, match=r"its first row names 1 column\(s\); a row holds 2 cell\(s\): text,label"):
         read_file("csv", tmp_path / "a.csv")
+
+
+def test_names_that_come_again_are_no_row(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1 of its rows repeat the names of the columns.*the first is row 2;"):
+        read_csv(tmp_path, "text,label\none,a\n,b\ntext,label\ntwo,label\n")
+    assert len(read_csv(tmp_path, "text,label\ntext,b\ntwo,label\n")) == 2
+    assert len(read_csv(tmp_path, "text\ntext\n")) == 1

@@ -129,13 +129,21 @@ def test_a_first_row_that_may_be_no_names_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("first", "is_said"),
-    [("0.1,0.2,0", True), ("0,0,1", True), ("7,7,a", False), ("0,1,label", False), ("1,2,3", False), ("a,a,b", False)],
+    [("0.1,0.2,0", True), ("0,0,1", True), ("7,7,c", False), ("0,1,label", False), ("1,2,3", False), ("a,a,c", False)],
 )
 def test_names_of_columns_that_may_be_a_row_of_numbers(tmp_path: Path, first: str, is_said: bool) -> None:
     row = ",".join(["1.5"] * first.count(","))
     (tmp_path / "a.csv").write_text(f"{first}\n" + "".join(f"{row},{'ab'[k % 2]}\n" for k in range(20)))
     label = first.rpartition(",")[2]
     assert ("its first row is taken for the names" in load(f"csv:{tmp_path}/a.csv", label=label).about) is is_said
+
+
+def test_a_name_that_is_a_class_in_its_column_is_said(tmp_path: Path) -> None:
+    rows = "".join(f"text {k},{'ab'[k % 2]}\n" for k in range(20))
+    for first, is_said in (("some words,a", True), ("text 3,kind", False), ("text,kind", False)):
+        (tmp_path / "a.csv").write_text(f"{first}\n{rows}")
+        about = load(f"csv:{tmp_path}/a.csv", text=first.split(",")[0], label=first.split(",")[1]).about
+        assert ("its first row is taken for the names" in about) is is_said
 
 
 def test_files_without_a_suffix_are_named_where_there_are_no_images(tmp_path: Path) -> None:

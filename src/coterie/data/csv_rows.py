@@ -57,6 +57,7 @@ def read_csv(file: Path, form: CsvForm) -> pa.Table:
             raise ValueError(f"its first row names {named} column(s); a row holds {found} cell(s): {row}") from None
         raise
     _refuse_unclosed(file, form, table)
+    _refuse_repeated_names(table)
     return table
 
 
@@ -79,6 +80,22 @@ def _is_last(rows: Iterator[list[str]]) -> bool:
         return not any(rows)
     except (csv.Error, UnicodeError):  # there is something, of which the other reader will tell more
         return False
+
+
+def _refuse_repeated_names(table: pa.Table) -> None:
+    """Rows that are the names of the columns once more: as a class, or a text, they would be read without a word."""
+    is_names_R = None
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        is_name_R = pc.fill_null(pc.equal(column, name), False)
+        is_names_R = is_name_R if is_names_R is None else pc.and_(is_names_R, is_name_R)
+        if not pc.any(is_names_R).as_py():
+            return
+    if table.num_columns > 1:  # a single word may be one
+        again = pc.indices_nonzero(is_names_R)
+        raise ValueError(
+            f"{len(again)} of its rows repeat the names of the columns, as where files were joined with theirs; the "
+            f"first is row {again[0].as_py()}; take these out"
+        )
 
 
 def _refuse_unclosed(file: Path, form: CsvForm, table: pa.Table) -> None:
