@@ -74,4 +74,7 @@ def test_the_line_about_the_data_counts_them(tmp_path: Path, memory_gib: float) 
     write_parquet(tmp_path / "test.parquet", ["a", "b"] * 3, again + [encode(Image.fromarray(each)) for each in test])
     write_parquet(tmp_path / "validation.parquet", ["a", "b"], [encode(Image.fromarray(each)) for each in test[:2]])
     splits = load(f"parquet:{tmp_path}", memory_gib=memory_gib)
-    assert splits.about.endswith("images that are also in train, perhaps encoded anew: 2 of test")
+    assert splits.about.endswith(
+        "images, perhaps encoded anew, that are also in train: 2 of test; images, perhaps encoded anew, of test that "
+        "are also in validation, by which rules are chosen: 2"
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,4 +32,20 @@ def test_classes_that_look_alike_are_named(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("\n".join(["size,label", *rows]), encoding="utf-8")
     about = data.load(DataSettings(source=f"csv:{tmp_path / 'rows.csv'}", label="label"), 0).about
     alike = r"2 group(s) of classes look alike: 'Cat' and 'cat' and 'cat '; 'cafe\u0301' and 'caf\xe9'"
-    assert about.endswith(f"{alike} (--data.merge-names joins them)")
+    assert f"{alike} (--data.merge-names joins them)" in about
+
+
+def test_rows_that_splits_share_are_counted(tmp_path: Path) -> None:
+    value_ND, label_N = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), np.arange(40) % 4
+    parts = {"train": np.arange(24), "validation": np.array([0, 1, 2, 24, 25, 26, 27]), "test": np.arange(24, 40)}
+    arrays = {f"{name}_features": value_ND[rows] for name, rows in parts.items()}
+    np.savez(tmp_path / "a.npz", **arrays, **{f"{name}_labels": label_N[rows] for name, rows in parts.items()})
+    splits = data.load(DataSettings(source=f"features:{tmp_path / 'a.npz'}"), 0)
+    shared = (
+        "rows that are also in train: 3 of validation; rows of test that are also in validation, by which rules are "
+        "chosen: 4"
+    )
+    assert splits.about.endswith(shared)
+    # A run that is loaded again has said so.
+    again = data.load(DataSettings(source=f"features:{tmp_path / 'a.npz'}"), 0, splits.preprocessing)
+    assert shared not in again.about

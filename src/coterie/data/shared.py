@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 
@@ -18,9 +19,18 @@ def shared_rows(first: Samples, second: Samples) -> list[tuple[int, int]]:
     """Pairs of rows, one of each, that hold the same."""
     # Digests, not samples: both splits need not be in memory.
     rows_of: dict[bytes, list[int]] = {}
-    for row, digest in enumerate(_digests(first)):
+    for row, digest in enumerate(sample_digests(first)):
         rows_of.setdefault(digest, []).append(row)
-    return [(row, other) for other, digest in enumerate(_digests(second)) for row in rows_of.get(digest, ())]
+    return [(row, other) for other, digest in enumerate(sample_digests(second)) for row in rows_of.get(digest, ())]
+
+
+def describe_shared(what: str, in_train: Mapping[str, int], in_both: int) -> list[str]:
+    """Notes on how many samples of validation and test are also in train, and how many of test also in validation."""
+    shown = ", ".join(f"{number:,} of {split}" for split, number in in_train.items() if number)
+    notes = [f"{what} that are also in train: {shown}"] if shown else []
+    if in_both:
+        notes.append(f"{what} of test that are also in validation, by which rules are chosen: {in_both:,}")
+    return notes
 
 
 def refuse_shared(splits: Splits, allowed: bool) -> list[str]:
@@ -46,7 +56,8 @@ def refuse_shared(splits: Splits, allowed: bool) -> list[str]:
     return notes
 
 
-def _digests(samples: Samples) -> list[bytes]:
+def sample_digests(samples: Samples) -> list[bytes]:
+    """Of each sample's values 16 bytes, by which equal ones are found."""
     ragged = -1 in samples.shape
     return [
         # How far a short sample is padded depends on those that are read with it.

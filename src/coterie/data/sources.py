@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from coterie.config import DataSettings
+from coterie.data.shared import describe_shared, sample_digests
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing
@@ -27,7 +28,7 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
-    shared = [] if settings.source == "glyphs" else _of_images(splits, preprocessing)  # each glyph is drawn anew
+    shared = [] if settings.source == "glyphs" else _in_several(splits, preprocessing)  # each glyph is drawn anew
     splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits), *shared]))
     prescribed = prescribed_image(preprocessing)
     if prescribed is not None and prescribed_image(splits.preprocessing) is None:
@@ -63,16 +64,28 @@ def _of_classes(splits: Splits) -> list[str]:
     return notes
 
 
-def _of_images(splits: Splits, form: Preprocessing | None) -> list[str]:
-    """How many images train shares with other splits. A run that is loaded again has said so."""
+def _in_several(splits: Splits, form: Preprocessing | None) -> list[str]:
+    """How many samples splits share; of texts their source says it. A run that is loaded again has said so."""
     fresh = form is None or (isinstance(form, ImagePreprocessing) and form.levels == ())
-    if not fresh or not isinstance(splits.preprocessing, ImagePreprocessing):
+    modality = splits.preprocessing.modality
+    if not fresh or modality == "text":
         return []
-    from coterie.data.near import near_rows
+    samples = {name: getattr(splits, name).samples for name in ("train", "validation", "test")}
+    if modality == "image":
+        from coterie.data.near import near_rows
 
-    pairs = {name: near_rows(splits.train.samples, getattr(splits, name).samples) for name in ("validation", "test")}
-    shown = ", ".join(f"{len(some):,} of {name}" for name, some in pairs.items() if some)
-    return [f"images that are also in train, perhaps encoded anew: {shown}"] if shown else []
+        what = "images, perhaps encoded anew,"
+        of_validation, of_test, in_both = (
+            len(near_rows(samples[one], samples[other]))
+            for one, other in (("train", "validation"), ("train", "test"), ("validation", "test"))
+        )
+    else:
+        what = "rows"
+        digests = {name: sample_digests(some) for name, some in samples.items()}
+        train, validation = set(digests["train"]), set(digests["validation"])
+        of_validation, of_test = (sum(each in train for each in digests[name]) for name in ("validation", "test"))
+        in_both = sum(each in validation for each in digests["test"])
+    return describe_shared(what, {"validation": of_validation, "test": of_test}, in_both)
 
 
 def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Splits:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from coterie.config import DataSettings
 from coterie.data.assemble import Rows, assemble
 from coterie.data.columns import cells_of
+from coterie.data.shared import describe_shared
 from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import NGramPreprocessing, Preprocessing, SentencePreprocessing, TokenPreprocessing
@@ -89,14 +90,13 @@ def _learn(settings: DataSettings, train: Sequence[str]) -> Preprocessing:
 
 def _notes(parts: Mapping[str, Sequence[str]]) -> list[str]:
     """Numbers are no texts, and the same text in train and elsewhere makes figures look better than they are."""
-    train = set(parts["train"])
+    train, validation = set(parts["train"]), set(parts["validation"])
     column = pa.chunked_array([pa.array(parts["train"][:FEW_AT_SIGHT], pa.string())])
     alike = [f"texts, though they look like numbers or dates: {parts['train'][0]!r:.30}"] * looks_numeric(column)
     known = {split: sum(text in train for text in parts[split]) for split in ("validation", "test")}
-    shown = ", ".join(f"{number:,} of {split}" for split, number in known.items() if number)
     repeated = len(parts["train"]) - len(train)
     return (
         alike
-        + [f"texts that are also in train: {shown}"] * bool(shown)
+        + describe_shared("texts", known, sum(text in validation for text in parts["test"]))
         + [f"{repeated:,} training texts repeat another" for _ in range(bool(repeated))]
     )
