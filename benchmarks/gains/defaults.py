@@ -28,7 +28,10 @@ from coterie.run.values import weight_bytes
 
 # Settings of the base; and beside them, of runs on it, of which the first has no others.
 BASES: Mapping[str, tuple[dict[str, Any], Mapping[str, dict[str, Any]]]] = {
-    "convnet-32": ({"backbone": "convnet-32"}, {"by itself": {}, "two views": {"specialist": {"views": 2}}}),
+    "convnet-32": (
+        {"backbone": "convnet-32"},
+        {"by itself": {}, "two views": {"specialist": {"views": 2}}, "1.6 times the storage": {"storage": 1.6}},
+    ),
     "efficientnet-lite0, fine-tuned": (
         {"data": {"image_size": 96}, "backbone": LITE0, "init": "pretrained", "base": {"epochs": 3}},
         {"by itself": {}, "tails": {"recipe": "tails"}},
