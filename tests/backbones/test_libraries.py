@@ -52,6 +52,13 @@ def base_of(settings: FitSettings, place: Path, names: tuple[str, ...] = NAMES):
     return make_base(ours, LabelSpace(names), PREPROCESSING)
 
 
+def test_a_model_that_was_trained_to_find_several_classes_is_said_to_be(folder: Path, settings: FitSettings) -> None:
+    assert "several classes" not in base_of(settings, folder).form.origin
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "problem_type": "multi_label_classification"}))
+    assert base_of(settings, folder).form.origin.startswith("by its problem_type it was trained to find several")
+
+
 def test_a_fine_tuned_model_is_taken_with_its_weights_and_matched_by_its_names(
     folder: Path, settings: FitSettings
 ) -> None:

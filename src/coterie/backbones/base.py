@@ -36,6 +36,8 @@ from coterie.inputs import Preprocessing
 from coterie.label_file import read_column
 from coterie.labels import LabelSpace
 
+SEVERAL_LABELS = "by its problem_type it was trained to find several classes of a sample; here it is asked for one"
+
 
 @dataclass(frozen=True)
 class NetworkForm:
@@ -293,7 +295,9 @@ def _build(settings: FitSettings, labels: LabelSpace, preprocessing: Preprocessi
         built = _Built(_copy_of(given), trained=True)
     elif name.startswith(TRANSFORMERS):
         network, trained = load_transformers(name.removeprefix(TRANSFORMERS), preprocessing)
-        built = _Built(network, trained, config=_plain_config(network))
+        config = _plain_config(network)
+        several = trained and config.get("problem_type") == "multi_label_classification"
+        built = _Built(network, trained, config=config, origin=SEVERAL_LABELS if several else "")
     else:
         # Where the names say so, outputs for which there is no data are loaded first, and then cut off.
         named = weights is not None and settings.names is not None
