@@ -46,6 +46,7 @@ def test_rows_that_splits_share_are_counted(tmp_path: Path) -> None:
         "chosen: 4"
     )
     assert splits.about.endswith(shared)
+    assert splits.n_in_validation == 4
     # A run that is loaded again has said so.
     again = data.load(DataSettings(source=f"features:{tmp_path / 'a.npz'}"), 0, splits.preprocessing)
     assert shared not in again.about

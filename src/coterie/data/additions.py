@@ -154,6 +154,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
         n_unknown=splits.n_unknown,
         encoding=splits.encoding,
         cut=splits.cut,
+        n_in_validation=splits.n_in_validation,
     )
 
 

@@ -28,8 +28,9 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
     splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
-    shared = [] if settings.source == "glyphs" else _in_several(splits, preprocessing)  # each glyph is drawn anew
-    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits), *shared]))
+    splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits)]))
+    if settings.source != "glyphs":  # of which each is drawn anew
+        splits = _with_shared(splits, preprocessing)
     prescribed = prescribed_image(preprocessing)
     if prescribed is not None and prescribed_image(splits.preprocessing) is None:
         splits = _as_prescribed(splits, prescribed, settings.source)
@@ -64,14 +65,15 @@ def _of_classes(splits: Splits) -> list[str]:
     return notes
 
 
-def _in_several(splits: Splits, form: Preprocessing | None) -> list[str]:
-    """How many samples splits share; of texts their source says it. A run that is loaded again has said so."""
-    fresh = form is None or (isinstance(form, ImagePreprocessing) and form.levels == ())
-    modality = splits.preprocessing.modality
-    if not fresh or modality == "text":
-        return []
+def _with_shared(splits: Splits, form: Preprocessing | None) -> Splits:
+    """Samples that splits share counted and said; of texts their source says it. A run that is loaded again has done
+    so.
+    """
+    is_text = splits.preprocessing.modality == "text"
+    if not (form is None or is_text or (isinstance(form, ImagePreprocessing) and form.levels == ())):
+        return splits
     samples = {name: getattr(splits, name).samples for name in ("train", "validation", "test")}
-    if modality == "image":
+    if splits.preprocessing.modality == "image":
         from coterie.data.near import near_rows
 
         what = "images, perhaps encoded anew,"
@@ -85,7 +87,9 @@ def _in_several(splits: Splits, form: Preprocessing | None) -> list[str]:
         train, validation = set(digests["train"]), set(digests["validation"])
         of_validation, of_test = (sum(each in train for each in digests[name]) for name in ("validation", "test"))
         in_both = sum(each in validation for each in digests["test"])
-    return describe_shared(what, {"validation": of_validation, "test": of_test}, in_both)
+    notes = describe_shared(what, {"validation": of_validation, "test": of_test}, in_both)
+    about = splits.about if is_text else "; ".join([splits.about, *notes])
+    return replace(splits, about=about, n_in_validation=in_both)
 
 
 def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Splits:

@@ -60,7 +60,7 @@ class Splits:
     ``flip`` says whether a mirrored image keeps its class; ``about`` describes them in one sentence, with the source.
     ``n_unknown``: test samples that were left out, of classes that train lacks, which are errors of any classifier.
     ``encoding``: of the csv files that they were read from, where it is no Unicode. ``cut``: the splits that were cut
-    from train.
+    from train. ``n_in_validation``: test samples that are also in validation.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.
@@ -77,6 +77,7 @@ class Splits:
     n_unknown: int = 0
     encoding: str | None = None
     cut: tuple[CutSplit, ...] = ()
+    n_in_validation: int = 0
 
     def __post_init__(self) -> None:
         n_classes = len(self.labels)

@@ -84,6 +84,9 @@ class Prepared:
     def data_record(self) -> DataRecord:
         """What the run folder says of the data."""
         splits = self.splits
+        source = None if self.base_run is None else self.base_run.manifest.data
+        # Before it was trained here, or in the run that it is taken of.
+        knows_classes = self.base.knows_classes if source is None else bool(source.perhaps_seen)
         return DataRecord(
             about=splits.about,
             classes=splits.labels.names,
@@ -91,14 +94,9 @@ class Prepared:
             n_unknown=splits.n_unknown,
             sizes=(len(splits.train), len(splits.validation), len(splits.test)),
             encoding=splits.encoding,
-            perhaps_seen=splits.cut if self._knows_classes else (),
+            perhaps_seen=splits.cut if knows_classes else (),
+            n_in_validation=splits.n_in_validation if source is None else source.n_in_validation,
         )
-
-    @property
-    def _knows_classes(self) -> bool:
-        """Whether the base did before it was trained here, or in the run that it is taken of."""
-        source = None if self.base_run is None else self.base_run.manifest.data
-        return self.base.knows_classes if source is None else bool(source.perhaps_seen)
 
 
 def prepare(

@@ -34,6 +34,8 @@ FORMAT: Literal[2] = 2
 # Of a manifest, which is held in memory several times over while it is read; one of 100,000 classes has 5 MB.
 MOST_BYTES = 32 * 2**20
 MOST_FILES = 50_000
+# Of test samples that are also in validation, below which they change no figure that is told.
+MOST_SHARED = 0.01
 
 FileName = Annotated[str, AfterValidator(check_file_name)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -64,6 +66,7 @@ class DataRecord(_Frozen):
     ``n_unknown``: as of ``Splits``. ``sizes``: of training, validation and test samples; None: an older version wrote
     it. ``encoding``: of csv files, where it is no Unicode; new ones are probably written so too. ``perhaps_seen``: the
     splits that were cut from train where the base came with weights of its classes, perhaps trained on these samples.
+    ``n_in_validation``: as of ``Splits``.
     """
 
     about: str
@@ -73,23 +76,31 @@ class DataRecord(_Frozen):
     sizes: tuple[Count, Count, Count] | None = None
     encoding: str | None = None
     perhaps_seen: tuple[CutSplit, ...] = ()
+    n_in_validation: Count = 0
 
     def caution(self, *splits: CutSplit) -> str:
-        """What to say where one of these is such a split, else nothing."""
-        if not set(splits) & set(self.perhaps_seen):
-            return ""
-        cut = " and ".join(self.perhaps_seen) + (" is" if len(self.perhaps_seen) == 1 else " are")
-        return (
-            f"{cut} cut from train, and the base came trained: if that was on these samples too, it is right for "
-            "more of them than of new ones, and figures on them are too good. Bring samples that it has not seen, in "
-            "files called validation and test, or with a column split; or judge the run on others: coterie evaluate "
-            "RUN --source NEW"
-        )
+        """Why figures on these may not hold, or nothing."""
+        said = []
+        if set(splits) & set(self.perhaps_seen):
+            cut = " and ".join(self.perhaps_seen) + (" is" if len(self.perhaps_seen) == 1 else " are")
+            said.append(
+                f"{cut} cut from train, and the base came trained: if that was on these samples too, it is right for "
+                "more of them than of new ones, and figures on them are too good. Bring samples that it has not seen, "
+                "in files called validation and test, or with a column split; or judge the run on others: coterie "
+                "evaluate RUN --source NEW"
+            )
+        n_test = 0 if self.sizes is None else self.sizes[2]
+        if "test" in splits and self.n_in_validation > MOST_SHARED * n_test:
+            said.append(
+                f"{self.n_in_validation:,} of {n_test:,} test samples are also in validation, by which the rule is "
+                "chosen: figures on them are too good"
+            )
+        return ". ".join(said)
 
     def same_samples(self, other: Self) -> bool:
         """Whether this and another record can be of the same samples, though two versions describe them differently."""
         later = (name for name in ("sizes", "encoding") if None in (getattr(self, name), getattr(other, name)))
-        aside = {"about": "", "perhaps_seen": (), **dict.fromkeys(later)}
+        aside = {"about": "", "perhaps_seen": (), "n_in_validation": 0, **dict.fromkeys(later)}
         return self.model_copy(update=aside) == other.model_copy(update=aside)
 
     @model_validator(mode="after")
