@@ -204,6 +204,11 @@ def test_the_verdict_says_what_the_interval_allows(low, high, routed, claim):
     test = replace(content.test, gain=(low + high) / 2, gain_low=low, gain_high=high, routed_fraction=routed)
     assert verdict(test).claim == claim
     assert claim in Page(render(replace(content, test=test))).text
+    doubted = "A gain that may not hold" if low > 0 else claim
+    assert verdict(test, "Test is train.").claim == doubted
+    page = Page(render(replace(content, test=test, caution="Test is train."))).text
+    assert doubted in page
+    assert "Test is train." in page
 
 
 def test_the_chosen_point_is_drawn_on_both_curves_where_the_gate_stands():

@@ -99,8 +99,8 @@ def test_samples_that_a_trained_base_may_know_are_said(
     assert prepare(settings, splits=replace(splits, n_in_validation=len(splits.test) // 100)).notes == ()
     network = build("convnet-8", 8, splits.preprocessing, 0)
     assert cautions() == ""  # it is trained here
-    assert cautions(base=network).startswith("validation and test are cut from train, and the base came trained")
-    assert cautions(base=network, splits=replace(splits, cut=("validation",))).startswith("validation is cut")
+    assert cautions(base=network).startswith("Validation and test are cut from train, and the base came trained")
+    assert cautions(base=network, splits=replace(splits, cut=("validation",))).startswith("Validation is cut")
     assert cautions(base=network, splits=splits) == ""
     fit(settings, tmp_path / "first", splits=cut, base=network)
     first = Run.open_complete(tmp_path / "first")

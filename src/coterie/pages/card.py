@@ -67,7 +67,7 @@ def render_card(content: CardContent) -> str:
         content=content,
         test=content.test,
         costs=content.costs,
-        verdict=verdict(content.test),
+        verdict=verdict(content.test, content.caution),
         name=plain(content.name),
         about=plain(content.about),
         caution=plain(content.caution),

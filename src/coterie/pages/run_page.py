@@ -108,7 +108,7 @@ def render(content: ReportContent) -> str:
         validation=content.validation,
         partition=content.partition,
         costs=content.costs,
-        verdict=verdict(content.test),
+        verdict=verdict(content.test, content.caution),
         with_errors=content.test.with_errors(content.n_unknown),
         digits=_digits(content.test.n_samples),
         validation_digits=_digits(content.validation.n_samples),
@@ -148,8 +148,8 @@ class Verdict:
     reason: str
 
 
-def verdict(test: Report) -> Verdict:
-    """What the gain's interval allows to say, and no more."""
+def verdict(test: Report, caution: str = "") -> Verdict:
+    """What the gain's interval allows to say, and no more; less where there is a caution."""
     if test.routed_fraction == 0:
         return Verdict(
             "none",
@@ -161,6 +161,8 @@ def verdict(test: Report) -> Verdict:
         f"(95\N{NO-BREAK SPACE}% interval {interval(test.gain_low, test.gain_high)}): "
         f"{zero(test.gain_low, test.gain_high)}. It costs {decimal(test.mean_passes)} forward passes per sample."
     )
+    if test.gain_low > 0 and caution:
+        return Verdict("none", "A gain that may not hold", reason)
     if test.gain_low > 0:
         return Verdict("better", "A measurable gain", reason)
     if test.gain_high < 0:

@@ -84,18 +84,18 @@ class DataRecord(_Frozen):
         if set(splits) & set(self.perhaps_seen):
             cut = " and ".join(self.perhaps_seen) + (" is" if len(self.perhaps_seen) == 1 else " are")
             said.append(
-                f"{cut} cut from train, and the base came trained: if that was on these samples too, it is right for "
-                "more of them than of new ones, and figures on them are too good. Bring samples that it has not seen, "
-                "in files called validation and test, or with a column split; or judge the run on others: coterie "
-                "evaluate RUN --source NEW"
+                f"{cut.capitalize()} cut from train, and the base came trained: if that was on these samples too, it "
+                "is right for more of them than of new ones, and figures on them are too good. Bring samples that it "
+                "has not seen, in files called validation and test, or with a column split; or judge the run on "
+                "others: coterie evaluate RUN --source NEW."
             )
         n_test = 0 if self.sizes is None else self.sizes[2]
         if "test" in splits and self.n_in_validation > MOST_SHARED * n_test:
             said.append(
                 f"{self.n_in_validation:,} of {n_test:,} test samples are also in validation, by which the rule is "
-                "chosen: figures on them are too good"
+                "chosen: figures on them are too good."
             )
-        return ". ".join(said)
+        return " ".join(said)
 
     def same_samples(self, other: Self) -> bool:
         """Whether this and another record can be of the same samples, though two versions describe them differently."""
