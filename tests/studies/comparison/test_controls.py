@@ -317,6 +317,12 @@ def test_a_control_that_fails_is_named_and_loses_none_of_the_others(run: Run, tm
     assert done == {"all-classes", "random", "confusion"}
 
 
+def test_why_figures_may_not_hold_is_a_note(run: Run, splits: Splits, tmp_path: Path) -> None:
+    copied = without_controls(run, tmp_path / "run")
+    copied.update(data=copied.manifest.data.model_copy(update={"perhaps_seen": ("test",)}))
+    assert compare_run(copied, splits, train=False).notes[0].startswith("Test is cut from train, and the base came")
+
+
 def test_shared_samples_are_named_and_refused(run: Run, splits: Splits) -> None:
     pixels = splits.test.samples.read(torch.arange(len(splits.test))).clone()
     pixels[3] = splits.validation.samples.read(torch.tensor([5]))[0]

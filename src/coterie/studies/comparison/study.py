@@ -69,7 +69,7 @@ def compare_run(
             "compare that run, or give the source all samples and train anew"
         )
     refuse_untrusted(run.settings.backbone, trust)
-    notes = refuse_shared(splits, allow_shared)
+    notes = [*filter(None, [run.manifest.data.caution("test")]), *refuse_shared(splits, allow_shared)]
     if train:
         check_engine(engine)
     with run.writing():
