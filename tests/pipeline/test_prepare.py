@@ -92,11 +92,11 @@ def test_samples_that_a_trained_base_may_know_are_said(
         return " ".join(note for note in notes if "cut from train" in note)
 
     cut = replace(splits, cut=("validation", "test"))
-    shared = replace(splits, n_in_validation=len(splits.test) // 100 + 1)
+    shared = replace(splits, n_in_validation=len(splits.test) // 10 + 1)
     assert (
         "test samples are also in validation, by which the rule is chosen" in prepare(settings, splits=shared).notes[0]
     )
-    assert prepare(settings, splits=replace(splits, n_in_validation=len(splits.test) // 100)).notes == ()
+    assert prepare(settings, splits=replace(splits, n_in_validation=len(splits.test) // 10)).notes == ()
     network = build("convnet-8", 8, splits.preprocessing, 0)
     assert cautions() == ""  # it is trained here
     assert cautions(base=network).startswith("Validation and test are cut from train, and the base came trained")

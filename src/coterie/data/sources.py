@@ -89,7 +89,7 @@ def _with_shared(splits: Splits, form: Preprocessing | None) -> Splits:
         in_both = sum(each in validation for each in digests["test"])
     notes = describe_shared(what, {"validation": of_validation, "test": of_test}, in_both)
     about = splits.about if is_text else "; ".join([splits.about, *notes])
-    return replace(splits, about=about, n_in_validation=in_both)
+    return replace(splits, about=about, n_in_validation=0 if splits.preprocessing.modality == "table" else in_both)
 
 
 def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Splits:

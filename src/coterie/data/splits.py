@@ -60,7 +60,7 @@ class Splits:
     ``flip`` says whether a mirrored image keeps its class; ``about`` describes them in one sentence, with the source.
     ``n_unknown``: test samples that were left out, of classes that train lacks, which are errors of any classifier.
     ``encoding``: of the csv files that they were read from, where it is no Unicode. ``cut``: the splits that were cut
-    from train. ``n_in_validation``: test samples that are also in validation.
+    from train. ``n_in_validation``: test samples that are also in validation; 0 of tables, whose rows repeat by nature.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.

@@ -184,23 +184,26 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
 
 def _doubtful_names(read: Mapping[str, tuple[datasets.Dataset, list[int]]], kind: str) -> str:
     """A note where names of columns are numbers, or values of their columns: the file may have no names."""
+    if kind != "csv":
+        return ""
     train = read["train"][0]
     names = train.column_names
     # Of several columns called 5, the second is 5.1.
     own = [again[1] if (again := AGAIN.fullmatch(name)) and again[1] in names else name for name in names]
     whole = [int(name) for name in own if WHOLE.fullmatch(name)]
     counted_up = whole == list(range(whole[0], whole[0] + len(whole))) if whole else True
-    doubtful = any(map(QUANTITY.fullmatch, own)) or (len(whole) == len(own) and not counted_up)
-    doubtful = doubtful or (kind == "csv" and any(_is_value_of_its_own(train, name) for name in names))
-    return (
-        f"its first row is taken for the names of columns: {', '.join(names[:5])}" if doubtful and kind == "csv" else ""
+    cells = train.with_format("arrow")[:]
+    doubtful = (
+        any(map(QUANTITY.fullmatch, own))
+        or (len(whole) == len(own) and not counted_up)
+        or any(_is_among(name, cells[name]) for name in names if not WHOLE.fullmatch(name))
     )
+    return f"its first row is taken for the names of columns: {', '.join(names[:5])}" if doubtful else ""
 
 
-def _is_value_of_its_own(table: datasets.Dataset, name: str) -> bool:
-    """Whether a column that holds values several times holds its name among them."""
-    column = table.with_format("arrow")[:][name]
-    if WHOLE.fullmatch(name) or not pa.types.is_string(column.type) or not pc.any(pc.equal(column, name)).as_py():
+def _is_among(name: str, column: pa.ChunkedArray) -> bool:
+    """Whether a column that holds texts several times holds its name among them."""
+    if not pa.types.is_string(column.type) or not pc.any(pc.equal(column, name)).as_py():
         return False
     # Of texts that are all different one may be the word that the column is called.
     return bool(pc.count_distinct(column).as_py() <= len(column) / 2)
