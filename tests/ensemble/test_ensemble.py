@@ -176,6 +176,7 @@ def test_an_explanation_tells_what_happened(base, images, rule) -> None:
         assert explanation.score_name == both.rule.gate.score
         assert explanation.base_top[0][0] == "abcdef"[decision.base_logits_NC[row].argmax()]
         assert len(explanation.base_top) == 2
+        assert explanation.cluster_classes == tuple("abcdef"[k] for k in PARTITION.classes(explanation.cluster))
         heard = [answer.cluster for answer in explanation.specialists]
         assert sorted(heard) == [s for s in range(2) if decision.asked_NS[row, s]]
         for answer in explanation.specialists:
@@ -186,6 +187,12 @@ def test_an_explanation_tells_what_happened(base, images, rule) -> None:
             assert explanation.predicted == explanation.specialists[0].top[0][0]
         if len(heard) == 2:
             assert heard[0] == explanation.cluster
+
+
+def test_the_classes_of_a_cluster_of_all_are_not_listed(base, images) -> None:
+    whole, names = Partition.from_assignment([0] * 6), LabelSpace(tuple("abcdef"))
+    copied = SpecialistEnsemble(base, [copy.deepcopy(base)], whole, names, Rule(Gate(0.0)), FORM, CPU)
+    assert {(one.routed, one.cluster_classes) for one in copied.explain(images)} == {(True, ())}
 
 
 def test_a_specialist_without_weight_is_never_run(base, images) -> None:

@@ -52,7 +52,7 @@ class Explanation:
 
     ``specialists``: those that were asked, of the most likely cluster first; none where the base was sure, or where the
     specialists of the likely clusters have no weight. ``score``: the gate's, named ``score_name``. ``threshold``: None
-    routes nothing. ``cluster``: the most likely one.
+    routes nothing. ``cluster``: the most likely one, and its classes, none if these are all that there are.
     """
 
     predicted: str
@@ -71,7 +71,8 @@ def explain(decision: Decision, rule: Rule, partition: Partition, labels: LabelS
     """One explanation per sample, with so many classes of base and specialists."""
     base_NC = _softmax(rule.base_logits(decision.base_logits_NC))
     best_N = decision.proba_NC.argmax(axis=1)
-    cluster_classes = [labels.of(partition.classes(cluster).tolist()) for cluster in range(partition.n_clusters)]
+    members = [partition.classes(cluster).tolist() for cluster in range(partition.n_clusters)]
+    cluster_classes = [labels.of(classes) if len(classes) < len(labels) else () for classes in members]
     threshold = rule.gate.threshold if np.isfinite(rule.gate.threshold) else None
     columns = zip(
         best_N.tolist(),

@@ -26,3 +26,8 @@ def test_many_classes_are_cut_short(console: Console) -> None:
     text = "".join(console.export_text(clear=False).split())
     assert "..." in text
     assert "class-19" not in text
+
+
+def test_a_cluster_of_all_classes_names_none(console: Console) -> None:
+    print_predictions(console, [("one.png", explanation(True, ()))])
+    assert "1, 2: all classes" in console.export_text(clear=False)

@@ -34,7 +34,7 @@ def _where(explanation: Explanation) -> str:
     """The cluster that was asked, by its classes; of others, the numbers."""
     if not explanation.routed:
         return "-"
-    names = ", ".join(explanation.cluster_classes)
+    names = ", ".join(explanation.cluster_classes) or "all classes"
     asked = [answer.cluster for answer in explanation.specialists]
     others = "".join(f", {cluster}" for cluster in asked if cluster != explanation.cluster)
     return f"{explanation.cluster}{others}: {names if len(names) < 40 else names[:36] + ' ...'}"
