@@ -63,7 +63,9 @@ def test_texts_that_train_and_test_share_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", {"text": [*TEXTS, TEXTS[0]], "kind": [*KINDS, "fruit"]})
     write(tmp_path / "test.csv", {"text": [TEXTS[0], TEXTS[1], "new"], "kind": KINDS[:3]})
     write(tmp_path / "validation.csv", {"text": ["new", "newest"], "kind": KINDS[:2]})
-    about = load(f"csv:{tmp_path}").about
+    splits = load(f"csv:{tmp_path}")
+    about = splits.about
+    assert splits.n_in_validation == 1
     assert "texts of test that are also in validation, by which rules are chosen: 1" in about
     assert "texts that are also in train: 2 of test" in about
     assert "1 training texts repeat another" in about

@@ -16,6 +16,7 @@ from coterie.partition import Partition
 from coterie.pipeline import prepare as module
 from coterie.pipeline.fit import fit
 from coterie.pipeline.prepare import prepare
+from coterie.run.caution import caution_on
 from coterie.run.folder import Run
 from coterie.run.hub import card_of
 from helpers import changed
@@ -105,7 +106,7 @@ def test_samples_that_a_trained_base_may_know_are_said(
     fit(settings, tmp_path / "first", splits=cut, base=network)
     first = Run.open_complete(tmp_path / "first")
     assert first.manifest.data.perhaps_seen == ("validation", "test")
-    caution = first.manifest.data.caution("test")
+    caution = caution_on(first.manifest.data, "test")
     assert caution in (first.path / "report.html").read_text()
     assert caution in card_of(first, "me/first")
     assert main(["evaluate", str(first.path)]) == 0

@@ -30,6 +30,7 @@ def evaluate(
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
     from coterie.cli.terminal.report import print_report
     from coterie.routing.evaluation import evaluate as judge
+    from coterie.run.caution import caution_on
     from coterie.run.folder import Run
     from coterie.run.hub import local_run
     from coterie.run.judge import outputs_on
@@ -49,5 +50,5 @@ def evaluate(
     if as_json:
         print(to_json(result.to_values(), indent=2))  # noqa: T201 - the answer
     else:
-        caution = manifest.data.caution(own) if source is None else ""
+        caution = caution_on(manifest.data, own) if source is None else ""
         print_report(make_console(), result, labels_of(manifest).names, caution=caution)

@@ -232,13 +232,14 @@ def _announce(console: Console, prepared: Prepared, out: Path, why: str, more: s
 
 def _print_outcome(console: Console, out: Path) -> None:
     from coterie.cli.terminal.report import print_report, rule_line
+    from coterie.run.caution import caution_on
     from coterie.run.folder import Run
     from coterie.run.reporting import read_reports
     from coterie.run.values import rule_of
 
     run = Run.open_complete(out)
     data = run.manifest.data
-    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown, data.caution("test"))
+    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown, caution_on(data, "test"))
     console.print(
         f"rule: {rule_line(rule_of(run.manifest))}; for others and their limits: coterie tune {out}",
         highlight=False,

@@ -65,10 +65,11 @@ def add_class(
 
 def _print_result(console: Console, out: Path) -> None:
     from coterie.cli.terminal.report import print_report
+    from coterie.run.caution import caution_on
     from coterie.run.folder import Run
     from coterie.run.reporting import read_reports
 
     run = Run.open_complete(out)
     data = run.manifest.data
-    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown, data.caution("test"))
+    print_report(console, read_reports(run)["test"], data.classes, data.n_unknown, caution_on(data, "test"))
     console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)

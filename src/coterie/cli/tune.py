@@ -18,6 +18,7 @@ def tune(
     from coterie.cli.terminal.report import print_report
     from coterie.cli.terminal.tune import print_tuning
     from coterie.pipeline.tuning import tuning_request
+    from coterie.run.caution import caution_on
     from coterie.run.folder import Run
     from coterie.run.reporting import retune
     from coterie.run.values import labels_of, partition_of
@@ -27,5 +28,5 @@ def tune(
     tuning, figures = retune(folder, tuning_request(gate))
     data = folder.manifest.data
     print_tuning(console, tuning, partition_of(folder.manifest))
-    print_report(console, figures, labels_of(folder.manifest).names, data.n_unknown, data.caution("test"))
+    print_report(console, figures, labels_of(folder.manifest).names, data.n_unknown, caution_on(data, "test"))
     console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)

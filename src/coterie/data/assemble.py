@@ -24,7 +24,8 @@ class Rows(Generic[T]):
     """Labelled rows as a file holds them: ``raw`` and class indices by split, and what the source is called.
 
     ``take`` picks rows of a split's raw form; ``learn`` makes the preprocessing of the training rows; ``notes`` says
-    sentences about all parts once they are cut; ``unit`` is what rows are called.
+    sentences about all parts once they are cut; ``unit`` is what rows are called. ``n_in_validation`` counts the rows
+    of test that are also in validation.
     """
 
     raw: Mapping[str, T]
@@ -35,6 +36,7 @@ class Rows(Generic[T]):
     take: Callable[[T, np.ndarray], T]
     learn: Callable[[T], Preprocessing]
     notes: Callable[[Mapping[str, T]], list[str]] = lambda _: []
+    n_in_validation: Callable[[Mapping[str, T]], int] = lambda _: 0
     skipped: tuple[str, ...] = ()
 
 
@@ -81,6 +83,7 @@ def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Pr
         flip=False,
         skipped=rows.skipped,
         cut=cut_splits(found),
+        n_in_validation=rows.n_in_validation(parts),
     )
 
 

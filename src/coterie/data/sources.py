@@ -66,11 +66,11 @@ def _of_classes(splits: Splits) -> list[str]:
 
 
 def _with_shared(splits: Splits, form: Preprocessing | None) -> Splits:
-    """Samples that splits share counted and said; of texts their source says it. A run that is loaded again has done
+    """Samples that splits share counted and said; texts are, where they are read. A run that is loaded again has done
     so.
     """
-    is_text = splits.preprocessing.modality == "text"
-    if not (form is None or is_text or (isinstance(form, ImagePreprocessing) and form.levels == ())):
+    fresh = form is None or (isinstance(form, ImagePreprocessing) and form.levels == ())
+    if not fresh or splits.preprocessing.modality == "text":
         return splits
     samples = {name: getattr(splits, name).samples for name in ("train", "validation", "test")}
     if splits.preprocessing.modality == "image":
@@ -88,7 +88,7 @@ def _with_shared(splits: Splits, form: Preprocessing | None) -> Splits:
         of_validation, of_test = (sum(each in train for each in digests[name]) for name in ("validation", "test"))
         in_both = sum(each in validation for each in digests["test"])
     notes = describe_shared(what, {"validation": of_validation, "test": of_test}, in_both)
-    about = splits.about if is_text else "; ".join([splits.about, *notes])
+    about = "; ".join([splits.about, *notes])
     return replace(splits, about=about, n_in_validation=0 if splits.preprocessing.modality == "table" else in_both)
 
 

@@ -59,6 +59,7 @@ def load_texts(
         take=lambda every, rows: [every[row] for row in rows],
         learn=lambda train: _learn(settings, train),
         notes=lambda parts: [*_notes(parts), *left_out],
+        n_in_validation=_n_in_validation,
         skipped=tuple(skipped),
     )
     return assemble(found, settings, seed, preprocessing)
@@ -88,15 +89,20 @@ def _learn(settings: DataSettings, train: Sequence[str]) -> Preprocessing:
     return SentencePreprocessing.measure(settings.text_as, train, standardize=settings.standardize is not False)
 
 
+def _n_in_validation(parts: Mapping[str, Sequence[str]]) -> int:
+    validation = set(parts["validation"])
+    return sum(text in validation for text in parts["test"])
+
+
 def _notes(parts: Mapping[str, Sequence[str]]) -> list[str]:
     """Numbers are no texts, and the same text in train and elsewhere makes figures look better than they are."""
-    train, validation = set(parts["train"]), set(parts["validation"])
+    train = set(parts["train"])
     column = pa.chunked_array([pa.array(parts["train"][:FEW_AT_SIGHT], pa.string())])
     alike = [f"texts, though they look like numbers or dates: {parts['train'][0]!r:.30}"] * looks_numeric(column)
     known = {split: sum(text in train for text in parts[split]) for split in ("validation", "test")}
     repeated = len(parts["train"]) - len(train)
     return (
         alike
-        + describe_shared("texts", known, sum(text in validation for text in parts["test"]))
+        + describe_shared("texts", known, _n_in_validation(parts))
         + [f"{repeated:,} training texts repeat another" for _ in range(bool(repeated))]
     )

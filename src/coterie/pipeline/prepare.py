@@ -31,6 +31,7 @@ from coterie.pipeline.defaults import with_backbone
 from coterie.pipeline.embedding import check_embedding
 from coterie.pipeline.recipe import with_recipe
 from coterie.pipeline.timing import epoch_seconds
+from coterie.run.caution import caution_on
 from coterie.run.folder import Run
 from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
@@ -75,7 +76,7 @@ class Prepared:
         found = (
             self.chosen,
             self.base.form.origin,
-            self.data_record.caution("validation", "test"),
+            caution_on(self.data_record, "validation", "test"),
             _too_many_threads(self.settings.hardware.threads),
         )
         return (*filter(None, found), *pixels)

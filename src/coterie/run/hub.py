@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import coterie
 from coterie.errors import ArtifactError, SettingsError, first_line
 from coterie.pages.card import CardContent, render_card
+from coterie.run.caution import caution_on
 from coterie.run.folder import REPORT, FinishedRun, Run
 from coterie.run.manifest import MANIFEST, MOST_BYTES
 from coterie.run.names import BASE_FILE, EXAMPLE_TEXTS_FILE, EXAMPLES_FILE
@@ -90,7 +91,7 @@ def card_of(run: FinishedRun, name: str) -> str:
             storage_bytes=weight_bytes(manifest),
             train_counts=manifest.train_counts,
             version=coterie.__version__,
-            caution=manifest.data.caution("test"),
+            caution=caution_on(manifest.data, "test"),
         )
     )
 

@@ -34,8 +34,6 @@ FORMAT: Literal[2] = 2
 # Of a manifest, which is held in memory several times over while it is read; one of 100,000 classes has 5 MB.
 MOST_BYTES = 32 * 2**20
 MOST_FILES = 50_000
-# Of test samples that are also in validation: a few are there by chance, as where texts are short.
-MOST_SHARED = 0.1
 
 FileName = Annotated[str, AfterValidator(check_file_name)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -77,25 +75,6 @@ class DataRecord(_Frozen):
     encoding: str | None = None
     perhaps_seen: tuple[CutSplit, ...] = ()
     n_in_validation: Count = 0
-
-    def caution(self, *splits: CutSplit) -> str:
-        """Why figures on these may not hold, or nothing."""
-        said = []
-        if set(splits) & set(self.perhaps_seen):
-            cut = " and ".join(self.perhaps_seen) + (" is" if len(self.perhaps_seen) == 1 else " are")
-            said.append(
-                f"{cut.capitalize()} cut from train, and the base came trained: if that was on these samples too, it "
-                "is right for more of them than of new ones, and figures on them are too good. Bring samples that it "
-                "has not seen, in files called validation and test, or with a column split; or judge the run on "
-                "others: coterie evaluate RUN --source NEW."
-            )
-        n_test = 0 if self.sizes is None else self.sizes[2]
-        if "test" in splits and self.n_in_validation > MOST_SHARED * n_test:
-            said.append(
-                f"{self.n_in_validation:,} of {n_test:,} test samples are also in validation, by which the rule is "
-                "chosen: figures on them are too good."
-            )
-        return " ".join(said)
 
     def same_samples(self, other: Self) -> bool:
         """Whether this and another record can be of the same samples, though two versions describe them differently."""

@@ -23,6 +23,7 @@ from coterie.routing.evaluation import Outputs, Routing, evaluate
 from coterie.routing.ladder import ladder_of
 from coterie.routing.rule import Rule
 from coterie.routing.tune import Tuning, TuningRequest, tune
+from coterie.run.caution import caution_on
 from coterie.run.contents import METRICS_FILE, Kind, read_arrays, read_figures, read_history, read_texts
 from coterie.run.folder import REPORT, FinishedRun, Run
 from coterie.run.manifest import FinishedManifest, Records
@@ -217,7 +218,7 @@ def _report_content(run: Run, created: str, test: Outputs) -> ReportContent:
         versions=manifest.versions,
         created=created,
         n_unknown=manifest.data.n_unknown,
-        caution=manifest.data.caution("test"),
+        caution=caution_on(manifest.data, "test"),
     )
 
 

@@ -12,6 +12,7 @@ from coterie.engine import check_engine
 from coterie.errors import ArtifactError
 from coterie.pipeline.runs import do_all, resources_of
 from coterie.progress import SILENT, Progress
+from coterie.run.caution import caution_on
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.values import specialist_seconds
 from coterie.studies.comparison.contenders import contenders_of
@@ -69,7 +70,7 @@ def compare_run(
             "compare that run, or give the source all samples and train anew"
         )
     refuse_untrusted(run.settings.backbone, trust)
-    notes = [*filter(None, [run.manifest.data.caution("test")]), *refuse_shared(splits, allow_shared)]
+    notes = [*filter(None, [caution_on(run.manifest.data, "test")]), *refuse_shared(splits, allow_shared)]
     if train:
         check_engine(engine)
     with run.writing():

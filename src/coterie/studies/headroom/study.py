@@ -223,6 +223,7 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
 
 
 def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
+    from coterie.run.caution import caution_on
     from coterie.run.folder import Run
     from coterie.run.names import BASE_FILE
     from coterie.studies.partition.labels import read_labels
@@ -252,7 +253,7 @@ def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
         groups_place=groups,
         training_accuracy=_training_accuracy(run),
         skill=None if manifest.pilot is None else Skill(manifest.pilot.skill, manifest.pilot.spread, measured=True),
-        caution="" if manifest.data is None else manifest.data.caution("validation", "test"),
+        caution="" if manifest.data is None else caution_on(manifest.data, "validation", "test"),
     )
 
 
