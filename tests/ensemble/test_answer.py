@@ -103,6 +103,24 @@ def test_tensors_agree_with_the_arrays_only_rule(case) -> None:
     np.testing.assert_array_equal(tensors.ran_NM(question), np.repeat(runs_NS, partition.size_S, axis=1))
 
 
+@given(cases())
+def test_a_single_sample_gets_what_it_gets_among_others(case) -> None:
+    rule, partition, base_NC, packed_NM = case
+    tensors = TensorRule(rule, partition)
+    together_NC = tensors.combine(tensors.ask(torch.from_numpy(base_NC)), packed(tensors, packed_NM))
+    for row in range(N):
+        question = tensors.ask(torch.from_numpy(base_NC[row : row + 1]))
+        plan = question.plan()
+        answers = [torch.from_numpy(packed_NM[row, partition.columns(cluster)]) for cluster in plan.rows]
+        answer_V = torch.cat(answers) if answers else None
+        packed_1A = tensors.packed(question.logits_NC, plan, answer_V)
+        np.testing.assert_allclose(tensors.combine(question, packed_1A)[0], together_NC[row], atol=1e-6)
+        if question.cluster_NT.numel() == 1 and answer_V is not None:
+            values_1C = tensors.combine_logits_of_one(question, plan, answer_V)
+            assert values_1C.isfinite().all()
+            np.testing.assert_allclose(values_1C.softmax(1)[0], together_NC[row], atol=1e-6)
+
+
 @pytest.mark.parametrize("mixture", get_args(Mixture))
 @pytest.mark.parametrize("weights", [(1.0,), (0.4,), (0.0, 0.5, 1.0)])
 @pytest.mark.parametrize("keeps_rest", [True, False])

@@ -27,20 +27,21 @@ LOG_TINY = math.log(TINY)
 # The logarithm of 0, finite: times a weight of 0, or in a gradient, infinity would be NaN. Divided by a temperature it
 # has to be finite too.
 LOG_0 = torch.finfo(torch.float32).min / 1000
+# The rows of a single sample.
+FIRST = np.zeros(1, dtype=np.int64)
 
 
 @dataclass(eq=False, slots=True)  # not frozen: to set nine frozen fields takes as long as an operation
 class TensorQuestion:
     """A rule applied to the base's logits of N samples, before any specialist is run.
 
-    ``logits_NC``: at the base's temperature; ``log_proba_NC`` and ``proba_NC``: their (log-)softmax; ``score_N``: the
-    gate's; ``routed_N``: whether it reached the threshold; ``cluster_NT``: the T likeliest clusters of each sample, the
-    first of which is the likeliest of all; ``mass_NT``: their probabilities; ``asked_NT``: whether it asks them;
-    ``runs_NT``: whether their specialists are run for it.
+    ``logits_NC``: at the base's temperature; ``proba_NC``: their softmax; ``score_N``: the gate's; ``routed_N``:
+    whether it reached the threshold; ``cluster_NT``: the T likeliest clusters of each sample, the first of which is the
+    likeliest of all; ``mass_NT``: their probabilities; ``asked_NT``: whether it asks them; ``runs_NT``: whether their
+    specialists are run for it.
     """
 
     logits_NC: Tensor
-    log_proba_NC: Tensor
     proba_NC: Tensor
     score_N: Tensor
     routed_N: Tensor
@@ -61,7 +62,12 @@ class TensorQuestion:
             # As float32, which holds the number of any cluster.
             packed = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
             parts = [values.view(part.shape) for values, part in zip(packed, parts, strict=True)]
-        total, (cluster_NT, asked_NT, runs_NT) = parts[0], (part.numpy() for part in parts[1:])
+        total = parts[0]
+        if len(self.cluster_NT) == 1:  # of which numpy would take longer than a small network's pass
+            cluster_T, asked_T, runs_T = (part.tolist()[0] for part in parts[1:])
+            only = {int(cluster): FIRST for cluster, runs in zip(cluster_T, runs_T, strict=True) if runs}
+            return Plan(dict(sorted(only.items())), bool(only) or any(asked_T), math.isfinite(total))
+        cluster_NT, asked_NT, runs_NT = (part.numpy() for part in parts[1:])
         runs_NT = runs_NT.astype(bool, copy=False)
         clusters = sorted({int(cluster) for cluster in cluster_NT[runs_NT].tolist()})
         # A sample has each cluster at most once.
@@ -107,6 +113,7 @@ class TensorRule:
         self.n_clusters, self.n_columns, self.overlaps = len(size_S), len(class_M), partition.overlaps
         self.columns = np.split(np.arange(len(class_M)), np.cumsum(size_S)[:-1])
         self.class_M, self.cluster_M = tensor(class_M), tensor(cluster_M)
+        self.classes = self.class_M.split(size_S.tolist())
         self.cluster_C = tensor(partition.cluster_of_class_C)
         self.layers = [tensor(cluster_L) for cluster_L in partition.layers]
         place_SK = np.arange(max(2, size_S.max()))[None, :]
@@ -130,7 +137,7 @@ class TensorRule:
     def ask(self, base_logits_NC: Tensor) -> TensorQuestion:
         """Apply the rule to the base's logits, float32 of shape (N, C), before any specialist is run."""
         logits_NC = base_logits_NC if self.base_temperature is None else base_logits_NC / self.base_temperature
-        log_proba_NC, proba_NC = logits_NC.log_softmax(1), logits_NC.softmax(1)
+        proba_NC = logits_NC.softmax(1)
         # Column by column and not by a product of matrices, which some devices compute in less than float32.
         n_rows = proba_NC.shape[0]
         cluster_C, part_NC = (
@@ -138,7 +145,7 @@ class TensorRule:
         )
         mass_NS = proba_NC.new_zeros(n_rows, self.n_clusters).scatter_add_(1, cluster_C.expand(n_rows, -1), part_NC)
         mass_NT, cluster_NT = self._likeliest(mass_NS)
-        score_N = self._scores(logits_NC, log_proba_NC, proba_NC, mass_NS, mass_NT, cluster_NT)
+        score_N = self._scores(logits_NC, proba_NC, mass_NS, mass_NT, cluster_NT)
         routed_N = score_N >= self.threshold
         asked_NT = routed_N.unsqueeze(1)
         if cluster_NT.shape[1] > 1:
@@ -146,23 +153,23 @@ class TensorRule:
         runs_NT = asked_NT if self.all_need else asked_NT & self.needs_S[cluster_NT]
         # Without the rest, a cluster without a specialist changes the result too: the other classes get 0.
         asked_NT = runs_NT if self.combiner.keeps_rest else asked_NT
-        return TensorQuestion(
-            logits_NC, log_proba_NC, proba_NC, score_N, routed_N, cluster_NT, mass_NT, asked_NT, runs_NT
-        )
+        return TensorQuestion(logits_NC, proba_NC, score_N, routed_N, cluster_NT, mass_NT, asked_NT, runs_NT)
 
     def no_answers(self, base_NC: Tensor) -> Tensor:
-        """Packed logits (see Partition) of specialists before any is run, of shape (N, M + 1): the last column, which
-        is none's, is what clusters are padded with, and stays as it is.
+        """Packed logits (see Partition) of specialists before any is run, of shape (N, M + 1): zeros, of which the only
+        class of a cluster gets all of its probability, and a last column, none's, that clusters are padded with.
         """
-        return base_NC.new_full((base_NC.shape[0], self.n_columns + 1), LOG_0)
+        return F.pad(base_NC.new_zeros(base_NC.shape[0], self.n_columns), (0, 1), value=LOG_0)
 
-    def places_V(self, plan: Plan) -> Tensor:
-        """Where the logits of the specialists that are run, one row after another, lie in the flattened ``no_answers``;
-        on the CPU.
-        """
-        width = self.n_columns + 1
-        places = [(row_R[:, None] * width + self.columns[cluster]).ravel() for cluster, row_R in plan.rows.items()]
-        return torch.from_numpy(places[0] if len(places) == 1 else np.concatenate(places))
+    def packed(self, base_NC: Tensor, plan: Plan, answer_V: Tensor | None) -> Tensor:
+        """``no_answers`` with the logits of the specialists that were run, if any: in the plan's order, row by row."""
+        packed_NA = self.no_answers(base_NC)
+        if answer_V is not None:
+            width = self.n_columns + 1
+            places = [(row_R[:, None] * width + self.columns[cluster]).ravel() for cluster, row_R in plan.rows.items()]
+            place_V = torch.from_numpy(places[0] if len(places) == 1 else np.concatenate(places))
+            packed_NA.view(-1).scatter_(0, place_V.to(base_NC.device), answer_V)
+        return packed_NA
 
     def combine(self, question: TensorQuestion, packed_NA: Tensor) -> Tensor:
         """The ensemble's probabilities, of shape (N, C), rows summing to 1. A row that asks no cluster is the base's.
@@ -178,10 +185,28 @@ class TensorRule:
         """Finite values of shape (N, C) whose softmax ``combine`` gives. A row that asks no cluster is the base's; at
         least one asks.
         """
-        log_NC = self._combined_logits(question, packed_NA)
-        if not self.combiner.keeps_rest:
-            log_NC = log_NC.log_softmax(1).clamp(min=LOG_TINY)
+        log_NC = self._finite(self._combined_logits(question, packed_NA))
         return log_NC if log_NC.shape[0] == 1 else torch.where(question.asks_N1, log_NC, question.logits_NC)
+
+    def combine_logits_of_one(self, question: TensorQuestion, plan: Plan, answer_K: Tensor) -> Tensor:
+        """``combine_logits`` of a single sample that asks one cluster of one partition: nothing is packed or padded."""
+        (cluster,) = plan.rows
+        if self.temperature_A is not None:
+            answer_K = answer_K / self.temperature_A[self.columns[cluster][0]]
+        class_K, log_1C = self.classes[cluster], question.logits_NC.log_softmax(1)
+        base_1K = log_1C.index_select(1, class_K)
+        weight = self.weight_S[cluster] if self.weight is None else self.weight
+        value_1K = self._mixed(base_1K, answer_K.view(1, -1), weight) + question.mass_NT.log()
+        log_1C = log_1C if self.combiner.keeps_rest else torch.full_like(log_1C, LOG_0)
+        return self._finite(self._cooled(log_1C.index_copy(1, class_K, value_1K)))
+
+    def _finite(self, log_NC: Tensor) -> Tensor:
+        """Where classes outside get 0, the least logarithm that a probability has in its place."""
+        return log_NC if self.combiner.keeps_rest else log_NC.log_softmax(1).clamp(min=LOG_TINY)
+
+    def _cooled(self, log_NC: Tensor) -> Tensor:
+        """At the combiner's temperature."""
+        return log_NC if self.temperature is None else log_NC / self.temperature
 
     def _combined_logits(self, question: TensorQuestion, packed_NA: Tensor) -> Tensor:
         cluster_NT = question.cluster_NT
@@ -189,13 +214,13 @@ class TensorRule:
         both_B = self.class_and_column_SK.index_select(1, cluster_NT.flatten())
         class_NB, column_NB = both_B.view(2, cluster_NT.shape[0], -1).unbind()
         # In logarithms throughout: in float32, products of small probabilities would become 0.
-        log_NA = F.pad(question.log_proba_NC, (0, 1), value=LOG_0)
+        log_NA = F.pad(question.logits_NC.log_softmax(1), (0, 1), value=LOG_0)
         base_NTK = log_NA.gather(1, class_NB).view(shape)
         heated_NA = packed_NA if self.temperature_A is None else packed_NA / self.temperature_A
         specialist_NTK = heated_NA.gather(1, column_NB).view(shape)
-        value_NTK = self._mixed(base_NTK, specialist_NTK, cluster_NT) + self._log_mass(question.mass_NT, base_NTK)
-        log_NC = self._placed(log_NA, class_NB, value_NTK.flatten(1), question.asked_NT)
-        return log_NC if self.temperature is None else log_NC / self.temperature
+        weight = self.weight_S[cluster_NT][..., None] if self.weight is None else self.weight
+        value_NTK = self._mixed(base_NTK, specialist_NTK, weight) + self._log_mass(question.mass_NT, base_NTK)
+        return self._cooled(self._placed(log_NA, class_NB, value_NTK.flatten(1), question.asked_NT))
 
     def _log_mass(self, mass_NT: Tensor, base_NTK: Tensor) -> Tensor:
         """The logarithm of each cluster's probability, of shape (N, T, 1)."""
@@ -230,20 +255,19 @@ class TensorRule:
                 mass_NL = mass_NL.scatter(1, best_N1, -1.0)
         return torch.cat(masses, 1), torch.cat(chosen, 1)
 
-    def _mixed(self, base_NTK: Tensor, specialist_NTK: Tensor, cluster_NT: Tensor) -> Tensor:
-        """The logarithm of the mixture of P_base(class | cluster), of which ``base_NTK`` are logits, and what
-        specialists say, see ``Combiner``. A cluster without weight, or of one class, keeps the base's.
+    def _mixed(self, base_K: Tensor, specialist_K: Tensor, weight: Tensor) -> Tensor:
+        """The logarithm of the mixture of P_base(class | cluster), of which ``base_K`` are logits, and what specialists
+        say, over the last axis, see ``Combiner``. A cluster without weight, or of one class, keeps the base's.
         """
         if self.alone:
-            return specialist_NTK.log_softmax(2)
-        weight = self.weight_S[cluster_NT][..., None] if self.weight is None else self.weight
+            return specialist_K.log_softmax(-1)
         if self.combiner.mixture == "arithmetic":
             rest, part = ((share.log().clamp(min=LOG_0)) for share in (1 - weight, weight))
-            return torch.logaddexp(base_NTK.log_softmax(2) + rest, specialist_NTK.log_softmax(2) + part)
+            return torch.logaddexp(base_K.log_softmax(-1) + rest, specialist_K.log_softmax(-1) + part)
         # Logits do for log-probabilities here: they differ by a constant, which the last step takes away.
         if self.combiner.mixture == "product":
-            return (base_NTK + weight * specialist_NTK).log_softmax(2)
-        return base_NTK.lerp(specialist_NTK, weight).log_softmax(2)
+            return (base_K + weight * specialist_K).log_softmax(-1)
+        return base_K.lerp(specialist_K, weight).log_softmax(-1)
 
     def _placed(self, log_NA: Tensor, class_NB: Tensor, value_NB: Tensor, asked_NT: Tensor) -> Tensor:
         """Log-probabilities (N, C) with the values that clusters give their classes; of several values, the mean."""
@@ -265,7 +289,7 @@ class TensorRule:
             return self._score(self.gate.score, *answer)
         # As ``coterie.routing.gate.features`` has them.
         values = [self._score(name, *answer) for name in SCORES]
-        _, _, proba_NC, _, mass_NT, _ = answer
+        _, proba_NC, _, mass_NT, _ = answer
         first_N, second_N = F.pad(proba_NC, (0, 1)).topk(2, dim=1).values.unbind(1)
         mass_N, stake_N = mass_NT[:, 0], values[-1]
         values += [mass_N, stake_N / mass_N, *map(_safe_log, (first_N, second_N, mass_N, stake_N))]
@@ -276,7 +300,6 @@ class TensorRule:
         self,
         name: ScoreName,
         logits_NC: Tensor,
-        log_proba_NC: Tensor,
         proba_NC: Tensor,
         mass_NS: Tensor,
         mass_NT: Tensor,
@@ -284,7 +307,7 @@ class TensorRule:
     ) -> Tensor:
         """See ``coterie.routing.gate.SCORES``."""
         if name == "entropy":
-            return -(proba_NC * log_proba_NC).sum(1)
+            return torch.special.entr(proba_NC).sum(1)
         if name == "confidence":
             return 1 - proba_NC.amax(1)
         if name == "margin":
@@ -292,7 +315,7 @@ class TensorRule:
         if name == "energy":
             return -logits_NC.logsumexp(1)
         if name == "clusters":
-            return _entropy(mass_NS[:, self.layers[0]])
+            return torch.special.entr(mass_NS[:, self.layers[0]]).sum(1)
         inside_NK = F.pad(proba_NC, (0, 1)).gather(1, _of(self.class_SK, cluster_NT[:, :1]))
         return mass_NT[:, 0] - _lead(inside_NK)
 
@@ -311,7 +334,3 @@ def _lead(values_NA: Tensor) -> Tensor:
     """Of the largest value of each row over the second largest."""
     first_N, second_N = values_NA.topk(2, dim=1).values.unbind(1)
     return first_N - second_N
-
-
-def _entropy(proba_NS: Tensor) -> Tensor:
-    return -(proba_NS * _safe_log(proba_NS)).sum(1)

@@ -19,7 +19,7 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.probe import describe_inputs
 from coterie.config import HardwareSettings
 from coterie.data.given import given_samples
-from coterie.ensemble.answer import TensorQuestion, TensorRule
+from coterie.ensemble.answer import Plan, TensorQuestion, TensorRule
 from coterie.ensemble.explanation import Decision, Explanation, explain
 from coterie.ensemble.panel import Ask, Panel
 from coterie.errors import InputError
@@ -189,8 +189,13 @@ class SpecialistEnsemble(nn.Module):
         self._check_process()
         wants_gradient = isinstance(inputs, Tensor) and inputs.requires_grad and torch.is_grad_enabled()
         with torch.inference_mode(not wants_gradient):
-            question, packed_NA = self._ask(*self._ask_inputs(inputs))
-            return question.logits_NC if packed_NA is None else self._tensor_rule().combine_logits(question, packed_NA)
+            question, plan, answer_V = self._ask(*self._ask_inputs(inputs))
+            if not plan.asks:
+                return question.logits_NC
+            rule = self._tensor_rule()
+            if answer_V is not None and question.cluster_NT.numel() == 1:
+                return rule.combine_logits_of_one(question, plan, answer_V)
+            return rule.combine_logits(question, rule.packed(question.logits_NC, plan, answer_V))
 
     def decide(self, raw: Any) -> Decision:
         """Probabilities and what led to them.
@@ -300,38 +305,32 @@ class SpecialistEnsemble(nn.Module):
         """The fields of a decision about some samples, before which ``first`` others were asked about."""
         base_NC, ask = self.panel.ask(samples.take(rows))
         rule = self._tensor_rule()
-        question, packed_NA = self._ask(base_NC, ask, first + int(rows[0]))
-        if packed_NA is None:
-            proba_NC, packed_NA = question.proba_NC, rule.no_answers(base_NC)
-        else:
-            proba_NC = rule.combine(question, packed_NA)
+        question, plan, answer_V = self._ask(base_NC, ask, first + int(rows[0]))
+        packed_NA = rule.packed(base_NC, plan, answer_V)
+        proba_NC = rule.combine(question, packed_NA) if plan.asks else question.proba_NC
         # NaN, so that an answer which was never given cannot pass for one.
         packed_NM = packed_NA[:, : rule.n_columns].masked_fill(~rule.ran_NM(question), torch.nan)
         cluster_N, asked_NS = question.cluster_NT[:, 0], rule.asked_NS(question)
         fields = (proba_NC, base_NC, question.score_N, question.routed_N, cluster_N, asked_NS, packed_NM)
         return tuple(field.cpu().numpy() for field in fields)
 
-    def _ask(self, base_NC: Tensor, ask: Ask, first: int = 0) -> tuple[TensorQuestion, Tensor | None]:
+    def _ask(self, base_NC: Tensor, ask: Ask, first: int = 0) -> tuple[TensorQuestion, Plan, Tensor | None]:
         """Whom to ask about some samples, of which the first has this number, and what they say, as ``TensorRule``
-        takes it, or None where nobody is asked of any sample. All stay on the device, which is waited for twice: to
-        know whom to ask, and whether what they say is finite.
+        takes it, or None where no specialist is run. All stay on the device, which is waited for twice: to know whom to
+        ask, and whether what they say is finite.
         """
-        rule = self._tensor_rule()
-        question = rule.ask(base_NC)
+        question = self._tensor_rule().ask(base_NC)
         plan = question.plan()
         if not plan.finite:
             _refuse_not_finite(base_NC, np.arange(first, first + len(base_NC)), "the base")
-        if not plan.asks:
-            return question, None
-        packed_NA, answers = rule.no_answers(base_NC), ask(plan.rows)
-        if not answers:
-            return question, packed_NA
-        value_V = answers[0].flatten() if len(answers) == 1 else torch.cat([each_RK.flatten() for each_RK in answers])
-        if not math.isfinite(value_V.detach().sum()):
+        if not plan.rows:
+            return question, plan, None
+        answers = ask(plan.rows)
+        answer_V = answers[0].flatten() if len(answers) == 1 else torch.cat([each_RK.flatten() for each_RK in answers])
+        if not math.isfinite(answer_V.detach().sum()):
             for (cluster, row_R), answer_RK in zip(plan.rows.items(), answers, strict=True):
                 _refuse_not_finite(answer_RK, first + row_R, f"the specialist of cluster {cluster}")
-        packed_NA.view(-1).scatter_(0, rule.places_V(plan).to(base_NC.device), value_V)
-        return question, packed_NA
+        return question, plan, answer_V
 
     def _tensor_rule(self) -> TensorRule:
         """The rule on the device; made anew where another one was set."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from coterie.partition import Partition
 from coterie.progress import SILENT, Progress
 from coterie.training.passes import device_logits, device_passes, put_in_use
 
+IS_TRAINING = attrgetter("training")
 # Samples that are passed through the base before specialists are asked: enough that each gets full batches.
 CHUNK = 8192
 # Most bytes of the trunk's output that are held for a chunk.
@@ -132,6 +134,8 @@ class Panel:
 
         def picked(row_R: IntArray) -> Tensor:
             # Not the inputs themselves where all rows ask: a network may work in place.
+            if inputs_N.shape[0] == len(row_R) == 1:
+                return inputs_N.clone()
             return inputs_N.index_select(0, torch.from_numpy(row_R).to(inputs_N.device))
 
         def answer(cluster: int, inputs_R: Tensor) -> Tensor:
@@ -158,7 +162,7 @@ class Panel:
         single sample's pass, ``put_in_use`` would be a good part.
         """
         modules, weight = self._known[network]
-        if any(module.training for module in modules) or (weight is not None and weight.device != self.fabric.device):
+        if any(map(IS_TRAINING, modules)) or (weight is not None and weight.device != self.fabric.device):
             put_in_use(network, self.fabric.device)
 
 
