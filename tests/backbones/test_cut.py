@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from coterie.backbones import build, cut_points, find_head
-from coterie.backbones.cut import TrunkOutput, can_be_cut, make_observable, run_trunk, tail_of
+from coterie.backbones.cut import TrunkOutput, can_be_cut, is_overwritten, make_observable, run_trunk, tail_of
 from coterie.errors import BackboneError
 from helpers import image_form
 
@@ -55,6 +55,18 @@ def test_the_trunks_output_is_what_the_module_gave_whatever_was_done_to_it_after
         network(x)
         torch.testing.assert_close(output.latest, network[0](x), rtol=0, atol=0)
         assert (output.latest < 0).any()
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_whether_something_works_in_place_on_the_trunks_output_is_found_whatever_the_values(mode: bool) -> None:
+    overwrites = nn.Sequential(nn.Identity(), nn.ReLU(), nn.ReLU(inplace=True), nn.Linear(3, 2)).eval()
+    of_a_view = nn.Sequential(nn.Linear(3, 3), nn.Flatten(), nn.ReLU(inplace=True)).eval()
+    with torch.inference_mode(mode):
+        x = torch.ones(5, 3)  # which no ReLU changes
+        assert is_overwritten(overwrites, "1", x)
+        assert is_overwritten(of_a_view, "0", x)
+        assert not is_overwritten(overwrites, "2", x)
+        assert not is_overwritten(overwrites, "0", x)
 
 
 def test_a_trunk_is_run_no_further_than_the_cut() -> None:

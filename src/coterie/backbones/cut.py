@@ -158,15 +158,38 @@ class _Observing:
 class TrunkOutput(_Observing):
     """A context in which ``latest`` is the output of the trunk's last module, made observable by ``make_observable``,
     in the latest pass of this thread.
+
+    Args:
+        module: the trunk's last.
+        copied: keep a copy, as where what follows works in place.
     """
 
     latest: Tensor
 
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module, self._keep)
+    def __init__(self, module: nn.Module, copied: bool = True) -> None:
+        super().__init__(module, self._copy if copied else self._keep)
+
+    def _copy(self, output: Any) -> None:
+        self.latest = output.clone()
 
     def _keep(self, output: Any) -> None:
-        self.latest = output.clone()  # what follows may work in place
+        self.latest = output
+
+
+@torch.inference_mode(False)
+def is_overwritten(network: nn.Module, cut: str, example: Tensor) -> bool:
+    """Whether what runs after the module ``cut`` works in place on that module's output, in evaluation mode."""
+    seen: list[tuple[Tensor, int]] = []
+
+    def note(output: Tensor) -> None:
+        seen.append(
+            (output, output._version)
+        )  # which torch counts up with each operation in place, whatever the values
+
+    with evaluating(network), _Observing(make_observable(network, cut), note):
+        network(fitting(example.clone(), network))
+    output, version = seen[-1]
+    return output._version != version
 
 
 class _ReachedTheCut(BaseException):  # so that no network's own code takes it for a failure

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,13 @@ class TensorQuestion:
             return Plan(dict(sorted(only.items())), bool(only) or any(asked_T), math.isfinite(total))
         cluster_NT, asked_NT, runs_NT = (part.numpy() for part in parts[1:])
         runs_NT = runs_NT.astype(bool, copy=False)
-        clusters = sorted({int(cluster) for cluster in cluster_NT[runs_NT].tolist()})
-        # A sample has each cluster at most once.
-        rows = {cluster: ((cluster_NT == cluster) & runs_NT).nonzero()[0] for cluster in clusters}
-        return Plan(rows, bool(clusters) or bool(asked_NT.any()), math.isfinite(total))
+        # By cluster, and of each its rows in order; a sample has each cluster at most once.
+        cluster_P, row_P = cluster_NT[runs_NT].astype(np.int64, copy=False), runs_NT.nonzero()[0]
+        order_P = cluster_P.argsort(kind="stable")
+        cluster_P, row_P = cluster_P[order_P], row_P[order_P]
+        starts = np.flatnonzero(np.diff(cluster_P, prepend=-1)).tolist()
+        rows = {int(cluster_P[start]): row_P[start:end] for start, end in pairwise([*starts, len(row_P)])}
+        return Plan(rows, bool(rows) or bool(asked_NT.any()), math.isfinite(total))
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,14 @@ class TensorRule:
         size_S, class_M = partition.size_S, partition.packed_class_M
         cluster_M = np.repeat(np.arange(len(size_S)), size_S)
         self.n_clusters, self.n_columns, self.overlaps = len(size_S), len(class_M), partition.overlaps
-        self.columns = np.split(np.arange(len(class_M)), np.cumsum(size_S)[:-1])
+        self.size_S, self.start_S = size_S, np.cumsum(size_S) - size_S
         self.class_M, self.cluster_M = tensor(class_M), tensor(cluster_M)
         self.classes = self.class_M.split(size_S.tolist())
         self.cluster_C = tensor(partition.cluster_of_class_C)
         self.layers = [tensor(cluster_L) for cluster_L in partition.layers]
         place_SK = np.arange(max(2, size_S.max()))[None, :]
         # Behind the last class, and the last column, there is one for what is padded.
-        column_SK = np.where(place_SK < size_S[:, None], (np.cumsum(size_S) - size_S)[:, None] + place_SK, len(class_M))
+        column_SK = np.where(place_SK < size_S[:, None], self.start_S[:, None] + place_SK, len(class_M))
         class_SK = np.append(class_M, partition.n_classes)[column_SK]
         # Picked by one operation.
         self.class_and_column_SK = tensor([class_SK, column_SK])
@@ -165,10 +169,13 @@ class TensorRule:
         """``no_answers`` with the logits of the specialists that were run, if any: in the plan's order, row by row."""
         packed_NA = self.no_answers(base_NC)
         if answer_V is not None:
-            width = self.n_columns + 1
-            places = [(row_R[:, None] * width + self.columns[cluster]).ravel() for cluster, row_R in plan.rows.items()]
-            place_V = torch.from_numpy(places[0] if len(places) == 1 else np.concatenate(places))
-            packed_NA.view(-1).scatter_(0, place_V.to(base_NC.device), answer_V)
+            row_P = np.concatenate(list(plan.rows.values()))
+            cluster_P = np.repeat(list(plan.rows), [len(row_R) for row_R in plan.rows.values()])
+            size_P = self.size_S[cluster_P]
+            # Where the first logit of each answer lies in the flattened array, and those after it.
+            first_P = row_P * (self.n_columns + 1) + self.start_S[cluster_P]
+            place_V = np.arange(size_P.sum()) + np.repeat(first_P - (size_P.cumsum() - size_P), size_P)
+            packed_NA.view(-1).scatter_(0, torch.from_numpy(place_V).to(base_NC.device), answer_V)
         return packed_NA
 
     def combine(self, question: TensorQuestion, packed_NA: Tensor) -> Tensor:
@@ -192,7 +199,7 @@ class TensorRule:
         """``combine_logits`` of a single sample that asks one cluster of one partition: nothing is packed or padded."""
         (cluster,) = plan.rows
         if self.temperature_A is not None:
-            answer_K = answer_K / self.temperature_A[self.columns[cluster][0]]
+            answer_K = answer_K / self.temperature_A[self.start_S[cluster]]
         class_K, log_1C = self.classes[cluster], question.logits_NC.log_softmax(1)
         base_1K = log_1C.index_select(1, class_K)
         weight = self.weight_S[cluster] if self.weight is None else self.weight

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from coterie.arrays import FloatArray, IntArray
-from coterie.backbones.cut import TrunkOutput, make_observable, trunk_features
+from coterie.backbones.cut import TrunkOutput, is_overwritten, make_observable, trunk_features
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
 from coterie.progress import SILENT, Progress
@@ -59,6 +59,8 @@ class Panel:
         self.preprocessing = preprocessing
         self.cut = cut
         self._trunk_end = None if cut is None else make_observable(base, cut)
+        # A copy of what the trunk gives takes as long as some of its layers.
+        self._copied = cut is not None and is_overwritten(self.base, cut, preprocessing.example()[:1])
 
     def ask(self, samples: Samples) -> tuple[Tensor, Ask]:
         """The base's logits (N, C) of samples, float32 on the device, and the function that asks specialists about some
@@ -78,7 +80,7 @@ class Panel:
 
             return device_logits(self.fabric, self.base, samples, self.preprocessing), ask
         logits, features = [], []
-        with TrunkOutput(self._trunk_end) as output:
+        with TrunkOutput(self._trunk_end, self._copied) as output:
             for batch in device_passes(self.fabric, self.base, samples, self.preprocessing):
                 logits.append(batch)
                 features.append(output.latest)
@@ -95,7 +97,7 @@ class Panel:
         if self._trunk_end is None:
             with self.fabric.autocast():
                 return self.base(inputs).float(), self._asking(inputs)
-        with TrunkOutput(self._trunk_end) as output, self.fabric.autocast():
+        with TrunkOutput(self._trunk_end, self._copied) as output, self.fabric.autocast():
             return self.base(inputs).float(), self._asking(output.latest)
 
     @torch.inference_mode()
