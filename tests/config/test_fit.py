@@ -72,7 +72,7 @@ def test_anchors_that_stand_for_billions_of_values_are_refused(text: str, tmp_pa
         ({"partition": {"clusters": [0]}}, "at least 1"),
         ({"base": {"average_decay": 1}}, "in base: average_decay = 1: Input should be less than 1"),
         ({"specialist": {"average_decay": 0.9, "patience": 2}}, "in specialist: patience = 2: .*one or the other"),
-        ({"specialist": {"bits": 1}}, "in specialist: bits = 1: must be from 1.5 to 8, or 32"),
+        ({"specialist": {"bits": 1}}, "in specialist: bits = 1: must be from 1.2 to 8, or 32"),
         *(
             (
                 {"partition": {"embedding": wish}},

@@ -1,7 +1,7 @@
 """A specialist's weights as differences from the base's, in few bits each (as Liu et al. 2024, arXiv 2402.10193).
 
-A specialist starts from the base and ends near it: its matrices are kept as the base's plus a step per row times small
-whole numbers, of which frequent ones take fewer bits (Huffman 1952). What has no like among the base's weights, and
+A specialist starts from the base and ends near it: its matrices are kept as the base's plus a step times small whole
+numbers, of which frequent ones take fewer bits (Huffman 1952). What has no like among the base's weights, and
 vectors, which weigh nothing, are kept as they are. Of a matrix that was trained by an adapter the two small ones are
 kept whose product is the difference.
 """
@@ -9,7 +9,8 @@ kept whose product is the difference.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -25,19 +26,34 @@ UP, DOWN = ":up", ":down"
 PARTNERS = {STEP: CODES, DOWN: UP}
 # Whole numbers lie within this of 0, to fit a byte.
 LARGEST = 127
-# The step is sought up to this many of a row's root mean squares, in so many halvings of the interval.
+# The step is sought up to this many of a matrix's root mean squares, in so many halvings of the interval; with moments
+# once more, up to so many times the one that was found.
 COARSEST, HALVINGS = 64.0, 14
+COARSER, HALVINGS_COARSER = 4.0, 6
+# The smallest float16 above 0: a smaller step would be stored as 0.
+SMALLEST = 2.0**-24
+# Of the moments' mean diagonal, added to all of it, so that they can be inverted.
+DAMPING = 0.01
+# Of a matrix that are rounded before those after them are changed, all at once.
+COLUMNS = 64
+NO_MOMENTS: Mapping[str, Tensor] = MappingProxyType({})
 # What decompresses DEFLATE without a header; its Huffman codes alone, for there is nothing repeated to be found.
 RAW_DEFLATE, MEMORY = -15, 9
 
 
-def encode(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], bits: float) -> dict[str, Tensor]:
+def encode(
+    weights: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    bits: float,
+    moments: Mapping[str, Tensor] = NO_MOMENTS,
+) -> dict[str, Tensor]:
     """The tensors to store for weights, given those of the base.
 
     Args:
         weights: named tensors, on the CPU.
         base: named tensors, on the CPU.
         bits: average bits per difference, more than 1; ``EXACT_BITS`` stores tensors that differ as they are.
+        moments: of what some of the matrices are multiplied with (see ``input_moments``), by which they are rounded.
     """
     kept: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -50,7 +66,7 @@ def encode(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], bits: floa
         if bits == EXACT_BITS or known is None or known.shape != tensor.shape or tensor.ndim < 2:
             kept[name] = tensor
             continue
-        coded, step_R = quantise((tensor.float() - known.float()).flatten(1), bits)
+        coded, step_R = quantise((tensor.float() - known.float()).flatten(1), bits, moments.get(name))
         kept[f"{name}{CODES}"] = torch.from_numpy(np.frombuffer(coded, np.uint8).copy())
         kept[f"{name}{STEP}"] = step_R
     return kept
@@ -98,38 +114,102 @@ def _steps(kept: Mapping[str, Tensor], name: str, known: Tensor) -> Tensor:
     return step_R.float()[:, None] * _uncoded(coded, known.numel()).view(len(known), -1)
 
 
-def quantise(delta_RK: Tensor, bits: float) -> tuple[bytes, Tensor]:
-    """Rows as a step times whole numbers: the finest steps, each the same share of its row's root mean square, with
-    which the coded numbers take at most ``bits`` each.
+def quantise(delta_RK: Tensor, bits: float, moment_KK: Tensor | None = None) -> tuple[bytes, Tensor]:
+    """A matrix as a step times whole numbers: the finest step with which the coded numbers take at most ``bits`` each.
+
+    Args:
+        delta_RK: the matrix.
+        bits: more than 1.
+        moment_KK: second moments of what it is multiplied with. With them, what rounding a column changes in the
+            products is made up for in the columns after it (Frantar et al. 2023, "GPTQ", arXiv 2210.17323).
 
     Returns:
-        The coded numbers of all rows; steps, float16 of shape (R,).
+        The coded numbers; the step, of each row, float16 of shape (R,).
     """
-    # Steps in proportion to a row's own spread, so that rows that moved little are rounded no more than others.
-    square_R = delta_RK.square().mean(dim=1).sqrt()
+    spread = float(delta_RK.square().mean().sqrt().clamp(min=SMALLEST))
     # Not so fine that a number would leave its byte.
-    finest = float((delta_RK.abs().amax(dim=1) / square_R.clamp(min=2**-24)).max()) / (LARGEST - 1)
+    finest = float(delta_RK.abs().max()) / (LARGEST - 1)
+    step, best = _finest(delta_RK, bits, max(finest, 1e-3 * spread), COARSEST * spread, HALVINGS, _rounded)
+    if moment_KK is None:
+        return best
+    # Such numbers are spread more, so the step is a coarser one.
+    other = _finest(delta_RK, bits, step, step * COARSER, HALVINGS_COARSER, _Compensated(moment_KK), best)[1]
+    # Where few bits make it far coarser, more is lost than made up for.
+    return min(best, other, key=lambda found: _changed(delta_RK, found, moment_KK))
+
+
+def _changed(delta_RK: Tensor, found: tuple[bytes, Tensor], moment_KK: Tensor) -> float:
+    """How much rounding changes what the matrix answers: the sum of squares over the inputs of the moments."""
+    coded, step_R = found
+    codes_RK = _uncoded(torch.from_numpy(np.frombuffer(coded, np.uint8).copy()), delta_RK.numel()).view_as(delta_RK)
+    wrong_RK = step_R.float()[:, None] * codes_RK - delta_RK
+    return float(((wrong_RK @ moment_KK) * wrong_RK).sum())
+
+
+def _finest(
+    delta_RK: Tensor,
+    bits: float,
+    low: float,
+    high: float,
+    halvings: int,
+    rounded: Callable[[Tensor, float], Tensor],
+    otherwise: tuple[bytes, Tensor] | None = None,
+) -> tuple[float, tuple[bytes, Tensor]]:
+    """The finest step from ``low`` to ``high`` that suffices, and what it gives; ``otherwise`` where none does."""
     # The coded length falls as the step grows: bisection, on a logarithmic scale, for steps span several powers of ten.
-    low, high = max(finest, 1e-3), COARSEST
-    # With so coarse a step almost all numbers are 0 and take a bit each, which any allowed number of bits suffices for.
-    best = _at(delta_RK, square_R * high)
-    for _ in range(HALVINGS):
-        share = (low * high) ** 0.5
-        found = _at(delta_RK, square_R * share)
+    # With the coarsest almost all numbers are 0 and take a bit each, which any allowed number of bits suffices for.
+    step, best = high, otherwise or _coded(delta_RK, high, rounded)
+    for _ in range(halvings):
+        between = (low * high) ** 0.5
+        found = _coded(delta_RK, between, rounded)
         if 8 * len(found[0]) > bits * delta_RK.numel():
-            low = share
+            low = between
         else:
-            high, best = share, found
-    return best
+            high = between
+            step, best = between, found
+    return step, best
 
 
-def _at(delta_RK: Tensor, step_R: Tensor) -> tuple[bytes, Tensor]:
-    # 2**-24 is the smallest float16 above 0: a smaller step would be stored as 0.
-    half_R = step_R.half()  # as it will be read
-    step_R1 = half_R.float().clamp(min=2**-24)[:, None]  # a row without any difference has step 0
-    codes_RK = (delta_RK / step_R1).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+def _coded(delta_RK: Tensor, step: float, rounded: Callable[[Tensor, float], Tensor]) -> tuple[bytes, Tensor]:
+    step_R = torch.full((len(delta_RK),), max(step, SMALLEST)).half()  # as it will be read
+    codes_RK = rounded(delta_RK, float(step_R[0])).clamp(-LARGEST, LARGEST).to(torch.int8)
     coder = zlib.compressobj(9, zlib.DEFLATED, RAW_DEFLATE, MEMORY, zlib.Z_HUFFMAN_ONLY)
-    return coder.compress(codes_RK.numpy().tobytes()) + coder.flush(), half_R
+    return coder.compress(codes_RK.numpy().tobytes()) + coder.flush(), step_R
+
+
+def _rounded(delta_RK: Tensor, step: float) -> Tensor:
+    return (delta_RK / step).round()
+
+
+class _Compensated:
+    """Rounds column by column; what that changes in the products is taken from the columns still to come."""
+
+    def __init__(self, moment_KK: Tensor) -> None:
+        damped_KK = moment_KK.double()
+        damped_KK.diagonal().add_(DAMPING * damped_KK.diagonal().mean() + SMALLEST)
+        # Columns that weigh most come first, while there are many to make up for them.
+        self.order_K = damped_KK.diagonal().argsort(descending=True, stable=True)
+        ordered_KK = damped_KK[self.order_K][:, self.order_K]
+        inverse_KK = torch.cholesky_inverse(torch.linalg.cholesky(ordered_KK))
+        self.factor_KK = torch.linalg.cholesky(inverse_KK, upper=True).float()
+
+    def __call__(self, delta_RK: Tensor, step: float) -> Tensor:
+        left_RK, factor_KK = delta_RK[:, self.order_K], self.factor_KK
+        codes_RK = torch.empty_like(left_RK)
+        for start in range(0, left_RK.shape[1], COLUMNS):
+            # Within a block column by column; the columns after it get the changes of all of it at once.
+            block = slice(start, start + COLUMNS)
+            block_RB, factor_BB = left_RK[:, block], factor_KK[block, block]
+            change_RB = torch.empty_like(block_RB)
+            for column in range(block_RB.shape[1]):
+                value_R = block_RB[:, column]
+                code_R = (value_R / step).round()
+                codes_RK[:, start + column] = code_R
+                change_R = (value_R - code_R * step) / factor_BB[column, column]
+                block_RB[:, column:] -= change_R[:, None] * factor_BB[column, column:]
+                change_RB[:, column] = change_R
+            left_RK[:, start + COLUMNS :] -= change_RB @ factor_KK[block, start + COLUMNS :]
+        return codes_RK[:, self.order_K.argsort()]
 
 
 def _uncoded(coded: Tensor, n: int) -> Tensor:

@@ -51,9 +51,9 @@ class TrainingSettings(Settings):
     )
 
 
-# 32 stores a weight as it is. A Huffman code takes at least one bit a number, so below 1.5 next to nothing is left of a
+# 32 stores a weight as it is. A Huffman code takes at least one bit a number, so below 1.2 next to nothing is left of a
 # difference; and the numbers that it codes are bytes.
-EXACT_BITS, FEWEST_BITS, MOST_BITS = 32, 1.5, 8
+EXACT_BITS, FEWEST_BITS, MOST_BITS = 32, 1.2, 8
 
 
 class SpecialistSettings(TrainingSettings):
@@ -75,7 +75,7 @@ class SpecialistSettings(TrainingSettings):
     )
     bits: float = Field(
         EXACT_BITS,
-        description="average bits in which each difference from the base's weights is stored: 1.5 to 8; 32: weights "
+        description="average bits in which each difference from the base's weights is stored: 1.2 to 8; 32: weights "
         "are stored as they are",
     )
 

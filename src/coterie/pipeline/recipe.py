@@ -16,6 +16,7 @@ from coterie.backbones.base import Base
 from coterie.backbones.by_name import is_passed
 from coterie.backbones.cut import tail_of, trunk_features
 from coterie.backbones.flops import inference_flops
+from coterie.backbones.moments import plain_layers
 from coterie.backbones.parts import last_parts, trained_part
 from coterie.config import AUTO, EXACT_BITS, PROBE, FitSettings, merged
 from coterie.config.fine_tuning import EPOCHS as FINE_TUNED_EPOCHS
@@ -43,6 +44,8 @@ LARGEST_CLUSTER = 0.5
 # Epochs; with fewer for each of two partitions, one is trained for longer.
 LEAST_OF_PAIR = 5.0
 HALF = 0.5
+# More change next to nothing where most of the weights are rounded by moments (benchmarks/gains/bits.md).
+ENOUGH_BITS, MOSTLY = 2.0, 0.8
 TINY = 1e-9
 # With one of these the user has said how much is routed.
 LIMITS = {"threshold", "passes", "routed", "risk"}
@@ -257,7 +260,9 @@ class _Recipe:
                 f"storage = {self.settings.storage:g}: {sum(clusters)} specialists take more; allowed: at least "
                 f"{least:.2f} times the base's, or fewer clusters"
             )
-        return max(FEWEST_BITS, min(MOST_BITS, math.floor(10 * bits) / 10))
+        by_moments = sum(layer.weight.numel() for layer in plain_layers(self.part.network).values())
+        most = ENOUGH_BITS if by_moments > MOSTLY * coded else MOST_BITS
+        return max(FEWEST_BITS, min(most, math.floor(10 * bits) / 10))
 
     def _said(self, settings: FitSettings) -> str:
         specialist, partition = settings.specialist, settings.partition

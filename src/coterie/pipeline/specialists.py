@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coterie.arrays import IntArray
 from coterie.backbones import Head
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.base import make_base
 from coterie.backbones.deltas import encode
+from coterie.backbones.moments import input_moments
 from coterie.backbones.parts import TrainedPart
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.config import PROBE, FitSettings
+from coterie.config import EXACT_BITS, PROBE, FitSettings
 from coterie.data.batches import augmentation_of
+from coterie.data.splits import Splits
 from coterie.engine import Resources, TaskContext, make_engine
 from coterie.partition import Partition
 from coterie.pipeline.base import TrainedBase
@@ -28,10 +33,13 @@ from coterie.run.contents import read_history, write_history
 from coterie.run.names import BASE_FILE, specialist_files, specialist_titles
 from coterie.run.values import cut_of
 from coterie.system.limits import LimitedProgress
+from coterie.training.passes import put_in_use
 
 # What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
 MEMORY_BYTES = 2**30
 MEMORY_PER_PARAMETER_BYTE = 6
+# Training samples by which a specialist's weights are rounded, and most bytes of them.
+MOMENT_SAMPLES, MOMENT_BYTES = 512, 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,19 +145,39 @@ def train_tasks(
         return TaskContext(LimitedProgress(job.progress.lane(), job.limits), job.checkpoint(todo[number].file))
 
     engine = make_engine(job.engine, len(todo), resources)
-    base_weights, bits = weights_of(base.network), job.settings.specialist.bits
+    base_weights = weights_of(base.network)
     inputs = specialist_inputs(job.prepared, base.network, base.head, base.part, starts)
     with closing(engine.run(todo, inputs, resources, context_of)) as outcomes:
         for outcome in outcomes:
             task, trained = todo[outcome.number], outcome.unwrap()
             # Of a specialist's weights, what is not the base's is kept.
-            kept = encode(trained.weights, base_weights, bits)
-            job.keep(task.file, task.title, replace(trained, weights=kept))
+            started, bits = time.perf_counter(), task.training.bits
+            moments: Mapping[str, Tensor] = {}
+            # An adapter's matrices are no differences that could be rounded.
+            if bits != EXACT_BITS and trained.weights.keys() == base_weights.keys():
+                classes = np.array(task.classes)
+                network = make_specialist(base.network, base.head, classes)
+                network.load_state_dict(trained.weights)
+                moments = moments_of(network, job.splits, classes, job.fabric.device)
+            kept = encode(trained.weights, base_weights, bits, moments)
+            seconds = trained.seconds + time.perf_counter() - started
+            job.keep(task.file, task.title, replace(trained, weights=kept, seconds=seconds))
     history = read_history(run)
     titles = [task.title for task in tasks if task.title in history]
     ordered = [*(title for title in history if title not in titles), *titles]
     if ordered != list(history):  # the results came in any order, perhaps in an earlier start
         write_history(run, {title: history[title] for title in ordered})
+
+
+def moments_of(network: nn.Module, splits: Splits, classes: IntArray, device: torch.device) -> dict[str, Tensor]:
+    """Of what the matrices of a specialist of some classes are multiplied with, on some of its training samples."""
+    samples = splits.train.of_classes(classes).samples
+    of_one = splits.preprocessing.example()[:1].nbytes
+    n_samples = max(1, min(len(samples), MOMENT_SAMPLES, MOMENT_BYTES // of_one))
+    # Evenly from all, which may lie class by class.
+    some = torch.linspace(0, len(samples) - 1, n_samples).round().long()
+    inputs = splits.preprocessing(samples.read(some).to(device))
+    return input_moments(put_in_use(network, device), network.state_dict(), inputs)
 
 
 def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Resources:
