@@ -6,7 +6,7 @@ the samples and are tried on the fifth. So a rule with more to choose has no adv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
@@ -26,8 +26,15 @@ COMBINERS: tuple[CombinerName, ...] = get_args(CombinerName)
 GATES: tuple[ScoreName, ...] = get_args(ScoreName)
 # Each further cluster costs a pass per routed sample: more than two are tried on request only.
 TOPS = (1, 2)
-# The choice replaces the paper's rule where it is this many standard errors better: under no difference, chance gives
-# that once in ten times.
+# Of several clusters, what is known to be good elsewhere (docs/what-helps.md) stands where validation cannot tell: the
+# first that is a candidate.
+PAPERS = (PAPER, "entropy")
+STANDING: Mapping[tuple[Combination, str], str] = {
+    (Combination("blend"), "margin"): "the plain blend",
+    PAPERS: "the paper's rule",
+}
+# The choice replaces it where it is this many standard errors better: under no difference, chance gives that once in
+# ten times.
 ERRORS_TO_STAND = 1.28
 # Or where it is, by so many errors, less than this share of samples behind, and has better probabilities.
 AS_GOOD = 0.005
@@ -96,9 +103,9 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     The most accurate candidate within the budget is chosen, by cross-fitting. Without a limit to the cost, it is the
     cheapest candidate that is less than a standard error below the best; where a risk is bounded, the cheapest that
     bounds it. A candidate whose log loss is above the base's gives way to one that is as close and whose loss is not.
-    The paper's rule, where it is a candidate, is kept if validation is too small to tell the choice from it; for this
-    the choice itself is cross-fitted. Nothing is routed where the gain over the base is within 1.28 standard
-    errors, and its log loss is not lower than the base's by 3.
+    Where the paper's rule is a candidate, a blend with one weight and the gate ``margin``, or else that rule, is kept
+    if validation is too small to tell the choice from it; for this the choice itself is cross-fitted. Nothing is routed
+    where the gain over the base is within 1.28 standard errors, and its log loss is not lower than the base's by 3.
 
     Args:
         outputs: of base and specialists on samples that trained neither.
@@ -115,15 +122,15 @@ def tune(outputs: Outputs, partition: Partition, request: TuningRequest, seed: i
     best = _best(judged, request.budget)
     procedure_N = _cross_fitted_choice(judged, fold_N, request.budget)
     chosen, note = _settle(best, judged, procedure_N, request.budget)
-    # The accuracy of the best of many is too high by the luck of the choice, so that of the procedure is reported; the
-    # paper's rule was not chosen for its accuracy.
+    # The accuracy of the best of many is too high by the luck of the choice, so that of the procedure is reported; what
+    # stands was not chosen for its accuracy.
     correct_N = procedure_N if chosen is best else chosen.correct_N
     if len(judged) > 1 and request.budget.is_open:
         base_correct_N = trials[chosen.row.combination].base_correct_N
         gained, error = _paired(correct_N, base_correct_N)
         added, loss_error = _mean_and_error(chosen.added_loss_N)
         clearly_lower = gained >= -ERRORS_TO_ROUTE * error and added < -LOSS_ERRORS_TO_ROUTE * loss_error
-        if gained <= ERRORS_TO_ROUTE * error and not clearly_lower and chosen.row.routed > 0:
+        if gained <= ERRORS_TO_ROUTE * error and not clearly_lower:
             chosen, correct_N = chosen.unrouted(base_correct_N), base_correct_N
             note = (
                 f"No sample is routed: the choice among the candidates gains {100 * gained:+.2f} points (standard "
@@ -204,7 +211,7 @@ def _cross_fitted_choice(judged: list[JudgedCandidate], fold_N: IntArray, budget
 def _settle(
     best: JudgedCandidate, judged: Sequence[JudgedCandidate], procedure_N: BoolArray, budget: Budget
 ) -> tuple[JudgedCandidate, str]:
-    """The best candidate, or the paper's rule where the samples cannot tell the two apart; with a note.
+    """The best candidate, or what stands where the samples cannot tell the two apart; with a note.
 
     Args:
         best: the candidate that all samples choose.
@@ -212,23 +219,26 @@ def _settle(
         procedure_N: whether the cross-fitted choice is right.
         budget: what thresholds are chosen for.
     """
-    paper = next((one for one in judged if (one.row.combination, one.row.score) == (PAPER, "entropy")), None)
-    if paper is None or len(judged) == 1 or budget.risk is not None:
+    by_name: dict[tuple[Combination, str], JudgedCandidate] = {
+        (one.row.combination, one.row.score): one for one in judged
+    }
+    if PAPERS not in by_name or len(judged) == 1 or budget.risk is not None:
         return best, ""
-    if best is paper:
-        return best, "The paper's rule is the best of the candidates."
-    difference, error = _paired(procedure_N, paper.correct_N)
+    standing, name = next((by_name[key], said) for key, said in STANDING.items() if key in by_name)
+    if best is standing:
+        return best, f"{name[0].upper()}{name[1:]} is the best of the candidates."
+    difference, error = _paired(procedure_N, standing.correct_N)
     seen = (
         f"{100 * difference:+.2f} points (standard error {100 * error:.2f}) on {len(procedure_N):,} validation samples"
     )
     if difference > ERRORS_TO_STAND * error:
-        return best, f"Against the paper's rule, the choice among the candidates is cross-fitted at {seen}."
+        return best, f"Against {name}, the choice among the candidates is cross-fitted at {seen}."
     # What happens to none of the samples may still happen to this share of all, at the same odds of one in ten.
     unseen = np.log(10) / len(procedure_N)
     behind = max(ERRORS_TO_STAND * error, unseen) - min(difference, 0)
-    if behind < AS_GOOD and best.added_loss_N.mean() < paper.added_loss_N.mean():
+    if behind < AS_GOOD and best.added_loss_N.mean() < standing.added_loss_N.mean():
         return best, (
-            f"The choice among the candidates is as accurate as the paper's rule to half a point, and its "
-            f"probabilities are better. Cross-fitted, its lead is {seen}."
+            f"The choice among the candidates is as accurate as {name} to half a point, and its probabilities are "
+            f"better. Cross-fitted, its lead is {seen}."
         )
-    return paper, f"The choice among the candidates is noise, so the paper's rule stands: {seen}."
+    return standing, f"The choice among the candidates is noise, so {name} stands: {seen}."
