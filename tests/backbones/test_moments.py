@@ -54,6 +54,17 @@ def test_a_network_stays_as_it_is_and_its_moments_do_not_hang_on_how_many_are_ga
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+def test_of_a_network_that_diverged_there_are_none_and_it_is_kept_all_the_same() -> None:
+    network = Network()
+    with torch.no_grad():
+        network.conv.weight.fill_(1e30)
+    assert set(input_moments(network, NAMES, IMAGES)) == {"conv.weight"}
+    for wrong in (1e38, float("inf"), float("nan")):
+        kept = encode({"w": torch.full((4, 9), wrong)}, {"w": torch.zeros(4, 9)}, 2)
+        assert set(kept) == {"w:codes", "w:step"}
+        decode(kept, {"w": torch.zeros(4, 9)})
+
+
 def test_of_too_few_inputs_there_are_none() -> None:
     assert set(input_moments(Network(), NAMES, IMAGES[:20])) == {"conv.weight"}
     assert input_moments(Network(), NAMES, IMAGES[:0]) == {}

@@ -23,7 +23,8 @@ Layer = nn.Linear | nn.Conv2d
 
 def input_moments(network: nn.Module, names: Iterable[str], inputs: Tensor) -> dict[str, Tensor]:
     """For each matrix of a linear layer, or of a convolution without groups: the sum of x x^T over what its rows are
-    multiplied with, float32 of shape (K, K). Where there are fewer of these x than twice K, there is none.
+    multiplied with, float32 of shape (K, K). Where there are fewer of these x than twice K, or some are not finite,
+    there is none.
 
     Args:
         network: that has the matrices; it is run in evaluation mode.
@@ -38,7 +39,7 @@ def input_moments(network: nn.Module, names: Iterable[str], inputs: Tensor) -> d
         with evaluating(network), hooked(hooks):
             for batch in inputs.split(BATCH):
                 network(batch)
-        found |= {name: one.sum_KK for name, one in gathered.items() if one.rows >= LEAST_ROWS * len(one.sum_KK)}
+        found |= {name: one.sum_KK for name, one in gathered.items() if one.suffices}
     return found
 
 
@@ -86,6 +87,11 @@ class _Gathering:
         input_NK = of_sample_BLK[:, ::every].flatten(0, 1)
         self.rows += len(input_NK)
         self.sum_KK += (input_NK.T @ input_NK).cpu()
+
+    @property
+    def suffices(self) -> bool:
+        """Whether there were inputs enough, and none that is not finite, as of a training that diverged."""
+        return self.rows >= LEAST_ROWS * len(self.sum_KK) and bool(self.sum_KK.isfinite().all())
 
 
 def _multiplied(layer: nn.Module, inputs: Tensor) -> Tensor:

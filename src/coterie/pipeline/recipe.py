@@ -44,7 +44,7 @@ LARGEST_CLUSTER = 0.5
 # Epochs; with fewer for each of two partitions, one is trained for longer.
 LEAST_OF_PAIR = 5.0
 HALF = 0.5
-# More change next to nothing where most of the weights are rounded by moments (benchmarks/gains/bits.md).
+# More change next to nothing where most of the weights are rounded by moments (benchmarks/gains/rounding.md).
 ENOUGH_BITS, MOSTLY = 2.0, 0.8
 TINY = 1e-9
 # With one of these the user has said how much is routed.
