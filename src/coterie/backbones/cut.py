@@ -182,9 +182,8 @@ def is_overwritten(network: nn.Module, cut: str, example: Tensor) -> bool:
     seen: list[tuple[Tensor, int]] = []
 
     def note(output: Tensor) -> None:
-        seen.append(
-            (output, output._version)
-        )  # which torch counts up with each operation in place, whatever the values
+        # A version is counted up with each operation in place, whatever the values.
+        seen.append((output, output._version))
 
     with evaluating(network), _Observing(make_observable(network, cut), note):
         network(fitting(example.clone(), network))

@@ -67,7 +67,7 @@ def encode(
             kept[name] = tensor
             continue
         coded, step_R = quantise((tensor.float() - known.float()).flatten(1), bits, moments.get(name))
-        kept[f"{name}{CODES}"] = torch.from_numpy(np.frombuffer(coded, np.uint8).copy())
+        kept[f"{name}{CODES}"] = _as_tensor(coded)
         kept[f"{name}{STEP}"] = step_R
     return kept
 
@@ -141,7 +141,7 @@ def quantise(delta_RK: Tensor, bits: float, moment_KK: Tensor | None = None) -> 
 def _changed(delta_RK: Tensor, found: tuple[bytes, Tensor], moment_KK: Tensor) -> float:
     """How much rounding changes what the matrix answers: the sum of squares over the inputs of the moments."""
     coded, step_R = found
-    codes_RK = _uncoded(torch.from_numpy(np.frombuffer(coded, np.uint8).copy()), delta_RK.numel()).view_as(delta_RK)
+    codes_RK = _uncoded(_as_tensor(coded), delta_RK.numel()).view_as(delta_RK)
     wrong_RK = step_R.float()[:, None] * codes_RK - delta_RK
     return float(((wrong_RK @ moment_KK) * wrong_RK).sum())
 
@@ -210,6 +210,10 @@ class _Compensated:
                 change_RB[:, column] = change_R
             left_RK[:, start + COLUMNS :] -= change_RB @ factor_KK[block, start + COLUMNS :]
         return codes_RK[:, self.order_K.argsort()]
+
+
+def _as_tensor(coded: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(coded, np.uint8).copy())
 
 
 def _uncoded(coded: Tensor, n: int) -> Tensor:
