@@ -54,11 +54,15 @@ def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     for n_classes, per_class, noise in ((50, 100, 0.9), (300, 30, 0.7)):
         source = {"data": {"source": f"features:{_features(made, n_classes, per_class, noise)}"}}
         yield Pair(f"features, {n_classes} classes, MLP", merged(MLP, source))
+    short: dict[str, Any] = {"backbone": "convnet-32", "base": {"epochs": 10}}
     demo = FitSettings.from_yaml(Path("examples/demo.yaml")).given()
     yield Pair("glyphs, convnet (the demo)", {name: demo[name] for name in ("data", "backbone", "base")})
+    yield Pair("CIFAR-100, convnet-32, 10 epochs", {**_fine(shared / "cifar100"), **short})
     few = subset(shared / "cifar100", made / "cifar100", "fine_label", 100 * 100)
     cifar = {"backbone": "convnet-32", "base": {"batch_size": 64, "epochs": 10}}
     yield Pair("CIFAR-100, 100 images a class, convnet-32", merged(cifar, _fine(few)), True)
+    more = subset(shared / "cifar100", made / "cifar100-250", "fine_label", 100 * 250)
+    yield Pair("CIFAR-100, 250 images a class, convnet-32", merged(cifar, _fine(more)))
     tail = subset(shared / "cifar100", made / "cifar100-long-tail", "fine_label", 100 * 500, fewest=1 / 100)
     yield Pair("CIFAR-100, long tail, convnet-32", merged(cifar, _fine(tail)))
     for name in ("HWU64, 20 texts a class, MiniLM", "CLINC150, 20 texts a class, MiniLM"):

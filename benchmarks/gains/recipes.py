@@ -49,13 +49,20 @@ HEAD = (
 )
 
 
-def main(shared: Path, runs: Path = Path("runs/recipes"), only: tuple[str, ...] = (), record: bool = True) -> None:
+def main(
+    shared: Path,
+    runs: Path = Path("runs/recipes"),
+    only: tuple[str, ...] = (),
+    of: tuple[str, ...] = (),
+    record: bool = True,
+) -> None:
     """Train what is missing, and write the table.
 
     Args:
         shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
         runs: folder of the bases, and of what came of each recipe.
         only: pairs whose names hold one of these; default: all.
+        of: recipes by name; default: all.
         record: write the result.
     """
     pilot.SOON_SECONDS = 0.0  # all are forecast
@@ -72,6 +79,8 @@ def main(shared: Path, runs: Path = Path("runs/recipes"), only: tuple[str, ...] 
         done = {one["recipe"]: one for one in known if one["pair"] == pair.name}
         found = {}
         for name, values in recipes(settings, base):
+            if of and name not in of:
+                continue
             found[name] = done.get(name, {})
             if not found[name]:
                 found[name] = {"pair": pair.name, "recipe": name, **_gained(settings, base, values, runs)}

@@ -39,6 +39,7 @@ def test_a_deep_network_gets_tails_of_two_partitions(many: Splits) -> None:
     assert settings.specialist.trainable == "last-3"  # the last of three stages, and the head
     assert (settings.partition.clusters, settings.partition.together) == ((9, 3), True)
     assert (settings.specialist.learning_rate, settings.specialist.schedule) == (0.3, "cosine")
+    assert settings.partition.least_open == 0.5
     assert settings.gate.passes == 1.5
     assert 1.2 <= settings.specialist.bits <= 2
 
@@ -74,6 +75,10 @@ def test_what_was_given_stays(many: Splits) -> None:
     settings = found({**DEEP, **given}, many)
     assert (settings.specialist.epochs, settings.specialist.bits, settings.specialist.views) == (3, 5, 0)
     assert (settings.partition.clusters, settings.partition.together) == ((4, 5), False)
+    # Who names anything of the partition gets it, whatever the base's errors are.
+    assert settings.partition.least_open == 0
+    assert found({**DEEP, "partition": {"method": "kmeans"}}, many).partition.least_open == 0
+    assert found({**DEEP, "recipe": "whole"}, many).partition.least_open == 0
     assert (settings.gate.threshold, settings.gate.passes) == (0.5, None)
     assert settings.recipe == "tails"
     assert found({**DEEP, "specialist": {"trainable": "all"}}, many).recipe == "whole"

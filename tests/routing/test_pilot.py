@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs
 from coterie.routing.forecast import BasePredictions, Outlook, Skill
-from coterie.routing.pilot import PILOT_SHARE, measured_skill, open_errors, pilot_clusters
+from coterie.routing.pilot import PILOT_SHARE, measured_skill, open_errors, open_share, pilot_clusters
 
 PRIOR = Skill(0.07, 0.1)
 N_CLASSES, SIZE = 20, 4
@@ -54,6 +54,30 @@ def test_open_errors_by_cluster_add_up_to_those_of_all_samples() -> None:
     by_cluster = open_errors(answers, partition, "blend")
     assert by_cluster.shape == (5,)
     assert np.isclose(by_cluster.sum(), Outlook.of(answers, partition).change(answers, "blend")[1].sum())
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10_000))
+def test_errors_are_open_where_the_likeliest_cluster_holds_the_class(seed: int) -> None:
+    outputs, partition = outputs_of(seed, 60, 1.0)
+    # Some labels of other groups, which no specialist of the likeliest cluster knows.
+    label_N = np.where(np.random.default_rng(seed).random(60) < 0.4, (outputs.label_N + 7) % N_CLASSES, outputs.label_N)
+    inside, wrong = 0, 0
+    for logits_C, label in zip(outputs.base_NC, label_N, strict=True):
+        proba_C = np.exp(logits_C) / np.exp(logits_C).sum()
+        masses = [proba_C[partition.classes(cluster)].sum() for cluster in range(partition.n_clusters)]
+        if logits_C.argmax() != label:
+            wrong += 1
+            inside += label in partition.classes(int(np.argmax(masses)))
+    share = open_share(BasePredictions(outputs.base_NC, label_N), partition)
+    assert np.isclose(share, inside / wrong)
+    whole = Partition.from_assignment([0] * N_CLASSES)
+    assert open_share(BasePredictions(outputs.base_NC, label_N), whole) == 1
+
+
+def test_a_base_without_errors_has_none_that_are_closed() -> None:
+    partition = Partition.from_assignment([0, 0, 1, 1])
+    assert open_share(BasePredictions(10 * np.eye(4, dtype=np.float32), np.arange(4)), partition) == 1
 
 
 def test_the_skill_of_good_specialists_is_measured_on_the_clusters_that_have_one() -> None:

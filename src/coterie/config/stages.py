@@ -129,6 +129,13 @@ class PartitionSettings(Settings):
         description="with several numbers of clusters: keep the specialists of all partitions, and ask one of each "
         "partition",
     )
+    least_open: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of the base's errors on validation, the share that has to lie inside the likeliest cluster, where "
+        "its specialist could put them right; with less, one cluster of all classes is taken instead; 0: never",
+    )
     groups: str | None = Field(
         None,
         validate_default=True,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from scipy.special import softmax
 
 from coterie.errors import ArtifactError
+from coterie.pages.format import percent
 from coterie.partition import Partition, confusion_counts, join_confused, make_partition
 from coterie.pipeline.base import TrainedBase
 from coterie.pipeline.embedding import label_sources
 from coterie.pipeline.job import Job
 from coterie.pipeline.prepare import partition_request
+from coterie.routing.forecast import BasePredictions
+from coterie.routing.pilot import open_share
 from coterie.run.values import members_of
 
 
@@ -24,7 +27,7 @@ def make_partitions(job: Job, base: TrainedBase) -> list[Partition]:
     # whose specialists are there already. Given groups are made again: the file may have changed, which is refused.
     if known and job.settings.partition.method != "given":
         return [Partition.from_members(members, n_classes) for members in known]
-    partitions = _make(job, base)
+    partitions = _or_one(job, base, _make(job, base))
     made = tuple(members_of(partition) for partition in partitions)
     if known not in ((), made):
         raise ArtifactError(
@@ -51,3 +54,17 @@ def _make(job: Job, base: TrainedBase) -> list[Partition]:
         partition = join_confused(partition, proba_NC, label_N, settings.overlap)
         by_number.setdefault(partition.n_clusters, partition)
     return list(by_number.values())
+
+
+def _or_one(job: Job, base: TrainedBase, partitions: list[Partition]) -> list[Partition]:
+    """The partitions, or one cluster of all classes where specialists could not put enough of the errors right."""
+    least, finest = job.settings.partition.least_open, max(partitions, key=lambda one: one.n_clusters)
+    answers = BasePredictions(base.validation_NC, job.splits.validation.labels_N.numpy())
+    if least == 0 or finest.n_clusters == 1 or (share := open_share(answers, finest)) >= least:
+        return partitions
+    job.progress.note(
+        f"of the base's errors on validation {percent(share, 0)} lie inside the likeliest of {finest.n_clusters} "
+        f"clusters, where its specialist could put them right; less than {percent(least, 0)}, so one specialist of all "
+        "classes is trained instead (overruled by --partition.clusters, or --partition.least-open)"
+    )
+    return [Partition.from_assignment([0] * len(job.splits.labels))]

@@ -45,6 +45,14 @@ def pilot_clusters(partition: Partition, open_S: FloatArray, train_count_C: IntA
     return tuple(chosen) or (int(candidates[share_S[candidates].argmin()]),)
 
 
+def open_share(answers: BasePredictions, partition: Partition) -> float:
+    """Of the samples that the base gets wrong, the share whose true class lies in the likeliest cluster: the others
+    cannot be put right by its specialist. 1 where nothing is wrong.
+    """
+    held_N = partition.holds(likeliest_cluster(answers, partition), answers.label_N)
+    return float(held_N[~answers.right_N].mean()) if not answers.right_N.all() else 1.0
+
+
 def open_errors(answers: BasePredictions, partition: Partition, rule: ForecastRule) -> FloatArray:
     """Errors open to each cluster's specialist, each weighted by how much smaller its task is; of shape (S,)."""
     open_N = Outlook.of(answers, partition).change(answers, rule)[1]

@@ -1,0 +1,77 @@
+"""Partitions of a run, or one cluster of all classes where specialists could put too little right."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import coterie
+from coterie.config import FitSettings
+from coterie.data.splits import Splits
+from coterie.progress import Progress
+from coterie.run.folder import Run
+from coterie.run.reporting import read_base_logits
+from coterie.run.values import partition_of
+from helpers import weights
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def asking(settings: FitSettings, least_open: float) -> FitSettings:
+    given = settings.given()
+    return FitSettings.from_values({**given, "partition": {**given.get("partition", {}), "least_open": least_open}})
+
+
+def held(run: Path) -> float:
+    """Of the base's errors on validation, the share in the likeliest cluster, sample by sample."""
+    opened = Run.open_complete(run)
+    partition = partition_of(opened.manifest)
+    known = read_base_logits(opened, "validation")
+    assert known is not None
+    logits_NC, label_N = known
+    inside = []
+    for logits_C, label in zip(logits_NC, label_N, strict=True):
+        proba_C = np.exp(logits_C - logits_C.max())
+        likeliest = max(range(partition.n_clusters), key=lambda k: float(proba_C[partition.classes(k)].sum()))
+        if logits_C.argmax() != label:
+            inside.append(label in partition.classes(likeliest))
+    return float(np.mean(inside))
+
+
+def test_one_cluster_is_taken_where_too_few_errors_lie_inside(
+    tmp_path: Path, settings: FitSettings, splits: Splits, trained_run: Path
+) -> None:
+    share = held(trained_run)
+    assert 0 < share < 1
+    progress = Notes()
+    coterie.fit(asking(settings, share + 0.01), tmp_path / "one", splits=splits, progress=progress)
+    one = Run.open_complete(tmp_path / "one")
+    assert partition_of(one.manifest).n_clusters == 1
+    assert one.manifest.groupings == (((*range(len(splits.labels)),),),)
+    assert any(f"{100 * share:.0f}\N{NO-BREAK SPACE}%" in note and "--partition.clusters" in note for note in progress.notes)
+    # The same bits as of a run that was asked for one cluster.
+    given = settings.given()
+    partition = {**given.get("partition", {}), "clusters": (1,)}
+    coterie.fit(FitSettings.from_values({**given, "partition": partition}), tmp_path / "same", splits=splits)
+    assert weights(tmp_path / "one") == weights(tmp_path / "same")
+
+
+def test_the_clusters_stay_where_enough_do(
+    tmp_path: Path, settings: FitSettings, splits: Splits, trained_run: Path
+) -> None:
+    progress = Notes()
+    coterie.fit(asking(settings, held(trained_run)), tmp_path / "run", splits=splits, progress=progress)
+    assert weights(tmp_path / "run") == weights(trained_run)
+    assert not any("least-open" in note for note in progress.notes)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "half"])
+def test_a_share_is_from_0_to_1(share: object) -> None:
+    with pytest.raises(coterie.errors.SettingsError, match="in partition: least_open = "):
+        FitSettings.from_values({"partition": {"least_open": share}})
