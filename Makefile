@@ -11,7 +11,7 @@ demo: setup-demo ## run the main job on the embedded data set; leaves a report t
 
 # Files of tests side by side. One thread each, since threads of several processes on the same cores wait for each other.
 test: setup-test ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: setup-dev ## ruff, types (strict in src, loose around it), the import contract, dead links in docs
 	$(BIN)/ruff format --check src tests benchmarks scripts

@@ -33,6 +33,10 @@ from coterie.run.values import weight_bytes
 AUTO = "auto"
 # Points; of smaller gains a share means nothing.
 WORTH = 0.5
+# Recipes, the one found by itself included.
+FEWEST = 2
+# Of a network without a tail, a whole grid.
+WHOLE = 7
 HEAD = (
     "pair",
     "base, %",
@@ -41,7 +45,8 @@ HEAD = (
     "passes",
     "training",
     "storage",
-    "best of the grid",
+    "of so many recipes",
+    "the best",
     "gain",
     "share",
     "worst",
@@ -54,6 +59,7 @@ def main(
     runs: Path = Path("runs/recipes"),
     only: tuple[str, ...] = (),
     of: tuple[str, ...] = (),
+    train: bool = True,
     record: bool = True,
 ) -> None:
     """Train what is missing, and write the table.
@@ -63,6 +69,7 @@ def main(
         runs: folder of the bases, and of what came of each recipe.
         only: pairs whose names hold one of these; default: all.
         of: recipes by name; default: all.
+        train: train what is missing; else the table has what is there.
         record: write the result.
     """
     pilot.SOON_SECONDS = 0.0  # all are forecast
@@ -73,13 +80,15 @@ def main(
     for pair in pairs(shared, runs / "data"):
         if only and not any(word in pair.name for word in only):
             continue
+        done = {one["recipe"]: one for one in known if one["pair"] == pair.name}
+        if not train and len(done) < FEWEST:
+            continue
         settings = FitSettings.from_values(merged(pair.values, {"hardware": {"threads": 1}}))
         base = runs / "".join(c if c.isalnum() else "-" for c in pair.name)
         fit_base(settings, base, progress=LineProgress(Console()))
-        done = {one["recipe"]: one for one in known if one["pair"] == pair.name}
         found = {}
         for name, values in recipes(settings, base):
-            if of and name not in of:
+            if name not in done and (not train or (of and name not in of)):
                 continue
             found[name] = done.get(name, {})
             if not found[name]:
@@ -87,7 +96,8 @@ def main(
                 print(found[name], flush=True)
                 with file.open("a") as log:
                     log.write(json.dumps(found[name]) + "\n")
-        rows.append((pair, found))
+        if len(found) >= FEWEST:
+            rows.append((pair, found))
     if record:
         write_result(__file__, "\n".join(_lines(rows)))
 
@@ -152,7 +162,8 @@ def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
         auto, grid = found[AUTO], {name: one for name, one in found.items() if name != AUTO}
         best = max(grid, key=lambda name: grid[name]["gain"])
         share = auto["gain"] / grid[best]["gain"] if grid[best]["gain"] > 0 else np.nan
-        if 100 * grid[best]["gain"] > WORTH:
+        # Of few recipes the best says little of a grid.
+        if 100 * grid[best]["gain"] > WORTH and len(grid) >= WHOLE:
             shares.append((share, pair.aside))
         cells.append(
             (
@@ -161,6 +172,7 @@ def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
                 f"{auto['recipe_found']}, {auto['epochs']} epochs",
                 _interval(auto),
                 *(f"{auto[name]:.2f}" for name in ("passes", "training", "storage")),
+                str(len(grid)),
                 best,
                 _interval(grid[best]),
                 f"{share:.0%}" if 100 * grid[best]["gain"] > WORTH else "",
@@ -174,7 +186,8 @@ def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
         if some:
             share_P = np.array([share for share, _ in some])
             yield (
-                f"Pairs on which the best of the grid gains over {WORTH} points, {name}: {len(some)}; of its gain, "
+                f"Pairs with {WHOLE} recipes at least, the best of which gains over {WORTH} points, {name}: "
+                f"{len(some)}; of its gain, "
                 f"auto reaches {share_P.mean():.0%} on average, {share_P.min():.0%} at least. "
             )
     yield ""

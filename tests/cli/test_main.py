@@ -21,6 +21,8 @@ from coterie.run.reporting import read_outputs
 from coterie.system.limits import Limits
 from helpers import TINY, hears_ctrl_c
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -485,6 +487,7 @@ def test_the_options_of_fit_are_these(capsys) -> None:
             "partition.method",
             "partition.clusters",
             "partition.together",
+            "partition.least-open",
             "partition.no-together",
             "partition.max-size",
             "partition.groups",

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.robustness.interleavings import AT_ONCE, interleave
+
+pytestmark = pytest.mark.slow
 
 
 def test_commands_side_by_side_damage_nothing_and_call_nothing_damaged(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from coterie.system.limits import Limits
 from coterie.training import checkpoint
 from helpers import make_settings, make_splits
 
-KILLS = 10
+pytestmark = pytest.mark.slow
+
+KILLS = 6
 
 
 @pytest.fixture(scope="module")

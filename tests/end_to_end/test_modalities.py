@@ -19,6 +19,8 @@ from coterie.run.names import EXAMPLE_TEXTS_FILE
 from coterie.run.reporting import read_reports
 from coterie.run.values import labels_of, partition_of
 
+pytestmark = pytest.mark.slow
+
 FAST = ["--base.epochs", "6", "--base.batch-size", "16", "--base.optimizer", "adamw", "--base.learning-rate", "0.02"]
 FAST += ["--specialist.epochs", "2", "--specialist.batch-size", "8", "--specialist.learning-rate", "0.01"]
 FAST += ["--partition.clusters", "2", "--hardware.accelerator", "cpu", "--hardware.threads", "1"]

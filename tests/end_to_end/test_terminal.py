@@ -11,6 +11,8 @@ import pytest
 
 from helpers import FIXTURES, TINY, hears_ctrl_c
 
+pytestmark = pytest.mark.slow
+
 RUN = str(FIXTURES / "runs" / "whole-on-features")
 
 

@@ -79,9 +79,10 @@ def test_a_missing_cluster_is_found_before_the_base_is_trained(
 
 
 ray_or_skip = pytest.importorskip("ray", reason="the extra ray is not installed")
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ def test_nine_specialists_arrive_as_the_local_engine_makes_them_though_a_node_di
     splits: Splits = make_splits(n_classes=18)
     specialist = {
         **settings.specialist.model_dump(),
-        "epochs": 100,
+        "epochs": 60,
     }  # so long that none ends between its last word and the kill
     nine = changed(settings, partition={"method": "balanced", "clusters": [9], "max_size": 2}, specialist=specialist)
     coterie.fit(nine, tmp_path / "local", splits=splits)

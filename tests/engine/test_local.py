@@ -21,6 +21,8 @@ from coterie.progress import SILENT
 from engine_tasks import InSpecialists, Recorder, Square
 from helpers import ROOT, changed, weights
 
+pytestmark = pytest.mark.slow
+
 
 def outcomes(engine, tasks, contexts):
     with closing(

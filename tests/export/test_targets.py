@@ -21,6 +21,8 @@ from coterie.routing.combine import Combiner
 from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
 
+pytestmark = pytest.mark.slow
+
 CPU = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
 FORM = FeaturePreprocessing(Scale((0.5,) * 5, (2.0,) * 5))
 TWO = Partition.stack([Partition.from_assignment([0, 0, 1, 1, 1, 2]), Partition.from_assignment([0, 1, 0, 1, 0, 1])])

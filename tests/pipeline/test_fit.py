@@ -31,6 +31,8 @@ from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_logits
 from helpers import changed, make_split, make_splits, weights
 
+pytestmark = pytest.mark.slow
+
 
 class Interrupting(Progress):
     """Ctrl-C in a stage, after so many steps."""

@@ -54,7 +54,8 @@ def test_one_cluster_is_taken_where_too_few_errors_lie_inside(
     one = Run.open_complete(tmp_path / "one")
     assert partition_of(one.manifest).n_clusters == 1
     assert one.manifest.groupings == (((*range(len(splits.labels)),),),)
-    assert any(f"{100 * share:.0f}\N{NO-BREAK SPACE}%" in note and "--partition.clusters" in note for note in progress.notes)
+    said = f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+    assert any(said in note and "--partition.clusters" in note for note in progress.notes)
     # The same bits as of a run that was asked for one cluster.
     given = settings.given()
     partition = {**given.get("partition", {}), "clusters": (1,)}

@@ -13,6 +13,8 @@ from coterie.progress import Progress
 from coterie.run.folder import Run
 from helpers import changed, weights
 
+pytestmark = pytest.mark.slow
+
 
 class Lanes(Progress):
     """Remembers what each lane was told."""

@@ -18,6 +18,8 @@ import pytest
 from coterie.run.load import load_ensemble
 from helpers import FIXTURES
 
+pytestmark = pytest.mark.slow
+
 RUN = FIXTURES / "runs" / "whole-on-features"
 N_REQUESTS = 24
 
@@ -42,11 +44,10 @@ def until(url: str, found: str, times: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_workers_answer_what_they_accepted_when_the_command_is_ended() -> None:
-    # Requests wait half a minute for others to fill a batch, so that all are in flight when the signal comes.
-    options = ["--port", "0", "--workers", "2", "--max-wait", "30000", "--max-batch", "1000"]
+    # Requests wait a quarter of a minute for others to fill a batch, so that all are in flight when the signal comes.
+    options = ["--port", "0", "--workers", "2", "--max-wait", "15000", "--max-batch", "1000"]
     line = [sys.executable, "-m", "coterie", "serve", str(RUN), *options]
     features = [0.0] * load_ensemble(RUN).preprocessing.width
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:

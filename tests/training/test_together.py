@@ -22,6 +22,8 @@ from coterie.run.folder import Run
 from coterie.system.ranks import Ranks
 from helpers import ROOT, TINY, make_settings, make_splits
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
@@ -171,7 +173,6 @@ def test_initial_weights_reach_all_ranks(tmp_path: Path) -> None:
     assert Run.open(tmp_path / "run").manifest.network.origin.startswith("initial weights: 56 of 58 tensors")
 
 
-@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others_and_is_named(tmp_path: Path) -> None:
     command = torchrun(tmp_path / "script.py", tmp_path / "two", "dies")
     launcher = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

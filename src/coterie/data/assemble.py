@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from coterie.config import DataSettings
-from coterie.data.cut import cut_missing, cut_splits
+from coterie.data.cut import cut_missing, cut_splits, sizes_of
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError, InputError
 from coterie.inputs import MemorySamples, Preprocessing
@@ -68,11 +68,7 @@ def assemble(rows: Rows[T], settings: DataSettings, seed: int, preprocessing: Pr
         splits = {name: Split(preprocessing.samples(parts[name]), split.labels_N) for name, split in numbers.items()}
     except InputError as error:
         raise DataError(f"{rows.source}: {error}") from None
-    sizes = ", ".join(
-        f"{len(splits[name]):,} {name}" + ("" if name in found else " (cut from train)")
-        for name in ("train", "validation", "test")
-    )
-    about = f"{rows.source}: {len(rows.names)} classes, {sizes} {rows.unit}"
+    about = f"{rows.source}: {len(rows.names)} classes, {sizes_of(splits, found)} {rows.unit}"
     return Splits(
         train=splits["train"],
         validation=splits["validation"],

@@ -38,6 +38,14 @@ def cut_splits(found: Collection[str]) -> tuple[CutSplit, ...]:
     return tuple(name for name in wanted if name not in found)
 
 
+def sizes_of(splits: Mapping[str, Split], found: Collection[str]) -> str:
+    """How many samples each split has, and which were cut from train, as the line about the data says it."""
+    return ", ".join(
+        f"{len(splits[name]):,} {name}" + ("" if name in found else " (cut from train)")
+        for name in ("train", "validation", "test")
+    )
+
+
 def thin(train: Split, imbalance: float, random: np.random.Generator) -> Split:
     """A long tail out of a balanced split: of class k, in their order, at most n ``imbalance`` ^ (-k / (C - 1)) samples
     stay, chosen at random, where n is what the largest class has; at least one stays (Cao et al. 2019, arXiv

@@ -20,7 +20,7 @@ from coterie.data.columns import (
     text_column,
     vector_column,
 )
-from coterie.data.cut import cut_missing, cut_splits
+from coterie.data.cut import cut_missing, cut_splits, sizes_of
 from coterie.data.decode import Decoded, FileImages, ImageShape, decode_splits
 from coterie.data.encoded import Broken, EncodedImages, read_header
 from coterie.data.interpret import open_labelled
@@ -258,13 +258,9 @@ def _about(
     shape: ImageShape,
     found: set[str],
 ) -> str:
-    sizes = ", ".join(
-        f"{len(splits[name]):,} {name}" + ("" if name in found else " (cut from train)")
-        for name in ("train", "validation", "test")
-    )
     kind = "grey" if shape.channels == 1 else "RGB"
     pixels = f"{shape.width} x {shape.height} pixels, {kind}"
-    return f"{source}: {n_classes} classes, {sizes} images of {pixels}"
+    return f"{source}: {n_classes} classes, {sizes_of(splits, found)} images of {pixels}"
 
 
 def _notes(source: Source) -> list[str]:

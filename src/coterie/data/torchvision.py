@@ -10,7 +10,7 @@ import torch
 import torchvision.datasets
 
 from coterie.config import DataSettings
-from coterie.data.cut import cut_missing, cut_splits
+from coterie.data.cut import cut_missing, cut_splits, sizes_of
 from coterie.data.decode import resize_pixels
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError
@@ -42,9 +42,8 @@ def load(settings: DataSettings, seed: int) -> Splits:
         labels=LabelSpace(tuple(parts["train"].classes)),
         preprocessing=ImagePreprocessing.measure(splits["train"].samples),
         about=(
-            f"cifar100 (torchvision's download): 100 classes, {len(splits['train']):,} train, "
-            f"{len(splits['validation']):,} validation (cut from train), {len(splits['test']):,} test images "
-            f"of {width} x {height} pixels, RGB"
+            f"cifar100 (torchvision's download): 100 classes, {sizes_of(splits, found)} images of {width} x {height} "
+            "pixels, RGB"
         ),
         cut=cut_splits(found),
     )

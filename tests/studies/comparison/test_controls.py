@@ -36,6 +36,8 @@ from coterie.studies.comparison.tasks import control_tasks
 from coterie.studies.comparison.untrained import neighbour_logits
 from helpers import make_settings, make_splits, rewrite_manifest, weights
 
+pytestmark = pytest.mark.slow
+
 
 class Stages(Progress):
     def __init__(self) -> None:

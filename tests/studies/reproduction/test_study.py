@@ -23,6 +23,8 @@ from coterie.studies.reproduction.study import (
 from coterie.studies.reproduction.tables import Reproduction
 from helpers import make_settings, make_splits
 
+pytestmark = pytest.mark.slow
+
 HERE = EngineSettings(workers=1)
 
 
