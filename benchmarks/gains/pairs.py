@@ -60,7 +60,8 @@ def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     yield Pair("CIFAR-100, convnet-32, 10 epochs", {**_fine(shared / "cifar100"), **short})
     few = subset(shared / "cifar100", made / "cifar100", "fine_label", 100 * 100)
     cifar = {"backbone": "convnet-32", "base": {"batch_size": 64, "epochs": 10}}
-    yield Pair("CIFAR-100, 100 images a class, convnet-32", merged(cifar, _fine(few)), True)
+    # Set aside until a recipe of tails looked at which errors are open.
+    yield Pair("CIFAR-100, 100 images a class, convnet-32", merged(cifar, _fine(few)))
     more = subset(shared / "cifar100", made / "cifar100-250", "fine_label", 100 * 250)
     yield Pair("CIFAR-100, 250 images a class, convnet-32", merged(cifar, _fine(more)))
     tail = subset(shared / "cifar100", made / "cifar100-long-tail", "fine_label", 100 * 500, fewest=1 / 100)

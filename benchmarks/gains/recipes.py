@@ -5,7 +5,8 @@ for, and by each recipe of a grid, at the same budget (half of the base's traini
 passes (1.5)? L is the base's peak learning rate; a tail is the end of the network that takes at most half of its
 operations, where there is one. The best of a grid is chosen on test: by chance it is above what it would gain again.
 Pairs marked "aside" took no part in any choice. All specialists are trained, whatever their pilot says; where the
-recipe found has several of them, and a pilot with it, its forecast stands beside.
+recipe found has several of them, and a pilot with it, its forecast stands beside. Errors on validation are open to
+clusters where the likeliest holds the true class.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.gains.fine_tuned import spectral
 from benchmarks.gains.pairs import Pair, merged, pairs
 from benchmarks.shared import command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
@@ -24,11 +26,16 @@ from coterie.config import FitSettings
 from coterie.errors import SettingsError
 from coterie.pipeline import pilot
 from coterie.pipeline.fit import fit, fit_base
-from coterie.pipeline.prepare import prepare
+from coterie.pipeline.prepare import base_of_run, prepare
+from coterie.pipeline.recipe import CLUSTERS
+from coterie.routing.forecast import BasePredictions
+from coterie.routing.pilot import open_share
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_reports
 from coterie.run.values import weight_bytes
+from coterie.training.fabric import make_fabric
+from coterie.training.passes import compute_logits
 
 AUTO = "auto"
 # Points; of smaller gains a share means nothing.
@@ -40,6 +47,7 @@ WHOLE = 7
 HEAD = (
     "pair",
     "base, %",
+    "errors open to nine clusters",
     "auto",
     "gain",
     "passes",
@@ -52,6 +60,11 @@ HEAD = (
     "worst",
     "forecast",
 )
+
+
+# A pair, what came of each recipe, and the share of the base's errors that are open to specialists of clusters, where
+# there are tails.
+Row = tuple[Pair, dict[str, dict[str, Any]], float | None]
 
 
 def main(
@@ -76,7 +89,7 @@ def main(
     file = runs / "results.jsonl"
     runs.mkdir(parents=True, exist_ok=True)
     known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    rows = []
+    rows: list[Row] = []
     for pair in pairs(shared, runs / "data"):
         if only and not any(word in pair.name for word in only):
             continue
@@ -97,7 +110,8 @@ def main(
                 with file.open("a") as log:
                     log.write(json.dumps(found[name]) + "\n")
         if len(found) >= FEWEST:
-            rows.append((pair, found))
+            has_tail = any(name.startswith("tail") for name in found)
+            rows.append((pair, found, _open(base) if has_tail else None))
     if record:
         write_result(__file__, "\n".join(_lines(rows)))
 
@@ -132,6 +146,16 @@ def recipes(settings: FitSettings, base: Path) -> Iterator[tuple[str, dict[str, 
     yield "tail 1, L", recipe(tail, (1,), 1.0)
 
 
+def _open(base: Path) -> float:
+    """Of the base's errors on validation, the share in the likeliest cluster, of as many as a recipe of tails takes."""
+    run = Run.open(base)
+    splits, found = base_of_run(run)
+    fabric = make_fabric(run.settings.hardware)
+    base_NC = compute_logits(fabric, found.network, splits.validation.samples, splits.preprocessing)
+    label_N = splits.validation.labels_N.numpy()
+    return open_share(BasePredictions(base_NC, label_N), spectral(run, found, base_NC, label_N, CLUSTERS[0]))
+
+
 def _gained(settings: FitSettings, base: Path, values: dict[str, Any], runs: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=runs) as folder:
         # No gain is too small to go on, and all that have a pilot are forecast.
@@ -154,11 +178,11 @@ def _gained(settings: FitSettings, base: Path, values: dict[str, Any], runs: Pat
         }
 
 
-def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
+def _lines(rows: list[Row]) -> Iterator[str]:
     yield f"{__doc__}"
     shares: list[tuple[float, bool]] = []
     cells = []
-    for pair, found in rows:
+    for pair, found, share_open in rows:
         auto, grid = found[AUTO], {name: one for name, one in found.items() if name != AUTO}
         best = max(grid, key=lambda name: grid[name]["gain"])
         share = auto["gain"] / grid[best]["gain"] if grid[best]["gain"] > 0 else np.nan
@@ -169,6 +193,7 @@ def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
             (
                 pair.name + (" (aside)" if pair.aside else ""),
                 f"{100 * auto['base']:.1f}",
+                "" if share_open is None else f"{share_open:.0%}",
                 f"{auto['recipe_found']}, {auto['epochs']} epochs",
                 _interval(auto),
                 *(f"{auto[name]:.2f}" for name in ("passes", "training", "storage")),
@@ -191,8 +216,8 @@ def _lines(rows: list[tuple[Pair, dict[str, dict[str, Any]]]]) -> Iterator[str]:
                 f"auto reaches {share_P.mean():.0%} on average, {share_P.min():.0%} at least. "
             )
     yield ""
-    names = list(dict.fromkeys(name for _, found in rows for name in found))
-    gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, found in rows]
+    names = list(dict.fromkeys(name for _, found, _ in rows for name in found))
+    gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, found, _ in rows]
     yield "Gains of all recipes on test, in points:\n"
     yield markdown_table(("pair", *names), gains)
 
