@@ -33,7 +33,8 @@ setup-dev: .venv/.dev
 .venv/.demo: EXTRA :=
 .venv/.test: EXTRA := [test]
 .venv/.dev: EXTRA := [dev]
+.venv/.dev: ALSO := .venv/.test # dev has what test has
 .venv/.demo .venv/.test .venv/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.$(EXTRA)'
-	touch $@
+	touch $@ $(ALSO)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_commands_side_by_side_damage_nothing_and_call_nothing_damaged(tmp_path: Path) -> None:
-    account = interleave(tmp_path, interleavings=10, seed=1)
+    account = interleave(tmp_path, interleavings=6, seed=1)
     assert account.failures == []
-    assert sum(account.ended.values()) == 10 * AT_ONCE
+    assert sum(account.ended.values()) == 6 * AT_ONCE
     assert {name for name, how in account.ended if how == "done"} >= {"tune", "report", "compare"}
