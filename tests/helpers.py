@@ -18,6 +18,7 @@ from coterie.config import FitSettings
 from coterie.data.splits import Split, Splits
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.labels import LabelSpace
+from coterie.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 # Data of the machines that the project is developed on; tests that want it skip where it is absent.
@@ -73,6 +74,16 @@ def make_settings() -> FitSettings:
             "hardware": {"accelerator": "cpu", "precision": "fp32", "threads": 1},
         }
     ).all_given()
+
+
+class Notes(Progress):
+    """Keeps what it is told in notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def changed(settings: FitSettings, **values: object) -> FitSettings:

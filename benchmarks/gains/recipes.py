@@ -62,9 +62,8 @@ HEAD = (
 )
 
 
-# A pair, what came of each recipe, and the share of the base's errors that are open to specialists of clusters, where
-# there are tails.
-Row = tuple[Pair, dict[str, dict[str, Any]], float | None]
+# A pair, its base, and what came of each recipe.
+Row = tuple[Pair, Path, dict[str, dict[str, Any]]]
 
 
 def main(
@@ -109,9 +108,8 @@ def main(
                 print(found[name], flush=True)
                 with file.open("a") as log:
                     log.write(json.dumps(found[name]) + "\n")
-        if len(found) >= FEWEST:
-            has_tail = any(name.startswith("tail") for name in found)
-            rows.append((pair, found, _open(base) if has_tail else None))
+        if AUTO in found and len(found) >= FEWEST:
+            rows.append((pair, base, found))
     if record:
         write_result(__file__, "\n".join(_lines(rows)))
 
@@ -182,7 +180,7 @@ def _lines(rows: list[Row]) -> Iterator[str]:
     yield f"{__doc__}"
     shares: list[tuple[float, bool]] = []
     cells = []
-    for pair, found, share_open in rows:
+    for pair, base, found in rows:
         auto, grid = found[AUTO], {name: one for name, one in found.items() if name != AUTO}
         best = max(grid, key=lambda name: grid[name]["gain"])
         share = auto["gain"] / grid[best]["gain"] if grid[best]["gain"] > 0 else np.nan
@@ -193,7 +191,7 @@ def _lines(rows: list[Row]) -> Iterator[str]:
             (
                 pair.name + (" (aside)" if pair.aside else ""),
                 f"{100 * auto['base']:.1f}",
-                "" if share_open is None else f"{share_open:.0%}",
+                f"{_open(base):.0%}" if any(name.startswith("tail") for name in found) else "",
                 f"{auto['recipe_found']}, {auto['epochs']} epochs",
                 _interval(auto),
                 *(f"{auto[name]:.2f}" for name in ("passes", "training", "storage")),
@@ -216,8 +214,8 @@ def _lines(rows: list[Row]) -> Iterator[str]:
                 f"auto reaches {share_P.mean():.0%} on average, {share_P.min():.0%} at least. "
             )
     yield ""
-    names = list(dict.fromkeys(name for _, found, _ in rows for name in found))
-    gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, found, _ in rows]
+    names = list(dict.fromkeys(name for _, _, found in rows for name in found))
+    gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, _, found in rows]
     yield "Gains of all recipes on test, in points:\n"
     yield markdown_table(("pair", *names), gains)
 

@@ -8,24 +8,14 @@ import pytest
 import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
-from coterie.progress import Progress
 from coterie.run.folder import Run
 from coterie.run.reporting import read_base_logits
 from coterie.run.values import partition_of
-from helpers import weights
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+from helpers import Notes, changed, weights
 
 
 def asking(settings: FitSettings, least_open: float) -> FitSettings:
-    given = settings.given()
-    return FitSettings.from_values({**given, "partition": {**given.get("partition", {}), "least_open": least_open}})
+    return changed(settings, partition={**settings.partition.model_dump(), "least_open": least_open})
 
 
 def held(run: Path) -> float:
@@ -57,9 +47,11 @@ def test_one_cluster_is_taken_where_too_few_errors_lie_inside(
     said = f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
     assert any(said in note and "--partition.clusters" in note for note in progress.notes)
     # The same bits as of a run that was asked for one cluster.
-    given = settings.given()
-    partition = {**given.get("partition", {}), "clusters": (1,)}
-    coterie.fit(FitSettings.from_values({**given, "partition": partition}), tmp_path / "same", splits=splits)
+    coterie.fit(
+        changed(settings, partition={**settings.partition.model_dump(), "clusters": [1]}),
+        tmp_path / "same",
+        splits=splits,
+    )
     assert weights(tmp_path / "one") == weights(tmp_path / "same")
 
 

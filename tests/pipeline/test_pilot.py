@@ -9,20 +9,12 @@ from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import DeclinedError
 from coterie.pipeline import pilot
-from coterie.progress import SILENT, Progress
+from coterie.progress import SILENT
 from coterie.run.folder import Run
 from coterie.run.names import specialist_files
 from coterie.run.values import partition_of
 from coterie.studies.headroom.study import HeadroomRequest, read_source, study_headroom
-from helpers import weights
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+from helpers import Notes, weights
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from coterie.training.linear_probe import (
     logistic_regression,
 )
 from coterie.training.passes import compute_features, compute_logits
-from helpers import image_form, make_split
+from helpers import Notes, image_form, make_split
 
 FABRIC = make_fabric(HardwareSettings(accelerator="cpu", precision="fp32"))
 SPLIT, FORM = make_split(4, 6, 0), image_form(1, 12)
@@ -83,14 +83,6 @@ def test_the_pass_is_told_of_batch_by_batch() -> None:
     assert (told.title, told.steps, told.done, told.samples) == ("a probe", n_steps, n_steps, len(SPLIT))
     fitted_head(FABRIC, network, head, SPLIT, SPLIT, FORM, told)
     assert (told.steps, told.done, told.samples) == (2 * n_steps, 3 * n_steps, 3 * len(SPLIT))
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 WORDS = ("red", "green", "blue", "black")

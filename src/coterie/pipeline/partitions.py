@@ -59,8 +59,11 @@ def _make(job: Job, base: TrainedBase) -> list[Partition]:
 def _or_one(job: Job, base: TrainedBase, partitions: list[Partition]) -> list[Partition]:
     """The partitions, or one cluster of all classes where specialists could not put enough of the errors right."""
     least, finest = job.settings.partition.least_open, max(partitions, key=lambda one: one.n_clusters)
+    if least == 0 or finest.n_clusters == 1:
+        return partitions
     answers = BasePredictions(base.validation_NC, job.splits.validation.labels_N.numpy())
-    if least == 0 or finest.n_clusters == 1 or (share := open_share(answers, finest)) >= least:
+    share = open_share(answers, finest)
+    if share >= least:
         return partitions
     job.progress.note(
         f"of the base's errors on validation {percent(share, 0)} lie inside the likeliest of {finest.n_clusters} "
