@@ -36,5 +36,5 @@ setup-dev: .venv/.dev
 .venv/.dev: ALSO := .venv/.test # dev has what test has
 .venv/.demo .venv/.test .venv/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.$(EXTRA)'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.$(EXTRA)'
 	touch $@ $(ALSO)

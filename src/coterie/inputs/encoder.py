@@ -53,7 +53,7 @@ def _compute(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # of reading the weights, which takes a second
+    logging.disable_progress_bar()  # of reading the weights, which takes a second
     model = SentenceTransformer(str(Path(package.origin).parent / "model"), local_files_only=True)
     embedding_NF: NDArray[np.float32] = model.encode(
         list(texts), batch_size=64, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
