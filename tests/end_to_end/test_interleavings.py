@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.robustness.interleavings import AT_ONCE, interleave
+from benchmarks.robustness.interleavings import AT_ONCE, READERS, WRITERS, interleave
 
 pytestmark = pytest.mark.slow
 
@@ -13,4 +13,7 @@ def test_commands_side_by_side_damage_nothing_and_call_nothing_damaged(tmp_path:
     account = interleave(tmp_path, interleavings=6, seed=1)
     assert account.failures == []
     assert sum(account.ended.values()) == 6 * AT_ONCE
-    assert {name for name, how in account.ended if how == "done"} >= {"tune", "report", "compare"}
+    # Which of several writers finds the run free is a matter of moments; that none does is not.
+    done = {name for name, how in account.ended if how == "done"}
+    assert done & set(WRITERS)
+    assert done & set(READERS)

@@ -230,24 +230,24 @@ class KillingLane(Progress):
         self.killing.left_of(self.title, self.left)
 
 
-def test_nine_specialists_arrive_as_the_local_engine_makes_them_though_a_node_dies(
+def test_five_specialists_arrive_as_the_local_engine_makes_them_though_a_node_dies(
     three_nodes, tmp_path, settings: FitSettings
 ) -> None:
     from helpers import make_splits
 
-    splits: Splits = make_splits(n_classes=18)
+    splits: Splits = make_splits(n_classes=10)
     specialist = {
         **settings.specialist.model_dump(),
         "epochs": 60,
     }  # so long that none ends between its last word and the kill
-    nine = changed(settings, partition={"method": "balanced", "clusters": [9], "max_size": 2}, specialist=specialist)
-    coterie.fit(nine, tmp_path / "local", splits=splits)
+    five = changed(settings, partition={"method": "balanced", "clusters": [5], "max_size": 2}, specialist=specialist)
+    coterie.fit(five, tmp_path / "local", splits=splits)
     progress = Killing(three_nodes)
     ray = EngineSettings(engine="ray", address=three_nodes.address)
-    coterie.fit(nine, tmp_path / "ray", splits=splits, engine=ray, progress=progress)
+    coterie.fit(five, tmp_path / "ray", splits=splits, engine=ray, progress=progress)
     assert len(three_nodes.worker_nodes) == 1
     made = weights(tmp_path / "ray")
-    assert len([name for name in made if name.startswith("specialists/")]) == 9
+    assert len([name for name in made if name.startswith("specialists/")]) == 5
     assert made == weights(tmp_path / "local")
     for name in ("metrics.json", "history.json"):
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()

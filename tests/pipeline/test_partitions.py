@@ -34,12 +34,15 @@ def held(run: Path) -> float:
     return float(np.mean(inside))
 
 
+@pytest.mark.parametrize(("bits", "kept"), [(32, 32), (2, 6), (4, 8)])
 def test_one_cluster_is_taken_where_too_few_errors_lie_inside(
-    tmp_path: Path, settings: FitSettings, splits: Splits, trained_run: Path
+    bits: float, kept: float, tmp_path: Path, settings: FitSettings, splits: Splits, trained_run: Path
 ) -> None:
+    """Its specialist is kept in the bits of the three that it stands for, as far as there are so many."""
     share = held(trained_run)
     assert 0 < share < 1
-    progress = Notes()
+    progress, specialist = Notes(), settings.specialist.model_dump()
+    settings = changed(settings, specialist={**specialist, "bits": bits})
     coterie.fit(asking(settings, share + 0.01), tmp_path / "one", splits=splits, progress=progress)
     one = Run.open_complete(tmp_path / "one")
     assert partition_of(one.manifest).n_clusters == 1
@@ -48,7 +51,11 @@ def test_one_cluster_is_taken_where_too_few_errors_lie_inside(
     assert any(said in note and "--partition.clusters" in note for note in progress.notes)
     # The same bits as of a run that was asked for one cluster.
     coterie.fit(
-        changed(settings, partition={**settings.partition.model_dump(), "clusters": [1]}),
+        changed(
+            settings,
+            partition={**settings.partition.model_dump(), "clusters": [1]},
+            specialist={**specialist, "bits": kept},
+        ),
         tmp_path / "same",
         splits=splits,
     )

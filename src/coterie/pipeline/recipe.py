@@ -78,6 +78,11 @@ def with_recipe(
     return _Recipe(settings, base, splits, seconds).filled()
 
 
+def usual_clusters(n_classes: int) -> int:
+    """How many clusters of so many classes, at least 4, a recipe has where no option says."""
+    return CLUSTERS[0] if n_classes >= FEW_CLASSES else n_classes // 2
+
+
 @dataclass(frozen=True)
 class _Part:
     """A part of the base that specialists train, as ``trainable`` names it, with its operations in those of the base;
@@ -190,7 +195,7 @@ class _Recipe:
         n_classes, given = len(self.splits.labels), self.settings.partition.given()
         if self.name == COPY or n_classes < 4:
             return {"clusters": [1]}
-        many = CLUSTERS[0] if n_classes >= FEW_CLASSES else n_classes // 2
+        many = usual_clusters(n_classes)
         if self.name != TAILS or given:
             return {"clusters": [many]}
         pair = many > CLUSTERS[1] and self._epochs(len(CLUSTERS)) >= LEAST_OF_PAIR

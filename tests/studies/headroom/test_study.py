@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from safetensors.numpy import save_file
+from scipy.special import softmax
 
 import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import CoterieError, DataError, InputError, PartitionError
+from coterie.pages.format import percent
+from coterie.partition import PartitionRequest, make_partition
 from coterie.pipeline import prepare as prepare_module
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
@@ -213,3 +216,31 @@ def test_a_base_that_is_still_learning_is_said_to(tmp_path: Path, training: floa
     write_study(result, tmp_path / "out")
     assert ("still learning" in (tmp_path / "out" / "headroom.html").read_text()) == said
     assert (result.to_values()["caution"] is not None) == said
+
+
+@pytest.mark.parametrize("spread", [1.0, 6.0])
+def test_where_most_errors_lie_outside_the_likeliest_cluster_no_partition_is_advised(
+    spread: float, tmp_path: Path
+) -> None:
+    """Of a base that knows little, fit trains one specialist of all classes by itself."""
+    content = arrays(n_samples=600, n_classes=24)
+    rng = np.random.default_rng(1)
+    for split in ("validation", "test"):
+        shape = content[f"logits_{split}"].shape
+        content[f"logits_{split}"] += (spread * rng.normal(size=shape)).astype(np.float32)
+    source = dataclasses.replace(read_source(write(tmp_path / "some.npz", content)), run=tmp_path / "run")
+    result = study_headroom(source, HeadroomRequest(), SILENT)
+    likeliest = make_partition(PartitionRequest("spectral", 9), source.vectors_CD, None, None)
+    mass_NS = likeliest.mass_NS(softmax(source.validation.logits_NC, axis=1))
+    wrong_N = source.validation.logits_NC.argmax(1) != source.validation.label_N
+    inside_N = mass_NS.argmax(1) == likeliest.cluster_of_class_C[source.validation.label_N]
+    share = inside_N[wrong_N].mean()
+    assert result.headroom.advice.train
+    assert result.next_command is not None
+    assert (share < 0.5) == (spread > 1)
+    said = f"Of the errors {percent(share, 0)} lie inside the likeliest of 9 clusters"
+    assert any(said in reason for reason in result.headroom.advice.reasons) == (share < 0.5)
+    assert ("--partition" in result.next_command) == (share >= 0.5)
+    # Who names a number of clusters gets it.
+    asked = study_headroom(source, HeadroomRequest(clusters=(2, 3)), SILENT)
+    assert asked.next_command is None or "--partition.clusters" in asked.next_command

@@ -23,9 +23,11 @@ from coterie.logits_file import read_logits
 from coterie.pages.format import count, percent
 from coterie.partition import Partition, PartitionRequest, make_partition
 from coterie.partition.embedding import LabelEmbedding
+from coterie.pipeline.recipe import LEAST_OPEN, usual_clusters
 from coterie.pipeline.tuning import forecast_rule
 from coterie.progress import Progress
 from coterie.routing.forecast import SKILLS, BasePredictions, Skill
+from coterie.routing.pilot import open_share
 from coterie.studies.headroom.advice import Headroom, Setting, judge_partition, numbers_to_try, survey
 from coterie.studies.headroom.costs import SettingCost, SpecialistPrice
 from coterie.studies.headroom.page import HeadroomContent, render
@@ -35,6 +37,8 @@ from coterie.vocabulary import ForecastRule, PartitionMethod
 FORMAT = 1
 # A base that is right on its training samples hardly more often than on others has not been trained to its end.
 LEARNING = 0.02
+# Of fewer classes a recipe makes no clusters.
+FEWEST_CLASSES = 4
 DEFAULT_METHODS: tuple[PartitionMethod, ...] = ("spectral", "average")
 
 
@@ -170,8 +174,24 @@ def study_headroom(source: Source, request: HeadroomRequest, progress: Progress)
         if source.test is not None
         else None
     )
-    command = next_command(source, headroom.partition, method) if headroom.advice.train else None
+    found: Partition | None = headroom.partition
+    if headroom.advice.train and request.clusters is None and source.groups is None and n_classes >= FEWEST_CLASSES:
+        share = open_share(source.validation, make("spectral", usual_clusters(n_classes), None))
+        if share < LEAST_OPEN:
+            reasons = (*headroom.advice.reasons, _one_of_all(share, usual_clusters(n_classes)))
+            headroom, found = replace(headroom, advice=replace(headroom.advice, reasons=reasons)), None
+    command = next_command(source, found, method) if headroom.advice.train else None
     return HeadroomStudy(source, headroom, test, command)
+
+
+def _one_of_all(share: float, n_clusters: int) -> str:
+    """That `coterie fit` does something else by itself, see ``PartitionSettings.least_open``."""
+    return (
+        f"Of the errors {percent(share, 0)} lie inside the likeliest of {n_clusters} clusters. With less than "
+        f"{percent(LEAST_OPEN, 0)}, `coterie fit` without options of the partition trains one specialist of all "
+        "classes, where a part of the network is enough for it: such ones have gained more than those of clusters. It "
+        "has no forecast."
+    )
 
 
 def write_study(result: HeadroomStudy, out: Path) -> None:
@@ -189,10 +209,15 @@ def write_study(result: HeadroomStudy, out: Path) -> None:
     write_whole(out / "headroom.html", page.encode("utf-8", "replace"))
 
 
-def next_command(source: Source, partition: Partition, method: PartitionMethod) -> str | None:
-    """What trains specialists for a partition on the run's base; None where there is no run."""
+def next_command(source: Source, partition: Partition | None, method: PartitionMethod) -> str | None:
+    """What trains specialists for a partition on the run's base, or, for None, whatever `coterie fit` takes; None where
+    there is no run.
+    """
     if source.run is None:
         return None
+    if partition is None:
+        out = source.run.with_name(f"{source.run.name}-specialists")
+        return shlex.join(["coterie", "fit", "--base", str(source.run), "--out", str(out)])
     out = source.run.with_name(f"{source.run.name}-{method}-{partition.n_clusters}")
     words = ["coterie", "fit", "--base", str(source.run), "--partition.method", method]
     words += ["--partition.clusters", str(partition.n_clusters)]
