@@ -66,6 +66,7 @@ def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     yield Pair("CIFAR-100, 250 images a class, convnet-32", merged(cifar, _fine(more)))
     tail = subset(shared / "cifar100", made / "cifar100-long-tail", "fine_label", 100 * 500, fewest=1 / 100)
     yield Pair("CIFAR-100, long tail, convnet-32", merged(cifar, _fine(tail)))
+    yield Pair("CIFAR-100, long tail, convnet-32, 25 epochs", merged(cifar, {"base": {"epochs": 25}}, _fine(tail)))
     for name in ("HWU64, 20 texts a class, MiniLM", "CLINC150, 20 texts a class, MiniLM"):
         yield Pair(f"{name}, fine-tuned", settings_of(DATA[name], shared, made), name.startswith("CLINC"))
 

@@ -192,7 +192,7 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
     command = ["fit", "--config", str(tiny_yaml), "--seed", "3", "--seeds", "3", "--workers", "1", "--out"]
     assert main([*command, str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
-    assert "mean gain over 2 seed(s)" in said.out
+    assert "mean gain over 2 seeds" in said.out
     assert "seed 4: the loss became nan" in said.err
     labels = [read_outputs(Run.open_complete(tmp_path / "out" / f"seed-{k}"), "test").label_N for k in (3, 5)]
     np.testing.assert_array_equal(*labels)
@@ -209,7 +209,7 @@ def test_seeds_are_runs_on_the_same_splits_and_a_failure_loses_none_of_the_other
         base, ensemble, gain = (shown(test[name]) for name in ("base_top1", "ensemble_top1", "gain"))
         assert re.search(rf"seed {seed} +{base} +{ensemble} +[+]?{gain} \(.*\) +{test['mean_passes']:.2f}", table)
         gains.append(100 * test["gain"])
-    assert re.search(rf"mean gain over 3 seed\(s\): [+]?{shown(np.mean(gains) / 100)}", table)
+    assert re.search(rf"mean gain over 3 seeds: [+]?{shown(np.mean(gains) / 100)}", table)
     assert main(["fit", "--seeds", "0", "--out", str(tmp_path / "none")]) == 1
 
 
@@ -231,7 +231,7 @@ def test_a_limit_counts_for_all_seeds_and_the_same_command_goes_on(
     assert "--max-time 1h is over\nThe state is kept in the run folder; the same command goes on" in error
     monkeypatch.undo()
     assert main(command) == 0
-    assert "mean gain over 2 seed(s)" in capsys.readouterr().out
+    assert "mean gain over 2 seeds" in capsys.readouterr().out
 
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str], option: str = "--help") -> str:

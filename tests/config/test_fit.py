@@ -151,3 +151,22 @@ def test_a_wrong_value_is_shown_in_short() -> None:
     with pytest.raises(SettingsError) as raised:
         FitSettings.from_values({"seed": "x" * 10_000})
     assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("partition", "n_clusters", "epochs", "bits"),
+    [
+        ({"clusters": [9, 3], "least_open": 0.5}, 12, 7, 1.5),
+        ({"clusters": [9, 3], "least_open": 0.5}, 1, 14, 8),
+        ({"clusters": [4], "least_open": 0.5}, 1, 7, 6),
+        ({"clusters": [9, 3]}, 1, 7, 1.5),
+    ],
+)
+def test_one_specialist_that_stands_for_several_has_the_epochs_and_bits_of_all(
+    partition, n_clusters: int, epochs: int, bits: float
+) -> None:
+    settings = FitSettings.from_values({"specialist": {"epochs": 7, "bits": 1.5}, "partition": partition})
+    found = settings.specialist_of(n_clusters)
+    assert (found.epochs, found.bits) == (epochs, bits)
+    exact = FitSettings.from_values({"partition": partition})
+    assert exact.specialist_of(n_clusters).bits == exact.specialist.bits

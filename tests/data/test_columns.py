@@ -50,7 +50,7 @@ def test_groups_of_a_declared_column_have_its_names(tmp_path: Path) -> None:
     ("column", "names", "message"),
     [
         ("torn", "abc", r"1 class\(es\) lie in several groups of column 'torn': b \(x, y\); allowed: one"),
-        ("empty", "abc", r"1 row\(s\) of train have no empty"),
+        ("empty", "abc", r"1 row of train without empty"),
         ("missing", "abc", r"no column 'missing' for groups; columns: image, label, torn, empty"),
         ("image", "abc", r"column 'image' cannot hold groups"),
         ("label", "ab", r"the classes of parquet:.* are not those of the data in use"),
@@ -70,7 +70,7 @@ def test_withheld_groups_are_refused(tmp_path: Path) -> None:
     features["coarse"] = datasets.ClassLabel(names=["trees", "fish"])
     table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     table.to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(DataError, match=r"1 row\(s\) of train are unlabelled \(coarse = -1\)"):
+    with pytest.raises(DataError, match=r"1 unlabelled row of train \(coarse = -1\)"):
         groups(f"parquet:{tmp_path}", "coarse", "ab")
 
 
@@ -126,7 +126,7 @@ def test_an_unknown_column_is_answered_with_those_there_are(tmp_path: Path, opti
 
 def test_rows_without_a_label(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", ["a", None, "b", None])
-    with pytest.raises(DataError, match=r"2 row\(s\) of train have no label: rows 1, 3"):
+    with pytest.raises(DataError, match=r"2 rows of train without label: rows 1, 3"):
         load(f"parquet:{tmp_path}")
 
 
@@ -134,7 +134,7 @@ def test_withheld_labels(tmp_path: Path) -> None:
     feature = datasets.ClassLabel(names=["cat", "dog"])
     write_parquet(tmp_path / "train.parquet", [0, 1] * 5, label=feature)
     write_parquet(tmp_path / "test.parquet", [1, -1, -1], label=feature)
-    with pytest.raises(DataError, match=r"2 row\(s\) of test are unlabelled"):
+    with pytest.raises(DataError, match=r"2 unlabelled rows of test"):
         load(f"parquet:{tmp_path}")
 
 
@@ -195,7 +195,7 @@ def test_labels_of_every_kind(tmp_path: Path, labels: list[Any], names: tuple[st
 
 def test_whole_floats_with_a_gap_are_labels_with_a_gap(tmp_path: Path) -> None:
     source = write(tmp_path / "all.csv", {"text": TEXTS, "y": [1.0, np.nan] + [1, 2] * 9})
-    with pytest.raises(DataError, match=r"1 row\(s\) of train have no y: rows 1"):
+    with pytest.raises(DataError, match=r"1 row of train without y: rows 1"):
         load(source, label="y")
 
 

@@ -72,10 +72,10 @@ def test_a_cell_that_is_longer_than_a_block(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
-        (b"a,b\n1\n", r"names 2 column\(s\); a row holds 1 cell\(s\): 1"),
-        (b"a,b\n1,2,3\n", r"names 2 column\(s\); a row holds 3 cell\(s\): 1,2,3"),
+        (b"a,b\n1\n", r"names 2 columns; a row holds 1 cell: 1"),
+        (b"a,b\n1,2,3\n", r"names 2 columns; a row holds 3 cells: 1,2,3"),
         (b"a,b\n1,\x81\n", "it is not in UTF-8"),
-        (b"a;b\n1;2;3\n", r"names 2 column\(s\); a row holds 3 cell\(s\): 1;2;3"),
+        (b"a;b\n1;2;3\n", r"names 2 columns; a row holds 3 cells: 1;2;3"),
         (b"PK\x03\x04...", "save the sheet as csv"),
         (b'a,b\n1,"x\n2,y\n', "a quote that begins in row 1 is never closed"),
         (b'a\tb\n1\t2\n"x\ty\n3\t4\n', "a quote that begins in line 3 is never closed"),
@@ -97,7 +97,7 @@ def test_a_quote_that_swallows_rows_up_to_the_next_is_named(tmp_path: Path) -> N
 
 def test_rows_of_other_lengths_than_the_first_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("# made by hand\ntext,label\nhello,a\n")
-    with pytest.raises(DataError, match=r"its first row names 1 column\(s\); a row holds 2 cell\(s\): text,label"):
+    with pytest.raises(DataError, match=r"its first row names 1 column; a row holds 2 cells: text,label"):
         read_file("csv", tmp_path / "a.csv")
 
 

@@ -44,7 +44,7 @@ def test_a_broken_image_is_named_by_its_row(tmp_path: Path, what: str, memory_gi
     images = [png(k, (64, 64)) for k in range(10)]
     write_parquet(tmp_path / "train.parquet", ["a", "b"] * 5, [*images[:7], broken_images()[what], *images[8:]])
     write_parquet(tmp_path / "test.parquet", ["a", "b"], images[:2])
-    with pytest.raises(DataError, match=r"(?s)1 image\(s\).*--data\.skip-broken.*row 7 of train: \w+"):
+    with pytest.raises(DataError, match=r"(?s)1 image.*--data\.skip-broken.*row 7 of train: \w+"):
         load(f"parquet:{tmp_path}", memory_gib=memory_gib)
     splits = load(f"parquet:{tmp_path}", memory_gib=memory_gib, skip_broken=True)
     assert len(splits.train) + len(splits.validation) == 9
@@ -58,7 +58,7 @@ def test_a_broken_image_is_named_by_its_row(tmp_path: Path, what: str, memory_gi
 
 def test_many_broken_images_fit_on_one_screen(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", ["a", "b"] * 50, [png(0), png(1)] + [b"no"] * 98)
-    with pytest.raises(DataError, match=r"98 image\(s\)") as caught:
+    with pytest.raises(DataError, match=r"98 images") as caught:
         load(f"parquet:{tmp_path}")
     assert len(str(caught.value).splitlines()) < 20
 

@@ -91,9 +91,9 @@ def test_rows_that_no_network_takes_are_numbered_as_in_the_file(tmp_path: Path) 
     features, label_N = FEATURES.copy(), np.array([""] + ["a", "b"] * 9 + ["a"])
     features[7, 1], features[9, 0] = np.nan, np.inf
     np.savez(tmp_path / "all.npz", features=features, labels=label_N)
-    with pytest.raises(DataError, match=r"^2 row\(s\) of train hold NaN, infinity or what is .*, the first is row 7$"):
+    with pytest.raises(DataError, match=r"^2 rows of train with NaN, infinity or what is .*, the first is row 7$"):
         load(f"features:{tmp_path}/all.npz", skip_broken=True)
-    with pytest.raises(DataError, match=r"1 row\(s\) of train have no labels: rows 0;"):
+    with pytest.raises(DataError, match=r"1 row of train without labels: rows 0;"):
         load(f"features:{tmp_path}/all.npz")
 
 

@@ -38,8 +38,8 @@ def test_splits_of_added_samples_count_alike(tmp_path: Path) -> None:
 def test_last_names_that_repeat_are_refused_with_the_levels(tmp_path: Path, read) -> None:
     write_folder(tmp_path, ["cats/2020", "cats/2021", "dogs/2020"], 3)
     message = (
-        r"what is a class in .*Folders lie 2 deep \(level 1: cats, dogs; level 2: 2020, 2021\), and 1 name\(s\) of the "
-        r"last level repeat, such as 2020 \(cats/2020, dogs/2020\)"
+        r"what is a class in .*Folders lie 2 deep \(level 1: cats, dogs; level 2: 2020, 2021\), and of the last "
+        r"level 1 name repeats, such as 2020 \(cats/2020, dogs/2020\)"
     )
     with pytest.raises(DataError, match=message):
         read(tmp_path)
@@ -144,6 +144,6 @@ def test_images_that_no_metadata_names_are_said(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
     splits = load(f"folder:{tmp_path}")
     assert sum(sizes(splits)) == 11
-    assert f"1 image(s) that no metadata file names are left out, such as {tmp_path}/11.png" in splits.about
+    assert f"1 image without a line in a metadata file left out, such as {tmp_path}/11.png" in splits.about
     (tmp_path / "11.png").unlink()
     assert "no metadata" not in load(f"folder:{tmp_path}").about

@@ -38,12 +38,12 @@ def test_a_test_split_whose_labels_are_withheld_is_left_out(tmp_path: Path, with
 
 def test_rows_without_a_label_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", {"text": TEXTS, "kind": [None, *KINDS[1:]]})
-    with pytest.raises(DataError, match=r"1 row\(s\) of train have no kind: rows 0; --data.skip-broken"):
+    with pytest.raises(DataError, match=r"1 row of train without kind: rows 0; --data.skip-broken"):
         load(source, label="kind")
     splits = load(source, label="kind", skip_broken=True)
     assert sum(sizes(splits)) == 19
     assert TEXTS[0] not in labels_of(splits)
-    assert "1 row(s) of train without a label left out, the first is row 0" in splits.about
+    assert "1 row of train without a label left out, the first is row 0" in splits.about
 
 
 def test_minus_one_is_a_class_where_train_has_it(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_arrays_are_treated_alike(tmp_path: Path) -> None:
     np.savez(file, **arrays)
     splits = load(f"features:{file}", skip_broken=True)
     assert sum(sizes(splits)) == 39
-    assert "1 row(s) of train without a label left out, the first is row 5; test has no labels" in splits.about
+    assert "1 row of train without a label left out, the first is row 5; test has no labels" in splits.about
     np.savez(file, **{**arrays, "train_labels": np.tile([0, 1], 20), "test_labels": np.array([1, 2, 0, 2])})
     splits = load(f"features:{file}", skip_unknown=True)
     assert splits.test.labels_N.tolist() == [1, 0]

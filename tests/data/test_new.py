@@ -58,7 +58,7 @@ def test_other_files_of_a_folder_are_named_once(pics: Path) -> None:
     found = find_new(IMAGES, ["pics"], note=told.append)
     assert found.count() == 3
     assert [len(batch.names) for batch in found.batches(2)] == [2, 1]
-    assert told == ["left out of pics: 1 file(s) of other kinds, such as pics/b/notes.txt"]
+    assert told == ["left out of pics: 1 file of other kinds, such as pics/b/notes.txt"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_million_files_are_not_decoded_at_once() -> None:
     ("content", "message"),
     [
         ("x,y\n1,2\n", "a.csv: the networks take 3 features"),
-        ("x,y,z\n1,2,\n", "a.csv: .* hold NaN, infinity or what is beyond float32, the first is row 0"),
+        ("x,y,z\n1,2,\n", "a.csv: .* holds NaN, infinity or what is beyond float32, the first is row 0"),
         ("x,y,z\n1,2,three\n", "a.csv: column 'z' holds no numbers, as each feature does: 'three' in row 0"),
         ("", "cannot load csv:.*a.csv: it is empty"),
     ],

@@ -50,7 +50,7 @@ def test_deep_values_are_spread_over_8_bits_by_the_range_of_the_training_images(
         splits = load(data_of(tmp_path / name, images))
         assert splits.preprocessing.levels == levels, name
         np.testing.assert_array_equal(pixels(splits.train)[:4, ..., 0], values // step)
-        assert "24 image(s) of more than 8 bits: 0 to 1024 is black to white (--data.levels)" in splits.about
+        assert "24 images of more than 8 bits: 0 to 1024 is black to white (--data.levels)" in splits.about
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_transparent_pixels_show_the_background(tmp_path: Path, background: str 
     assert (found[:, :, :6] == 0).all()
     assert (found[:, :, 6:] == seen).all()
     said = "transparency dropped, which shows" if background == "drop" else f"over #{bytes(seen).hex()}"
-    assert f"24 image(s) with transparency: {said}" in splits.about
+    assert f"24 images with transparency: {said}" in splits.about
     (tmp_path / "new.png").write_bytes(transparent()[0])
     new, _, _ = read_images([tmp_path / "new.png"], splits.preprocessing)
     assert (new.values_N[0, :, 6:].numpy() == seen).all()

@@ -42,7 +42,7 @@ def test_a_table_of_nothing_but_labels(tmp_path: Path) -> None:
 
 def test_columns_that_are_neither_numbers_nor_categories_are_named(tmp_path: Path) -> None:
     source = write(tmp_path / "all.parquet", {"size": [1] * 20, "tags": [["a"]] * 20, "kind": KINDS})
-    with pytest.raises(DataError, match=r"1 column\(s\) are neither .*tags .*--data\.columns"):
+    with pytest.raises(DataError, match=r"1 column is neither .*tags .*--data\.columns"):
         load(source, label="kind")
 
 

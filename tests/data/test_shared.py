@@ -32,7 +32,7 @@ def test_what_test_shares_with_validation_is_refused_or_noted_and_what_with_trai
     with pytest.raises(DataError, match=r"(?s)validation and test share 1 sample.*0 = test 4.*--allow-shared"):
         refuse_shared(of_validation, allowed=False)
     (note,) = refuse_shared(of_validation, allowed=True)
-    assert note == "validation and test share 1 sample(s) (rows validation 0 = test 4)."
+    assert note == "validation and test share 1 sample (rows validation 0 = test 4)."
     (note,) = refuse_shared(replace(splits, test=splits.train), allowed=False)
-    assert note.startswith("train and test share 192 sample(s) (rows train 0 = test 0, ")
+    assert note.startswith("train and test share 192 samples (rows train 0 = test 0, ")
     assert note.endswith(" and 182 more).")

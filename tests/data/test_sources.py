@@ -31,7 +31,7 @@ def test_classes_that_look_alike_are_named(tmp_path: Path) -> None:
     rows = [f"{k}.{row},{name}" for row in range(20) for k, name in enumerate(names)]
     (tmp_path / "rows.csv").write_text("\n".join(["size,label", *rows]), encoding="utf-8")
     about = data.load(DataSettings(source=f"csv:{tmp_path / 'rows.csv'}", label="label"), 0).about
-    alike = r"2 group(s) of classes look alike: 'Cat' and 'cat' and 'cat '; 'cafe\u0301' and 'caf\xe9'"
+    alike = r"2 groups of classes look alike: 'Cat' and 'cat' and 'cat '; 'cafe\u0301' and 'caf\xe9'"
     assert f"{alike} (--data.merge-names joins them)" in about
 
 

@@ -44,7 +44,7 @@ def test_a_split_that_the_column_lacks_is_cut(tmp_path: Path) -> None:
 def test_rows_of_no_split_are_left_out_and_counted(tmp_path: Path) -> None:
     splits = load(write(tmp_path / "rows.jsonl", _rows(split=[None, *WORDS[1:]])))
     assert sizes(splits) == [11, 4, 4]
-    assert "left out, for they are of no split: 1 row(s)" in splits.about
+    assert "left out, for they are of no split: 1 row" in splits.about
 
 
 @pytest.mark.parametrize("values", [["train", "station"] * 10, ["test", "val"] * 10, ["1", "2"] * 10, [None] * 20])
@@ -117,7 +117,7 @@ def test_images_and_vectors_are_called_as_in_their_file(tmp_path: Path) -> None:
 
 def test_labels_are_called_as_in_their_file(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", _rows(split=WORDS) | {"label": [*KINDS[:8], None, *KINDS[9:]]})
-    with pytest.raises(DataError, match=r"1 row\(s\) of test have no label: rows 8;"):
+    with pytest.raises(DataError, match=r"1 row of test without label: rows 8;"):
         load(source)
 
 

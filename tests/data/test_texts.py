@@ -46,7 +46,7 @@ def test_two_columns_of_texts_are_named_with_the_option(tmp_path: Path) -> None:
 @pytest.mark.parametrize("empty", ["", "   ", None])
 def test_empty_texts_are_named_or_left_out(tmp_path: Path, empty: str | None) -> None:
     source = write(tmp_path / "all.parquet", {"text": [*TEXTS, empty], "kind": [*KINDS, "tree"]})
-    with pytest.raises(DataError, match=r"1 text\(s\) are empty \(--data\.skip-broken .*\n  row 20 of train: an empty"):
+    with pytest.raises(DataError, match=r"1 text is empty \(--data\.skip-broken .*\n  row 20 of train: an empty"):
         load(source)
     splits = load(source, skip_broken=True)
     assert len(labels_of(splits)) == 20

@@ -31,7 +31,7 @@ def test_graphs_of_whole_specialists_and_the_described_rule_answer_as_the_run(tm
 
     assert main(["export", str(FEATURES), str(tmp_path / "made"), "--to", "onnx"]) == 0
     assert "144 test samples" in (said := capsys.readouterr().out)
-    assert "and 0 answer(s) changed" in said
+    assert "and 0 answers changed" in said
     described = json.loads((tmp_path / "made" / "export.json").read_text())
     assert described["parity"]["largest_difference"] < 1e-5
     assert sorted(file.name for file in (tmp_path / "made").iterdir()) == sorted(

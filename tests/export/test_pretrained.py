@@ -47,7 +47,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_of_one_network_answers_by_the_pipeline_of_texts(texts: Path, tmp_path: Path, capsys) -> None:
     assert main(["export", str(texts), str(tmp_path / "made"), "--to", "transformers"]) == 0
-    assert "and 0 answer(s) changed" in capsys.readouterr().out
+    assert "and 0 answers changed" in capsys.readouterr().out
     described = json.loads((tmp_path / "made" / "export.json").read_text())
     assert described["parity"]["largest_difference"] < 1e-5
     assert described["temperature_in_head"] != 1

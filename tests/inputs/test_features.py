@@ -33,7 +33,7 @@ def test_features_are_standardised_as_scikit_learn_does(feature_NF: np.ndarray) 
     [
         (np.zeros((2, 4)), r"3 features per sample.*got an array of shape \(2, 4\)"),
         (np.zeros((0, 3)), r"N at least 1; got an array of shape \(0, 3\)"),
-        ([[1.0, math.nan, 2.0]], r"1 row\(s\) hold NaN, infinity or what is beyond float32, the first is row 0"),
+        ([[1.0, math.nan, 2.0]], r"1 row holds NaN, infinity or what is beyond float32, the first is row 0"),
         ([[1.0, 1e300, 2.0]], "beyond float32"),
         (["abc"], "got list of str"),
         ([[1, 2, 3], [4]], "no array of numbers"),

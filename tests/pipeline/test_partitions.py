@@ -8,6 +8,7 @@ import pytest
 import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
+from coterie.run.contents import read_history
 from coterie.run.folder import Run
 from coterie.run.reporting import read_base_logits
 from coterie.run.values import partition_of
@@ -34,32 +35,41 @@ def held(run: Path) -> float:
     return float(np.mean(inside))
 
 
-@pytest.mark.parametrize(("bits", "kept"), [(32, 32), (2, 6), (4, 8)])
+@pytest.mark.parametrize(("clusters", "bits", "kept"), [([3], 32, 32), ([3], 2, 6), ([3, 2], 2, 8)])
 def test_one_cluster_is_taken_where_too_few_errors_lie_inside(
-    bits: float, kept: float, tmp_path: Path, settings: FitSettings, splits: Splits, trained_run: Path
+    clusters: list[int],
+    bits: float,
+    kept: float,
+    tmp_path: Path,
+    settings: FitSettings,
+    splits: Splits,
+    trained_run: Path,
 ) -> None:
-    """Its specialist is kept in the bits of the three that it stands for, as far as there are so many."""
+    """Its specialist has the epochs of all partitions, and is kept in the bits of all specialists, at most 8."""
     share = held(trained_run)
     assert 0 < share < 1
     progress, specialist = Notes(), settings.specialist.model_dump()
-    settings = changed(settings, specialist={**specialist, "bits": bits})
-    coterie.fit(asking(settings, share + 0.01), tmp_path / "one", splits=splits, progress=progress)
+    partition = {**settings.partition.model_dump(), "clusters": clusters, "together": len(clusters) > 1}
+    asked = changed(settings, specialist={**specialist, "bits": bits}, partition=partition)
+    coterie.fit(asking(asked, share + 0.01), tmp_path / "one", splits=splits, progress=progress)
     one = Run.open_complete(tmp_path / "one")
     assert partition_of(one.manifest).n_clusters == 1
     assert one.manifest.groupings == (((*range(len(splits.labels)),),),)
     said = f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
     assert any(said in note and "--partition.clusters" in note for note in progress.notes)
     # The same bits as of a run that was asked for one cluster.
+    epochs = len(clusters) * settings.specialist.epochs
     coterie.fit(
         changed(
             settings,
             partition={**settings.partition.model_dump(), "clusters": [1]},
-            specialist={**specialist, "bits": kept},
+            specialist={**specialist, "bits": kept, "epochs": epochs},
         ),
         tmp_path / "same",
         splits=splits,
     )
     assert weights(tmp_path / "one") == weights(tmp_path / "same")
+    assert len(read_history(one)["specialist 0 of 1"]) == epochs
 
 
 def test_the_clusters_stay_where_enough_do(

@@ -75,7 +75,7 @@ def test_beside_others_the_fastest_number_is_taken_and_said(monkeypatch, prepare
     assert tried == [4, 2, 1]
     assert torch.get_num_threads() == 4
     [said] = notes.lines
-    assert said.startswith("base: 2 CPU thread(s) in place of 4, 2.5 times as fast beside what else runs here")
+    assert said.startswith("base: 2 CPU threads in place of 4, 2.5 times as fast beside what else runs here")
     assert "--hardware.threads 4 overrules this" in said
 
 

@@ -31,6 +31,7 @@ from coterie.inputs import (
     TablePreprocessing,
     TokenPreprocessing,
 )
+from coterie.system.units import how_many
 
 
 def is_passed(name: str) -> bool:
@@ -155,6 +156,7 @@ def build_timm(name: str, n_classes: int, preprocessing: ImagePreprocessing, *, 
     except Exception as error:  # timm's models raise whatever their code raises
         if pretrained:
             raise
-        shape = f"{channels} channel(s)" + (f" and {size[0]} x {size[1]} pixels" if "img_size" in options else "")
+        pixels = f" and {size[0]} x {size[1]} pixels" if "img_size" in options else ""
+        shape = f"{how_many(channels, 'channel')}{pixels}"
         raise BackboneError(f"timm cannot build {name!r} for {shape}: {error}") from error
     return model

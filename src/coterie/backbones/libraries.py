@@ -17,6 +17,7 @@ from coterie.backbones.packages import installed_package, place_of, remedy
 from coterie.backbones.text_classifier import PoolingName, SentenceClassifier, TextClassifier
 from coterie.errors import BackboneError, first_line
 from coterie.inputs import Preprocessing, TokenPreprocessing
+from coterie.system.units import how_many
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
 TRANSFORMERS = "transformers:"
@@ -69,7 +70,7 @@ def build_torchvision(name: str, n_classes: int, channels: int, size: int) -> nn
             + (f"; did you mean {', '.join(close)}?" if close else "")
         )
     if channels != 3:
-        raise BackboneError(f"torchvision:{name} takes RGB images; these have {channels} channel(s)")
+        raise BackboneError(f"torchvision:{name} takes RGB images; these have {how_many(channels, 'channel')}")
     # Of these two, which initialise themselves, the start is said outright: otherwise they warn.
     options: dict[str, Any] = {"init_weights": True} if name in {"googlenet", "inception_v3"} else {}
     if name.startswith("vit_"):

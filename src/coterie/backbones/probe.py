@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from coterie.errors import BackboneError
+from coterie.system.units import how_many
 
 Hook = Callable[[nn.Module, Any, Any], Any]
 
@@ -66,7 +67,7 @@ def describe_inputs(example: Tensor) -> str:
     """Inputs in words, for messages."""
     if example.ndim == 4:
         channels, height, width = example.shape[1:]
-        return f"images of {height} x {width} pixels with {channels} channel(s)"
+        return f"images of {height} x {width} pixels with {how_many(channels, 'channel')}"
     return f"inputs of shape {tuple(example.shape)}, {example.dtype}"
 
 

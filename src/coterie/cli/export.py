@@ -9,6 +9,7 @@ import tyro
 
 from coterie.cli.arguments import TRUST, AnyRun
 from coterie.system.output import say
+from coterie.system.units import how_many
 
 
 def export(
@@ -47,5 +48,5 @@ def export(
     parity = export_run(run, to, folder, weights=weights, raw=raw_inputs, source=source, trust=trust)
     print(  # noqa: T201 - the answer
         f"{folder}: on {parity.samples} test samples, probabilities differ from the run's by at most "
-        f"{parity.largest_difference:.1e}, and {parity.changed_answers} answer(s) changed"
+        f"{parity.largest_difference:.1e}, and {how_many(parity.changed_answers, 'answer')} changed"
     )

@@ -12,7 +12,14 @@ from coterie.config.data import DataSettings
 from coterie.config.fine_tuning import PROBE, fine_tuning, trainable
 from coterie.config.recipes import RecipeName
 from coterie.config.settings import Settings, merged
-from coterie.config.stages import GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
+from coterie.config.stages import (
+    EXACT_BITS,
+    MOST_BITS,
+    GateSettings,
+    PartitionSettings,
+    SpecialistSettings,
+    TrainingSettings,
+)
 from coterie.config.system import HardwareSettings, TrackSettings
 from coterie.errors import SettingsError
 from coterie.system.reading import read_text, reason
@@ -179,6 +186,22 @@ class FitSettings(Settings):
     def start(self) -> str | None:
         """The weights that the training of the base starts from; None: fresh ones, or it is not trained."""
         return self.init if self.weights is None else None
+
+    def specialist_of(self, n_clusters: int) -> SpecialistSettings:
+        """Of each specialist, where all partitions together have so many clusters: a single one, of all classes, that
+        stands for those of several (``partition.least_open``) has the epochs of all partitions, and no more bits than
+        all specialists would have had.
+        """
+        specialist, partition = self.specialist, self.partition
+        if n_clusters > 1 or not partition.least_open:
+            return specialist
+        bits = min(MOST_BITS, sum(partition.clusters) * specialist.bits)
+        return specialist.model_copy(
+            update={
+                "epochs": len(partition.clusters) * specialist.epochs,
+                "bits": EXACT_BITS if specialist.bits == EXACT_BITS else bits,
+            }
+        )
 
     def before_training(self) -> FitSettings:
         """These settings with the base as it was before it was fine-tuned, here or elsewhere."""

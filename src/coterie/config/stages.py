@@ -134,8 +134,8 @@ class PartitionSettings(Settings):
         ge=0,
         le=1,
         description="of the base's errors on validation, the share that has to lie inside the likeliest cluster, where "
-        "its specialist could put them right; with less, one cluster of all classes is taken instead, whose specialist "
-        "is stored in the bits of all of theirs, at most 8; 0: never",
+        "its specialist could put them right; with less, one cluster of all classes is taken instead, with the epochs "
+        "of all partitions, and the bits of all their specialists, at most 8; 0: never",
     )
     groups: str | None = Field(
         None,

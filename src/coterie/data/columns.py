@@ -15,6 +15,7 @@ import pyarrow as pa
 from coterie.config import DataSettings
 from coterie.errors import DataError
 from coterie.labels import LabelSpace, join_names, joined_names, spelling
+from coterie.system.units import how_many
 from coterie.vocabulary import Modality
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -353,8 +354,8 @@ def _refuse_missing(values: Sequence[Any], column: str, split: str, numbers: np.
     if empty:
         shown = ", ".join(map(str, empty[:10]))
         raise DataError(
-            f"{len(empty)} row(s) of {split} have no {column}: rows {shown}; --data.skip-broken leaves rows without a "
-            "label out"
+            f"{how_many(len(empty), 'row')} of {split} without {column}: rows {shown}; --data.skip-broken leaves rows "
+            "without a label out"
         )
 
 
@@ -364,7 +365,7 @@ def _refuse_unlabelled(labels: Mapping[str, np.ndarray], column: str, numbers: M
         rows = np.flatnonzero(labels_N < 0)
         if len(rows):
             raise DataError(
-                f"{len(rows)} row(s) of {split} are unlabelled ({column} = -1), the first is row "
+                f"{how_many(len(rows), 'unlabelled row')} of {split} ({column} = -1), the first is row "
                 f"{numbers[split][rows[0]] if split in numbers else rows[0]}; "
                 "--data.skip-broken leaves them out"
             )

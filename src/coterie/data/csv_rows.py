@@ -15,6 +15,7 @@ import pyarrow.csv
 from coterie.data.blocks import in_blocks
 from coterie.data.csv_form import CsvForm
 from coterie.system.gzipped import open_unpacked
+from coterie.system.units import how_many
 
 # What pyarrow says of a row with more or fewer cells than there are columns.
 UNEVEN = re.compile(r"Expected (\d+) columns, got (\d+): ([^\0]*)")
@@ -54,7 +55,8 @@ def read_csv(file: Path, form: CsvForm) -> pa.Table:
         if uneven := UNEVEN.search(str(error)):
             _refuse_open_quote(file, form)
             named, found, row = uneven.groups()
-            raise ValueError(f"its first row names {named} column(s); a row holds {found} cell(s): {row}") from None
+            columns, cells = how_many(int(named), "column"), how_many(int(found), "cell")
+            raise ValueError(f"its first row names {columns}; a row holds {cells}: {row}") from None
         raise
     _refuse_unclosed(file, form, table)
     _refuse_repeated_names(table)

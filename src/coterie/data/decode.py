@@ -34,6 +34,7 @@ from coterie.data.pixels import COARSE, SIXTEEN_BITS, deep_values, flatten, thum
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Samples
 from coterie.inputs.image import Interpolation
+from coterie.system.units import how_many
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,13 @@ def _said(found: Mapping[str, Survey], shape: ImageShape) -> list[str]:
     notes = []
     if n_deep := sum(len(some.deep) for some in found.values()):
         low, high = shape.levels or SIXTEEN_BITS
-        notes.append(f"{n_deep:,} image(s) of more than 8 bits: {low:g} to {high:g} is black to white (--data.levels)")
+        notes.append(
+            f"{how_many(n_deep, 'image')} of more than 8 bits: {low:g} to {high:g} is black to white (--data.levels)"
+        )
     if n_transparent := sum(some.n_transparent for some in found.values()):
         beneath = "transparency dropped, which shows the colours beneath"
         made = f"over #{bytes(shape.background).hex()}" if shape.background else beneath
-        notes.append(f"{n_transparent:,} image(s) with transparency: {made} (--data.background)")
+        notes.append(f"{how_many(n_transparent, 'image')} with transparency: {made} (--data.background)")
     return notes
 
 

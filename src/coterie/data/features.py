@@ -19,6 +19,7 @@ from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
 from coterie.labels import LabelSpace
 from coterie.system.npz import read_arrays
 from coterie.system.reading import reason
+from coterie.system.units import how_many
 
 if TYPE_CHECKING:
     import datasets
@@ -149,7 +150,7 @@ def _refuse_infinite(feature_NF: np.ndarray, split: str, numbers: np.ndarray | N
     bad = np.flatnonzero(~(np.abs(feature_NF) <= np.finfo(np.float32).max).all(axis=1))
     if bad.size:
         raise DataError(
-            f"{len(bad):,} row(s) of {split} hold NaN, infinity or what is beyond float32, the first is row "
+            f"{how_many(len(bad), 'row')} of {split} with NaN, infinity or what is beyond float32, the first is row "
             f"{bad[0] if numbers is None else numbers[bad[0]]}"
         )
 

@@ -23,6 +23,7 @@ from coterie.data.kinds import explained, kind_of_suffix
 from coterie.data.reading import as_dataset, read_file
 from coterie.errors import DataError
 from coterie.system.reading import reason
+from coterie.system.units import how_many
 
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # what file managers leave behind
 IGNORED_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")  # and systems, of other files
@@ -141,7 +142,7 @@ def metadata_table(found: Found, forms: Mapping[Path, CsvForm]) -> tuple[dataset
         names = table[FILE_NAME].to_pylist()
         nameless = [row for row, name in enumerate(names) if not isinstance(name, str)]
         if nameless:
-            raise DataError(f"{file} names no file in {len(nameless)} row(s), the first is row {nameless[0]}")
+            raise DataError(f"{file} names no file in {how_many(len(nameless), 'row')}, the first is row {nameless[0]}")
         paths = [str(file.parent / name) for name in names]
         unnamed -= set(map(os.path.normpath, paths))
         place = table.column_names.index(FILE_NAME)
@@ -222,9 +223,9 @@ def _refuse_repeated(places: list[str], names: Mapping[str, str], depth: int, wh
     shown = "; ".join(f"level {k + 1}: {', '.join(level[:3])}" for k, level in enumerate(levels))
     name, some = next(iter(repeated.items()))
     raise DataError(
-        f"what is a class in {where}? Folders lie {depth} deep ({shown}), and {len(repeated)} name(s) of the last "
-        f"level repeat, such as {name} ({', '.join(some[:3])}); allowed: one level of folders, one for each class, "
-        "which may be links"
+        f"what is a class in {where}? Folders lie {depth} deep ({shown}), and of the last level "
+        f"{how_many(len(repeated), 'name repeats', 'names repeat')}, such as {name} ({', '.join(some[:3])}); allowed: "
+        "one level of folders, one for each class, which may be links"
     )
 
 

@@ -33,6 +33,7 @@ from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.inputs.image import prescribed_image
 from coterie.labels import LabelSpace
+from coterie.system.units import how_many
 from coterie.vocabulary import Modality
 
 
@@ -247,7 +248,8 @@ def _refuse_broken(broken: list[Broken], skip: bool) -> None:
         kinds = counted(item.kind for item in broken if item.kind)
         among = f", of which {kinds}" if kinds else ""
         raise DataError(
-            f"{len(broken)} image(s) cannot be decoded{among} (--data.skip-broken leaves them out):\n{shown}{more}"
+            f"{how_many(len(broken), 'image')} cannot be decoded{among} (--data.skip-broken leaves them out):\n"
+            f"{shown}{more}"
         )
 
 

@@ -14,6 +14,7 @@ from coterie.data.columns import cells_of, label_column
 from coterie.data.tables import Source
 from coterie.errors import DataError
 from coterie.labels import spelling
+from coterie.system.units import how_many
 
 # What published test sets have in place of labels that are withheld.
 WITHHELD = (-1, "-1", -1.0)
@@ -79,7 +80,7 @@ def choose_rows(
         if settings.skip_broken and missing.any():
             keep &= ~missing
             notes.append(
-                f"{missing.sum():,} row(s) of {split} without a label left out, the first is row "
+                f"{how_many(missing.sum(), 'row')} of {split} without a label left out, the first is row "
                 f"{numbers[split][missing.argmax()]}"
             )
         if settings.skip_unknown and split != "train":

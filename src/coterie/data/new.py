@@ -41,6 +41,7 @@ from coterie.data.pieces import (
 )
 from coterie.errors import DataError, InputError
 from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessing, Samples, TablePreprocessing
+from coterie.system.units import how_many
 
 # An argument that ends so is meant to be a file, whatever else it could be.
 FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".feather", ".npz", ".npy")
@@ -178,7 +179,7 @@ class NewSamples(ABC):
         if not n_files:
             raise DataError(f"no {self.files} in {folder}")
         if others:
-            self.note(f"left out of {folder}: {others:,} file(s) of other kinds, such as {example}")
+            self.note(f"left out of {folder}: {how_many(others, 'file')} of other kinds, such as {example}")
 
 
 class NewImages(NewSamples):

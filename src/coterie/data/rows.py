@@ -17,6 +17,7 @@ from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
 from coterie.inputs.cells import Meaning, looks_numeric, may_have_thousands
 from coterie.labels import LabelSpace
+from coterie.system.units import how_many
 
 # Columns of a csv file that mean this are numeric.
 NUMBERS: tuple[Meaning, ...] = ("whole", "number", "decimal", "truth")
@@ -126,8 +127,8 @@ def _kinds(table: pa.Table, meant: Mapping[str, Meaning], settings: DataSettings
             neither.append(f"{field.name} ({field.type})")
     if neither:
         raise DataError(
-            f"{len(neither)} column(s) are neither numbers nor categories: {', '.join(neither[:10])}; name those to "
-            "use by --data.columns"
+            f"{how_many(len(neither), 'column is', 'columns are')} neither numbers nor categories: "
+            f"{', '.join(neither[:10])}; name those to use by --data.columns"
         )
     return numeric, categorical
 

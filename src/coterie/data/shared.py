@@ -10,6 +10,7 @@ import torch
 from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import Samples
+from coterie.system.units import how_many
 
 ROWS_AT_ONCE = 512
 NAMED = 10
@@ -46,7 +47,7 @@ def refuse_shared(splits: Splits, allowed: bool) -> list[str]:
             continue
         named = ", ".join(f"{name} {row} = test {other}" for row, other in pairs[:NAMED])
         more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
-        note = f"{name} and test share {len(pairs):,} sample(s) (rows {named}{more})"
+        note = f"{name} and test share {how_many(len(pairs), 'sample')} (rows {named}{more})"
         if name == "validation" and not allowed:
             raise DataError(
                 f"{note}. What is chosen on validation would be judged on the same samples; "

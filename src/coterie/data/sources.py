@@ -13,6 +13,7 @@ from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing
 from coterie.inputs.image import prescribed_image
 from coterie.labels import LabelSpace
+from coterie.system.units import how_many
 from coterie.vocabulary import Modality
 
 
@@ -40,7 +41,9 @@ def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None 
     if not isinstance(learned, ImagePreprocessing):
         raise DataError("data.mean and data.std are for images; other data is standardised as its training samples are")
     if len(settings.mean) != learned.channels:
-        raise DataError(f"data.mean has {len(settings.mean)} numbers; the images have {learned.channels} channel(s)")
+        raise DataError(
+            f"data.mean has {len(settings.mean)} numbers; the images have {how_many(learned.channels, 'channel')}"
+        )
     # Settings count brightness from 0 to 1, pixels from 0 to 255.
     mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))
     return replace(splits, preprocessing=replace(learned, mean=mean, std=std))
@@ -51,7 +54,10 @@ def _of_classes(splits: Splits) -> list[str]:
     notes = []
     if alike := splits.labels.alike():
         shown = "; ".join(" and ".join(map(ascii, names)) for names in alike[:5])
-        notes.append(f"{len(alike)} group(s) of classes look alike: {shown} (--data.merge-names joins them)")
+        notes.append(
+            f"{how_many(len(alike), 'group of classes looks', 'groups of classes look')} alike: {shown} "
+            "(--data.merge-names joins them)"
+        )
     if joined := splits.labels.joined:
         shown = "; ".join(f"{', '.join(map(ascii, names))} to {name!a}" for name, names in list(joined.items())[:5])
         notes.append(f"other spellings of {len(joined)} class(es) joined: {shown}")

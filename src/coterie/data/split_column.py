@@ -15,6 +15,7 @@ from coterie.data.columns import cells_of
 from coterie.data.splits import SPLIT_WORDS
 from coterie.data.tables import Source
 from coterie.errors import DataError
+from coterie.system.units import how_many
 
 # What people call it.
 NAMES = ("split", "splits", "data_split", "dataset_split", "subset", "set", "partition", "fold")
@@ -83,7 +84,7 @@ def _split(source: Source, name: str) -> Source:
         rows=rows,
     ).noted(
         f"the splits are those of the column {name!r} (--data.split)",
-        f"left out, for they are of no split: {n_without:,} row(s)" if n_without else "",
+        f"left out, for they are of no split: {how_many(n_without, 'row')}" if n_without else "",
     )
 
 

@@ -25,6 +25,7 @@ from coterie.data.splits import SPLIT_WORDS
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
+from coterie.system.units import how_many
 
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 QUANTITY = re.compile(r"[-+]?[0-9]+[.,][0-9]+")
@@ -234,7 +235,8 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
         tables = {split: metadata_table(some, forms) for split, some in found.items() if some.metadata}
         spelled = any(of_texts for _, of_texts, _ in tables.values())
         left = [path for _, _, unnamed in tables.values() for path in unnamed]
-        said = f"{len(left):,} image(s) that no metadata file names are left out, such as {left[0]}" if left else ""
+        unnamed = f"{how_many(len(left), 'image')} without a line in a metadata file left out"
+        said = f"{unnamed}, such as {left[0]}" if left else ""
         _require_train(tables, f"folders with metadata in {root}")
         split_tables = {split: table for split, (table, _, _) in tables.items()}
         source = Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))

@@ -17,6 +17,7 @@ from coterie.errors import DataError
 from coterie.inputs import NGramPreprocessing, Preprocessing, SentencePreprocessing, TokenPreprocessing
 from coterie.inputs.cells import FEW_AT_SIGHT, looks_numeric
 from coterie.labels import LabelSpace
+from coterie.system.units import how_many
 
 if TYPE_CHECKING:
     import datasets
@@ -80,7 +81,9 @@ def refuse_empty(empty: Sequence[str], skip: bool) -> None:
     """Raise DataError, naming the empty texts, unless they are skipped."""
     if empty and not skip:
         shown = "\n".join(f"  {item}" for item in empty[:10]) + ("\n  ..." if len(empty) > 10 else "")
-        raise DataError(f"{len(empty)} text(s) are empty (--data.skip-broken leaves them out):\n{shown}")
+        raise DataError(
+            f"{how_many(len(empty), 'text is', 'texts are')} empty (--data.skip-broken leaves them out):\n{shown}"
+        )
 
 
 def _learn(settings: DataSettings, train: Sequence[str]) -> Preprocessing:

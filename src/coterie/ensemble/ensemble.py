@@ -28,6 +28,7 @@ from coterie.labels import LabelSpace
 from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
+from coterie.system.units import how_many
 from coterie.training.fabric import make_fabric
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -356,6 +357,6 @@ def _refuse_not_finite(logits_RK: Tensor, number_R: IntArray, whose: str) -> Non
     bad = np.flatnonzero(~logits_RK.isfinite().all(dim=1).cpu().numpy())
     if bad.size:
         raise InputError(
-            f"{whose} answers {bad.size} sample(s) with NaN or infinity, the first is number {number_R[bad[0]]}, "
-            "counted from 0: its values, or the network's weights, are not finite or too large"
+            f"{whose} answers {how_many(bad.size, 'sample')} with NaN or infinity, the first is number "
+            f"{number_R[bad[0]]}, counted from 0: its values, or the network's weights, are not finite or too large"
         )

@@ -18,6 +18,7 @@ from coterie.arrays import FloatArray, native
 from coterie.errors import InputError
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import MemorySamples
+from coterie.system.units import how_many
 from coterie.vocabulary import Modality
 
 # In single precision, numbers end a little above this, and below one over it.
@@ -132,8 +133,8 @@ class FeaturePreprocessing(Preprocessing):
         bad = np.flatnonzero(~np.isfinite(feature_NF).all(axis=1))
         if bad.size:
             raise InputError(
-                f"the networks take {self.wanted}; {len(bad)} row(s) hold NaN, infinity or what is beyond float32, the "
-                f"first is row {bad[0]}"
+                f"the networks take {self.wanted}; {how_many(len(bad), 'row holds', 'rows hold')} NaN, infinity or "
+                f"what is beyond float32, the first is row {bad[0]}"
             )
         # The extremes of each feature stand for all of its values, which need not be standardised for this.
         extreme_2F = torch.from_numpy(np.stack([feature_NF.min(axis=0), feature_NF.max(axis=0)]))

@@ -19,6 +19,7 @@ from coterie.inputs.cells import number_of_before, parse_numbers
 from coterie.inputs.features import Scale
 from coterie.inputs.preprocessing import Preprocessing
 from coterie.inputs.samples import DescribedSamples, MemorySamples
+from coterie.system.units import how_many
 from coterie.vocabulary import Modality
 
 MISSING, UNSEEN = 0, 1
@@ -196,7 +197,9 @@ def _column_of_numbers(column: pa.ChunkedArray, name: str, *, commas: bool) -> N
         raise InputError(f"column {name!r} must hold numbers: {error}") from None
     infinite = np.flatnonzero(np.isinf(values_N))
     if infinite.size:
-        raise InputError(f"column {name!r} holds {len(infinite)} infinite value(s), the first in row {infinite[0]}")
+        raise InputError(
+            f"column {name!r} holds {how_many(len(infinite), 'infinite value')}, the first in row {infinite[0]}"
+        )
     return values_N
 
 

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
 from coterie.partition.value import Partition
+from coterie.system.units import how_many
 
 
 def join_confused(partition: Partition, proba_NC: FloatArray, label_N: IntArray, overlap: float) -> Partition:
@@ -45,5 +46,6 @@ def check_overlap(overlap: float, n_clusters: int) -> None:
     """Raise PartitionError unless each class can join ``overlap`` further clusters on average."""
     if not 0 <= overlap <= n_clusters - 1:
         raise PartitionError(
-            f"an overlap of {overlap} is not allowed for {n_clusters} cluster(s); allowed: 0 to {n_clusters - 1}"
+            f"an overlap of {overlap} is not allowed for {how_many(n_clusters, 'cluster')}; "
+            f"allowed: 0 to {n_clusters - 1}"
         )

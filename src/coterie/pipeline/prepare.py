@@ -37,6 +37,7 @@ from coterie.run.manifest import DataRecord, TrunkRecord
 from coterie.run.names import BASE_FILE
 from coterie.run.values import base_bytes, labels_of, preprocessing_of
 from coterie.system.load import n_cores
+from coterie.system.units import how_many
 from coterie.training.fabric import configure_process, make_fabric
 from coterie.training.linear_probe import check_probed
 from coterie.training.passes import compute_logits
@@ -155,7 +156,8 @@ def _too_many_threads(threads: int | None) -> str:
     if asked <= n_cores():
         return ""
     name = "--hardware.threads" if threads else "OMP_NUM_THREADS"
-    return f"{name} is {asked}, and there are {n_cores()} core(s): {torch.get_num_threads()} threads are used"
+    used = how_many(torch.get_num_threads(), "thread is", "threads are")
+    return f"{name} is {asked}, of {how_many(n_cores(), 'core')}: {used} used"
 
 
 def _numbers_of_clusters(settings: FitSettings, groups: tuple[str, ...] | None, labels: LabelSpace) -> tuple[int, ...]:

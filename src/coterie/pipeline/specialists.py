@@ -21,7 +21,6 @@ from coterie.backbones.moments import input_moments
 from coterie.backbones.parts import TrainedPart
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.config import EXACT_BITS, PROBE, FitSettings
-from coterie.config.stages import MOST_BITS, SpecialistSettings
 from coterie.data.batches import augmentation_of
 from coterie.data.splits import Splits
 from coterie.engine import Resources, TaskContext, make_engine
@@ -78,7 +77,7 @@ def train_specialists(
 
 def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> list[TrainingTask]:
     """The trainings of all specialists of all partitions. A cluster of one class needs none."""
-    training = _with_bits_of_all(settings, partitions)
+    training = settings.specialist_of(sum(partition.n_clusters for partition in partitions))
     return [
         TrainingTask(
             title=titles[cluster],
@@ -96,17 +95,6 @@ def specialist_tasks(settings: FitSettings, partitions: Sequence[Partition]) -> 
         for place, cluster in enumerate(cluster_L.tolist())
         if partition.size_S[cluster] > 1
     ]
-
-
-def _with_bits_of_all(settings: FitSettings, partitions: Sequence[Partition]) -> SpecialistSettings:
-    """One specialist of all classes that stands for those of several clusters (``PartitionSettings.least_open``) is
-    stored in no more bits than all of them would have been.
-    """
-    specialist, partition = settings.specialist, settings.partition
-    several = sum(made.n_clusters for made in partitions) > 1
-    if specialist.bits == EXACT_BITS or not partition.least_open or several:
-        return specialist
-    return specialist.model_copy(update={"bits": min(MOST_BITS, sum(partition.clusters) * specialist.bits)})
 
 
 def specialist_inputs(

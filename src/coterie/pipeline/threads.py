@@ -22,6 +22,7 @@ from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE
 from coterie.system.load import OthersLoad
 from coterie.system.ranks import Ranks
+from coterie.system.units import how_many
 from coterie.training.checkpoint import State
 from coterie.training.hooks import TrainingHook
 
@@ -55,8 +56,8 @@ def settle_threads(prepared: Prepared, run: Run, load: OthersLoad, progress: Pro
     chosen, gained = _fastest(most, lambda: training_seconds(settings, splits, base, fabric, base.whole))
     if chosen < most:
         progress.note(
-            f"base: {chosen} CPU thread(s) in place of {most}, {decimal(gained, 1)} times as fast beside what else "
-            f"runs here; {OVERRULED.format(most)}"
+            f"base: {how_many(chosen, 'CPU thread')} in place of {most}, {decimal(gained, 1)} times as fast beside "
+            f"what else runs here; {OVERRULED.format(most)}"
         )
     return replace(prepared, base_threads=chosen)
 
@@ -164,7 +165,9 @@ class ThreadWatch(TrainingHook):
         self.best_seconds = min(self.best_seconds, seconds)
 
     def _take(self, threads: int, why: str) -> None:
-        self.progress.note(f"base: {threads} CPU thread(s) from here, since {why}; {OVERRULED.format(self.most)}")
+        self.progress.note(
+            f"base: {how_many(threads, 'CPU thread')} from here, since {why}; {OVERRULED.format(self.most)}"
+        )
         torch.set_num_threads(threads)
 
     def _record(self, epoch: int) -> None:

@@ -46,7 +46,7 @@ def read_history(run: Run) -> History:
         ArtifactError: as ``read_values``; or there are more epochs than any training of the run had.
     """
     history, settings = read_values(run, HISTORY_FILE, _HISTORY), run.settings
-    most = max(settings.base.epochs, settings.specialist.epochs)
+    most = max(settings.base.epochs, settings.specialist_of(1).epochs)
     for title, epochs in history.items():
         if len(epochs) > most:
             raise _wrong(run, HISTORY_FILE, f"{len(epochs)} epochs of {title!r}; the settings have at most {most}")

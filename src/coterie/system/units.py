@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: 90s, 10m, 4GiB."""
+"""Durations, sizes and numbers of things as people write them: 90s, 10m, 4GiB, 1 row, 2 rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # Of a share: no budget is a million times what it is a share of.
 MOST_TIMES = 10**6
 BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def how_many(number: int, one: str, many: str | None = None) -> str:
+    """A number of things, its thousands set apart.
+
+    Args:
+        number: how many.
+        one: what a single one is called, with its verb if need be.
+        many: what several are; default: ``one`` with an s.
+
+    Examples:
+        >>> how_many(1, "row"), how_many(1200, "row"), how_many(2, "text is", "texts are")
+        ('1 row', '1,200 rows', '2 texts are')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def seconds_of(text: str) -> float:

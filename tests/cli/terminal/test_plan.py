@@ -24,7 +24,7 @@ def test_the_load_that_a_plan_was_measured_under_is_said(console: Console) -> No
     plan = Plan((PlannedStage("base", 12_000, 10, 1_880, 600.0),), 3_214_500, "cpu", "fp32", 0, others=1.52)
     print_plan(console, plan, "Made up.")
     said = " ".join(console.export_text().split())
-    assert "measured warm-up while other processes kept 1.5 core(s) busy (on a quiet machine less); at most" in said
+    assert "measured warm-up while other processes kept 1.5 cores busy (on a quiet machine less); at most" in said
 
 
 def test_of_many_skipped_samples_the_first_are_shown_and_the_file_of_all_is_named(console: Console) -> None:

@@ -22,7 +22,7 @@ def test_each_run_has_a_row_and_the_mean_its_interval(console: Console) -> None:
     assert first.split() == ["seed", "0", "70.00", "72.00", "+2.00", "(+1.00", "to", "+3.00)", "1.40"]
     assert f"+0.50 ({MINUS}0.50 to +1.50)" in text
     half = 100 * t.ppf(0.975, 1) * np.std([0.02, 0.005], ddof=1) / np.sqrt(2)
-    assert f"mean gain over 2 seed(s): +1.25 ({MINUS}{half - 1.25:.2f} to +{half + 1.25:.2f}) points" in text
+    assert f"mean gain over 2 seeds: +1.25 ({MINUS}{half - 1.25:.2f} to +{half + 1.25:.2f}) points" in text
 
 
 def test_no_run_has_no_mean(console: Console) -> None:

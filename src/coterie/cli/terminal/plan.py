@@ -53,4 +53,4 @@ def _load(plan: Plan) -> str:
     """The load that the plan was measured under, where there was any."""
     if plan.others < WORTH_SAYING:
         return ""
-    return f" while other processes kept {decimal(plan.others, 1)} core(s) busy (on a quiet machine less)"
+    return f" while other processes kept {decimal(plan.others, 1)} cores busy (on a quiet machine less)"

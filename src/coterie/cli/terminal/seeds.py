@@ -12,6 +12,7 @@ from coterie.cli.terminal.tables import print_figures
 from coterie.measures.report import Report
 from coterie.measures.significance import Interval, over_seeds
 from coterie.pages.format import decimal, gain, hundredths
+from coterie.system.units import how_many
 
 
 def print_seed_runs(console: Console, reports: Mapping[str, Report]) -> None:
@@ -30,4 +31,4 @@ def print_seed_runs(console: Console, reports: Mapping[str, Report]) -> None:
     print_figures(console, table)
     if reports:
         mean = over_seeds([report.gain for report in reports.values()])
-        console.print(f"mean gain over {len(reports)} seed(s): {gain(mean)} points", highlight=False)
+        console.print(f"mean gain over {how_many(len(reports), 'seed')}: {gain(mean)} points", highlight=False)

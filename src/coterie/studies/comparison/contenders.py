@@ -44,6 +44,7 @@ from coterie.studies.comparison.controls import (
 from coterie.studies.comparison.costs import CostModel
 from coterie.studies.comparison.tables import Contender, ContenderCost
 from coterie.studies.comparison.untrained import class_offsets, mixing_weight
+from coterie.system.units import how_many
 from coterie.vocabulary import ContenderKind
 
 # Mean forward passes for which the rule is chosen anew, beside the run's own.
@@ -313,7 +314,7 @@ def _routed(
         for question, each, asked in zip(questions, outputs, asked_NS, strict=True)
     ]
     runs_S = (asked_NS[1] & rule.combiner.needs_specialist(partition)).mean(axis=0)
-    title = f"{rule.combiner.name}, the {rule.combiner.top} likeliest cluster(s), gate {rule.gate.score}"
+    title = f"{rule.combiner.name}, the {how_many(rule.combiner.top, 'likeliest cluster')}, gate {rule.gate.score}"
     return _pair(proba), price.cost(runs_S), title
 
 

@@ -91,11 +91,11 @@ def control_settings(run: FinishedRun) -> FitSettings:
         settings = settings.model_copy(update={"specialist": specialist})
     partition = partition_of(run.manifest)
     times = n_tried(run.manifest) * len(partition.packed_class_M) / partition.n_classes
-    epochs = round(settings.specialist.epochs * times)
+    epochs = round(settings.specialist_of(partition.n_clusters).epochs * times)
     return settings.model_copy(
         update={
             "specialist": settings.specialist.model_copy(update={"epochs": epochs}),
-            "partition": settings.partition.model_copy(update={"together": False, "overlap": 0.0}),
+            "partition": settings.partition.model_copy(update={"together": False, "overlap": 0.0, "least_open": 0.0}),
         }
     )
 

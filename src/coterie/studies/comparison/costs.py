@@ -46,14 +46,15 @@ class CostModel:
         base_pass = inference_flops(ensemble.base, example)
         own_training, pass_S = 0.0, np.zeros(partition.n_clusters)
         inputs = example if ensemble.cut is None else trunk_features(ensemble.base, ensemble.cut, example)
-        trunk_passes = settings.specialist.kept_views or settings.specialist.epochs
+        specialist = settings.specialist_of(partition.n_clusters)
+        trunk_passes = specialist.kept_views or specialist.epochs
         trunk = trunk_passes * base_pass * (1 - pass_cost_of(run.manifest))
         history, titles = read_history(run), specialist_titles(partition)
         for name, network in ensemble.specialists.items():
             n_images = images_C[partition.classes(int(name))].sum()
             # Fewer than were allowed, where it stopped early.
-            epochs = len(history.get(titles[int(name)], ())) or settings.specialist.epochs
-            operations = inference_flops if settings.specialist.trainable == PROBE else training_flops
+            epochs = len(history.get(titles[int(name)], ())) or specialist.epochs
+            operations = inference_flops if specialist.trainable == PROBE else training_flops
             own_training += (operations(network, inputs) * epochs + trunk) * n_images
             pass_S[int(name)] = inference_flops(network, inputs) / base_pass
         # Specialists of other partitions that were tried are gone; theirs took what those took that were kept.
