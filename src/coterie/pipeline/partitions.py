@@ -68,6 +68,7 @@ def _or_one(job: Job, base: TrainedBase, partitions: list[Partition]) -> list[Pa
     job.progress.note(
         f"of the base's errors on validation {percent(share, 0)} lie inside the likeliest of {finest.n_clusters} "
         f"clusters, where its specialist could put them right; less than {percent(least, 0)}, so one specialist of all "
-        f"classes is trained instead, for {job.settings.specialist_of(1).epochs} epochs (overruled by --partition.clusters, or --partition.least-open)"
+        f"classes is trained instead, for {job.settings.specialist_of(1).epochs} epochs (overruled by "
+        "--partition.clusters, or --partition.least-open)"
     )
     return [Partition.from_assignment([0] * len(job.splits.labels))]
