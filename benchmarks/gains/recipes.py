@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from scipy.stats import spearmanr
 
 from benchmarks.gains.fine_tuned import spectral
 from benchmarks.gains.pairs import Pair, merged, pairs
@@ -213,11 +214,25 @@ def _lines(rows: list[Row]) -> Iterator[str]:
                 f"{len(some)}; of its gain, "
                 f"auto reaches {share_P.mean():.0%} on average, {share_P.min():.0%} at least. "
             )
+    yield _foretold([found[AUTO] for _, _, found in rows if found[AUTO].get("forecast")])
     yield ""
     names = list(dict.fromkeys(name for _, _, found in rows for name in found))
     gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, _, found in rows]
     yield "Gains of all recipes on test, in points:\n"
     yield markdown_table(("pair", *names), gains)
+
+
+def _foretold(autos: Sequence[dict[str, Any]]) -> str:
+    """How near forecasts of what auto gains came, in points."""
+    if len(autos) < FEWEST:
+        return ""
+    gain_P = 100 * np.array([one["gain"] for one in autos])
+    said_P, low_P, high_P = 100 * np.array([one["forecast"] for one in autos]).T
+    inside = np.mean((low_P <= gain_P) & (gain_P <= high_P))
+    return (
+        f"Forecasts of auto, {len(autos)} pairs: {inside:.0%} of the gains in their intervals, mean absolute error "
+        f"{np.abs(said_P - gain_P).mean():.2f} points, rank correlation {spearmanr(said_P, gain_P).statistic:.2f}."
+    )
 
 
 def _interval(one: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from coterie.run.folder import Run
 from coterie.run.names import specialist_files
 from coterie.run.values import partition_of
 from coterie.studies.headroom.study import HeadroomRequest, read_source, study_headroom
-from helpers import Notes, weights
+from helpers import Notes, changed, weights
 
 
 @pytest.fixture
@@ -55,6 +55,18 @@ def test_a_forecast_that_is_high_enough_is_said_and_the_run_goes_on(
     assert source.skill.mean == run.manifest.pilot.skill
     reasons = study_headroom(source, HeadroomRequest(clusters=(3,)), SILENT).headroom.advice.reasons
     assert any("A pilot put right" in reason for reason in reasons)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_forecast_keeps_to_the_limits_of_the_gate(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
+    forecasts = {}
+    for name, gate in {"free": {}, "passes": {"passes": 1.02}, "routed": {"routed": 0.02}}.items():
+        with pytest.raises(DeclinedError):
+            coterie.fit(changed(settings, gate=gate), tmp_path / name, splits=splits, gain=90)
+        forecasts[name] = Run.open(tmp_path / name).manifest.pilot
+    assert forecasts["passes"] == forecasts["routed"]
+    assert forecasts["passes"].skill == forecasts["free"].skill
+    assert 0 <= forecasts["passes"].gain < forecasts["free"].gain
 
 
 def test_what_is_soon_done_is_done_without_a_forecast(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:

@@ -127,6 +127,20 @@ def test_partitions_side_by_side_win_what_the_first_leaves(rule: str) -> None:
         assert found.gain < sum(alone)
 
 
+@pytest.mark.parametrize("rule", ["hard", "blend"])
+def test_no_more_samples_are_routed_than_may_be(rule: str) -> None:
+    answers, partition = planted()
+    outlook, other = (Outlook.of(answers, one) for one in (partition, Partition.from_assignment(np.arange(12) // 6)))
+    free, tight = (forecast(answers, outlook, rule, Skill(0.3, 0.0), [other], share) for share in (1.0, 0.25))
+    n_most = answers.n_samples // 4
+    np.testing.assert_array_equal(tight.mean_curve_N[:n_most], free.mean_curve_N[:n_most])
+    np.testing.assert_array_equal(tight.mean_curve_N[n_most:], tight.mean_curve_N[n_most - 1])
+    assert tight.gain < free.gain
+    assert tight.gain == pytest.approx(free.mean_curve_N[:n_most].max(), abs=0.005)
+    assert tight.routed <= 0.25
+    assert forecast(answers, outlook, rule, Skill(0.3, 0.0), [other], 0.0).gain == 0
+
+
 def test_thresholds_are_not_judged_where_they_are_chosen() -> None:
     """Where routing brings harm and luck alone, the best threshold in hindsight gains, and the forecast does not."""
     rng = np.random.default_rng(0)

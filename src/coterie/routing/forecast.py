@@ -255,19 +255,22 @@ def forecast(
     rule: ForecastRule = "hard",
     skill: Skill | None = None,
     beside: Sequence[Outlook] = (),
+    most_routed: float = 1.0,
 ) -> Forecast:
     """The gain that trained specialists would bring, by a rule; with the skill known of it, if none is given.
 
     Of the errors that are open to a specialist it wins a share, ``skill`` times ``Outlook.share``: the smaller its task
     is than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent
     without a partition; nor do clusters of one class. Specialists of partitions ``beside`` the first one are asked
-    about the same samples, and win the same share of what is open to them and not won yet. The interval is a bootstrap
+    about the same samples, and win the same share of what is open to them and not won yet. At most a share
+    ``most_routed`` of the samples is routed, the most uncertain. The interval is a bootstrap
     over samples in which the skill is drawn too; each half of a draw is judged at the threshold that the other half
     chooses, which takes the optimism of that choice away.
     """
     draws, n, skill = answers.draws, answers.n_samples, skill or SKILLS[rule]
-    certain_N, open_N = (part_N[answers.order_N] for part_N in outlook.change(answers, rule))
-    others = [other.change(answers, rule)[1][answers.order_N] for other in beside]
+    limit_N = np.arange(n) < most_routed * n
+    certain_N, open_N = (part_N[answers.order_N] * limit_N for part_N in outlook.change(answers, rule))
+    others = [other.change(answers, rule)[1][answers.order_N] * limit_N for other in beside]
 
     def won_N(skill: float) -> FloatArray:
         share_N = np.float32(skill) * open_N
