@@ -1,10 +1,10 @@
 """Latency of an ensemble beside that of the passes that it makes.
 
 Question: what do routing, combining and calibration cost beside the passes of the networks? Asked: at most 0.3 ms, at
-batches of 1, 32 and 1,024. Base, bare passes (the base, then the tails on the rows that ask them, known beforehand),
-and ensembles that route nothing and everything take turns on the same inputs. Networks are untrained: what they answer
-does not change what they cost. All is processor time of the one thread that computes, in which other processes of the
-machine count little.
+batches of 1, 32 and 1,024. Base, bare passes (the base, then the specialists on the rows that ask them, known
+beforehand), and ensembles that route nothing and everything take turns on the same inputs. Heads are untrained: what
+they answer does not change what they cost. All is processor time of the one thread that computes, in which other
+processes of the machine count little.
 """
 
 import os
@@ -18,10 +18,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.shared import command, write_result
-from coterie.backbones import build, find_head
+from coterie.backbones import find_head
+from coterie.backbones.base import make_base
 from coterie.backbones.cut import trunk_features
+from coterie.backbones.libraries import read_tokens
+from coterie.backbones.packages import MINILM
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.config import HardwareSettings
+from coterie.config import FitSettings, HardwareSettings
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.inputs import FeaturePreprocessing, ImagePreprocessing, Preprocessing, Scale
 from coterie.labels import LabelSpace
@@ -32,25 +35,46 @@ from coterie.routing.gate import Gate
 from coterie.routing.rule import Rule
 
 N_CLASSES, N_CLUSTERS = 100, 9
-# Rounds of each batch size: as many as a minute allows.
+# Rounds of each batch size: as many as a minute allows; of a large network, a tenth, and two at least.
 ROUNDS = {1: 300, 32: 100, 1024: 10}
-NETWORKS: dict[str, tuple[str, Preprocessing]] = {
-    "mlp-256": ("hidden", FeaturePreprocessing(Scale((0.0,) * 64, (1.0,) * 64))),
-    "convnet-32": ("stage2", ImagePreprocessing(32, 32, 3, (100.0,) * 3, (50.0,) * 3)),
-}
+# Features, images, and texts of as many tokens, whose network has no end that would be a tail: specialists are whole.
+NETWORKS: dict[str, str | None] = {"mlp-256": "hidden", "convnet-32": "stage2", MINILM: None}
+N_TOKENS, WORDS, FIRST, LAST = 16, (1000, 30000), 101, 102
+
+
+def form_of(backbone: str) -> Preprocessing:
+    """What makes a network's inputs."""
+    if backbone == MINILM:
+        form = read_tokens(MINILM.removeprefix("transformers:"), N_TOKENS)
+        assert form is not None
+        return form
+    if backbone.startswith("mlp"):
+        return FeaturePreprocessing(Scale((0.0,) * 64, (1.0,) * 64))
+    return ImagePreprocessing(32, 32, 3, (100.0,) * 3, (50.0,) * 3)
+
+
+def inputs_of(backbone: str, form: Preprocessing, batch: int) -> Tensor:
+    """Made-up inputs."""
+    if backbone == MINILM:
+        tokens = torch.randint(*WORDS, (batch, N_TOKENS))
+        tokens[:, 0], tokens[:, -1] = FIRST, LAST
+        return tokens
+    inputs = torch.randn(batch, *form.example().shape[1:])
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
 def ensembles(backbone: str) -> tuple[SpecialistEnsemble, SpecialistEnsemble]:
-    """Tails on a shared trunk: one ensemble that routes nothing, and one that routes everything."""
-    cut, form = NETWORKS[backbone]
+    """One ensemble that routes nothing, and one that routes everything; of tails on a shared trunk, if it has one."""
+    cut, form = NETWORKS[backbone], form_of(backbone)
     partition = Partition.from_assignment(np.arange(N_CLASSES) % N_CLUSTERS)
-    base = build(backbone, N_CLASSES, form, 0).eval()
+    names = LabelSpace(tuple(f"class {k}" for k in range(N_CLASSES)))
+    init = {"init": "pretrained"} if backbone == MINILM else {}
+    base = make_base(FitSettings.from_values({"backbone": backbone, **init}), names, form).network.eval()
     head = find_head(base, N_CLASSES, form.example())
     tails = [
         as_asked(make_specialist(base, head, partition.classes(k)), cut, form.example()) for k in range(N_CLUSTERS)
     ]
     combiner, temperatures = Combiner.named("blend", (0.5,), temperature=1.1), Temperatures(1.2, (0.9,))
-    names = LabelSpace(tuple(f"class {k}" for k in range(N_CLASSES)))
     hardware = HardwareSettings(accelerator="cpu", precision="fp32", threads=1)
     nothing, everything = (
         SpecialistEnsemble(
@@ -64,10 +88,9 @@ def ensembles(backbone: str) -> tuple[SpecialistEnsemble, SpecialistEnsemble]:
 @torch.inference_mode()
 def bare_passes(ensemble: SpecialistEnsemble, inputs: Tensor) -> Callable[[], object]:
     """The base's pass, then those of the tails that are asked, and nothing else."""
-    assert ensemble.cut is not None
     base = ensemble.base
     asked_B = ensemble.rule.ask(base(inputs).numpy(), ensemble.partition).answer.cluster_N
-    features = trunk_features(base, ensemble.cut, inputs)
+    features = inputs if ensemble.cut is None else trunk_features(base, ensemble.cut, inputs)
     work = [(ensemble.specialists[str(k)], features[torch.from_numpy(asked_B == k)]) for k in np.unique(asked_B)]
 
     def passes() -> object:
@@ -93,15 +116,13 @@ def milliseconds(functions: list[Callable[[], object]], rounds: int) -> list[lis
 
 
 def main() -> None:
-    """Time both networks at three batch sizes."""
+    """Time all networks at three batch sizes."""
     torch.set_num_threads(1)
     rows = []
     for backbone in NETWORKS:
         nothing, everything = ensembles(backbone)
         for batch, rounds in ROUNDS.items():
-            inputs = torch.randn(batch, *nothing.preprocessing.example().shape[1:])
-            if inputs.ndim == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            inputs = inputs_of(backbone, nothing.preprocessing, batch)
             bare = bare_passes(everything, inputs)
             functions: list[Callable[[], object]] = [
                 partial(nothing.base, inputs),
@@ -109,21 +130,21 @@ def main() -> None:
                 partial(nothing, inputs),
                 partial(everything, inputs),
             ]
-            times = milliseconds(functions, rounds)
+            times = milliseconds(functions, max(2, rounds // 10) if backbone == MINILM else rounds)
             base, passes, none, routed = times
             cells = [f"{min(each):.2f} / {statistics.median(each):.2f}" for each in times]
             cells += [
                 f"{min(with_rule) - min(bare_):.2f} / {statistics.median(with_rule) - statistics.median(bare_):.2f}"
                 for bare_, with_rule in ((base, none), (passes, routed))
             ]
-            rows.append(f"| {backbone} | {batch:,} | {' | '.join(cells)} |")
+            rows.append(f"| {backbone.rpartition('/')[2]} | {batch:,} | {' | '.join(cells)} |")
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     write_result(
         __file__,
-        f"Milliseconds of processor time, least / median; {N_CLASSES} classes, {N_CLUSTERS} tails. Load averages of "
-        f"the machine at the end: {load}.\n\n"
-        "| network | batch | base | base and tails, bare | ensemble, nothing routed | all routed | over the base | "
-        "over the bare passes |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows),
+        f"Milliseconds of processor time, least / median; {N_CLASSES} classes, {N_CLUSTERS} specialists. Load averages "
+        f"of the machine at the end: {load}.\n\n"
+        "| network | batch | base | base and specialists, bare | ensemble, nothing routed | all routed | over the base "
+        "| over the bare passes |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows),
     )
 
 
