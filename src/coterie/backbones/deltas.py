@@ -36,6 +36,8 @@ SMALLEST = 2.0**-24
 DAMPING = 0.01
 # Of a matrix that are rounded before those after them are changed, all at once.
 COLUMNS = 64
+# The step is sought with about so many rows of a matrix, and then a few times with all, until so few bits are left.
+ROWS_TRIED, ALL_TRIED, FEW_LEFT = 64, 4, 0.01
 NO_MOMENTS: Mapping[str, Tensor] = MappingProxyType({})
 # What decompresses DEFLATE without a header; its Huffman codes alone, for there is nothing repeated to be found.
 RAW_DEFLATE, MEMORY = -15, 9
@@ -157,17 +159,30 @@ def _finest(
 ) -> tuple[float, tuple[bytes, Tensor]]:
     """The finest step from ``low`` to ``high`` that suffices, and what it gives; ``otherwise`` where none does."""
     # The coded length falls as the step grows: bisection, on a logarithmic scale, for steps span several powers of ten.
-    # With the coarsest almost all numbers are 0 and take a bit each, which any allowed number of bits suffices for.
-    step, best = high, otherwise or _coded(delta_RK, high, rounded)
+    some_RK, finest, coarsest = delta_RK[:: max(1, len(delta_RK) // ROWS_TRIED)], low, high
     for _ in range(halvings):
         between = (low * high) ** 0.5
-        found = _coded(delta_RK, between, rounded)
-        if 8 * len(found[0]) > bits * delta_RK.numel():
+        if _left(_coded(some_RK, between, rounded), bits, some_RK) < 0:
             low = between
         else:
             high = between
-            step, best = between, found
-    return step, best
+    step, best = high, None
+    for _ in range(ALL_TRIED):
+        found = _coded(delta_RK, step, rounded)
+        left = _left(found, bits, delta_RK)
+        if left >= 0:
+            best = step, found
+        if 0 <= left < FEW_LEFT:
+            break
+        # A step that is twice as fine takes at most a bit more; one that is twice as coarse saves a quarter at least.
+        step = min(max(finest, step * 2 ** (-left if left > 0 else -4 * left)), coarsest)
+    # With the coarsest almost all numbers are 0 and take a bit each, which any allowed number of bits suffices for.
+    return best or (coarsest, otherwise or _coded(delta_RK, coarsest, rounded))
+
+
+def _left(found: tuple[bytes, Tensor], bits: float, delta_RK: Tensor) -> float:
+    """Bits of each number that are allowed and not needed."""
+    return bits - 8 * len(found[0]) / delta_RK.numel()
 
 
 def _coded(delta_RK: Tensor, step: float, rounded: Callable[[Tensor, float], Tensor]) -> tuple[bytes, Tensor]:
@@ -194,22 +209,20 @@ class _Compensated:
         self.factor_KK = torch.linalg.cholesky(inverse_KK, upper=True).float()
 
     def __call__(self, delta_RK: Tensor, step: float) -> Tensor:
-        left_RK, factor_KK = delta_RK[:, self.order_K], self.factor_KK
-        codes_RK = torch.empty_like(left_RK)
-        for start in range(0, left_RK.shape[1], COLUMNS):
+        # Transposed, so that a column of the matrix lies in one piece.
+        left_KR, factor_KK, share_K = delta_RK.T[self.order_K], self.factor_KK, self.factor_KK.diagonal().tolist()
+        codes_KR = torch.empty_like(left_KR)
+        for start in range(0, len(left_KR), COLUMNS):
             # Within a block column by column; the columns after it get the changes of all of it at once.
             block = slice(start, start + COLUMNS)
-            block_RB, factor_BB = left_RK[:, block], factor_KK[block, block]
-            change_RB = torch.empty_like(block_RB)
-            for column in range(block_RB.shape[1]):
-                value_R = block_RB[:, column]
-                code_R = (value_R / step).round()
-                codes_RK[:, start + column] = code_R
-                change_R = (value_R - code_R * step) / factor_BB[column, column]
-                block_RB[:, column:] -= change_R[:, None] * factor_BB[column, column:]
-                change_RB[:, column] = change_R
-            left_RK[:, start + COLUMNS :] -= change_RB @ factor_KK[block, start + COLUMNS :]
-        return codes_RK[:, self.order_K.argsort()]
+            block_BR, factor_BB = left_KR[block], factor_KK[block, block]
+            change_BR = torch.empty_like(block_BR)
+            for place, (value_R, change_R) in enumerate(zip(block_BR, change_BR, strict=True)):
+                code_R = torch.div(value_R, step, out=codes_KR[start + place]).round_()
+                torch.sub(value_R, code_R, alpha=step, out=change_R).div_(share_K[start + place])
+                block_BR[place + 1 :].addr_(factor_BB[place, place + 1 :], change_R, alpha=-1)
+            left_KR[start + COLUMNS :] -= factor_KK[block, start + COLUMNS :].T @ change_BR
+        return codes_KR[self.order_K.argsort()].T
 
 
 def _as_tensor(coded: bytes) -> Tensor:
