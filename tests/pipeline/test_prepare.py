@@ -80,9 +80,9 @@ def test_more_threads_than_cores_are_said(
     one = prepare(changed(settings, hardware={"accelerator": "cpu", "threads": 1}), splits=splits)
     assert one.notes == ()
     (note,) = replace(one, settings=changed(settings, hardware={"accelerator": "cpu"})).notes
-    assert note.startswith("OMP_NUM_THREADS is 999, and there are ")
+    assert note.startswith("OMP_NUM_THREADS is 999, and this machine has ")
     (note,) = replace(one, settings=changed(settings, hardware={"threads": 900})).notes
-    assert note.startswith("--hardware.threads is 900, and there are ")
+    assert note.startswith("--hardware.threads is 900, and this machine has ")
 
 
 def test_samples_that_a_trained_base_may_know_are_said(

@@ -157,7 +157,7 @@ def _too_many_threads(threads: int | None) -> str:
         return ""
     name = "--hardware.threads" if threads else "OMP_NUM_THREADS"
     used = how_many(torch.get_num_threads(), "thread is", "threads are")
-    return f"{name} is {asked}, of {how_many(n_cores(), 'core')}: {used} used"
+    return f"{name} is {asked}, and this machine has {how_many(n_cores(), 'core')}: {used} used"
 
 
 def _numbers_of_clusters(settings: FitSettings, groups: tuple[str, ...] | None, labels: LabelSpace) -> tuple[int, ...]:

@@ -263,9 +263,9 @@ def forecast(
     is than the base's, the more. One cluster of all classes so gains nothing, as the same training could be spent
     without a partition; nor do clusters of one class. Specialists of partitions ``beside`` the first one are asked
     about the same samples, and win the same share of what is open to them and not won yet. At most a share
-    ``most_routed`` of the samples is routed, the most uncertain. The interval is a bootstrap
-    over samples in which the skill is drawn too; each half of a draw is judged at the threshold that the other half
-    chooses, which takes the optimism of that choice away.
+    ``most_routed`` of the samples is routed, the most uncertain. The interval is a bootstrap over samples in which the
+    skill is drawn too; each half of a draw is judged at the threshold that the other half chooses, which takes the
+    optimism of that choice away.
     """
     draws, n, skill = answers.draws, answers.n_samples, skill or SKILLS[rule]
     limit_N = np.arange(n) < most_routed * n
