@@ -56,6 +56,18 @@ def test_the_mean_length_is_as_promised_and_near_the_entropy_of_the_numbers(bits
     assert float(step_R.float().mean()) == pytest.approx(2 ** (0.5 * np.log2(2 * np.pi * np.e) - entropy), rel=0.1)
 
 
+@pytest.mark.parametrize("bits", [1.3, 1.7, 3])
+@pytest.mark.parametrize("by_moments", [False, True])
+def test_many_rows_of_other_sizes_take_the_bits_that_are_allowed(bits: float, by_moments: bool) -> None:
+    """The step is sought with some of the rows; those left out are larger here."""
+    generator = torch.Generator().manual_seed(1)
+    delta_RK = torch.randn(320, 96, generator=generator)
+    delta_RK[1::5] *= 3
+    input_NK = torch.randn(500, 96, generator=generator) @ torch.randn(96, 96, generator=generator)
+    coded, _ = quantise(delta_RK, bits, input_NK.T @ input_NK if by_moments else None)
+    assert bits - 0.1 < 8 * len(coded) / delta_RK.numel() <= bits
+
+
 def test_more_bits_are_nearer_and_a_row_without_difference_stays() -> None:
     base, weights = nets(3)
     weights["conv"][2] = base["conv"][2]

@@ -8,6 +8,7 @@ kept whose product is the difference.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -37,7 +38,7 @@ DAMPING = 0.01
 # Of a matrix that are rounded before those after them are changed, all at once.
 COLUMNS = 64
 # The step is sought with about so many rows of a matrix, and then a few times with all, until so few bits are left.
-ROWS_TRIED, ALL_TRIED, FEW_LEFT = 64, 4, 0.01
+ROWS_TRIED, ALL_TRIED, FEW_LEFT = 64, 5, 0.01
 NO_MOMENTS: Mapping[str, Tensor] = MappingProxyType({})
 # What decompresses DEFLATE without a header; its Huffman codes alone, for there is nothing repeated to be found.
 RAW_DEFLATE, MEMORY = -15, 9
@@ -167,15 +168,23 @@ def _finest(
         else:
             high = between
     step, best = high, None
+    too_long: tuple[float, float] | None = None
+    fits: tuple[float, float] | None = None
     for _ in range(ALL_TRIED):
         found = _coded(delta_RK, step, rounded)
         left = _left(found, bits, delta_RK)
         if left >= 0:
-            best = step, found
+            best, fits = (step, found), (math.log2(step), left)
+        else:
+            too_long = math.log2(step), left
         if 0 <= left < FEW_LEFT:
             break
-        # A step that is twice as fine takes at most a bit more; one that is twice as coarse saves a quarter at least.
-        step = min(max(finest, step * 2 ** (-left if left > 0 else -4 * left)), coarsest)
+        if too_long and fits:
+            aim = np.interp(FEW_LEFT / 2, (too_long[1], fits[1]), (too_long[0], fits[0]))
+            step = float(2**aim)
+        else:
+            # A step that is twice as fine takes at most a bit more; one twice as coarse saves a quarter at least.
+            step = min(max(finest, step * 2 ** (-left if left > 0 else -4 * left)), coarsest)
     # With the coarsest almost all numbers are 0 and take a bit each, which any allowed number of bits suffices for.
     return best or (coarsest, otherwise or _coded(delta_RK, coarsest, rounded))
 
