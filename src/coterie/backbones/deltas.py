@@ -181,10 +181,13 @@ def _finest(
             break
         if too_long and fits:
             aim = np.interp(FEW_LEFT / 2, (too_long[1], fits[1]), (too_long[0], fits[0]))
-            step = float(2**aim)
+            other = float(2**aim)
         else:
             # A step that is twice as fine takes at most a bit more; one twice as coarse saves a quarter at least.
-            step = min(max(finest, step * 2 ** (-left if left > 0 else -4 * left)), coarsest)
+            other = min(max(finest, step * 2 ** (-left if left > 0 else -4 * left)), coarsest)
+        if other == step:  # at an end, where trying again would give the same
+            break
+        step = other
     # With the coarsest almost all numbers are 0 and take a bit each, which any allowed number of bits suffices for.
     return best or (coarsest, otherwise or _coded(delta_RK, coarsest, rounded))
 

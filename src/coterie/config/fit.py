@@ -195,13 +195,10 @@ class FitSettings(Settings):
         specialist, partition = self.specialist, self.partition
         if n_clusters > 1 or not partition.least_open:
             return specialist
-        bits = min(MOST_BITS, sum(partition.clusters) * specialist.bits)
-        return specialist.model_copy(
-            update={
-                "epochs": len(partition.clusters) * specialist.epochs,
-                "bits": EXACT_BITS if specialist.bits == EXACT_BITS else bits,
-            }
-        )
+        epochs, bits = len(partition.clusters) * specialist.epochs, specialist.bits
+        if bits != EXACT_BITS:
+            bits = min(MOST_BITS, sum(partition.clusters) * bits)
+        return specialist.model_copy(update={"epochs": epochs, "bits": bits})
 
     def before_training(self) -> FitSettings:
         """These settings with the base as it was before it was fine-tuned, here or elsewhere."""

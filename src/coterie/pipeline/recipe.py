@@ -33,8 +33,8 @@ from coterie.training.linear_probe import can_be_probed
 LARGEST_TAIL = 0.5
 # Of tails; of whole specialists the first. The second partition is another opinion (docs/what-helps.md).
 CLUSTERS = (9, 3)
-# Below so many classes, clusters of less than two would be many.
-FEW_CLASSES = 18
+# Below so many classes, clusters of less than two would be many; of fewer than the second number there are none.
+FEW_CLASSES, FEWEST_CLASSES = 18, 4
 # A whole network is trained at a lower rate than the base was, or it forgets; a tail is not.
 WHOLE_RATE = 0.25
 # More views gain more (benchmarks/gains/defaults.md): as many as fit into memory, were half of the samples in one
@@ -79,7 +79,7 @@ def with_recipe(
 
 
 def usual_clusters(n_classes: int) -> int:
-    """How many clusters of so many classes, at least 4, a recipe has where no option says."""
+    """How many clusters of so many classes, at least ``FEWEST_CLASSES``, a recipe has where no option says."""
     return CLUSTERS[0] if n_classes >= FEW_CLASSES else n_classes // 2
 
 
@@ -193,7 +193,7 @@ class _Recipe:
     def _partition(self) -> dict[str, Any]:
         """Clusters of a method that leaves their number open."""
         n_classes, given = len(self.splits.labels), self.settings.partition.given()
-        if self.name == COPY or n_classes < 4:
+        if self.name == COPY or n_classes < FEWEST_CLASSES:
             return {"clusters": [1]}
         many = usual_clusters(n_classes)
         if self.name != TAILS or given:

@@ -23,7 +23,7 @@ from coterie.logits_file import read_logits
 from coterie.pages.format import count, percent
 from coterie.partition import Partition, PartitionRequest, make_partition
 from coterie.partition.embedding import LabelEmbedding
-from coterie.pipeline.recipe import LEAST_OPEN, usual_clusters
+from coterie.pipeline.recipe import FEWEST_CLASSES, LEAST_OPEN, usual_clusters
 from coterie.pipeline.tuning import forecast_rule
 from coterie.progress import Progress
 from coterie.routing.forecast import SKILLS, BasePredictions, Skill
@@ -37,8 +37,6 @@ from coterie.vocabulary import ForecastRule, PartitionMethod
 FORMAT = 1
 # A base that is right on its training samples hardly more often than on others has not been trained to its end.
 LEARNING = 0.02
-# Of fewer classes a recipe makes no clusters.
-FEWEST_CLASSES = 4
 DEFAULT_METHODS: tuple[PartitionMethod, ...] = ("spectral", "average")
 
 
@@ -176,9 +174,10 @@ def study_headroom(source: Source, request: HeadroomRequest, progress: Progress)
     )
     found: Partition | None = headroom.partition
     if headroom.advice.train and request.clusters is None and source.groups is None and n_classes >= FEWEST_CLASSES:
-        share = open_share(source.validation, make("spectral", usual_clusters(n_classes), None))
+        usual = usual_clusters(n_classes)
+        share = open_share(source.validation, make("spectral", usual, None))
         if share < LEAST_OPEN:
-            reasons = (*headroom.advice.reasons, _one_of_all(share, usual_clusters(n_classes)))
+            reasons = (*headroom.advice.reasons, _one_of_all(share, usual))
             headroom, found = replace(headroom, advice=replace(headroom.advice, reasons=reasons)), None
     command = next_command(source, found, method) if headroom.advice.train else None
     return HeadroomStudy(source, headroom, test, command)
