@@ -113,6 +113,21 @@ class TwoHeads(nn.Module):
         return (self.head(features) + self.head_dist(features.square())) / 2
 
 
+class WeighedHeads(nn.Module):
+    """A head of each of three stages, whose logits are added by learned weights, as in EfficientViM."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk()
+        self.heads = nn.ModuleList(nn.Linear(6, n_classes) for _ in range(3))
+        self.weights = nn.Parameter(torch.tensor([0.0, 1.0, -1.0]))
+        self(torch.zeros(2, 1, 12, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features, weights = self.trunk(x), self.weights.softmax(0)
+        return sum((weights[k] * head(features ** (k + 1)) for k, head in enumerate(self.heads)), torch.zeros(()))
+
+
 class Tied(nn.Module):
     """The head's weight is the embedding's by which the network looks at its own first guess."""
 

@@ -47,8 +47,9 @@ TRIED = (
     (2.4, PLAINLY),
     (1.5, PLAINLY),
     (2, BY_MOMENTS),
-    (1.5, BY_MOMENTS),
-    (1.3, BY_MOMENTS),
+    (1.8, BY_MOMENTS),
+    (1.6, BY_MOMENTS),
+    (1.4, BY_MOMENTS),
 )
 PASSES = 1.5
 BATCH = 250

@@ -1,14 +1,16 @@
 """Is the head of a classifier found, whatever its architecture?
 
 Every classification model of torchvision, one small model of every architecture module of timm, and tiny sequence and
-image classifiers of transformers, all with fresh weights and 7 classes. A head is right if it is the layer that the
-library itself declares, and if zeroing its row k changes logit k and no other, for the first, a middle and the last k.
+image classifiers of transformers, all with fresh weights and 7 classes. A head is right if it is, or holds, or is held
+by, what the library itself declares, and if zeroing row k of each of its layers, and of all, changes logit k and no
+other, for the first, a middle and the last k.
 """
 
 import json
 import warnings
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +224,9 @@ def smallest(module: str) -> str:
     def weights(name: str) -> int:
         with torch.device("meta"):
             try:
-                return sum(p.numel() for p in timm.create_model(name, num_classes=N_CLASSES).parameters())
+                network = timm.create_model(name, num_classes=N_CLASSES)
+                # Some are encoders, and no classifiers.
+                return sum(p.numel() for p in network.parameters()) if network.num_classes else 10**12
             except Exception:  # some compute with their weights while they are built, which this device cannot
                 return 10**12
 
@@ -250,41 +254,51 @@ def _find(network: nn.Module, examples: list[torch.Tensor]) -> tuple[nn.Module, 
 
 def _fault(network: nn.Module, head: Head, example: torch.Tensor, declared: tuple[str, ...] | None) -> str | None:
     paths = (head.path, *head.more)
-    if declared is not None:
-        names = [path.removeprefix("network.") if isinstance(network, LogitsOf) else path for path in paths]
-        if len(names) != len(declared) or any(
-            name != wanted and not name.startswith(f"{wanted}.") for name, wanted in zip(names, declared, strict=True)
-        ):
-            return f"found {', '.join(names)}; the library declares {', '.join(declared)}"
+    names = [path.removeprefix("network.") if isinstance(network, LogitsOf) else path for path in paths]
+    for wanted in declared or ():
+        if not any(_is_part(name, wanted) or _is_part(wanted, name) for name in names):
+            return f"found {', '.join(names)}; the library declares {wanted}"
     network.eval()
-    layers: list[Any] = [network.get_submodule(path) for path in paths]
+    rows = {path: _layers_with_rows(network.get_submodule(path)) for path in paths}
     with torch.no_grad():
-        for layer in layers:
+        for layer in chain(*rows.values()):
             layer.weight.normal_(std=0.5)  # some heads start at zero
             if layer.bias is not None:
                 layer.bias.fill_(0.5)
         before = network(example)
         for k in (0, N_CLASSES // 2, N_CLASSES - 1):
-            kept = [
-                (layer.weight[k].clone(), None if layer.bias is None else layer.bias[k].clone()) for layer in layers
-            ]
-            for layer in layers:
-                layer.weight[k] = 0
-                if layer.bias is not None:
-                    layer.bias[k] = 0
-            changed = ~torch.isclose(network(example), before, rtol=1e-3, atol=1e-5).all(dim=0)
-            if changed.nonzero().flatten().tolist() != [k]:
-                return f"zeroing row {k} changes logits {changed.nonzero().flatten().tolist()}"
-            for layer, (row, bias) in zip(layers, kept, strict=True):
-                layer.weight[k] = row
-                if bias is not None:
-                    layer.bias[k] = bias
+            for path, layers in {**rows, "all": [*chain(*rows.values())]}.items():
+                if (changed := _changed(network, example, before, layers, k)) != [k]:
+                    return f"zeroing row {k} of {path} changes logits {changed}"
     return None
 
 
+def _is_part(path: str, of: str) -> bool:
+    return path == of or path.startswith(f"{of}.")
+
+
+def _layers_with_rows(part: nn.Module) -> list[Any]:
+    """A layer of a row a class; of a module that is linear as a whole, those in it."""
+    return [part] if hasattr(part, "weight") else [one for one in part.modules() if isinstance(one, nn.Linear)]
+
+
+def _changed(network: nn.Module, example: torch.Tensor, before: torch.Tensor, layers: list[Any], k: int) -> list[int]:
+    """The logits that change where row k of some layers is 0."""
+    kept = [
+        (tensor, tensor[k].clone()) for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None
+    ]
+    for tensor, _ in kept:
+        tensor[k] = 0
+    changed = ~torch.isclose(network(example), before, rtol=1e-3, atol=1e-5).all(dim=0)
+    for tensor, row in kept:
+        tensor[k] = row
+    return changed.nonzero().flatten().tolist()
+
+
 def _describe(network: nn.Module, path: str) -> str:
-    layer: Any = network.get_submodule(path)
-    return f"{path.removeprefix('network.')} {type(layer).__name__} {tuple(layer.weight.shape)}"
+    part = network.get_submodule(path)
+    rows = ", ".join(str(tuple(layer.weight.shape)) for layer in _layers_with_rows(part))
+    return f"{path.removeprefix('network.')} {type(part).__name__} {rows}"
 
 
 if __name__ == "__main__":

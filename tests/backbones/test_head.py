@@ -6,7 +6,18 @@ from torch import nn
 
 from coterie.backbones import find_head, head_inputs, replace_head
 from coterie.errors import BackboneError
-from networks import CosineLinear, Net, PriorAdjusted, Prototypes, Proxies, Temperature, TextEmbeddings, Tied, TwoHeads
+from networks import (
+    CosineLinear,
+    Net,
+    PriorAdjusted,
+    Prototypes,
+    Proxies,
+    Temperature,
+    TextEmbeddings,
+    Tied,
+    TwoHeads,
+    WeighedHeads,
+)
 
 C = 5
 
@@ -54,6 +65,7 @@ KINDS = {
     "cosine": (lambda: Net(CosineLinear(6, C, bias=False)), ("head.weight",)),
     "parameter": (lambda: Proxies(C), ("proxies", "offset")),
     "averaged": (lambda: TwoHeads(C), ("head", "head_dist")),
+    "weighed": (lambda: WeighedHeads(C), ("heads.0", "heads.1", "heads.2")),
     "tied": (lambda: Tied(C), ("head",)),
     "text embeddings": (lambda: TextEmbeddings(C), ("texts",)),
     "prototypes": (lambda: Prototypes(C), ("prototypes",)),
@@ -62,8 +74,9 @@ KINDS = {
 }
 
 
-# Heads that are tensors, of which nothing says what enters; and those whose logits are adjusted behind the rows.
-ROWS_ALONE = {"parameter", "cosine", "text embeddings", "prototypes", "temperature", "adjusted"}
+# Heads that are tensors, of which nothing says what enters; and those whose logits are adjusted behind the rows, or
+# added by weights.
+ROWS_ALONE = {"parameter", "cosine", "text embeddings", "prototypes", "temperature", "adjusted", "weighed"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,8 +106,9 @@ def test_the_rows_of_a_head_say_how_its_logits_depend_on_the_features(kind: str)
     }
     if kind in own:  # what comes before or after the product is no part of the rows
         expected = network.state_dict()[own[kind]]
-    elif kind == "averaged":
-        expected = torch.cat([network.head.weight, network.head_dist.weight], dim=1)
+    elif kind in ("averaged", "weighed"):
+        heads = network.heads if kind == "weighed" else (network.head, network.head_dist)
+        expected = torch.cat([layer.weight for layer in heads], dim=1)
     else:
         features = torch.randn(6, requires_grad=True)
         network.trunk = nn.Identity()

@@ -1,9 +1,9 @@
 """A specialist's weights as differences from the base's, in few bits each (as Liu et al. 2024, arXiv 2402.10193).
 
 A specialist starts from the base and ends near it: its matrices are kept as the base's plus a step times small whole
-numbers, of which frequent ones take fewer bits (Huffman 1952). What has no like among the base's weights, and
-vectors, which weigh nothing, are kept as they are. Of a matrix that was trained by an adapter the two small ones are
-kept whose product is the difference.
+numbers, of which frequent ones take fewer bits (Huffman 1952). What has no like among the base's weights, and vectors,
+which weigh little, are kept in 16 bits. Of a matrix that was trained by an adapter the two small ones are kept whose
+product is the difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coterie.config import EXACT_BITS
+from coterie.config.stages import EXACT_BITS, FEWEST_BITS, MOST_BITS
 
 # Of a tensor NAME, NAME:codes holds the coded whole numbers, and NAME:step what they are multiplied by, one a row.
 CODES, STEP = ":codes", ":step"
@@ -39,6 +39,9 @@ DAMPING = 0.01
 COLUMNS = 64
 # The step is sought with about so many rows of a matrix, and then a few times with all, until so few bits are left.
 ROWS_TRIED, ALL_TRIED, FEW_LEFT = 64, 5, 0.01
+# What is kept in 16 bits is nowhere further off, relative to itself or to the mean.
+HALF_ERROR = 1e-3
+TINY = float(np.finfo(np.float32).tiny)
 NO_MOMENTS: Mapping[str, Tensor] = MappingProxyType({})
 # What decompresses DEFLATE without a header; its Huffman codes alone, for there is nothing repeated to be found.
 RAW_DEFLATE, MEMORY = -15, 9
@@ -55,24 +58,70 @@ def encode(
     Args:
         weights: named tensors, on the CPU.
         base: named tensors, on the CPU.
-        bits: average bits per difference, more than 1; ``EXACT_BITS`` stores tensors that differ as they are.
+        bits: average bits per difference, 1.2 to 8; ``EXACT_BITS`` stores tensors that differ as they are.
         moments: of what some of the matrices are multiplied with (see ``input_moments``), by which they are rounded.
     """
     kept: dict[str, Tensor] = {}
+    deltas: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         known = base.get(name)
         # A frozen layer costs nothing: decode leaves it to the base.
         if known is not None and torch.equal(tensor, known):
             continue
-        # Vectors are a small share of all weights: to round them would save next to nothing. A head has fewer rows than
+        # Vectors are a small share of all weights: to code them would save next to nothing. A head has fewer rows than
         # the base's, and no like there.
-        if bits == EXACT_BITS or known is None or known.shape != tensor.shape or tensor.ndim < 2:
+        if bits == EXACT_BITS:
             kept[name] = tensor
-            continue
-        coded, step_R = quantise((tensor.float() - known.float()).flatten(1), bits, moments.get(name))
+        elif known is None or known.shape != tensor.shape or tensor.ndim < 2:
+            kept[name] = _halved(tensor)
+        else:
+            deltas[name] = (tensor.float() - known.float()).flatten(1)
+    for name, share in _shared_out(bits, deltas, weights, moments).items():
+        coded, step_R = quantise(deltas[name], share, moments.get(name))
         kept[f"{name}{CODES}"] = _as_tensor(coded)
         kept[f"{name}{STEP}"] = step_R
     return kept
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """In 16 bits, where this changes nothing to speak of."""
+    if tensor.dtype != torch.float32:
+        return tensor
+    half = tensor.half()
+    near = torch.allclose(half.float(), tensor, rtol=HALF_ERROR, atol=HALF_ERROR * float(tensor.abs().mean()))
+    return half if near else tensor
+
+
+def _shared_out(
+    bits: float, deltas: Mapping[str, Tensor], weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """The bits of each matrix, ``bits`` on average over all numbers: such that a further one for any number would make
+    the same difference, relative to what its layer answers (reverse water-filling: Cover and Thomas 2006, "Elements of
+    Information Theory", 10.3.3). So small matrices get many, and those that training has changed most.
+    """
+    if not deltas:
+        return {}
+    size_M = np.array([delta_RK.numel() for delta_RK in deltas.values()])
+    changed_M, whole_M = (
+        np.array([_answered(of[name].float().flatten(1), moments.get(name)) for name in deltas])
+        for of in (deltas, weights)
+    )
+    # Of weights that are not finite, as of a training that diverged, no bits make anything.
+    need_M = np.nan_to_num(np.log2((changed_M + TINY) / (whole_M + TINY) / size_M) / 2)
+
+    def shares(level: float) -> np.ndarray:
+        return np.clip(need_M - level, FEWEST_BITS, MOST_BITS)
+
+    # The average falls in a straight line between the levels at which a matrix comes to an end of what is allowed.
+    level_L = np.sort(np.concatenate((need_M - MOST_BITS, need_M - FEWEST_BITS)))
+    average_L = np.array([shares(level) @ size_M for level in level_L]) / size_M.sum()
+    level = float(np.interp(-bits, -average_L, level_L))
+    return dict(zip(deltas, shares(level).tolist(), strict=True))
+
+
+def _answered(matrix_RK: Tensor, moment_KK: Tensor | None) -> float:
+    """The sum of squares of what a matrix answers, over the inputs of the moments; without them, of its numbers."""
+    return float(((matrix_RK if moment_KK is None else matrix_RK @ moment_KK) * matrix_RK).sum())
 
 
 def decode(kept: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,7 +141,7 @@ def decode(kept: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, 
             delta = _product(kept, name, known) if mark + kind == UP else _steps(kept, name, known)
             weights[name] = (known.float() + delta.view(known.shape)).to(known.dtype)
         else:
-            weights[key] = tensor
+            weights[key] = tensor.float() if tensor.dtype == torch.float16 else tensor
     return weights
 
 
@@ -145,8 +194,7 @@ def _changed(delta_RK: Tensor, found: tuple[bytes, Tensor], moment_KK: Tensor) -
     """How much rounding changes what the matrix answers: the sum of squares over the inputs of the moments."""
     coded, step_R = found
     codes_RK = _uncoded(_as_tensor(coded), delta_RK.numel()).view_as(delta_RK)
-    wrong_RK = step_R.float()[:, None] * codes_RK - delta_RK
-    return float(((wrong_RK @ moment_KK) * wrong_RK).sum())
+    return _answered(step_R.float()[:, None] * codes_RK - delta_RK, moment_KK)
 
 
 def _finest(

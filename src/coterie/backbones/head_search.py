@@ -16,7 +16,7 @@ from coterie.backbones.linear import as_linear, is_linear, is_plain
 from coterie.backbones.probe import Hook, evaluating, fitting, hooked, run
 from coterie.errors import BackboneError
 
-# Heads that are added or averaged, as those of distilled vision transformers, are looked for among the last layers.
+# Heads that are added or averaged, as those of distilled vision transformers, are looked for among so many last layers.
 LAST_LAYERS = 4
 
 
@@ -73,13 +73,13 @@ def _heads(network: nn.Module, n_classes: int, example: Tensor) -> Iterator[Head
     # A wrapper passes the test as well as the head inside it: the innermost holds the rows.
     innermost = [path for path in single if not any(other.startswith(f"{path}.") for other in single)]
     found = [_layer_head(network, (path,)) for path in innermost if is_linear(layers[path])]
-    if not found:
-        # To cut one of two heads that are added breaks the sum; to cut both does not. Pairs grow with the square of the
-        # layers, and heads come last.
-        plain = [path for path, layer in layers.items() if is_plain(layer)][-LAST_LAYERS:]
-        pairs = combinations(plain, 2)
-        found = [
-            _layer_head(network, pair) for pair in pairs if _cuts(network, n_classes, example, _some(layers, pair))
+    # To cut one of several heads that are added breaks the sum; to cut all of them does not. Heads come last.
+    plain = [path for path, layer in layers.items() if is_plain(layer)][-LAST_LAYERS:]
+    for size in range(2, len(plain) + 1):
+        found = found or [
+            _layer_head(network, paths)
+            for paths in combinations(plain, size)
+            if _cuts(network, n_classes, example, _some(layers, paths))
         ]
     yield from (
         found

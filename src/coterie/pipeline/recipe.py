@@ -48,7 +48,7 @@ LEAST_OF_PAIR = 5.0
 LEAST_OPEN = 0.5
 HALF = 0.5
 # More change next to nothing where most of the weights are rounded by moments (benchmarks/gains/rounding.md).
-ENOUGH_BITS, MOSTLY = 2.0, 0.8
+ENOUGH_BITS, MOSTLY = 1.8, 0.8
 TINY = 1e-9
 # With one of these the user has said how much is routed.
 LIMITS = {"threshold", "passes", "routed", "risk"}
@@ -256,15 +256,15 @@ class _Recipe:
         """Of each weight's difference, such that all specialists fit into the storage beside the base."""
         head = self.base.head.of(self.base.network).weight.shape
         tensors = [tensor.shape for tensor in self.part.network.state_dict().values()]
-        # Differences of matrices are coded, with a step a row; vectors and heads are kept as they are.
+        # Differences of matrices are coded, with a step a row; steps, vectors and heads take half of the base's bits.
         matrices = [shape for shape in tensors if len(shape) > 1 and shape != head]
         vectors = sum(math.prod(shape) for shape in tensors if len(shape) < 2) - head[0]
         coded, steps = sum(map(math.prod, matrices)), sum(shape[0] for shape in matrices)
         whole = sum(tensor.numel() for tensor in self.base.network.state_dict().values())
-        each = ((self.settings.storage - 1) * whole - len(clusters) * (math.prod(head) + head[0])) / sum(clusters)
-        if coded + vectors <= each or self.part.name.startswith("lora"):
+        room, heads = (self.settings.storage - 1) * whole, len(clusters) * (math.prod(head) + head[0])
+        if sum(clusters) * (coded + vectors) + heads <= room or self.part.name.startswith("lora"):
             return EXACT_BITS
-        bits = EXACT_BITS * (each - vectors - steps) / max(1, coded)
+        bits = EXACT_BITS * ((room - heads / 2) / sum(clusters) - (vectors + steps) / 2) / max(1, coded)
         if bits < FEWEST_BITS and "storage" in self.settings.model_fields_set:
             least = self.settings.storage + (FEWEST_BITS - bits) / EXACT_BITS * coded * sum(clusters) / whole
             raise SettingsError(
@@ -273,7 +273,7 @@ class _Recipe:
             )
         by_moments = sum(layer.weight.numel() for layer in plain_layers(self.part.network).values())
         most = ENOUGH_BITS if by_moments > MOSTLY * coded else MOST_BITS
-        return max(FEWEST_BITS, min(most, math.floor(10 * bits) / 10))
+        return max(FEWEST_BITS, min(most, math.floor(100 * bits) / 100))
 
     def _said(self, settings: FitSettings) -> str:
         specialist, partition = settings.specialist, settings.partition
