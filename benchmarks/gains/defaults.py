@@ -28,10 +28,7 @@ from coterie.run.values import weight_bytes
 
 # Settings of the base; and beside them, of runs on it, of which the first has no others.
 BASES: Mapping[str, tuple[dict[str, Any], Mapping[str, dict[str, Any]]]] = {
-    "convnet-32": (
-        {"backbone": "convnet-32"},
-        {"by itself": {}, "two views": {"specialist": {"views": 2}}, "1.6 times the storage": {"storage": 1.6}},
-    ),
+    "convnet-32": ({"backbone": "convnet-32"}, {"by itself": {}}),
     "efficientnet-lite0, fine-tuned": (
         {"data": {"image_size": 96}, "backbone": LITE0, "init": "pretrained", "base": {"epochs": 3}},
         {"by itself": {}, "tails": {"recipe": "tails"}},
@@ -52,7 +49,7 @@ HEAD = (
 
 
 def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, only: tuple[str, ...] = ()) -> None:
-    """Train what is missing, and write the table.
+    """Train what is missing, and write a table for each base.
 
     Args:
         cifar100: folder with its parquet files.
@@ -60,11 +57,10 @@ def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, onl
         seeds: of each base, from 0 on.
         only: bases whose names hold one of these; default: all.
     """
-    rows: list[tuple[str, ...]] = []
-    notes: list[str] = []
     for name, (given, ways) in BASES.items():
         if only and not any(word in name for word in only):
             continue
+        notes: list[str] = []
         found: dict[str, list[FinishedRun]] = {way: [] for way in ways}
         for seed in range(seeds):
             data = {"source": f"parquet:{cifar100}", "label": "fine_label"}
@@ -75,8 +71,9 @@ def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, onl
             for way, more in ways.items():
                 there = place.with_name(f"{place.name}-{way.replace(' ', '-')}")
                 found[way].append(_run(merged(values, more), there, place))
-        rows += [_row(name, way, several) for way, several in found.items()]
-    write_result(__file__, "\n".join([__doc__ or "", markdown_table(HEAD, rows), "", *notes]))
+        rows = [_row(name, way, several) for way, several in found.items()]
+        result = "\n".join([__doc__ or "", markdown_table(HEAD, rows), "", *notes])
+        write_result(__file__, result, f"defaults_{name.split(',')[0]}")
 
 
 def _run(values: Mapping[str, Any], place: Path, base_run: Path) -> FinishedRun:

@@ -2,14 +2,16 @@
 
 Question: of a finished run whose specialists are tails with exact weights, how much of the gain stays when each
 difference from the base's weights is kept in so many bits on average, and what do base and specialists then weigh? By
-moments: as `coterie fit` rounds, where what rounding a column changes is made up for in others; plainly: each weight to
-the nearest. The rule is chosen anew each time, on validation, within 1.5 passes, with one cluster of each partition
-asked. How far answers are from those of the exact specialists is told by the mean divergence (Kullback and Leibler
-1951), and by the share of samples for which a specialist names another class, both on test.
+moments: as `coterie fit` rounds, where what rounding a column changes is made up for in others; evenly: the same, with
+as many bits for each matrix; plainly: each weight to the nearest. The rule is chosen anew each time, on validation,
+within 1.5 passes, with one cluster of each partition asked. How far answers are from those of the exact specialists is
+told by the mean divergence (Kullback and Leibler 1951), and by the share of samples for which a specialist names
+another class, both on test.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +40,16 @@ from coterie.run.load import load_ensemble
 from coterie.run.names import BASE_FILE, specialist_files
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.training.fabric import configure_process
+from coterie.training.process import configure_process
 
-PLAINLY, BY_MOMENTS = "plainly", "by moments"
+PLAINLY, EVENLY, BY_MOMENTS = "plainly", "evenly", "by moments"
 TRIED = (
     (EXACT_BITS, ""),
     (3, PLAINLY),
     (2.4, PLAINLY),
     (1.5, PLAINLY),
+    (1.8, EVENLY),
+    (1.4, EVENLY),
     (2, BY_MOMENTS),
     (1.8, BY_MOMENTS),
     (1.6, BY_MOMENTS),
@@ -118,7 +122,10 @@ def rounded(
     for bits, how in TRIED:
         tails, total = {}, run.manifest.files[BASE_FILE].bytes
         for cluster, exact in weights.items():
-            kept = encode(exact, known, bits, moments[cluster] if how == BY_MOMENTS else {})
+            # One by one, matrices have no bits to share out.
+            parts = [{name: tensor} for name, tensor in exact.items()] if how == EVENLY else [exact]
+            inputs = {} if how == PLAINLY else moments[cluster]
+            kept = dict(chain.from_iterable(encode(part, known, bits, inputs).items() for part in parts))
             total += len(safetensors.torch.save({name: tensor.contiguous() for name, tensor in kept.items()}))
             network = make_specialist(ensemble.base, head, partition.classes(cluster))
             network.load_state_dict({**exact, **decode(kept, known)})

@@ -41,8 +41,9 @@ from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_outputs
 from coterie.run.values import partition_of
-from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.fabric import make_fabric
 from coterie.training.loop import make_optimizer, make_schedule
+from coterie.training.process import configure_process
 from coterie.training.trunk import TrunkBatches
 
 PART = "stage3"

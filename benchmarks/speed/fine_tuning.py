@@ -27,8 +27,9 @@ from coterie.data.batches import ERASED, SMALLEST_CROP, Augmentation, training_b
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.progress import SILENT
-from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.fabric import make_fabric
 from coterie.training.loop import train
+from coterie.training.process import configure_process
 
 N_CLASSES, WARM_UP = 100, 3
 MEAN, STD = (127.0,) * 3, (128.0,) * 3

@@ -23,8 +23,9 @@ from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.progress import SILENT
-from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.fabric import make_fabric
 from coterie.training.loop import train
+from coterie.training.process import configure_process
 
 BATCH, N_CLASSES, WARM_UP, ROUNDS = 128, 100, 20, 3
 STEPS = {"wrn-28-10": 40, "convnet-32": 400}

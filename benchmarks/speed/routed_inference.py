@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.shared import command, splits_of, write_result
 from coterie.run.folder import Run
 from coterie.run.load import load_ensemble
-from coterie.training.fabric import configure_process
 from coterie.training.passes import compute_logits
+from coterie.training.process import configure_process
 
 ROUNDS = 5
 
@@ -30,7 +30,7 @@ def main(run: Path) -> None:
     base_ms, ensemble_ms = [], []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        compute_logits(ensemble.fabric, ensemble.base, images, ensemble.preprocessing)
+        compute_logits(ensemble.computing, ensemble.base, images, ensemble.preprocessing)
         middle = time.perf_counter()
         ensemble.decide(images)
         base_ms.append(1000 * (middle - started) / len(images))

@@ -29,8 +29,9 @@ from coterie.data.batches import Augmentation, augment, training_batches
 from coterie.data.splits import Split
 from coterie.inputs import ImagePreprocessing, MemorySamples
 from coterie.progress import SILENT
-from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.fabric import make_fabric
 from coterie.training.loop import train
+from coterie.training.process import configure_process
 
 BATCH, WARM_UP, STEPS, ROUNDS = 128, 10, 50, 4
 TRAINING = TrainingSettings(epochs=1, batch_size=BATCH)

@@ -42,9 +42,9 @@ def test_tails_on_a_shared_trunk_say_what_whole_specialists_say(base, monkeypatc
     whole, shared = panels(base)
     monkeypatch.setattr(panel_module, "CHUNK", 50)
     for (base_NC, packed_NM), panel in ((panel.ask_all(SPLIT.samples, PARTITION), panel) for panel in (whole, shared)):
-        np.testing.assert_allclose(base_NC, compute_logits(panel.fabric, base, SPLIT.samples, FORM), atol=1e-5)
+        np.testing.assert_allclose(base_NC, compute_logits(panel.computing, base, SPLIT.samples, FORM), atol=1e-5)
         for cluster, network in whole.specialists.items():
-            alone = compute_logits(panel.fabric, network, SPLIT.samples, FORM)
+            alone = compute_logits(panel.computing, network, SPLIT.samples, FORM)
             np.testing.assert_allclose(packed_NM[:, PARTITION.columns(cluster)], alone, atol=1e-5)
         assert not packed_NM[:, PARTITION.columns(2)].any()
     row_R = torch.tensor([40, 3, 17])

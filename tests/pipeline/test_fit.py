@@ -403,7 +403,7 @@ def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path,
         cluster = int(name)
         whole = make_specialist(ensemble.base, head, partition.classes(cluster))
         run.read_weights(specialist_files(partition)[cluster], whole, ensemble.base)
-        alone = compute_logits(ensemble.fabric, whole, splits.test.samples, splits.preprocessing)
+        alone = compute_logits(ensemble.computing, whole, splits.test.samples, splits.preprocessing)
         np.testing.assert_allclose(outputs.packed_NM[:, partition.columns(cluster)], alone, atol=1e-4)
     again = load_ensemble(tmp_path / "run")
     np.testing.assert_array_equal(again.predict_proba(splits.test.samples), ensemble.predict_proba(splits.test.samples))

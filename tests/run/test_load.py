@@ -1,6 +1,9 @@
 """A finished run -> an ensemble."""
 
 import hashlib
+import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -42,3 +45,19 @@ def test_a_loaded_ensemble_answers_as_the_run_did(finished_run: Path, splits: Sp
     right = float((ensemble.predict(splits.test.samples) == splits.test.labels_N.numpy()).mean())
     reported = Run.open(finished_run).read_json("metrics.json")["test"]["ensemble_top1"]
     np.testing.assert_allclose(right, reported)
+
+
+# Each takes from half a second to three to import, as long as torch.
+SLOW = {"lightning_fabric", "torch._dynamo", "sklearn", "scipy.stats", "scipy.optimize", "pandas", "datasets"}
+
+
+def test_a_load_and_an_answer_import_nothing_that_only_training_needs(finished_run: Path) -> None:
+    code = f"""
+import json, sys
+import coterie
+ensemble = coterie.load({str(finished_run)!r})
+ensemble(ensemble.preprocessing.example())
+print(json.dumps(sorted(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert SLOW & set(json.loads(done.stdout)) == set()

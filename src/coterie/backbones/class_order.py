@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import BackboneError
@@ -85,6 +84,9 @@ def refuse_other_order(logits_NC: FloatArray, label_N: IntArray) -> None:
     Raises:
         BackboneError: its classes are in another order than the data's.
     """
+    # Imported here: it takes its time, and a run that is read needs none of it.
+    from scipy.optimize import linear_sum_assignment
+
     n_classes = logits_NC.shape[1]
     predicted_N = logits_NC.argmax(axis=1)
     # Every other sample, since validation may come sorted by class.

@@ -91,6 +91,12 @@ class _Allowance(TorchDispatchMode):
         self.bytes_left = TIMES_WEIGHTS * weights_bytes + BESIDE_WEIGHTS
         self.tensors_left = min(MOST_TENSORS, weights_bytes // TENSOR_BYTES + BESIDE_TENSORS)
 
+    @classmethod
+    @override
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise the compiler is imported, to be told to stay out: as long as all the rest of loading a run.
+        return False
+
     @override
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -36,7 +36,7 @@ def evaluate(
     from coterie.run.judge import outputs_on
     from coterie.run.reporting import read_outputs
     from coterie.run.values import labels_of, partition_of, rule_of, train_counts_of
-    from coterie.training.fabric import configure_process
+    from coterie.training.process import configure_process
 
     if split == "all" and source is None:
         raise SettingsError("--split all: needs --source; of the run's own data, validation and test are kept")

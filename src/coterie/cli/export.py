@@ -41,7 +41,7 @@ def export(
     from coterie.export.exporting import export_run
     from coterie.run.folder import Run
     from coterie.run.hub import local_run
-    from coterie.training.fabric import configure_process
+    from coterie.training.process import configure_process
 
     run = local_run(run, say)
     configure_process(Run.open(run).settings.hardware)

@@ -54,7 +54,7 @@ def predict(
     from coterie.run.folder import Run
     from coterie.run.hub import local_run
     from coterie.run.load import load_ensemble
-    from coterie.training.fabric import configure_process
+    from coterie.training.process import configure_process
 
     if top < 1:
         raise SettingsError(f"--top {top}: must be at least 1")

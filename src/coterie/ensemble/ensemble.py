@@ -6,11 +6,10 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from typing_extensions import override
@@ -29,23 +28,15 @@ from coterie.partition import Partition
 from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
 from coterie.system.units import how_many
-from coterie.training.fabric import make_fabric
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from coterie.training.device import Computing, make_inference
 
 AUTOMATIC = HardwareSettings()
 # What belongs to the process and its device.
-CONNECTED = {"fabric", "process", "panel", "_on_device"}
+CONNECTED = {"computing", "process", "panel", "_on_device"}
 NO_GRAPH = (
     "a SpecialistEnsemble cannot be traced, scripted, exported or mapped: which specialists run depends on the values "
     "in its inputs; its base and each of its specialists can"
 )
-
-
-def _kept_from_compiler(function: Function) -> Function:
-    """Have torch.compile leave a function as it is: of what numpy computes in it nothing can be compiled."""
-    plain: Function = torch.compiler.disable(function)
-    return plain
 
 
 class SpecialistEnsemble(nn.Module):
@@ -71,7 +62,7 @@ class SpecialistEnsemble(nn.Module):
         labels: names of the classes.
         rule: which samples are routed, and how answers are combined.
         preprocessing: from sample to input.
-        hardware: device and precision; its ``threads`` are for ``coterie.training.fabric.configure_process``.
+        hardware: device and precision; its ``threads`` are for ``coterie.training.process.configure_process``.
         cut: the module of the base whose output the specialists take, so that what runs before it is run once; None:
             they take what the base takes.
 
@@ -128,10 +119,10 @@ class SpecialistEnsemble(nn.Module):
         """Choose the device, the one of this number where there are several, and put the networks there in evaluation
         mode.
         """
-        self.fabric: Fabric = make_fabric(self.hardware, index=index)
+        self.computing: Computing = make_inference(self.hardware, index=index)
         self.process = os.getpid()
         asked = {int(name): network for name, network in self.specialists.items()}
-        self.panel = Panel(self.fabric, self.base, asked, self.preprocessing, self.cut)
+        self.panel = Panel(self.computing, self.base, asked, self.preprocessing, self.cut)
         self._on_device: tuple[Rule | None, TensorRule | None] = (None, None)
         self.eval()
 
@@ -164,7 +155,7 @@ class SpecialistEnsemble(nn.Module):
                 "device, and hardware.precision = 'bf16' has its networks computed in bf16"
             )
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch's own has no types
-        if result.device != self.fabric.device:
+        if result.device != self.computing.device:
             self.hardware = self.hardware.model_copy(update={"accelerator": result.device.type})
             self._connect(result.device.index)
         return self
@@ -179,11 +170,8 @@ class SpecialistEnsemble(nn.Module):
             InputError: the base does not take such inputs; or they are no values, as under ``torch.jit.trace``,
                 ``torch.export`` or ``torch.vmap``: whom it asks depends on the values.
         """
-        # What keeps the compiler out takes longer than a specialist's pass, and most calls have none.
-        return self._not_compiled(inputs) if torch.compiler.is_compiling() else self._answer(inputs)
-
-    @_kept_from_compiler
-    def _not_compiled(self, inputs: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # of what numpy computes here nothing can be compiled
+            return torch.compiler.disable(self._answer)(inputs)
         return self._answer(inputs)
 
     def _answer(self, inputs: Tensor) -> Tensor:
@@ -273,9 +261,9 @@ class SpecialistEnsemble(nn.Module):
         """
         if os.getpid() == self.process:
             return
-        if self.fabric.device.type != "cpu":
+        if self.computing.device.type != "cpu":
             raise InputError(
-                f"an ensemble on {self.fabric.device} cannot be used in a fork of its process; start processes by "
+                f"an ensemble on {self.computing.device} cannot be used in a fork of its process; start processes by "
                 "multiprocessing.get_context('spawn'), or load the run in each"
             )
         torch.set_num_threads(1)
@@ -338,7 +326,7 @@ class SpecialistEnsemble(nn.Module):
         rule, tensors = self._on_device
         if tensors is None or rule is not self.rule:
             with torch.inference_mode(False):  # what is made in that mode takes no part in a gradient
-                tensors = TensorRule(self.rule, self.partition, self.fabric.device)
+                tensors = TensorRule(self.rule, self.partition, self.computing.device)
             self._on_device = (self.rule, tensors)
         return tensors
 

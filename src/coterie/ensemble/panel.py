@@ -8,7 +8,6 @@ from operator import attrgetter
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from coterie.arrays import FloatArray, IntArray
@@ -16,6 +15,7 @@ from coterie.backbones.cut import TrunkOutput, is_overwritten, make_observable, 
 from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
 from coterie.progress import SILENT, Progress
+from coterie.training.device import Computing
 from coterie.training.passes import device_logits, device_passes, put_in_use
 
 IS_TRAINING = attrgetter("training")
@@ -34,7 +34,7 @@ class Panel:
     the same time: what belongs to a question is kept nowhere but in its call.
 
     Args:
-        fabric: device and precision.
+        computing: device and precision.
         base: the base network.
         specialists: by cluster; where there is a ``cut``, tails.
         preprocessing: from sample to input.
@@ -43,15 +43,15 @@ class Panel:
 
     def __init__(
         self,
-        fabric: Fabric,
+        computing: Computing,
         base: nn.Module,
         specialists: Mapping[int, nn.Module],
         preprocessing: Preprocessing,
         cut: str | None,
     ) -> None:
-        self.fabric = fabric
-        self.base = put_in_use(base, fabric.device)
-        self.specialists = {cluster: put_in_use(network, fabric.device) for cluster, network in specialists.items()}
+        self.computing = computing
+        self.base = put_in_use(base, computing.device)
+        self.specialists = {cluster: put_in_use(network, computing.device) for cluster, network in specialists.items()}
         self._known = {
             network: (tuple(network.modules()), _first_weight(network))
             for network in (self.base, *self.specialists.values())
@@ -68,20 +68,22 @@ class Panel:
         """
         if len(samples) <= self.preprocessing.at_once and not self.preprocessing.by_length:
             # What is read and prepared once does for all networks.
-            return self.ask_inputs(self.preprocessing(samples.read(torch.arange(len(samples))).to(self.fabric.device)))
+            return self.ask_inputs(
+                self.preprocessing(samples.read(torch.arange(len(samples))).to(self.computing.device))
+            )
         if self._trunk_end is None:
 
             def ask(rows: Mapping[int, IntArray]) -> list[Tensor]:
                 taken = {cluster: samples.take(torch.from_numpy(row_R)) for cluster, row_R in rows.items()}
                 return [
-                    device_logits(self.fabric, self.specialists[cluster], some, self.preprocessing)
+                    device_logits(self.computing, self.specialists[cluster], some, self.preprocessing)
                     for cluster, some in taken.items()
                 ]
 
-            return device_logits(self.fabric, self.base, samples, self.preprocessing), ask
+            return device_logits(self.computing, self.base, samples, self.preprocessing), ask
         logits, features = [], []
         with TrunkOutput(self._trunk_end, self._copied) as output:
-            for batch in device_passes(self.fabric, self.base, samples, self.preprocessing):
+            for batch in device_passes(self.computing, self.base, samples, self.preprocessing):
                 logits.append(batch)
                 features.append(output.latest)
         return torch.cat(logits), self._asking(torch.cat(features))
@@ -93,11 +95,11 @@ class Panel:
         self._ready(self.base)
         _, weight = self._known[self.base]
         dtype = weight.dtype if weight is not None and inputs.is_floating_point() else inputs.dtype
-        inputs = inputs.to(self.fabric.device, dtype)
+        inputs = inputs.to(self.computing.device, dtype)
         if self._trunk_end is None:
-            with self.fabric.autocast():
+            with self.computing.autocast():
                 return self.base(inputs).float(), self._asking(inputs)
-        with TrunkOutput(self._trunk_end, self._copied) as output, self.fabric.autocast():
+        with TrunkOutput(self._trunk_end, self._copied) as output, self.computing.autocast():
             return self.base(inputs).float(), self._asking(output.latest)
 
     @torch.inference_mode()
@@ -127,7 +129,7 @@ class Panel:
     def _rows_at_once(self) -> int:
         if self.cut is None:
             return CHUNK
-        with self.fabric.autocast():
+        with self.computing.autocast():
             features = trunk_features(self.base, self.cut, self.preprocessing.example()[:1])
         return max(1, min(CHUNK, CHUNK_BYTES // features.nbytes))
 
@@ -149,7 +151,7 @@ class Panel:
 
         def ask(rows: Mapping[int, IntArray]) -> list[Tensor]:
             sizes = [len(row_R) for row_R in rows.values()]
-            with self.fabric.autocast():
+            with self.computing.autocast():
                 # Picked together, which for a small batch saves a good part. Not where there are gradients: a network
                 # that works in place would change what another one's are computed of.
                 if len(rows) > 1 and sum(sizes) <= at_once and torch.is_inference_mode_enabled():
@@ -164,8 +166,8 @@ class Panel:
         single sample's pass, ``put_in_use`` would be a good part.
         """
         modules, weight = self._known[network]
-        if any(map(IS_TRAINING, modules)) or (weight is not None and weight.device != self.fabric.device):
-            put_in_use(network, self.fabric.device)
+        if any(map(IS_TRAINING, modules)) or (weight is not None and weight.device != self.computing.device):
+            put_in_use(network, self.computing.device)
 
 
 def _first_weight(network: nn.Module) -> Tensor | None:

@@ -10,14 +10,12 @@ import pyarrow.compute as pc
 Meaning: TypeAlias = Literal["whole", "number", "decimal", "truth", "code", "text", "nothing"]
 
 # What programs write for a number that is missing. In a column of texts or categories, these are words.
-MISSING_WORDS = pa.array(
-    [
-        *("NA", "N/A", "n/a", "<NA>", "#N/A", "#N/A N/A", "#NA", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan"),
-        *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-    ]
+MISSING_WORDS = (
+    *("NA", "N/A", "n/a", "<NA>", "#N/A", "#N/A N/A", "#NA", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan"),
+    *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
-TRUE_WORDS = pa.array(["True", "TRUE", "true"])
-FALSE_WORDS = pa.array(["False", "FALSE", "false"])
+TRUE_WORDS = ("True", "TRUE", "true")
+FALSE_WORDS = ("False", "FALSE", "false")
 FEW, FEW_AT_SIGHT = 1000, 100
 # A number with a decimal comma, or without, which may have points between thousands.
 THOUSANDS = r"[1-9][0-9]{0,2}(\.[0-9]{3})+"
@@ -67,7 +65,7 @@ def may_have_thousands(column: pa.ChunkedArray) -> bool:
 
 
 def _all_truths(there: pa.ChunkedArray) -> bool:
-    found: bool = pc.all(pc.or_(pc.is_in(there, TRUE_WORDS), pc.is_in(there, FALSE_WORDS))).as_py()
+    found: bool = pc.all(pc.or_(_is_one_of(there, TRUE_WORDS), _is_one_of(there, FALSE_WORDS))).as_py()
     return found
 
 
@@ -79,7 +77,7 @@ def _numbers(there: pa.ChunkedArray) -> pa.ChunkedArray | None:
     except pa.ArrowInvalid:
         pass
     stripped = pc.utf8_trim_whitespace(there)
-    stripped = stripped.filter(pc.invert(pc.is_in(stripped, MISSING_WORDS)))
+    stripped = stripped.filter(pc.invert(_is_one_of(stripped, MISSING_WORDS)))
     return stripped if _parses(stripped, pa.float64()) else None
 
 
@@ -92,7 +90,7 @@ def _may_have_commas(there: pa.ChunkedArray) -> bool:
 def _known(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Without spaces around cells; null where one is a word for a missing number."""
     stripped = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.is_in(stripped, MISSING_WORDS), pa.scalar(None, pa.string()), stripped)
+    return pc.if_else(_is_one_of(stripped, MISSING_WORDS), pa.scalar(None, pa.string()), stripped)
 
 
 def _with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -118,7 +116,7 @@ def parse_numbers(column: pa.ChunkedArray, *, commas: bool = False) -> pa.Chunke
     """
     known = _known(column)
     known = _with_points(known) if commas else known
-    known = pc.if_else(pc.is_in(known, TRUE_WORDS), "1", pc.if_else(pc.is_in(known, FALSE_WORDS), "0", known))
+    known = pc.if_else(_is_one_of(known, TRUE_WORDS), "1", pc.if_else(_is_one_of(known, FALSE_WORDS), "0", known))
     try:
         return known.cast(pa.float64())
     except pa.ArrowInvalid:
@@ -134,6 +132,11 @@ def _is_number(cell: str | None) -> bool:
     return cell is None or _parses(pa.chunked_array([pa.array([cell])]), pa.float64())
 
 
+def _is_one_of(column: pa.ChunkedArray, words: tuple[str, ...]) -> pa.ChunkedArray:
+    # An array is made here and not once for all: Arrow imports pandas for it, which takes as long as all of this.
+    return pc.is_in(column, pa.array(words))
+
+
 def _parses(column: pa.ChunkedArray, type_: pa.DataType) -> bool:
     try:
         column.cast(type_)
@@ -147,7 +150,7 @@ def number_of_before(cell: str) -> str | None:
     none.
     """
     column = pa.chunked_array([pa.array([cell])])
-    if cell in MISSING_WORDS.to_pylist():
+    if cell in MISSING_WORDS:
         return None
     if _all_truths(column):
         return cell.lower()

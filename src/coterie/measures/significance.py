@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, t
+from scipy.special import stdtrit
 
 from coterie.arrays import BoolArray
 from coterie.errors import InputError
@@ -60,6 +60,9 @@ def mcnemar(first_N: BoolArray, second_N: BoolArray) -> float:
     Raises:
         InputError: no sample, or another number of samples for each classifier.
     """
+    # Imported here: it takes a second, and hardly anything that reads a run needs it.
+    from scipy.stats import binomtest
+
     _check_same_samples(first_N, second_N)
     only_first, only_second = int((first_N & ~second_N).sum()), int((second_N & ~first_N).sum())
     if only_first + only_second == 0:
@@ -86,5 +89,5 @@ def over_seeds(value_R: ArrayLike, level: float = 0.95) -> Interval:
     mean = float(value_R.mean())
     if len(value_R) == 1:
         return Interval(mean, -np.inf, np.inf)
-    half = float(t.ppf((1 + level) / 2, len(value_R) - 1) * value_R.std(ddof=1) / np.sqrt(len(value_R)))
+    half = float(stdtrit(len(value_R) - 1, (1 + level) / 2) * value_R.std(ddof=1) / np.sqrt(len(value_R)))
     return Interval(mean, mean - half, mean + half)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.cluster.hierarchy import fcluster
-from scipy.cluster.hierarchy import linkage as link
-from scipy.spatial.distance import pdist
-from sklearn.cluster import AgglomerativeClustering
 
 from coterie.arrays import FloatArray
 from coterie.errors import PartitionError
@@ -51,6 +47,10 @@ def agglomerative_partition(
     Raises:
         PartitionError: S out of range, vectors that cannot be clustered, or more classes than memory can hold.
     """
+    # Imported here: it takes a second, and an ensemble that is loaded needs none of it.
+    from scipy.cluster.hierarchy import fcluster
+    from sklearn.cluster import AgglomerativeClustering
+
     unit_CD = clusterable_rows(vectors_CD, n_clusters)
     _check_memory(len(unit_CD), linkage, dense_up_to)
     if n_clusters == 1 or len(unit_CD) == 1:
@@ -80,6 +80,9 @@ def _check_memory(n_classes: int, linkage: Linkage, dense_up_to: int) -> None:
 
 def linkage_tree(unit_CD: FloatArray, linkage: Linkage) -> FloatArray:
     """The tree of merges over all pairs, as scipy's linkage matrix of C - 1 rows."""
+    from scipy.cluster.hierarchy import linkage as link
+    from scipy.spatial.distance import pdist
+
     # In float64: nearly equal distances decide which pair is joined first.
     unit_CD = unit_CD.astype(np.float64)
     distance = pdist(unit_CD, "cosine") if linkage == "average" else pdist(unit_CD, "euclidean")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
-from sklearn.cluster import kmeans_plusplus
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.partition.parallel import each_in_threads, one_blas_thread
@@ -181,6 +180,9 @@ def fill_empty(cluster_C: IntArray, cosine_C: FloatArray, n_clusters: int) -> In
 
 def _start(sample_CD: FloatArray, n_clusters: int, rng: np.random.Generator) -> FloatArray:
     """k-means++ (Arthur and Vassilvitskii 2007) on a sample of the sample, or random rows for very many clusters."""
+    # Imported here: it takes a second, and an ensemble that is loaded needs none of it.
+    from sklearn.cluster import kmeans_plusplus
+
     if n_clusters > SEEDED_UP_TO:
         return sample_CD[rng.choice(len(sample_CD), n_clusters, replace=False)]
     n_rows = max(SEED_SAMPLE * n_clusters, 2**12)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
@@ -112,6 +111,9 @@ def agreement(partition: Partition, group_of_class: Sequence[str] | ArrayLike) -
     Raises:
         PartitionError: another number of groups than of classes.
     """
+    # Imported here: it takes a second, and an ensemble that is loaded needs none of it.
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     groups = np.asarray(group_of_class)
     if groups.shape != (partition.n_classes,):
         raise PartitionError(

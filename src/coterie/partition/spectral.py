@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh
-from sklearn.cluster import KMeans
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import PartitionError
@@ -67,6 +66,9 @@ def spectral_partition(similarity_CC: FloatArray, n_clusters: int, seed: int = 0
 
 def _best_kmeans(spectral_CS: FloatArray, n_clusters: int, seed: int) -> IntArray:
     """The better of ten starts of k-means++ and one at the rows that pivoted QR picks; the cluster of each class."""
+    # Imported here: it takes a second, and an ensemble that is loaded needs none of it.
+    from sklearn.cluster import KMeans
+
     unit_CS = spectral_CS / np.maximum(np.linalg.norm(spectral_CS, axis=1, keepdims=True), 1e-300)
     # Where clusters are clear, pivots give each one a start, and random starts miss some; where they are not, random
     # starts are often better.

@@ -29,10 +29,11 @@ from coterie.run.names import BASE_FILE, SKIPPED_FILE, base_logits_file
 from coterie.run.values import write_head, write_preprocessing
 from coterie.system.files import write_whole
 from coterie.system.ranks import Ranks, forget_launcher_variables
-from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.fabric import make_fabric
 from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.linear_probe import can_be_probed, fitted_head
 from coterie.training.loop import train
+from coterie.training.process import configure_process
 from coterie.training.together import RankHook, leave
 
 # What a trained base depends on.

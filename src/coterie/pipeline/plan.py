@@ -15,6 +15,7 @@ from coterie.pipeline.prepare import Prepared, disk_bound
 from coterie.pipeline.timing import cpu_threads, inference_seconds, training_seconds
 from coterie.progress import Progress
 from coterie.system.load import OthersLoad
+from coterie.system.units import how_many
 
 # A plan is corrected where the first epoch says that the run takes this many times as long, or as short.
 FAR_OFF = 4 / 3
@@ -81,7 +82,7 @@ def make_plan(prepared: Prepared) -> Plan:
     tried = prepared.n_clusters
     n_images = round(len(splits.train) * (1 + settings.partition.overlap))
     for n_clusters in tried:
-        title = "1 specialist" if n_clusters == 1 else f"{n_clusters} specialists"
+        title = how_many(n_clusters, "specialist")
         if settings.specialist.trainable == PROBE:
             stages.append(PlannedStage(title, n_images, 1, 0, n_images * image_seconds))
             continue

@@ -38,9 +38,10 @@ from coterie.run.names import BASE_FILE
 from coterie.run.values import base_bytes, labels_of, preprocessing_of
 from coterie.system.load import n_cores
 from coterie.system.units import how_many
-from coterie.training.fabric import configure_process, make_fabric
+from coterie.training.fabric import make_fabric
 from coterie.training.linear_probe import check_probed
 from coterie.training.passes import compute_logits
+from coterie.training.process import configure_process
 from coterie.training.trunk import views_kept
 from coterie.vocabulary import GROUPS_COLUMN
 

@@ -26,7 +26,7 @@ from coterie.config.stages import FEWEST_BITS, MOST_BITS
 from coterie.data.splits import Splits
 from coterie.errors import SettingsError
 from coterie.pages.format import decimal
-from coterie.system.units import share_or_seconds
+from coterie.system.units import how_many, share_or_seconds
 from coterie.training.linear_probe import can_be_probed
 
 # Of the base's pass: two tails asked for half of the samples, or one for all, are within 1.5 passes.
@@ -37,7 +37,7 @@ CLUSTERS = (9, 3)
 FEW_CLASSES, FEWEST_CLASSES = 18, 4
 # A whole network is trained at a lower rate than the base was, or it forgets; a tail is not.
 WHOLE_RATE = 0.25
-# More views gain more (benchmarks/gains/defaults.md): as many as fit into memory, were half of the samples in one
+# More views gain more (docs/what-helps.md): as many as fit into memory, were half of the samples in one
 # cluster. Of a larger one, those that do not are computed again.
 MOST_VIEWS = 4
 LARGEST_CLUSTER = 0.5
@@ -277,10 +277,8 @@ class _Recipe:
 
     def _said(self, settings: FitSettings) -> str:
         specialist, partition = settings.specialist, settings.partition
-        clusters = " and ".join(map(str, partition.clusters)) + (
-            " cluster" if partition.clusters == (1,) else " clusters"
-        )
-        epochs = "1 epoch" if specialist.epochs == 1 else f"{specialist.epochs} epochs"
+        clusters = " and ".join([*map(str, partition.clusters[:-1]), how_many(partition.clusters[-1], "cluster")])
+        epochs = how_many(specialist.epochs, "epoch")
         kept = "" if specialist.bits == EXACT_BITS else f", kept in {decimal(specialist.bits, 1)} bits a weight"
         part = "the whole network" if self.part.name == "all" else f"its {self.part.name}"
         passes = "" if settings.gate.passes is None else f", at most {settings.gate.passes:g} passes"

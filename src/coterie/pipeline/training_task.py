@@ -23,10 +23,12 @@ from coterie.data.batches import Augmentation, training_batches
 from coterie.data.splits import Split
 from coterie.engine.task import Task, TaskContext
 from coterie.inputs import Preprocessing
-from coterie.training.fabric import configure_process, make_fabric
+from coterie.measures.epochs import EpochRecord
+from coterie.training.fabric import make_fabric
 from coterie.training.hooks import StageHook
 from coterie.training.linear_probe import ClassNames, fit_probe
-from coterie.training.loop import EpochRecord, early_stopping, train
+from coterie.training.loop import early_stopping, train
+from coterie.training.process import configure_process
 from coterie.training.trunk import TrunkBatches
 
 

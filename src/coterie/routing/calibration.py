@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from coterie.arrays import FloatArray, IntArray
 from coterie.errors import InputError
@@ -50,6 +49,9 @@ def temperature(logits_NC: FloatArray, label_N: IntArray) -> float:
     Raises:
         InputError: a logit is not finite.
     """
+    # Imported here: it takes its time, and an ensemble that is loaded needs none of it.
+    from scipy.optimize import minimize_scalar
+
     if not np.isfinite(logits_NC).all():
         raise InputError("a temperature needs finite logits; some are NaN or infinite")
     if len(label_N) == 0:

@@ -11,8 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
-from scipy.stats import beta
+from scipy.special import betaincinv, logsumexp
 
 from coterie.arrays import BoolArray, FloatArray, IntArray
 from coterie.errors import InputError
@@ -234,7 +233,7 @@ class GateCurve:
 def risk_bound(error_T: FloatArray, n_samples: int) -> FloatArray:
     """Upper bounds of error rates that were seen on N samples, at a confidence of 95 % (Clopper and Pearson 1934)."""
     wrong_T = np.round(error_T * n_samples)
-    bound_T = beta.ppf(RISK_CONFIDENCE, wrong_T + 1, n_samples - wrong_T)
+    bound_T = betaincinv(wrong_T + 1, n_samples - wrong_T, RISK_CONFIDENCE)
     # Where all are wrong, the beta distribution has no parameters.
     return np.where(wrong_T >= n_samples, 1.0, bound_T)
 

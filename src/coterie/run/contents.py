@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from coterie.errors import ArtifactError
+from coterie.measures.epochs import EpochRecord
 from coterie.measures.report import Report
 from coterie.run.folder import Run
 from coterie.system.json_text import first_fault, from_json
-from coterie.training.loop import EpochRecord
 
 ValuesT = TypeVar("ValuesT")
 Kind = Literal["numbers", "labels", "rows", "pixels"]

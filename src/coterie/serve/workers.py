@@ -19,7 +19,7 @@ from coterie.serve.metrics import WIDTH, Metrics
 from coterie.serve.reading import Limits
 from coterie.system.load import n_cores
 from coterie.system.output import say
-from coterie.training.fabric import configure_process
+from coterie.training.process import configure_process
 
 
 @dataclass(frozen=True)

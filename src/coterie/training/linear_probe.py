@@ -15,8 +15,8 @@ from coterie.backbones import Head
 from coterie.data.splits import Split
 from coterie.errors import BackboneError
 from coterie.inputs import Preprocessing, Samples
+from coterie.measures.epochs import EpochRecord
 from coterie.progress import SILENT, Progress
-from coterie.training.loop import EpochRecord
 from coterie.training.passes import compute_features, n_batches
 
 # Of the squares of the weights, beside the sum of the samples' losses, where each feature has a deviation of 1. From 10

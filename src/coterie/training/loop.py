@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -25,6 +24,7 @@ from coterie.data.batches import Batches
 from coterie.data.splits import Split
 from coterie.errors import TrainingError
 from coterie.inputs import Preprocessing
+from coterie.measures.epochs import EpochRecord
 from coterie.progress import Progress
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
@@ -42,18 +42,6 @@ NO_STEPS = np.zeros((0, 2), dtype=np.float32)
 SEED_STRIDE = 1_000_003
 # Between the streams of ranks: beyond every seed and step.
 RANK_STRIDE = 2**53
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """Means over an epoch's training steps: cross-entropy in nats, and accuracy as a share of 1."""
-
-    loss: float
-    accuracy: float
-
-    def to_values(self) -> dict[str, float]:
-        """As plain values for JSON."""
-        return asdict(self)
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings, head: Sequence[str] = ()) -> Optimizer:

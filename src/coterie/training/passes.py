@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from coterie.arrays import FloatArray
@@ -14,6 +13,7 @@ from coterie.backbones import Head, head_inputs
 from coterie.data.batches import plain_batches
 from coterie.inputs import Preprocessing, Samples
 from coterie.progress import SILENT, Progress
+from coterie.training.device import Computing
 
 
 def put_in_use(network: nn.Module, device: torch.device) -> nn.Module:
@@ -47,7 +47,7 @@ def _lies_right(tensor: Tensor, device: torch.device) -> bool:
 
 @torch.inference_mode()
 def device_passes(
-    fabric: Fabric,
+    computing: Computing,
     network: nn.Module,
     samples: Samples,
     preprocessing: Preprocessing,
@@ -56,22 +56,22 @@ def device_passes(
     """Yield the logits of all samples, in order, not augmented: a batch (B, C) at a time, float32 on the device.
 
     Args:
-        fabric: device and precision.
+        computing: device and precision.
         network: inputs (B, ...) to logits (B, C).
         samples: to pass.
         preprocessing: from sample to input.
         batch_size: default: the preprocessing's.
     """
-    put_in_use(network, fabric.device)
-    for inputs in plain_batches(samples, preprocessing, batch_size or preprocessing.at_once, fabric.device):
-        with fabric.autocast():
+    put_in_use(network, computing.device)
+    for inputs in plain_batches(samples, preprocessing, batch_size or preprocessing.at_once, computing.device):
+        with computing.autocast():
             logits = network(inputs)
         # float32 whatever the precision: probabilities, gates and sums over classes are computed from them.
         yield logits.float()
 
 
 def device_logits(
-    fabric: Fabric,
+    computing: Computing,
     network: nn.Module,
     samples: Samples,
     preprocessing: Preprocessing,
@@ -79,11 +79,11 @@ def device_logits(
     gathered: torch.device | None = None,
 ) -> Tensor:
     """Logits of all samples, in order, as ``device_passes`` gives them: of shape (N, C), on the device ``gathered``;
-    default: the fabric's.
+    default: that of ``computing``.
     """
     some, order = _by_length(samples, preprocessing)
-    passes = device_passes(fabric, network, some, preprocessing, batch_size)
-    return _put_back(torch.cat([logits.to(gathered or fabric.device) for logits in passes]), order)
+    passes = device_passes(computing, network, some, preprocessing, batch_size)
+    return _put_back(torch.cat([logits.to(gathered or computing.device) for logits in passes]), order)
 
 
 def _by_length(samples: Samples, preprocessing: Preprocessing) -> tuple[Samples, Tensor | None]:
@@ -97,7 +97,7 @@ def _put_back(rows: Tensor, order: Tensor | None) -> Tensor:
 
 
 def compute_logits(
-    fabric: Fabric,
+    computing: Computing,
     network: nn.Module,
     samples: Samples,
     preprocessing: Preprocessing,
@@ -105,7 +105,7 @@ def compute_logits(
 ) -> FloatArray:
     """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
     # Gathered batch by batch: all of them need not fit on a GPU.
-    return device_logits(fabric, network, samples, preprocessing, batch_size, torch.device("cpu")).numpy()
+    return device_logits(computing, network, samples, preprocessing, batch_size, torch.device("cpu")).numpy()
 
 
 def n_batches(samples: Samples, preprocessing: Preprocessing) -> int:
@@ -114,7 +114,7 @@ def n_batches(samples: Samples, preprocessing: Preprocessing) -> int:
 
 
 def compute_features(
-    fabric: Fabric,
+    computing: Computing,
     network: nn.Module,
     head: Head,
     samples: Samples,
@@ -129,6 +129,6 @@ def compute_features(
     """
     some, order = _by_length(samples, preprocessing)
     with head_inputs(network, head) as features:
-        for logits in device_passes(fabric, network, some, preprocessing):
+        for logits in device_passes(computing, network, some, preprocessing):
             progress.advance(1, len(logits))
     return _put_back(torch.cat(features), order).numpy()

@@ -39,9 +39,9 @@ from coterie.run.reporting import read_outputs
 from coterie.run.values import n_tried, partition_of
 from coterie.studies.comparison.untrained import neighbour_logits
 from coterie.system.offline import offline
-from coterie.training.fabric import configure_process
 from coterie.training.linear_probe import can_be_probed, logistic_regression
 from coterie.training.passes import compute_features, compute_logits, n_batches
+from coterie.training.process import configure_process
 from coterie.vocabulary import SplitName
 
 # Members of a deep ensemble have the run's seed plus multiples of this: far from the seeds of any study.
