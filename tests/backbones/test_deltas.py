@@ -93,7 +93,8 @@ def test_bits_are_shared_out_such_that_none_is_worth_more_elsewhere(seed: int, b
         for name, (_, columns) in shapes.items()
     }
     moments = {name: input_NK.T @ input_NK for name, input_NK in inputs.items()} if by_moments else {}
-    share = _shared_out(bits, deltas, weights, moments)
+    base = {name: weights[name] - delta for name, delta in deltas.items()}
+    share = _shared_out(bits, list(shapes), weights, base, moments)
     assert sum(share[name] * delta.numel() for name, delta in deltas.items()) == pytest.approx(
         bits * sum(delta.numel() for delta in deltas.values())
     )

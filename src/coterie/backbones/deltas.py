@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -62,7 +62,7 @@ def encode(
         moments: of what some of the matrices are multiplied with (see ``input_moments``), by which they are rounded.
     """
     kept: dict[str, Tensor] = {}
-    deltas: dict[str, Tensor] = {}
+    coded: list[str] = []
     for name, tensor in weights.items():
         known = base.get(name)
         # A frozen layer costs nothing: decode leaves it to the base.
@@ -75,12 +75,16 @@ def encode(
         elif known is None or known.shape != tensor.shape or tensor.ndim < 2:
             kept[name] = _halved(tensor)
         else:
-            deltas[name] = (tensor.float() - known.float()).flatten(1)
-    for name, share in _shared_out(bits, deltas, weights, moments).items():
-        coded, step_R = quantise(deltas[name], share, moments.get(name))
-        kept[f"{name}{CODES}"] = _as_tensor(coded)
+            coded.append(name)
+    for name, share in _shared_out(bits, coded, weights, base, moments).items():
+        codes, step_R = quantise(_difference(weights[name], base[name]), share, moments.get(name))
+        kept[f"{name}{CODES}"] = _as_tensor(codes)
         kept[f"{name}{STEP}"] = step_R
     return kept
+
+
+def _difference(tensor: Tensor, known: Tensor) -> Tensor:
+    return (tensor.float() - known.float()).flatten(1)
 
 
 def _halved(tensor: Tensor) -> Tensor:
@@ -93,19 +97,21 @@ def _halved(tensor: Tensor) -> Tensor:
 
 
 def _shared_out(
-    bits: float, deltas: Mapping[str, Tensor], weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]
+    bits: float,
+    names: Sequence[str],
+    weights: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
 ) -> dict[str, float]:
     """The bits of each matrix, ``bits`` on average over all numbers: such that a further one for any number would make
     the same difference, relative to what its layer answers (reverse water-filling: Cover and Thomas 2006, "Elements of
     Information Theory", 10.3.3). So small matrices get many, and those that training has changed most.
     """
-    if not deltas:
+    if not names:
         return {}
-    size_M = np.array([delta_RK.numel() for delta_RK in deltas.values()])
-    changed_M, whole_M = (
-        np.array([_answered(of[name].float().flatten(1), moments.get(name)) for name in deltas])
-        for of in (deltas, weights)
-    )
+    size_M = np.array([weights[name].numel() for name in names])
+    changed_M = np.array([_answered(_difference(weights[name], base[name]), moments.get(name)) for name in names])
+    whole_M = np.array([_answered(weights[name].float().flatten(1), moments.get(name)) for name in names])
     # Of weights that are not finite, as of a training that diverged, no bits make anything.
     need_M = np.nan_to_num(np.log2((changed_M + TINY) / (whole_M + TINY) / size_M) / 2)
 
@@ -116,7 +122,7 @@ def _shared_out(
     level_L = np.sort(np.concatenate((need_M - MOST_BITS, need_M - FEWEST_BITS)))
     average_L = np.array([shares(level) @ size_M for level in level_L]) / size_M.sum()
     level = float(np.interp(-bits, -average_L, level_L))
-    return dict(zip(deltas, shares(level).tolist(), strict=True))
+    return dict(zip(names, shares(level).tolist(), strict=True))
 
 
 def _answered(matrix_RK: Tensor, moment_KK: Tensor | None) -> float:
