@@ -1,11 +1,11 @@
 """What does `coterie fit` give on all of CIFAR-100 where no option says how?
 
-Question: on a small network from scratch (asked: 2.7 points within 1.5 passes, half of the base's training and 1.6
-times its storage), and on efficientnet-lite0 with its pretrained weights, fine-tuned at 96 pixels for three epochs,
-what does the recipe that is found gain on test, at which cost, and what did its pilot foretell? And what do tails gain
-on the fine-tuned base, in the budget that is the default? All specialists are trained, whatever their pilot says.
-Training, passes and storage are multiples of the base's; the last column is the lead of the specialists in the true
-cluster over the base restricted to its classes.
+Question: on a small network from scratch, trained for 25 epochs and for ten (asked: 2.7 points within 1.5 passes, half
+of the base's training and 1.6 times its storage), and on efficientnet-lite0 with its pretrained weights, fine-tuned at
+96 pixels for three epochs, what does the recipe that is found gain on test, at which cost, and what did its pilot
+foretell? And what do tails gain on the fine-tuned base, in the budget that is the default? All specialists are trained,
+whatever their pilot says. Training, passes and storage are multiples of the base's; the last column is the lead of the
+specialists in the true cluster over the base restricted to its classes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,6 +29,7 @@ from coterie.run.values import weight_bytes
 # Settings of the base; and beside them, of runs on it, of which the first has no others.
 BASES: Mapping[str, tuple[dict[str, Any], Mapping[str, dict[str, Any]]]] = {
     "convnet-32": ({"backbone": "convnet-32"}, {"by itself": {}}),
+    "convnet-32, ten epochs": ({"backbone": "convnet-32", "base": {"epochs": 10}}, {"by itself": {}}),
     "efficientnet-lite0, fine-tuned": (
         {"data": {"image_size": 96}, "backbone": LITE0, "init": "pretrained", "base": {"epochs": 3}},
         {"by itself": {}, "tails": {"recipe": "tails"}},
@@ -55,16 +56,16 @@ def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, onl
         cifar100: folder with its parquet files.
         runs: folder of the runs.
         seeds: of each base, from 0 on.
-        only: bases whose names hold one of these; default: all.
+        only: names of bases; default: all.
     """
     for name, (given, ways) in BASES.items():
-        if only and not any(word in name for word in only):
+        if only and name not in only:
             continue
         notes: list[str] = []
         found: dict[str, list[FinishedRun]] = {way: [] for way in ways}
         for seed in range(seeds):
             data = {"source": f"parquet:{cifar100}", "label": "fine_label"}
-            values, place = merged({"data": data, "seed": seed}, given), runs / f"{name.split(',')[0]}-{seed}"
+            values, place = merged({"data": data, "seed": seed}, given), runs / f"{_slug(name)}-{seed}"
             place.parent.mkdir(parents=True, exist_ok=True)
             fit_base(FitSettings.from_values(values), place, progress=LineProgress(Console()))
             notes += _about_base(name, seed, Run.open(place))
@@ -73,7 +74,11 @@ def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, onl
                 found[way].append(_run(merged(values, more), there, place))
         rows = [_row(name, way, several) for way, several in found.items()]
         result = "\n".join([__doc__ or "", markdown_table(HEAD, rows), "", *notes])
-        write_result(__file__, result, f"defaults_{name.split(',')[0]}")
+        write_result(__file__, result, f"defaults_{_slug(name)}")
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "-")
 
 
 def _run(values: Mapping[str, Any], place: Path, base_run: Path) -> FinishedRun:

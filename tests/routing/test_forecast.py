@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from coterie.errors import InputError
 from coterie.partition import Partition
-from coterie.routing.forecast import BasePredictions, Outlook, Skill, best_gain, forecast
+from coterie.routing.forecast import BasePredictions, Outlook, Skill, best_gain, forecast, routable
 from coterie.routing.gate import entropy
 
 SURE = Skill(0.1, 0.0)
@@ -193,3 +193,11 @@ def test_the_same_samples_give_the_same_forecast() -> None:
 def test_what_are_no_logits_is_refused(logits_NC: np.ndarray, label_N: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         BasePredictions(logits_NC, label_N)
+
+
+def test_a_gate_routes_what_its_limits_allow() -> None:
+    assert routable(None, None, 1.0) == 1
+    assert routable(1.5, None, 1.0) == 0.5
+    assert routable(1.5, None, 0.8) == 0.625
+    assert routable(3.0, None, 1.0) == 1
+    assert routable(1.5, 0.2, 1.0) == 0.2

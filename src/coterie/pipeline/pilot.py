@@ -27,7 +27,7 @@ from coterie.pipeline.specialists import Specialists, read_specialist, specialis
 from coterie.pipeline.training_task import TrainingTask
 from coterie.pipeline.tuning import forecast_rule
 from coterie.routing.calibration import temperature
-from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast
+from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast, routable
 from coterie.routing.pilot import measured_skill, open_errors, pilot_clusters
 from coterie.run.manifest import PilotRecord
 from coterie.run.names import specialist_files
@@ -89,14 +89,11 @@ class _Pilot:
         rule = forecast_rule(job.settings.gate)
         skill = measured_skill(outputs, self.partition, self.clusters, rule, SKILLS[rule])
         outlook, *beside = (Outlook.of(self.answers, partition) for partition in (self.partition, *self.beside))
-        return skill, forecast(self.answers, outlook, rule, skill, beside, self._most_routed(job))
-
-    def _most_routed(self, job: Job) -> float:
-        """Share of the samples that the gate may route, each to a specialist of every partition."""
         gate, trunk = job.settings.gate, job.prepared.trunk
-        each = (1 + len(self.beside)) * (1.0 if trunk is None else trunk.pass_cost)
-        by_passes = 1.0 if gate.passes is None else (gate.passes - 1) / each
-        return min(1.0, by_passes, 1.0 if gate.routed is None else gate.routed)
+        # Each to a specialist of every partition.
+        each = (1 + len(beside)) * (1.0 if trunk is None else trunk.pass_cost)
+        most_routed = routable(gate.passes, gate.routed, each)
+        return skill, forecast(self.answers, outlook, rule, skill, beside, most_routed)
 
 
 def ask_pilot(job: Job, base: TrainedBase, partitions: Sequence[Partition], asked: float) -> None:

@@ -287,6 +287,17 @@ def forecast(
     return Forecast(float(gain_B.mean()) / n, float(low), float(high), gain_B / n, mean_curve_N)
 
 
+def routable(passes: float | None, routed: float | None, each: float) -> float:
+    """The share of the samples that a gate may route, by its limits.
+
+    Args:
+        passes: mean passes of a sample at most, the base's included.
+        routed: share of the samples at most.
+        each: passes that a routed sample takes beside the base's.
+    """
+    return min(1.0, 1.0 if passes is None else (passes - 1) / each, 1.0 if routed is None else routed)
+
+
 def _cross_fitted(change_N: FloatArray, half_N: BoolArray) -> float:
     """Sum of the changes of routed samples, each half routed up to where the other half's sum is largest."""
     first_N, second_N = (np.cumsum(np.where(half_N == side, change_N, 0), dtype=np.float32) for side in (True, False))

@@ -244,3 +244,18 @@ def test_where_most_errors_lie_outside_the_likeliest_cluster_no_partition_is_adv
     # Who names a number of clusters gets it.
     asked = study_headroom(source, HeadroomRequest(clusters=(2, 3)), SILENT)
     assert asked.next_command is None or "--partition.clusters" in asked.next_command
+
+
+def test_no_more_is_forecast_to_be_routed_than_passes_allow(tmp_path: Path) -> None:
+    """Of logits alone as `coterie fit` would by itself: 1.5 passes are half of the samples."""
+    source = read_source(write(tmp_path / "some.npz", arrays()))
+    assert source.most_routed == 0.5
+    freely = dataclasses.replace(source, most_routed=1.0)
+    for settings, most in (
+        (study_headroom(source, QUESTION, SILENT), 0.5),
+        (study_headroom(freely, QUESTION, SILENT), 1),
+    ):
+        assert all(setting.routed <= most for setting in settings.headroom.settings)
+        assert settings.test is not None
+        assert settings.test.routed <= most
+    assert max(setting.routed for setting in study_headroom(freely, QUESTION, SILENT).headroom.settings) > 0.5

@@ -108,6 +108,7 @@ def survey(
     rule: ForecastRule = "hard",
     asked: float = 0.005,
     skill: Skill | None = None,
+    most_routed: float = 1.0,
     progress: Progress = SILENT,
 ) -> Headroom:
     """Try every number of clusters with every method, and choose.
@@ -121,6 +122,7 @@ def survey(
         rule: how a specialist's answer is used.
         asked: the gain in accuracy that would be worth it, as a share of 1.
         skill: of specialists; default: what is known of the rule.
+        most_routed: share of the samples that may be routed.
         progress: progress callback.
 
     Raises:
@@ -141,7 +143,9 @@ def survey(
         for wanted in n_clusters:
             partition = make(method, wanted, seen_CC)
             if (method, partition.n_clusters) not in tried:
-                tried[method, partition.n_clusters] = judge_partition(by, partition, method, rule, asked, skill)
+                tried[method, partition.n_clusters] = judge_partition(
+                    by, partition, method, rule, asked, skill, most_routed
+                )
             progress.advance(1)
     ordered = sorted(tried.values(), key=lambda entry: (entry[0].n_clusters, methods.index(entry[0].method)))
     chosen = _choose(ordered)
@@ -165,10 +169,11 @@ def judge_partition(
     rule: ForecastRule,
     asked: float,
     skill: Skill,
+    most_routed: float,
 ) -> tuple[Setting, Forecast]:
     """All figures of one partition."""
     outlook = Outlook.of(answers, partition)
-    hope = forecast(answers, outlook, rule, skill)
+    hope = forecast(answers, outlook, rule, skill, most_routed=most_routed)
     size_S = partition.size_S
     right_N = answers.right_N.astype(np.float32)
     ceilings = (best_gain(answers, reached_N - right_N) for reached_N in (outlook.held_N, outlook.reachable_N))

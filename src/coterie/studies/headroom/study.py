@@ -17,6 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from coterie.config import FitSettings, GateSettings
+from coterie.config.recipes import GATE
 from coterie.errors import PartitionError
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
@@ -26,7 +27,7 @@ from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline.recipe import FEWEST_CLASSES, LEAST_OPEN, usual_clusters
 from coterie.pipeline.tuning import forecast_rule
 from coterie.progress import Progress
-from coterie.routing.forecast import SKILLS, BasePredictions, Skill
+from coterie.routing.forecast import SKILLS, BasePredictions, Skill, routable
 from coterie.routing.pilot import open_share
 from coterie.studies.headroom.advice import Headroom, Setting, judge_partition, numbers_to_try, survey
 from coterie.studies.headroom.costs import SettingCost, SpecialistPrice
@@ -45,8 +46,9 @@ class Source:
     """What headroom is computed of: label vectors of shape (C, D), the base's answers, and what training would cost.
 
     ``run``: the folder, or None for a file of logits; ``groups``: given groups of the classes, or None, and where they
-    came from; ``training_accuracy``: of the base in its last epoch, where that is known; ``skill``: measured by the
-    run's pilot, where it had one; ``caution``: why figures on these samples may not hold.
+    came from; ``most_routed``: share of the samples that the gate may route, by its limits; ``training_accuracy``: of
+    the base in its last epoch, where that is known; ``skill``: measured by the run's pilot, where it had one;
+    ``caution``: why figures on these samples may not hold.
     """
 
     about: str
@@ -60,6 +62,7 @@ class Source:
     seed: int
     run: Path | None
     groups_place: str | None = None
+    most_routed: float = 1.0
     training_accuracy: float | None = None
     skill: Skill | None = None
     caution: str = ""
@@ -164,11 +167,19 @@ def study_headroom(source: Source, request: HeadroomRequest, progress: Progress)
     rule = request.rule or source.rule
     asked, skill = request.asked / 100, source.skill or SKILLS[rule]
     headroom = survey(
-        source.validation, make, request.methods, clusters, rule=rule, asked=asked, skill=skill, progress=progress
+        source.validation,
+        make,
+        request.methods,
+        clusters,
+        rule=rule,
+        asked=asked,
+        skill=skill,
+        most_routed=source.most_routed,
+        progress=progress,
     )
     method = headroom.advice.setting.method
     test = (
-        judge_partition(source.test, headroom.partition, method, rule, asked, skill)[0]
+        judge_partition(source.test, headroom.partition, method, rule, asked, skill, source.most_routed)[0]
         if source.test is not None
         else None
     )
@@ -243,6 +254,8 @@ def _read_file(file: Path, names: str | None, groups: str | None) -> Source:
         seed=0,
         run=None,
         groups_place=groups,
+        # As `coterie fit` would by itself, with specialists that are whole.
+        most_routed=routable(GATE["passes"], None, 1.0),
     )
 
 
@@ -250,6 +263,7 @@ def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
     from coterie.run.caution import caution_on
     from coterie.run.folder import Run
     from coterie.run.names import BASE_FILE
+    from coterie.run.values import pass_cost_of
     from coterie.studies.partition.labels import read_labels
 
     run = Run.open(folder)
@@ -275,6 +289,7 @@ def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
         seed=settings.seed,
         run=folder,
         groups_place=groups,
+        most_routed=routable(settings.gate.passes, settings.gate.routed, pass_cost_of(manifest)),
         training_accuracy=_training_accuracy(run),
         skill=None if manifest.pilot is None else Skill(manifest.pilot.skill, manifest.pilot.spread, measured=True),
         caution="" if manifest.data is None else caution_on(manifest.data, "validation", "test"),
