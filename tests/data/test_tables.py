@@ -50,8 +50,19 @@ def test_an_empty_folder(tmp_path: Path, kind: str, what: str) -> None:
 
 def test_parquet_files_without_train(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test.parquet", ["a", "b"])
-    with pytest.raises(DataError, match=r"no train split .*found: test"):
+    write_parquet(tmp_path / "val.parquet", ["a", "b"])
+    with pytest.raises(DataError, match=r"no train split .*found: test, validation"):
         load(f"parquet:{tmp_path}")
+
+
+def test_the_only_split_is_all_there_is(tmp_path: Path) -> None:
+    """As a single file is, whatever its name: a folder of samples to judge a run on may hold test.parquet alone."""
+    for number in range(2):
+        write_parquet(tmp_path / f"test-{number}.parquet", ["a", "b"] * 5)
+    splits = load(f"parquet:{tmp_path}")
+    assert sum(sizes(splits)) == 20
+    assert splits.cut == ("validation", "test")
+    assert "test is the only split, and taken for all samples" in splits.about
 
 
 @pytest.mark.parametrize("keep", [0, 3, 400])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 import numpy as np
@@ -26,6 +26,8 @@ from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
 from coterie.system.units import how_many
+
+Found = TypeVar("Found")
 
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 QUANTITY = re.compile(r"[-+]?[0-9]+[.,][0-9]+")
@@ -165,7 +167,7 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
     if not files or root.is_file():
         files, unused = {"train": paths}, []
     unused += odd
-    _require_train(files, f"files in {root}")
+    files, alone = _with_train(files, f"files in {root}")
     named = settings.separator, settings.encoding
     forms = {path: find_form(path, *named) for path in chain(*files.values()) if kind == "csv"}
     read = {split: read_files(kind, group, [forms.get(path) for path in group]) for split, group in files.items()}
@@ -173,7 +175,7 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
         {split: table for split, (table, _) in read.items()},
         unused=tuple(str(path.relative_to(root)) for path in unused),
         spelled=kind == "csv",
-        note="; ".join(filter(None, [describe_forms(forms.values(), *named), _doubtful_names(read, kind)])),
+        note="; ".join(filter(None, [alone, describe_forms(forms.values(), *named), _doubtful_names(read, kind)])),
         commas=any(forms[path].separator != "," for path in files["train"] if path in forms),
         origins={
             split: [(path.parent, n) for path, n in zip(files[split], counts, strict=True)]
@@ -237,10 +239,11 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
         left = [path for _, _, unnamed in tables.values() for path in unnamed]
         unnamed = f"{how_many(len(left), 'image')} without a line in a metadata file left out"
         said = f"{unnamed}, such as {left[0]}" if left else ""
-        _require_train(tables, f"folders with metadata in {root}")
-        split_tables = {split: table for split, (table, _, _) in tables.items()}
+        split_tables, alone = _with_train(
+            {split: table for split, (table, _, _) in tables.items()}, f"folders with metadata in {root}"
+        )
         source = Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))
-        return source.noted(said)
+        return source.noted(alone).noted(said)
     by_class, note = class_tables(found)
     return Source(by_class, tuple(unused), broken, note=note)
 
@@ -257,9 +260,9 @@ def _open_hub(name: str, configuration: str | None) -> Source:
             tables.setdefault(split, table)
     if not tables and len(published) == 1:
         tables = {"train": next(iter(published.values()))}
-    _require_train(tables, f"splits of {name} ({', '.join(published)})")
+    tables, alone = _with_train(tables, f"splits of {name} ({', '.join(published)})")
     used = {id(table) for table in tables.values()}
-    return Source(tables, unused=tuple(word for word, table in published.items() if id(table) not in used))
+    return Source(tables, unused=tuple(word for word, table in published.items() if id(table) not in used), note=alone)
 
 
 def _load_dataset(source: str, path: str, **options: Any) -> dict[str, datasets.Dataset]:
@@ -300,9 +303,18 @@ def _split_of(name: str) -> str | None:
     return next((split for split, words in SPLIT_WORDS.items() if word in words), None)
 
 
-def _require_train(found: Mapping[str, object], where: str) -> None:
-    if "train" not in found:
+def _with_train(found: dict[str, Found], where: str) -> tuple[dict[str, Found], str]:
+    """The splits that were found, and a note where the only one, such as test, is all there is.
+
+    Raises:
+        DataError: there are several, and none for training.
+    """
+    if "train" in found:
+        return found, ""
+    if len(found) != 1:
         raise DataError(f"no train split among the {where}; found: {', '.join(found) or 'none'}")
+    ((split, alone),) = found.items()
+    return {"train": alone}, f"{split} is the only split, and taken for all samples"
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
