@@ -57,13 +57,23 @@ def test_the_budget_sets_the_epochs(many: Splits) -> None:
 
 
 def test_the_storage_sets_the_bits(many: Splits) -> None:
-    bits = [found({**DEEP, "storage": storage}, many).specialist.bits for storage in (1.5, 1.7, 100.0)]
+    pair = {**DEEP, "partition": {"clusters": [9, 3]}}
+    bits = [found({**pair, "storage": storage}, many).specialist.bits for storage in (1.8, 1.9, 100.0)]
     assert bits[0] < bits[1] < bits[2] == 32
-    whole = found({**DEEP, "recipe": "whole", "storage": 1.5}, many)
-    assert 1.2 < whole.specialist.bits < 16 / 9  # less what vectors and heads take
+    whole = found({**DEEP, "recipe": "whole", "storage": 2.0}, many)
+    assert 1.2 < whole.specialist.bits < 32 / 9  # less what vectors, heads and names take
     # More change next to nothing, so less storage is used than there may be.
-    assert found({**DEEP, "recipe": "whole", "storage": 2.0}, many).specialist.bits == 1.8
+    assert found({**DEEP, "recipe": "whole", "storage": 4.0}, many).specialist.bits == 1.8
     assert found({**DEEP, "recipe": "copy", "storage": 2.0}, many).specialist.bits == 32
+
+
+def test_as_many_clusters_are_trained_as_the_storage_has_room_for(many: Splits) -> None:
+    found_in = [found({**DEEP, "storage": storage}, many) for storage in (2.0, 1.6, 1.3)]
+    assert [settings.partition.clusters for settings in found_in] == [(9, 3), (9,), (3,)]
+    assert [settings.partition.together for settings in found_in] == [True, False, False]
+    assert all(settings.specialist.bits >= 1.2 for settings in found_in)
+    # One partition has the epochs of two.
+    assert found_in[1].specialist.epochs > found_in[0].specialist.epochs
 
 
 def test_what_was_given_stays(many: Splits) -> None:
@@ -124,7 +134,7 @@ def test_a_base_that_is_fine_tuned_gets_a_probe(many: Splits) -> None:
     [
         ({"recipe": "whole", "budget": "0.01"}, r"budget = '0.01': .* at least 0.03 of the base's training"),
         ({"recipe": "whole", "budget": "1s"}, r"budget = '1s': .* at least 0.03"),
-        ({"storage": 1.01}, r"storage = 1.01: 12 specialists take more; allowed: at least 1\.\d\d times"),
+        ({"storage": 1.01}, r"storage = 1.01: 3 specialists take more; allowed: at least 1\.\d\d times"),
     ],
 )
 def test_what_nothing_fits_in_is_refused_with_the_least_that_does(

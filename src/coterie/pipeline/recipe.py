@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Size, nn
 
 from coterie.backbones.base import Base
 from coterie.backbones.by_name import is_passed
@@ -49,6 +49,8 @@ LEAST_OPEN = 0.5
 HALF = 0.5
 # More change next to nothing where most of the weights are rounded by moments (benchmarks/gains/rounding.md).
 ENOUGH_BITS, MOSTLY = 1.8, 0.8
+# Of a tensor in a file: its name, type and place, in numbers of four bytes.
+NAMED = 23
 TINY = 1e-9
 # With one of these the user has said how much is routed.
 LIMITS = {"threshold", "passes", "routed", "risk"}
@@ -198,9 +200,13 @@ class _Recipe:
         many = usual_clusters(n_classes)
         if self.name != TAILS or given:
             return {"clusters": [many]}
-        pair = many > CLUSTERS[1] and self._epochs(len(CLUSTERS)) >= LEAST_OF_PAIR
-        clusters = {"clusters": [many, CLUSTERS[1]], "together": True} if pair else {"clusters": [many]}
-        return {**clusters, "least_open": LEAST_OPEN}
+        few = min(many, CLUSTERS[1])
+        tried: list[tuple[int, ...]] = [(many,), (few,)]
+        if many > few and self._epochs(len(CLUSTERS)) >= LEAST_OF_PAIR:
+            tried = [(many, few), *tried]
+        # The first that the storage has room for.
+        clusters = next((one for one in tried if self._bits_left(one) >= FEWEST_BITS), tried[-1])
+        return {"clusters": list(clusters), "together": len(clusters) > 1, "least_open": LEAST_OPEN}
 
     def _spent(self, clusters: Sequence[int]) -> dict[str, Any]:
         """Epochs by the budget, and bits by the storage; the paper knew neither."""
@@ -253,27 +259,58 @@ class _Recipe:
         return 0 if fit < 1 else min(MOST_VIEWS, int(fit / LARGEST_CLUSTER))
 
     def _bits(self, clusters: Sequence[int]) -> float:
-        """Of each weight's difference, such that all specialists fit into the storage beside the base."""
-        head = self.base.head.of(self.base.network).weight.shape
-        tensors = [tensor.shape for tensor in self.part.network.state_dict().values()]
-        # Differences of matrices are coded, with a step a row; steps, vectors and heads take half of the base's bits.
-        matrices = [shape for shape in tensors if len(shape) > 1 and shape != head]
-        vectors = sum(math.prod(shape) for shape in tensors if len(shape) < 2) - head[0]
-        coded, steps = sum(map(math.prod, matrices)), sum(shape[0] for shape in matrices)
-        whole = sum(tensor.numel() for tensor in self.base.network.state_dict().values())
-        room, heads = (self.settings.storage - 1) * whole, len(clusters) * (math.prod(head) + head[0])
-        if sum(clusters) * (coded + vectors) + heads <= room or self.part.name.startswith("lora"):
+        """Of each weight's difference, such that all specialists fit into the storage beside the base.
+
+        Raises:
+            SettingsError: they do not, in as few bits as there may be.
+        """
+        bits = self._bits_left(clusters)
+        if bits == EXACT_BITS:
             return EXACT_BITS
-        bits = EXACT_BITS * ((room - heads / 2) / sum(clusters) - (vectors + steps) / 2) / max(1, coded)
+        coded = sum(map(math.prod, self._matrices))
         if bits < FEWEST_BITS and "storage" in self.settings.model_fields_set:
-            least = self.settings.storage + (FEWEST_BITS - bits) / EXACT_BITS * coded * sum(clusters) / whole
+            more = (FEWEST_BITS - bits) / EXACT_BITS * coded * sum(clusters) / self._whole
             raise SettingsError(
-                f"storage = {self.settings.storage:g}: {sum(clusters)} specialists take more; allowed: at least "
-                f"{least:.2f} times the base's, or fewer clusters"
+                f"storage = {self.settings.storage:g}: {how_many(sum(clusters), 'specialist')} take more; allowed: at "
+                f"least {self.settings.storage + more:.2f} times the base's, or fewer clusters"
             )
         by_moments = sum(layer.weight.numel() for layer in plain_layers(self.part.network).values())
         most = ENOUGH_BITS if by_moments > MOSTLY * coded else MOST_BITS
         return max(FEWEST_BITS, min(most, math.floor(100 * bits) / 100))
+
+    def _bits_left(self, clusters: Sequence[int]) -> float:
+        """Of each number of the specialists' matrices, beside all else that the storage holds; all where they fit as
+        they are.
+        """
+        # Differences of matrices are coded, with a step a row; steps, vectors and heads take half of the base's bits.
+        tensors, matrices, head = self._shapes, self._matrices, self._head
+        vectors = sum(math.prod(shape) for shape in tensors if len(shape) < 2) - head[0]
+        coded, steps = sum(map(math.prod, matrices)), sum(shape[0] for shape in matrices)
+        room, heads = (self.settings.storage - 1) * self._whole, len(clusters) * (math.prod(head) + head[0])
+        exact, names = coded + vectors + NAMED * len(tensors), NAMED * (len(tensors) + len(matrices))
+        if sum(clusters) * exact + heads <= room or self.part.name.startswith("lora"):
+            return EXACT_BITS
+        return EXACT_BITS * ((room - heads / 2) / sum(clusters) - (vectors + steps) / 2 - names) / max(1, coded)
+
+    @cached_property
+    def _head(self) -> Size:
+        return self.base.head.of(self.base.network).weight.shape
+
+    @cached_property
+    def _shapes(self) -> list[Size]:
+        """Of all that is kept of a specialist."""
+        return [tensor.shape for tensor in self.part.network.state_dict().values()]
+
+    @property
+    def _matrices(self) -> list[Size]:
+        """Those of them that are differences from the base's."""
+        return [shape for shape in self._shapes if len(shape) > 1 and shape != self._head]
+
+    @cached_property
+    def _whole(self) -> int:
+        """Numbers in the base's file, names among them."""
+        tensors = self.base.network.state_dict().values()
+        return sum(tensor.numel() for tensor in tensors) + NAMED * len(tensors)
 
     def _said(self, settings: FitSettings) -> str:
         specialist, partition = settings.specialist, settings.partition
