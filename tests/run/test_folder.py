@@ -235,7 +235,8 @@ def test_only_what_differs_from_a_base_is_kept(run: Run, bits: int) -> None:
         parameter.data.zero_()
     run.read_weights("tail.safetensors", again, base)
     for key, tensor in changed.state_dict().items():
-        assert torch.equal(again.state_dict()[key], tensor)
+        # What is not coded is kept in 16 bits.
+        torch.testing.assert_close(again.state_dict()[key], tensor, rtol=0 if bits == 32 else 1e-3, atol=0)
     with pytest.raises(ArtifactError, match="another network's weights"):
         run.read_weights("tail.safetensors", nn.Sequential(nn.Linear(3, 4)), base)
 

@@ -113,7 +113,8 @@ def _shared_out(
     changed_M = np.array([_answered(_difference(weights[name], base[name]), moments.get(name)) for name in names])
     whole_M = np.array([_answered(weights[name].float().flatten(1), moments.get(name)) for name in names])
     # Of weights that are not finite, as of a training that diverged, no bits make anything.
-    need_M = np.nan_to_num(np.log2((changed_M + TINY) / (whole_M + TINY) / size_M) / 2)
+    with np.errstate(invalid="ignore"):
+        need_M = np.nan_to_num(np.log2((changed_M + TINY) / (whole_M + TINY) / size_M) / 2)
 
     def shares(level: float) -> np.ndarray:
         return np.clip(need_M - level, FEWEST_BITS, MOST_BITS)

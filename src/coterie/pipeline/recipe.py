@@ -267,8 +267,10 @@ class _Recipe:
         bits = self._bits_left(clusters)
         if bits == EXACT_BITS:
             return EXACT_BITS
-        coded = sum(map(math.prod, self._matrices))
-        if bits < FEWEST_BITS and "storage" in self.settings.model_fields_set:
+        coded = max(1, sum(map(math.prod, self._matrices)))
+        # A network so small that names are most of its file is not refused for them.
+        of_names = EXACT_BITS * self._names / coded
+        if bits + of_names < FEWEST_BITS and "storage" in self.settings.model_fields_set:
             more = (FEWEST_BITS - bits) / EXACT_BITS * coded * sum(clusters) / self._whole
             raise SettingsError(
                 f"storage = {self.settings.storage:g}: {how_many(sum(clusters), 'specialist')} take more; allowed: at "
@@ -287,10 +289,10 @@ class _Recipe:
         vectors = sum(math.prod(shape) for shape in tensors if len(shape) < 2) - head[0]
         coded, steps = sum(map(math.prod, matrices)), sum(shape[0] for shape in matrices)
         room, heads = (self.settings.storage - 1) * self._whole, len(clusters) * (math.prod(head) + head[0])
-        exact, names = coded + vectors + NAMED * len(tensors), NAMED * (len(tensors) + len(matrices))
+        exact = coded + vectors + NAMED * len(tensors)
         if sum(clusters) * exact + heads <= room or self.part.name.startswith("lora"):
             return EXACT_BITS
-        return EXACT_BITS * ((room - heads / 2) / sum(clusters) - (vectors + steps) / 2 - names) / max(1, coded)
+        return EXACT_BITS * ((room - heads / 2) / sum(clusters) - (vectors + steps) / 2 - self._names) / max(1, coded)
 
     @cached_property
     def _head(self) -> Size:
@@ -305,6 +307,11 @@ class _Recipe:
     def _matrices(self) -> list[Size]:
         """Those of them that are differences from the base's."""
         return [shape for shape in self._shapes if len(shape) > 1 and shape != self._head]
+
+    @property
+    def _names(self) -> int:
+        """What names take in a specialist's file; a matrix has two, of its codes and its steps."""
+        return NAMED * (len(self._shapes) + len(self._matrices))
 
     @cached_property
     def _whole(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import socket
 import sys
@@ -103,9 +104,9 @@ def serve_by_workers(service: Service, own: socket.socket, workers: int, said: C
 
 def _work(service: Service, own: socket.socket, workers: int, cells: MutableSequence[float], number: int) -> None:
     # Ctrl-C goes to all of a terminal's processes; the first ends us. uvicorn has handlers of its own, and passes on
-    # what ended it after the last answer.
+    # what ended it after the last answer. At once: an exception on the way there would leave warnings behind.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
         service.serve(own, lambda: None, workers, Metrics(cells, number))
     except CoterieError as error:
