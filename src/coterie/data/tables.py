@@ -243,7 +243,7 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
             {split: table for split, (table, _, _) in tables.items()}, f"folders with metadata in {root}"
         )
         source = Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))
-        return source.noted(alone).noted(said)
+        return source.noted(alone, said)
     by_class, note = class_tables(found)
     return Source(by_class, tuple(unused), broken, note=note)
 

@@ -18,13 +18,12 @@ from coterie.training.device import chosen
 ANNOUNCERS = ("lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 
 
-def make_fabric(hardware: HardwareSettings, ranks: Ranks = ALONE, index: int | None = None) -> Fabric:
+def make_fabric(hardware: HardwareSettings, ranks: Ranks = ALONE) -> Fabric:
     """Device and precision, by Lightning Fabric; with several ranks, joined to the others.
 
     Args:
         hardware: device and precision.
         ranks: this process's and the others'.
-        index: which of several devices; default: the first.
 
     Raises:
         SettingsError: the accelerator is not there.
@@ -33,7 +32,7 @@ def make_fabric(hardware: HardwareSettings, ranks: Ranks = ALONE, index: int | N
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if bf16 else "32-true"
     with _without_announcements():
         if ranks.world == 1:
-            return Fabric(accelerator=accelerator, devices=[index] if index else 1, precision=precision)
+            return Fabric(accelerator=accelerator, devices=1, precision=precision)
         nodes = ranks.world // ranks.here
         fabric = Fabric(
             accelerator=accelerator, devices=ranks.here, num_nodes=nodes, strategy=DDPStrategy(), precision=precision
