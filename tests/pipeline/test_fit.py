@@ -17,6 +17,7 @@ from coterie.pipeline import fit as pipeline
 from coterie.pipeline import partitions, plan
 from coterie.pipeline.plan import make_plan
 from coterie.pipeline.prepare import prepare
+from coterie.pipeline.specialists import moments_of
 from coterie.pipeline.tuning import tuning_request
 from coterie.progress import Progress
 from coterie.routing.evaluation import evaluate
@@ -407,6 +408,22 @@ def test_specialists_of_which_the_end_is_trained_share_the_bases_trunk(tmp_path,
         np.testing.assert_allclose(outputs.packed_NM[:, partition.columns(cluster)], alone, atol=1e-4)
     again = load_ensemble(tmp_path / "run")
     np.testing.assert_array_equal(again.predict_proba(splits.test.samples), ensemble.predict_proba(splits.test.samples))
+
+
+@pytest.mark.parametrize(("bits", "by_moments"), [(2, True), (2.9, True), (3, False), (8, False), (32, False)])
+def test_weights_are_rounded_by_moments_where_bits_are_few(
+    tmp_path, monkeypatch, settings, splits, bits, by_moments
+) -> None:
+    asked: list[int] = []
+
+    def moments(network, splits, classes, device):
+        asked.append(len(classes))
+        return moments_of(network, splits, classes, device)
+
+    monkeypatch.setattr("coterie.pipeline.specialists.moments_of", moments)
+    ensemble = coterie.fit(tails(settings, views=0, bits=bits), tmp_path / "run", splits=splits)
+    sizes = [len(ensemble.partition.classes(int(name))) for name in ensemble.specialists]
+    assert sorted(asked) == (sorted(sizes) if by_moments else [])
 
 
 def test_a_run_with_views_goes_on_with_the_same_bits(tmp_path, settings, splits) -> None:

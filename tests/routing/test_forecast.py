@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from coterie.errors import InputError
 from coterie.partition import Partition
-from coterie.routing.forecast import BasePredictions, Outlook, Skill, best_gain, forecast, routable
+from coterie.routing.forecast import CHANGED, BasePredictions, Outlook, Skill, best_gain, forecast, routable
 from coterie.routing.gate import entropy
 
 SURE = Skill(0.1, 0.0)
@@ -139,6 +139,24 @@ def test_no_more_samples_are_routed_than_may_be(rule: str) -> None:
     assert tight.gain == pytest.approx(free.mean_curve_N[:n_most].max(), abs=0.005)
     assert tight.routed <= 0.25
     assert forecast(answers, outlook, rule, Skill(0.3, 0.0), [other], 0.0).gain == 0
+
+
+@pytest.mark.parametrize("n_samples", [200, 1000, 8000])
+def test_what_validation_does_not_show_is_not_gained(n_samples: int) -> None:
+    """Against ensembles that put some open errors right and spoil others, and that route where their own validation
+    samples show a gain of 1.28 standard errors.
+    """
+    answers, partition = planted(n_samples)
+    outlook = Outlook.of(answers, partition)
+    found = forecast(answers, outlook, "blend", SURE)
+    open_N = outlook.change(answers, "blend")[1]
+    rng = np.random.default_rng(1)
+    sign_DN = np.where(rng.random((2000, n_samples)) < (CHANGED + SURE.mean) / (2 * CHANGED), 1, -1)
+    change_DN = sign_DN * (rng.random(sign_DN.shape) < CHANGED * open_N)
+    shown_D, error_D = change_DN.sum(axis=1), np.sqrt((change_DN**2).sum(axis=1))
+    routed = float((shown_D > 1.28 * error_D).mean())
+    assert found.gain == pytest.approx(SURE.mean * open_N.mean() * routed, rel=0.2)
+    assert (routed > 0.99) == (n_samples == 8000)
 
 
 def test_thresholds_are_not_judged_where_they_are_chosen() -> None:

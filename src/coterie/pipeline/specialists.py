@@ -20,7 +20,7 @@ from coterie.backbones.deltas import encode
 from coterie.backbones.moments import input_moments
 from coterie.backbones.parts import TrainedPart
 from coterie.backbones.specialist import as_asked, make_specialist
-from coterie.config import EXACT_BITS, PROBE, FitSettings
+from coterie.config import PROBE, FitSettings
 from coterie.data.batches import augmentation_of
 from coterie.data.splits import Splits
 from coterie.engine import Resources, TaskContext, make_engine
@@ -38,7 +38,10 @@ from coterie.training.passes import put_in_use
 # What a training takes beside its weights: libraries and activations; and weights, gradients, momentum, a state or two.
 MEMORY_BYTES = 2**30
 MEMORY_PER_PARAMETER_BYTE = 6
-# Training samples by which a specialist's weights are rounded, and most bytes of them.
+# Weights in fewer bits are rounded by moments. In more, plain rounding changes as little, and takes a fraction of the
+# time (benchmarks/gains/rounding.md).
+PLAIN_BITS = 3.0
+# Training samples that the moments are of, and most bytes of them.
 MOMENT_SAMPLES, MOMENT_BYTES = 512, 2**28
 
 
@@ -155,7 +158,7 @@ def train_tasks(
             started, bits = time.perf_counter(), task.training.bits
             moments: Mapping[str, Tensor] = {}
             # An adapter's matrices are no differences that could be rounded.
-            if bits != EXACT_BITS and trained.weights.keys() == base_weights.keys():
+            if bits < PLAIN_BITS and trained.weights.keys() == base_weights.keys():
                 classes = np.array(task.classes)
                 network = make_specialist(base.network, base.head, classes)
                 network.load_state_dict(trained.weights)

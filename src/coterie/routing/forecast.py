@@ -18,10 +18,14 @@ from coterie.logits_file import LabelledLogits
 from coterie.partition import Partition
 from coterie.partition.vectors import blocks
 from coterie.routing.gate import entropy
+from coterie.routing.tune import ERRORS_TO_ROUTE
 from coterie.vocabulary import ForecastRule
 
 DRAWS = 200
 NEARLY_ALL = 0.95
+# Answers that specialists change, rightly or wrongly, for each error open to them: 0.35 to 0.52 on four runs
+# (docs/headroom.md). The more of them, the less sure is what validation shows of a gain.
+CHANGED = 0.45
 INTERVAL = (2.5, 97.5)  # percentiles: 95 %
 
 
@@ -117,13 +121,14 @@ class BasePredictions:
 class Draws:
     """B data sets drawn from N samples with replacement (Efron 1979), each cut in two at random.
 
-    ``weight_BN``: how often each sample is in each; ``half_BN``: in which half it is; ``normal_B``: a standard normal
-    number for the skill of its specialists.
+    ``weight_BN``: how often each sample is in each; ``half_BN``: in which half it is; ``normal_B``, ``noise_B``: of
+    each, standard normal numbers for the skill of its specialists, and for what validation shows of their gain.
     """
 
     weight_BN: NDArray[np.uint8]
     half_BN: BoolArray
     normal_B: FloatArray
+    noise_B: FloatArray
 
     @classmethod
     def make(cls, n_samples: int, n_draws: int = DRAWS, seed: int = 0) -> Draws:
@@ -131,7 +136,8 @@ class Draws:
         rng = np.random.default_rng(seed)
         drawn = (np.bincount(rng.integers(n_samples, size=n_samples), minlength=n_samples) for _ in range(n_draws))
         weight_BN = np.stack([count_N.astype(np.uint8) for count_N in drawn])
-        return cls(weight_BN, rng.random((n_draws, n_samples), dtype=np.float32) < 0.5, rng.standard_normal(n_draws))
+        half_BN = rng.random((n_draws, n_samples), dtype=np.float32) < 0.5
+        return cls(weight_BN, half_BN, rng.standard_normal(n_draws), rng.standard_normal(n_draws))
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +271,8 @@ def forecast(
     about the same samples, and win the same share of what is open to them and not won yet. At most a share
     ``most_routed`` of the samples is routed, the most uncertain. The interval is a bootstrap over samples in which the
     skill is drawn too; each half of a draw is judged at the threshold that the other half chooses, which takes the
-    optimism of that choice away.
+    optimism of that choice away. Where validation would not show the gain clearly, ``tune`` routes nothing, and none is
+    gained.
     """
     draws, n, skill = answers.draws, answers.n_samples, skill or SKILLS[rule]
     limit_N = np.arange(n) < most_routed * n
@@ -279,9 +286,12 @@ def forecast(
         return share_N
 
     gain_B = np.empty(len(draws.normal_B))
-    for draw, normal in enumerate(draws.normal_B.tolist()):
-        change_N = (certain_N + won_N(skill.mean + skill.spread * normal)) * draws.weight_BN[draw]
-        gain_B[draw] = _cross_fitted(change_N, draws.half_BN[draw])
+    changed_N = np.abs(certain_N) + won_N(CHANGED)
+    for draw, (normal, noise) in enumerate(zip(draws.normal_B.tolist(), draws.noise_B.tolist(), strict=True)):
+        change_N = certain_N + won_N(skill.mean + skill.spread * normal)
+        weight_N = draws.weight_BN[draw]
+        gained, changed = _cross_fitted(change_N * weight_N, changed_N * weight_N, draws.half_BN[draw])
+        gain_B[draw] = gained if gained + (noise - ERRORS_TO_ROUTE) * np.sqrt(changed) > 0 else 0.0
     low, high = np.percentile(gain_B, INTERVAL) / n
     mean_curve_N = np.cumsum(certain_N + won_N(skill.mean), dtype=np.float64) / n
     return Forecast(float(gain_B.mean()) / n, float(low), float(high), gain_B / n, mean_curve_N)
@@ -298,12 +308,15 @@ def routable(passes: float | None, routed: float | None, each: float) -> float:
     return min(1.0, 1.0 if passes is None else (passes - 1) / each, 1.0 if routed is None else routed)
 
 
-def _cross_fitted(change_N: FloatArray, half_N: BoolArray) -> float:
-    """Sum of the changes of routed samples, each half routed up to where the other half's sum is largest."""
+def _cross_fitted(change_N: FloatArray, changed_N: FloatArray, half_N: BoolArray) -> tuple[float, float]:
+    """Sums of the changes of routed samples, and of how many change, each half routed up to where the other half's sum
+    of changes is largest.
+    """
+    total, changed = 0.0, 0.0
     first_N, second_N = (np.cumsum(np.where(half_N == side, change_N, 0), dtype=np.float32) for side in (True, False))
-    total = 0.0
-    for chooses_N, judged_N in ((first_N, second_N), (second_N, first_N)):
+    for chooses_N, judged_N, judged in ((first_N, second_N, False), (second_N, first_N, True)):
         last = int(chooses_N.argmax())
         if chooses_N[last] > 0:
             total += float(judged_N[last])
-    return total
+            changed += float(changed_N[: last + 1] @ (half_N[: last + 1] == judged))
+    return total, changed

@@ -223,13 +223,13 @@ def test_where_most_errors_lie_outside_the_likeliest_cluster_no_partition_is_adv
     spread: float, tmp_path: Path
 ) -> None:
     """Of a base that knows little, fit trains one specialist of all classes by itself."""
-    content = arrays(n_samples=600, n_classes=24)
+    content = arrays(n_samples=4000, n_classes=24)
     rng = np.random.default_rng(1)
     for split in ("validation", "test"):
         shape = content[f"logits_{split}"].shape
         content[f"logits_{split}"] += (spread * rng.normal(size=shape)).astype(np.float32)
     source = dataclasses.replace(read_source(write(tmp_path / "some.npz", content)), run=tmp_path / "run")
-    result = study_headroom(source, HeadroomRequest(), SILENT)
+    result = study_headroom(source, HeadroomRequest(asked=0.1), SILENT)
     likeliest = make_partition(PartitionRequest("spectral", 9), source.vectors_CD, None, None)
     mass_NS = likeliest.mass_NS(softmax(source.validation.logits_NC, axis=1))
     wrong_N = source.validation.logits_NC.argmax(1) != source.validation.label_N
