@@ -34,6 +34,11 @@ class Pair:
     aside: bool = False
 
 
+def run_place(folder: Path, pair: Pair) -> Path:
+    """Where the run of a pair lies in a folder of runs."""
+    return folder / "".join(c if c.isalnum() else "-" for c in pair.name)
+
+
 def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     """All of them.
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from benchmarks.gains.fine_tuned import spectral
-from benchmarks.gains.pairs import Pair, merged, pairs
+from benchmarks.gains.pairs import Pair, merged, pairs, run_place
 from benchmarks.shared import command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
@@ -97,7 +97,7 @@ def main(
         if not train and len(done) < FEWEST:
             continue
         settings = FitSettings.from_values(merged(pair.values, {"hardware": {"threads": 1}}))
-        base = runs / "".join(c if c.isalnum() else "-" for c in pair.name)
+        base = run_place(runs, pair)
         fit_base(settings, base, progress=LineProgress(Console()))
         found = {}
         for name, values in recipes(settings, base):

@@ -49,7 +49,7 @@ def test_groups_of_a_declared_column_have_its_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "names", "message"),
     [
-        ("torn", "abc", r"1 class\(es\) lie in several groups of column 'torn': b \(x, y\); allowed: one"),
+        ("torn", "abc", r"1 class lies in several groups of column 'torn': b \(x, y\); allowed: one"),
         ("empty", "abc", r"1 row of train without empty"),
         ("missing", "abc", r"no column 'missing' for groups; columns: image, label, torn, empty"),
         ("image", "abc", r"column 'image' cannot hold groups"),
@@ -142,7 +142,7 @@ def test_withheld_labels(tmp_path: Path) -> None:
 def test_classes_that_train_does_not_know(tmp_path: Path, split: str) -> None:
     write_parquet(tmp_path / "train.parquet", ["a", "b"] * 5)
     write_parquet(tmp_path / f"{split}.parquet", ["a", "zebra", "yak"])
-    with pytest.raises(DataError, match=rf"{split} has 2 class\(es\).*yak, zebra"):
+    with pytest.raises(DataError, match=rf"{split} has 2 classes.*yak, zebra"):
         load(f"parquet:{tmp_path}")
 
 
@@ -150,14 +150,14 @@ def test_declared_classes_that_only_another_split_has(tmp_path: Path) -> None:
     feature = datasets.ClassLabel(names=["cat", "dog", "yak"])
     write_parquet(tmp_path / "train.parquet", [0, 1] * 5, label=feature)
     write_parquet(tmp_path / "test.parquet", [0, 2], label=feature)
-    with pytest.raises(DataError, match=r"test has 1 class\(es\).*yak"):
+    with pytest.raises(DataError, match=r"test has 1 class.*yak"):
         load(f"parquet:{tmp_path}")
 
 
 def test_a_declared_class_without_a_training_image(tmp_path: Path) -> None:
     feature = datasets.ClassLabel(names=["cat", "yak", "dog"])
     write_parquet(tmp_path / "train.parquet", [0, 2] * 5, label=feature)
-    with pytest.raises(DataError, match=r"no training sample for 1 class\(es\): yak"):
+    with pytest.raises(DataError, match=r"no training sample for 1 class: yak"):
         load(f"parquet:{tmp_path}")
 
 

@@ -62,7 +62,7 @@ def test_samples_of_classes_that_train_lacks_are_counted_and_left_out(tmp_path: 
     splits = load(f"folder:{tmp_path}", skip_unknown=True)
     assert splits.labels.names == ("cat", "dog")
     assert splits.test.labels_N.tolist() == [0] * 4 + [1] * 4
-    assert "4 of 12 test samples are of 1 class(es) that train lacks (bird), and are left out" in splits.about
+    assert "4 of 12 test samples are of 1 class that train lacks (bird), and are left out" in splits.about
     assert splits.n_unknown == 4
 
 
@@ -97,7 +97,7 @@ def test_names_that_are_spelled_alike_are_joined_to_the_commonest(tmp_path: Path
     assert splits.labels.names == ("cafe\u0301", "cat")
     found = labels_of(splits)
     assert [found[text] for text in TEXTS] == ["cat"] * 12 + ["cafe\u0301"] * 8
-    assert r"other spellings of 2 class(es) joined: 'Cat', 'cat ' to 'cat'; 'caf\xe9' to 'cafe\u0301'" in splits.about
+    assert r"other spellings of 2 classes joined: 'Cat', 'cat ' to 'cat'; 'caf\xe9' to 'cafe\u0301'" in splits.about
 
 
 def test_folders_and_declared_names_are_joined_too(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_training_samples_of_each_class_are_counted() -> None:
 
 
 def test_a_class_without_a_training_sample_and_a_label_of_no_class_are_named() -> None:
-    with pytest.raises(DataError, match=r"no training sample for 1 class\(es\): b"):
+    with pytest.raises(DataError, match=r"no training sample for 1 class: b"):
         splits_of(split_of(0, 2), split_of(0))
     for label in (3, -1):
         with pytest.raises(DataError, match=r"test has a class index outside 0\.\.2"):

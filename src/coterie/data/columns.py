@@ -297,7 +297,8 @@ def read_groups(
     if torn:
         shown = ", ".join(f"{space.names[k]} ({', '.join(sorted(groups_C[k])[:5])})" for k in torn[:5])
         raise DataError(
-            f"{len(torn)} class(es) lie in several groups of column {column!r}: {shown}; allowed: one for each class"
+            f"{how_many(len(torn), 'class lies', 'classes lie')} in several groups of column {column!r}: {shown}; "
+            "allowed: one for each class"
         )
     return space, tuple(groups.pop() for groups in groups_C)
 
@@ -377,7 +378,8 @@ def _refuse_unknown(split: str, unknown: set[str], known: Sequence[str]) -> None
         hint = "--data.merge-names joins those that are spelled alike, " if alike else ""
         shown = ", ".join(sorted(unknown)[:10]) + (", ..." if len(unknown) > 10 else "")
         raise DataError(
-            f"{split} has {len(unknown)} class(es) that are not among the {len(known)} of train: {shown}; {hint}"
+            f"{split} has {how_many(len(unknown), 'class that is', 'classes that are')} not among the {len(known)} of "
+            f"train: {shown}; {hint}"
             "--data.skip-unknown leaves them out"
         )
 
@@ -392,4 +394,4 @@ def _refuse_untrained(space: LabelSpace, labels: Mapping[str, np.ndarray]) -> No
             _refuse_unknown(split, {space.names[k] for k in unknown}, known)
     if missing:
         shown = ", ".join(space.of(sorted(missing)[:10])) + (", ..." if len(missing) > 10 else "")
-        raise DataError(f"no training sample for {len(missing)} class(es): {shown}")
+        raise DataError(f"no training sample for {how_many(len(missing), 'class')}: {shown}")

@@ -10,6 +10,7 @@ import torch
 from coterie.config import DataSettings
 from coterie.data.splits import CutSplit, Split
 from coterie.errors import DataError
+from coterie.system.units import how_many
 
 
 def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -> dict[str, Split]:
@@ -76,7 +77,7 @@ def stratified_cut(labels_N: np.ndarray, share: float, random: np.random.Generat
     if not (count_C > 1).any():
         raise DataError(
             f"cannot cut {share:.0%} of the training samples for another split: "
-            f"none of the {(count_C > 0).sum()} class(es) has two samples"
+            f"none of the {how_many(int((count_C > 0).sum()), 'class')} has two samples"
         )
     take_C = _apportion(count_C, share, random)
     # Shuffled, then sorted by class with ties in place: the rows of each class come at random.

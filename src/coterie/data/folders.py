@@ -196,7 +196,9 @@ def _refuse_empty(found: Mapping[str, Found]) -> None:
         if empty:
             shown = ", ".join(empty[:10]) + (", ..." if len(empty) > 10 else "")
             what = "training sample" if split == "train" else f"{split} image"
-            raise DataError(f"no {what} for {len(empty)} class(es): {shown} (folders in {some.root} without an image)")
+            raise DataError(
+                f"no {what} for {how_many(len(empty), 'class')}: {shown} (folders in {some.root} without an image)"
+            )
 
 
 def _common_depth(places: list[str], where: Path) -> int:

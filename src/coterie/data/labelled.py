@@ -104,8 +104,8 @@ def _said(split: str, unknown: Sequence[Any], n: int) -> list[str]:
         return []
     names = sorted({str(value) for value in unknown})
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    said = f"{len(unknown):,} of {n:,} {split} samples are of {len(names)} class(es) that train lacks ({shown})"
-    return [f"{said}, and are left out"]
+    lacked = f"{how_many(len(names), 'class')} that train lacks ({shown})"
+    return [f"{len(unknown):,} of {n:,} {split} samples are of {lacked}, and are left out"]
 
 
 def _key(value: Any, settings: DataSettings) -> Any:

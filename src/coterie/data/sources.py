@@ -60,7 +60,7 @@ def _of_classes(splits: Splits) -> list[str]:
         )
     if joined := splits.labels.joined:
         shown = "; ".join(f"{', '.join(map(ascii, names))} to {name!a}" for name, names in list(joined.items())[:5])
-        notes.append(f"other spellings of {len(joined)} class(es) joined: {shown}")
+        notes.append(f"other spellings of {how_many(len(joined), 'class')} joined: {shown}")
     missing = {
         split: len(splits.labels) - len(torch.unique(getattr(splits, split).labels_N))
         for split in ("validation", "test")

@@ -12,6 +12,7 @@ from torch import Tensor
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
+from coterie.system.units import how_many
 
 CutSplit = Literal["validation", "test"]
 # The words that file names, folders, columns, arrays and hub data sets use for the three splits.
@@ -89,7 +90,7 @@ class Splits:
         missing = torch.nonzero(count_C == 0).squeeze(1).tolist()
         if missing:
             raise DataError(
-                f"no training sample for {len(missing)} class(es): {', '.join(self.labels.of(missing[:10]))}"
+                f"no training sample for {how_many(len(missing), 'class')}: {', '.join(self.labels.of(missing[:10]))}"
             )
 
     @property

@@ -17,13 +17,14 @@ def how_many(number: int, one: str, many: str | None = None) -> str:
     Args:
         number: how many.
         one: what a single one is called, with its verb if need be.
-        many: what several are; default: ``one`` with an s.
+        many: what several are; default: ``one`` with an s, or es after an s.
 
     Examples:
-        >>> how_many(1, "row"), how_many(1200, "row"), how_many(2, "text is", "texts are")
-        ('1 row', '1,200 rows', '2 texts are')
+        >>> how_many(1, "row"), how_many(1200, "row"), how_many(2, "class"), how_many(2, "text is", "texts are")
+        ('1 row', '1,200 rows', '2 classes', '2 texts are')
     """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    several = one + ("es" if one.endswith("s") else "s")
+    return f"{number:,} {one if number == 1 else many or several}"
 
 
 def seconds_of(text: str) -> float:
