@@ -16,6 +16,7 @@ from coterie.pipeline.tuning import tuning_request
 from coterie.routing.evaluation import Outputs
 from coterie.routing.tune import Tuning, tune
 from coterie.run.names import BASE_FILE, specialist_files
+from coterie.run.values import pass_cost_of
 from coterie.vocabulary import SplitName
 
 
@@ -71,4 +72,4 @@ def outputs_of(
             columns = partition.columns(cluster)
             packed_NM[:, columns] = job.logits(files[cluster], specialist, split, partition.size_S[cluster])
             job.progress.advance(1, len(data))
-    return Outputs(base_NC, packed_NM, label_N, 1.0 if trunk is None else trunk.pass_cost)
+    return Outputs(base_NC, packed_NM, label_N, pass_cost_of(job.run.manifest))

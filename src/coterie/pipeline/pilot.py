@@ -31,6 +31,7 @@ from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook,
 from coterie.routing.pilot import measured_skill, open_errors, pilot_clusters
 from coterie.run.manifest import PilotRecord
 from coterie.run.names import specialist_files
+from coterie.run.values import pass_cost_of
 from coterie.training.linear_probe import ClassNames, can_be_probed, fit_probe
 from coterie.training.passes import compute_logits
 
@@ -89,9 +90,9 @@ class _Pilot:
         rule = forecast_rule(job.settings.gate)
         skill = measured_skill(outputs, self.partition, self.clusters, rule, SKILLS[rule])
         outlook, *beside = (Outlook.of(self.answers, partition) for partition in (self.partition, *self.beside))
-        gate, trunk = job.settings.gate, job.prepared.trunk
+        gate = job.settings.gate
         # Each to a specialist of every partition.
-        each = (1 + len(beside)) * (1.0 if trunk is None else trunk.pass_cost)
+        each = (1 + len(beside)) * pass_cost_of(job.run.manifest)
         most_routed = routable(gate.passes, gate.routed, each)
         return skill, forecast(self.answers, outlook, rule, skill, beside, most_routed)
 
