@@ -8,7 +8,6 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import DeclinedError
-from coterie.pipeline import pilot
 from coterie.progress import SILENT
 from coterie.run.folder import Run
 from coterie.run.names import specialist_files
@@ -17,13 +16,7 @@ from coterie.studies.headroom.study import HeadroomRequest, read_source, study_h
 from helpers import Notes, changed, weights
 
 
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if what is left took long."""
-    monkeypatch.setattr(pilot, "SOON_SECONDS", 0.0)
-
-
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("piloted")
 def test_a_run_that_is_declined_goes_on_to_the_same_bits(
     tmp_path: Path, settings: FitSettings, splits: Splits, finished_run: Path
 ) -> None:
@@ -42,7 +35,7 @@ def test_a_run_that_is_declined_goes_on_to_the_same_bits(
     assert weights(tmp_path / "asked") == weights(finished_run)
 
 
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("piloted")
 def test_a_forecast_that_is_high_enough_is_said_and_the_run_goes_on(
     tmp_path: Path, settings: FitSettings, splits: Splits
 ) -> None:
@@ -57,7 +50,7 @@ def test_a_forecast_that_is_high_enough_is_said_and_the_run_goes_on(
     assert any("A pilot put right" in reason for reason in reasons)
 
 
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("piloted")
 def test_a_forecast_keeps_to_the_limits_of_the_gate(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:
     forecasts = {}
     for name, gate in {"free": {}, "passes": {"passes": 1.02}, "routed": {"routed": 0.02}}.items():
@@ -67,6 +60,19 @@ def test_a_forecast_keeps_to_the_limits_of_the_gate(tmp_path: Path, settings: Fi
     assert forecasts["passes"] == forecasts["routed"]
     assert forecasts["passes"].skill == forecasts["free"].skill
     assert 0 <= forecasts["passes"].gain < forecasts["free"].gain
+
+
+@pytest.mark.usefixtures("piloted")
+def test_where_validation_is_too_small_to_judge_the_pilot_all_are_trained_and_that_is_said(
+    tmp_path: Path, settings: FitSettings, splits: Splits, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coterie.routing.pilot.LEAST_SAMPLES", len(splits.validation) + 1)
+    progress = Notes()
+    coterie.fit(settings, tmp_path / "asked", splits=splits, gain=90, progress=progress)
+    [said] = [note for note in progress.notes if "pilot" in note]
+    assert said.startswith(f"validation is too small to judge a pilot by: of its {len(splits.validation)} samples")
+    assert Run.open_complete(tmp_path / "asked").manifest.pilot is None
+    assert weights(tmp_path / "asked") == weights(finished_run)
 
 
 def test_what_is_soon_done_is_done_without_a_forecast(tmp_path: Path, settings: FitSettings, splits: Splits) -> None:

@@ -58,19 +58,19 @@ def test_probes_of_clusters(probing: FitSettings, splits: Splits, tmp_path: Path
     assert partition_of(Run.open_complete(tmp_path / "probed").manifest).n_clusters == 2
 
 
+@pytest.mark.usefixtures("piloted")
 def test_a_fine_tuned_base_whose_specialists_are_not_worth_it_is_told_of_the_probe(
-    settings: FitSettings, splits: Splits, initial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: FitSettings, splits: Splits, initial: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pilot, "SOON_SECONDS", 0.0)
     said = r"A probe of the weights that it started from adds \S+ points on validation.*--recipe probe"
     with pytest.raises(DeclinedError, match=said):
         coterie.fit(changed(settings, init=str(initial)), tmp_path / "tuned", splits=splits, gain=90)
 
 
+@pytest.mark.usefixtures("piloted")
 def test_a_network_of_a_library_that_came_trained_is_told_of_the_probe_too(
     settings: FitSettings, splits: Splits, initial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pilot, "SOON_SECONDS", 0.0)
     monkeypatch.setattr(pilot, "trains_gently", lambda _: True)
     with pytest.raises(DeclinedError, match=r"as they were before: --recipe probe, with --init pretrained or FILE"):
         coterie.fit(changed(settings, weights=str(initial)), tmp_path / "came", splits=splits, gain=90)

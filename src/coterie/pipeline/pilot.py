@@ -28,10 +28,11 @@ from coterie.pipeline.training_task import TrainingTask
 from coterie.pipeline.tuning import forecast_rule
 from coterie.routing.calibration import temperature
 from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, forecast, routable
-from coterie.routing.pilot import measured_skill, open_errors, pilot_clusters
+from coterie.routing.pilot import LEAST_SAMPLES, measured_skill, open_errors, pilot_clusters
 from coterie.run.manifest import PilotRecord
 from coterie.run.names import specialist_files
 from coterie.run.values import pass_cost_of
+from coterie.system.units import how_many
 from coterie.training.linear_probe import ClassNames, can_be_probed, fit_probe
 from coterie.training.passes import compute_logits
 
@@ -117,6 +118,13 @@ def ask_pilot(job: Job, base: TrainedBase, partitions: Sequence[Partition], aske
     if left < SOON_SECONDS:
         return
     skill, hope = pilot.forecast(job, base)
+    if not skill.measured:
+        job.progress.note(
+            f"validation is too small to judge a pilot by: of its {how_many(len(job.splits.validation), 'sample')} "
+            f"fewer than {LEAST_SAMPLES} are of the pilot's clusters. So nothing is forecast, and the others are "
+            f"trained; they take about {rough_duration(left)}"
+        )
+        return
     figures = {"gain": hope.gain, "low": hope.low, "high": hope.high}
     job.run.update(pilot=PilotRecord(clusters=pilot.clusters, skill=skill.mean, spread=skill.spread, **figures))
     said = (
