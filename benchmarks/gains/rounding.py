@@ -124,7 +124,8 @@ def rounded(
         run.read_weights(files[cluster], network, ensemble.base)
         weights[cluster] = {name: tensor.clone() for name, tensor in weights_of(network).items()}
         started = time.thread_time()
-        moments[cluster] = moments_of(network, splits, partition.classes(cluster), torch.device("cpu"))
+        changed = [name for name, tensor in weights[cluster].items() if not tensor.equal(known[name])]
+        moments[cluster] = moments_of(network, changed, splits, partition.classes(cluster), torch.device("cpu"))
         gathering += time.thread_time() - started
     for bits, how in TRIED:
         tails, total, seconds = {}, run.manifest.files[BASE_FILE].bytes, gathering if how == BY_MOMENTS else 0.0

@@ -416,9 +416,10 @@ def test_weights_are_rounded_by_moments_where_bits_are_few(
 ) -> None:
     asked: list[int] = []
 
-    def moments(network, splits, classes, device):
+    def moments(network, names, splits, classes, device):
         asked.append(len(classes))
-        return moments_of(network, splits, classes, device)
+        assert {name.partition(".")[0] for name in names} == {"stage3", "head"}  # the trunk is the base's
+        return moments_of(network, names, splits, classes, device)
 
     monkeypatch.setattr("coterie.pipeline.specialists.moments_of", moments)
     ensemble = coterie.fit(tails(settings, views=0, bits=bits), tmp_path / "run", splits=splits)

@@ -162,7 +162,8 @@ def train_tasks(
                 classes = np.array(task.classes)
                 network = make_specialist(base.network, base.head, classes)
                 network.load_state_dict(trained.weights)
-                moments = moments_of(network, job.splits, classes, job.fabric.device)
+                changed = [name for name, known in base_weights.items() if not trained.weights[name].equal(known)]
+                moments = moments_of(network, changed, job.splits, classes, job.fabric.device)
             kept = encode(trained.weights, base_weights, bits, moments)
             seconds = trained.seconds + time.perf_counter() - started
             job.keep(task.file, task.title, replace(trained, weights=kept, seconds=seconds))
@@ -173,15 +174,17 @@ def train_tasks(
         write_history(run, {title: history[title] for title in ordered})
 
 
-def moments_of(network: nn.Module, splits: Splits, classes: IntArray, device: torch.device) -> dict[str, Tensor]:
-    """Of what the matrices of a specialist of some classes are multiplied with, on some of its training samples."""
+def moments_of(
+    network: nn.Module, names: Sequence[str], splits: Splits, classes: IntArray, device: torch.device
+) -> dict[str, Tensor]:
+    """Of what some matrices of a specialist of some classes are multiplied with, on some of its training samples."""
     samples = splits.train.of_classes(classes).samples
     of_one = splits.preprocessing.example()[:1].nbytes
     n_samples = max(1, min(len(samples), MOMENT_SAMPLES, MOMENT_BYTES // of_one))
     # Evenly from all, which may lie class by class.
     some = torch.linspace(0, len(samples) - 1, n_samples).round().long()
     inputs = splits.preprocessing(samples.read(some).to(device))
-    return input_moments(put_in_use(network, device), network.state_dict(), inputs)
+    return input_moments(put_in_use(network, device), names, inputs)
 
 
 def _resources(job: Job, base: TrainedBase, todo: Sequence[TrainingTask]) -> Resources:
