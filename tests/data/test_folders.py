@@ -82,6 +82,20 @@ def test_a_split_may_lack_samples_of_a_class_that_train_has(tmp_path: Path) -> N
         load(f"folder:{tmp_path}")
 
 
+def test_the_only_split_is_all_there_is_unless_other_folders_lie_beside_it(tmp_path: Path) -> None:
+    """A folder of images to judge a run on may hold test/ alone; beside other classes one of them may be called test."""
+    write_folder(tmp_path, ["test/cat", "test/dog"], 5)
+    splits = load(f"folder:{tmp_path}")
+    assert splits.labels.names == ("cat", "dog")
+    assert sum(sizes(splits)) == 10
+    assert "test is the only split, and taken for all samples" in splits.about
+    write_folder(tmp_path, ["other/fox"], 5)
+    assert load(f"folder:{tmp_path}").labels.names == ("cat", "dog", "fox")
+    write_folder(tmp_path / "two", ["val/cat", "test/cat"], 5)
+    with pytest.raises(DataError, match=r"no train split among the folders in .*; found: test, validation"):
+        load(f"folder:{tmp_path / 'two'}")
+
+
 def test_a_class_may_be_a_link(tmp_path: Path) -> None:
     write_folder(tmp_path / "here", ["cat", "dog"], 5)
     write_folder(tmp_path / "there", ["emu"], 5)

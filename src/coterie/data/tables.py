@@ -223,7 +223,10 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
     named = {split: child for child in subfolders if (split := _split_of(child.name))}
     roots = {split: child for split, child in named.items() if _holds_classes(child)}
     unused = [child.name for child in subfolders if child not in roots.values()]
-    if "train" not in roots:
+    only = ""
+    if "train" not in roots and 0 < len(roots) == len(subfolders):
+        roots, only = _with_train(roots, f"folders in {root}")
+    elif "train" not in roots:
         roots, unused = {"train": root}, []
     found = {split: scan(folder) for split, folder in roots.items()}
     broken = tuple(item for some in found.values() for item in some.foreign)
@@ -243,9 +246,9 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
             {split: table for split, (table, _, _) in tables.items()}, f"folders with metadata in {root}"
         )
         source = Source(split_tables, tuple(unused), broken, spelled, describe_forms(forms.values(), *written))
-        return source.noted(alone, said)
+        return source.noted(only, alone, said)
     by_class, note = class_tables(found)
-    return Source(by_class, tuple(unused), broken, note=note)
+    return Source(by_class, tuple(unused), broken, note=note).noted(only)
 
 
 def _open_hub(name: str, configuration: str | None) -> Source:
