@@ -83,7 +83,7 @@ def test_a_split_may_lack_samples_of_a_class_that_train_has(tmp_path: Path) -> N
 
 
 def test_the_only_split_is_all_there_is_unless_other_folders_lie_beside_it(tmp_path: Path) -> None:
-    """A folder of images to judge a run on may hold test/ alone; beside other classes one of them may be called test."""
+    """Images to judge a run on may lie in test/ alone; beside other classes one of them may be called test."""
     write_folder(tmp_path, ["test/cat", "test/dog"], 5)
     splits = load(f"folder:{tmp_path}")
     assert splits.labels.names == ("cat", "dog")
