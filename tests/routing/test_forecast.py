@@ -157,6 +157,7 @@ def test_what_validation_does_not_show_is_not_gained(n_samples: int) -> None:
     routed = float((shown_D > 1.28 * error_D).mean())
     assert found.gain == pytest.approx(SURE.mean * open_N.mean() * routed, rel=0.2)
     assert (routed > 0.99) == (n_samples == 8000)
+    assert found.least_shown == pytest.approx(1.28 * error_D.mean() / n_samples, rel=0.1)
 
 
 def test_thresholds_are_not_judged_where_they_are_chosen() -> None:

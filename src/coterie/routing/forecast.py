@@ -232,7 +232,7 @@ class Forecast:
     """A gain in accuracy, as a share of 1, with its 95 % interval.
 
     ``gain_B``: in each of the draws; ``mean_curve_N``: the gain were the 1, 2, ... N most uncertain samples routed, at
-    the mean skill.
+    the mean skill; ``least_shown``: the least gain that so many samples tell from chance.
     """
 
     gain: float
@@ -240,6 +240,7 @@ class Forecast:
     high: float
     gain_B: FloatArray
     mean_curve_N: FloatArray
+    least_shown: float
 
     @property
     def routed(self) -> float:
@@ -294,7 +295,9 @@ def forecast(
         gain_B[draw] = gained if gained + (noise - ERRORS_TO_ROUTE) * np.sqrt(changed) > 0 else 0.0
     low, high = np.percentile(gain_B, INTERVAL) / n
     mean_curve_N = np.cumsum(certain_N + won_N(skill.mean), dtype=np.float64) / n
-    return Forecast(float(gain_B.mean()) / n, float(low), float(high), gain_B / n, mean_curve_N)
+    changed = float(changed_N[: int(mean_curve_N.argmax()) + 1].sum(dtype=np.float64))
+    least_shown = ERRORS_TO_ROUTE * float(np.sqrt(changed)) / n
+    return Forecast(float(gain_B.mean()) / n, float(low), float(high), gain_B / n, mean_curve_N, least_shown)
 
 
 def routable(passes: float | None, routed: float | None, each: float) -> float:

@@ -69,6 +69,16 @@ def test_where_the_base_is_nearly_right_the_advice_is_dont() -> None:
     assert f"errs on {100 * (1 - answers.accuracy):.1f}\N{NO-BREAK SPACE}%" in advice.reasons[1]
 
 
+@pytest.mark.parametrize(("n_samples", "few"), [(200, True), (20_000, False)])
+def test_samples_too_few_to_show_what_is_asked_are_said_to_be(n_samples: int, few: bool) -> None:
+    answers = planted(3.0, n_samples)
+    headroom = survey(answers, maker(answers), ("spectral",), (4,), skill=Skill(0.3, 0.05))
+    setting = headroom.settings[0]
+    said = f"By {n_samples:,} samples a gain below {100 * setting.least_shown:.1f} points cannot be told from chance"
+    assert any(reason.startswith(said) for reason in headroom.advice.reasons) == few
+    assert (setting.least_shown > headroom.asked) == few
+
+
 def test_a_base_without_errors_leaves_nothing_to_win() -> None:
     label_N = np.arange(60) % 6
     answers = BasePredictions(10.0 * np.eye(6)[label_N] + np.random.default_rng(0).normal(size=(60, 6)), label_N)

@@ -5,9 +5,8 @@ from coterie.studies.headroom.costs import SettingCost, SpecialistPrice
 
 
 def setting(n_specialists: int = 3, trained_share: float = 0.5) -> Setting:
-    return Setting(
-        "average", 4, 1, 2.0, 3, 0.9, 0.8, 0.85, 0.86, 0.01, 0.0, 0.02, 0.6, 0.4, 0.25, n_specialists, trained_share
-    )
+    figures = (0.9, 0.8, 0.85, 0.86, 0.01, 0.0, 0.02, 0.6, 0.4, 0.25)
+    return Setting("average", 4, 1, 2.0, 3, *figures, n_specialists, trained_share, 0.004)
 
 
 def test_a_setting_costs_its_share_of_the_training_and_its_networks() -> None:

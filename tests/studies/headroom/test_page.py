@@ -13,9 +13,8 @@ MINUS, SPACE = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 
 
 def setting(method: str, n_clusters: int, gain: float) -> Setting:
-    return Setting(
-        method, n_clusters, 1, 2.5, 4, 0.9, 0.8, 0.85, 0.86, gain, gain - 0.01, gain + 0.01, 0.6, 0.4, 0.25, 3, 1.0
-    )
+    figures = (0.9, 0.8, 0.85, 0.86, gain, gain - 0.01, gain + 0.01, 0.6, 0.4, 0.25)
+    return Setting(method, n_clusters, 1, 2.5, 4, *figures, 3, 1.0, 0.004)
 
 
 @pytest.fixture

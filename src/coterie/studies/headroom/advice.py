@@ -16,6 +16,7 @@ from coterie.pages.format import hundredths, interval, percent, points
 from coterie.partition import Partition, confusion_counts
 from coterie.progress import SILENT, Progress
 from coterie.routing.forecast import SKILLS, BasePredictions, Forecast, Outlook, Skill, best_gain, forecast
+from coterie.system.units import how_many
 from coterie.vocabulary import ForecastRule, PartitionMethod
 
 MOST_CLUSTERS = 50
@@ -33,7 +34,8 @@ class Setting:
     in their clusters, by either rule, with the best threshold; ``gain``: forecast, with its 95 % interval;
     ``chance``: that the gain is as large as asked for; ``routed``: share of samples routed for nearly all of it;
     ``routed_for_gain``: the least share for the gain asked for, None where it is not in reach; ``n_specialists``:
-    clusters of two classes or more; ``trained_share``: of the samples, those that a specialist is trained on.
+    clusters of two classes or more; ``trained_share``: of the samples, those that a specialist is trained on;
+    ``least_shown``: the least gain that so many samples tell from chance.
     """
 
     method: PartitionMethod
@@ -53,6 +55,7 @@ class Setting:
     routed_for_gain: float | None
     n_specialists: int
     trained_share: float
+    least_shown: float
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,7 @@ def judge_partition(
         routed_for_gain=hope.routed_for(asked),
         n_specialists=int((size_S > 1).sum()),
         trained_share=float((size_S[partition.cluster_of_class_C[answers.label_N]] > 1).mean()),
+        least_shown=hope.least_shown,
     )
     return setting, hope
 
@@ -233,8 +237,15 @@ def _advise(answers: BasePredictions, setting: Setting, rule: ForecastRule, aske
             "bases it was 0 to 25 %. `coterie fit` trains a pilot first, which measures it on this one."
         )
     )
-    choice = (
-        f"{setting.method} with {setting.n_clusters} clusters has the fewest specialists of the settings whose gain is "
-        "within a standard error of the best one's."
+    few = (
+        f"By {how_many(answers.n_samples, 'sample')} a gain below {hundredths(setting.least_shown, 1)} points cannot "
+        "be told from chance, and `coterie fit` then routes nothing; more validation samples would tell."
     )
-    return Advice(train, setting, (hope, room, choice) if train else (hope, room))
+    choice = (
+        f"{setting.method} with {how_many(setting.n_clusters, 'cluster')} has the fewest specialists of the settings "
+        "whose gain is within a standard error of the best one's."
+    )
+    reasons = [hope, room]
+    if setting.least_shown > asked:
+        reasons.append(few)
+    return Advice(train, setting, (*reasons, choice) if train else tuple(reasons))
