@@ -31,7 +31,7 @@ from coterie.pipeline.prepare import base_of_run, prepare
 from coterie.pipeline.recipe import CLUSTERS
 from coterie.routing.forecast import BasePredictions
 from coterie.routing.pilot import open_share
-from coterie.run.folder import Run
+from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_reports
 from coterie.run.values import weight_bytes
@@ -159,22 +159,26 @@ def _gained(settings: FitSettings, base: Path, values: dict[str, Any], runs: Pat
     with tempfile.TemporaryDirectory(dir=runs) as folder:
         # No gain is too small to go on, and all that have a pilot are forecast.
         fit(FitSettings.from_values(merged(settings.given(), values)), Path(folder) / "run", base_run=base, gain=-100)
-        run = Run.open_complete(Path(folder) / "run")
-        reports, seconds = read_reports(run), run.manifest.seconds
-        test, forecast = reports["test"], run.manifest.pilot
-        return {
-            "forecast": None if forecast is None else [forecast.gain, forecast.low, forecast.high],
-            "recipe_found": run.settings.recipe,
-            "epochs": run.settings.specialist.epochs,
-            "base": test.base_top1,
-            "gain": test.gain,
-            "low": test.gain_low,
-            "high": test.gain_high,
-            "validation": reports["validation"].gain,
-            "passes": test.mean_passes,
-            "training": sum(seconds.values()) / seconds[BASE_FILE],
-            "storage": weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes,
-        }
+        return figures_of(Run.open_complete(Path(folder) / "run"))
+
+
+def figures_of(run: FinishedRun) -> dict[str, Any]:
+    """What the table says of a run."""
+    reports, seconds = read_reports(run), run.manifest.seconds
+    test, forecast = reports["test"], run.manifest.pilot
+    return {
+        "forecast": None if forecast is None else [forecast.gain, forecast.low, forecast.high],
+        "recipe_found": run.settings.recipe,
+        "epochs": run.settings.specialist.epochs,
+        "base": test.base_top1,
+        "gain": test.gain,
+        "low": test.gain_low,
+        "high": test.gain_high,
+        "validation": reports["validation"].gain,
+        "passes": test.mean_passes,
+        "training": sum(seconds.values()) / seconds[BASE_FILE],
+        "storage": weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes,
+    }
 
 
 def _lines(rows: list[Row]) -> Iterator[str]:
