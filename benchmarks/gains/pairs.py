@@ -1,6 +1,6 @@
 """Pairs of a base and its data, of many kinds, on which forecasts and recipes are judged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -37,6 +37,12 @@ class Pair:
 def run_place(folder: Path, pair: Pair) -> Path:
     """Where the run of a pair lies in a folder of runs."""
     return folder / "".join(c if c.isalnum() else "-" for c in pair.name)
+
+
+def shown(figures: Sequence[float]) -> str:
+    """A gain and the ends of its interval, shares of 1, in points."""
+    gain, low, high = (100 * figure for figure in figures)
+    return f"{gain:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def pairs(shared: Path, made: Path) -> Iterator[Pair]:

@@ -8,7 +8,7 @@ Pairs marked "aside" took no part in any choice of the pilot.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from benchmarks.gains.pairs import Pair, merged, pairs, run_place
+from benchmarks.gains.pairs import Pair, merged, pairs, run_place, shown
 from benchmarks.shared import both_outputs, command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
@@ -31,8 +31,6 @@ from coterie.run.reporting import read_reports
 from coterie.run.values import partition_of
 
 ASKED = 0.5
-# What `fit` finds for these is a copy or a probe of all classes, which has no pilot.
-OTHERWISE = {"recipe": WHOLE}
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,17 @@ class Foretold:
     guess: tuple[float, float, float]
 
 
-def main(shared: Path, runs: Path, bases: Path = Path("runs/recipes"), only: tuple[str, ...] = ()) -> None:
+def main(
+    shared: Path, runs: Path, bases: Path = Path("runs/recipes"), only: tuple[str, ...] = (), train: bool = True
+) -> None:
     """Train what is missing, and write the table.
 
     Args:
         shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
         runs: folder of the runs, and of what came of them; what is there is read.
         bases: folder of the bases.
-        only: pairs whose names hold one of these are trained; default: all. The table has all that are there.
+        only: pairs whose names hold one of these are trained; default: all.
+        train: train what is missing. The table has all that is there.
     """
     # Whatever it takes: here the pilot is what is asked about.
     pilot.SOON_SECONDS = 0.0
@@ -65,7 +66,7 @@ def main(shared: Path, runs: Path, bases: Path = Path("runs/recipes"), only: tup
     known = {(one := Foretold(**json.loads(line))).pair: one for line in lines}
     rows = []
     for pair in pairs(shared, bases / "data"):
-        if pair.name not in known and (not only or any(word in pair.name for word in only)):
+        if train and pair.name not in known and (not only or any(word in pair.name for word in only)):
             found = foretold(pair, run_place(bases, pair), run_place(runs, pair))
             with file.open("a") as log:
                 log.write(json.dumps(asdict(found)) + "\n")
@@ -82,9 +83,9 @@ def foretold(pair: Pair, base: Path, place: Path) -> Foretold:
     settings = FitSettings.from_values(merged(pair.values, {"hardware": {"threads": 1}}))
     fit_base(settings, base, progress=progress)
     fit(settings, place, base_run=base, gain=-100, progress=progress)
-    if Run.open_complete(place).manifest.pilot is None:
+    if Run.open_complete(place).manifest.pilot is None:  # it found a copy or a probe of all classes
         place = place.with_name(f"{place.name}-{WHOLE}")
-        settings = FitSettings.from_values(merged(settings.given(), OTHERWISE))
+        settings = FitSettings.from_values(merged(settings.given(), {"recipe": WHOLE}))
         fit(settings, place, base_run=base, gain=-100, progress=progress)
     run = Run.open_complete(place)
     validation, report = both_outputs(run)[0], read_reports(run)["test"]
@@ -125,11 +126,11 @@ def _lines(rows: list[tuple[Pair, Foretold]]) -> Iterator[str]:
             f"{one.base:.1%}",
             one.recipe,
             f"{one.share:.0%}",
-            _interval(one.said),
-            _interval(one.got),
+            shown(one.said),
+            shown(one.got),
             "yes" if is_inside else "no",
             _verdict(one),
-            _interval(one.guess),
+            shown(one.guess),
         )
         for (pair, one), is_inside in zip(rows, inside, strict=True)
     ]
@@ -163,11 +164,6 @@ def _verdict(one: Foretold) -> str:
     said, got = 100 * one.said[0] >= ASKED, 100 * one.got[0]
     verdict = "train" if said else "don't"
     return verdict + ("" if 0.2 <= got <= 0.8 else ", right" if said == (got > 0.8) else ", wrong")
-
-
-def _interval(figures: Sequence[float]) -> str:
-    said, low, high = (100 * figure for figure in figures)
-    return f"{said:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from benchmarks.gains.fine_tuned import spectral
-from benchmarks.gains.pairs import Pair, merged, pairs, run_place
+from benchmarks.gains.pairs import Pair, merged, pairs, run_place, shown
 from benchmarks.shared import command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
@@ -205,7 +205,7 @@ def _lines(rows: list[Row]) -> Iterator[str]:
                 _interval(grid[best]),
                 f"{share:.0%}" if 100 * grid[best]["gain"] > WORTH else "",
                 f"{100 * min(one['gain'] for one in grid.values()):+.2f}",
-                _forecast(auto.get("forecast")),
+                shown(auto["forecast"]) if auto.get("forecast") else "",
             )
         )
     yield markdown_table(HEAD, cells)
@@ -240,14 +240,7 @@ def _foretold(autos: Sequence[dict[str, Any]]) -> str:
 
 
 def _interval(one: dict[str, Any]) -> str:
-    return f"{100 * one['gain']:+.2f} ({100 * one['low']:+.2f} to {100 * one['high']:+.2f})"
-
-
-def _forecast(figures: Sequence[float] | None) -> str:
-    if figures is None:
-        return ""
-    said, low, high = (100 * figure for figure in figures)
-    return f"{said:+.2f} ({low:+.2f} to {high:+.2f})"
+    return shown((one["gain"], one["low"], one["high"]))
 
 
 def _gain(one: dict[str, Any] | None) -> str:

@@ -379,8 +379,7 @@ def _refuse_unknown(split: str, unknown: set[str], known: Sequence[str]) -> None
         shown = ", ".join(sorted(unknown)[:10]) + (", ..." if len(unknown) > 10 else "")
         raise DataError(
             f"{split} has {how_many(len(unknown), 'class that is', 'classes that are')} not among the {len(known)} of "
-            f"train: {shown}; {hint}"
-            "--data.skip-unknown leaves them out"
+            f"train: {shown}; {hint}--data.skip-unknown leaves them out"
         )
 
 

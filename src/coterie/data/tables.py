@@ -224,9 +224,9 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
     roots = {split: child for split, child in named.items() if _holds_classes(child)}
     unused = [child.name for child in subfolders if child not in roots.values()]
     only = ""
-    if "train" not in roots and 0 < len(roots) == len(subfolders):
+    if roots and not unused:
         roots, only = _with_train(roots, f"folders in {root}")
-    elif "train" not in roots:
+    elif "train" not in roots:  # beside classes, one may be called test
         roots, unused = {"train": root}, []
     found = {split: scan(folder) for split, folder in roots.items()}
     broken = tuple(item for some in found.values() for item in some.foreign)

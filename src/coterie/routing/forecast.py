@@ -287,6 +287,7 @@ def forecast(
         return share_N
 
     gain_B = np.empty(len(draws.normal_B))
+    # How many answers change, of each sample.
     changed_N = np.abs(certain_N) + won_N(CHANGED)
     for draw, (normal, noise) in enumerate(zip(draws.normal_B.tolist(), draws.noise_B.tolist(), strict=True)):
         change_N = certain_N + won_N(skill.mean + skill.spread * normal)
@@ -295,8 +296,8 @@ def forecast(
         gain_B[draw] = gained if gained + (noise - ERRORS_TO_ROUTE) * np.sqrt(changed) > 0 else 0.0
     low, high = np.percentile(gain_B, INTERVAL) / n
     mean_curve_N = np.cumsum(certain_N + won_N(skill.mean), dtype=np.float64) / n
-    changed = float(changed_N[: int(mean_curve_N.argmax()) + 1].sum(dtype=np.float64))
-    least_shown = ERRORS_TO_ROUTE * float(np.sqrt(changed)) / n
+    best_changed = changed_N[: int(mean_curve_N.argmax()) + 1].sum(dtype=np.float64)
+    least_shown = ERRORS_TO_ROUTE * float(np.sqrt(best_changed)) / n
     return Forecast(float(gain_B.mean()) / n, float(low), float(high), gain_B / n, mean_curve_N, least_shown)
 
 
@@ -312,14 +313,15 @@ def routable(passes: float | None, routed: float | None, each: float) -> float:
 
 
 def _cross_fitted(change_N: FloatArray, changed_N: FloatArray, half_N: BoolArray) -> tuple[float, float]:
-    """Sums of the changes of routed samples, and of how many change, each half routed up to where the other half's sum
-    of changes is largest.
+    """Of routed samples the sum of ``change_N``, and of ``changed_N``; each half is routed up to where the other half's
+    sum of changes is largest.
     """
     total, changed = 0.0, 0.0
-    first_N, second_N = (np.cumsum(np.where(half_N == side, change_N, 0), dtype=np.float32) for side in (True, False))
-    for chooses_N, judged_N, judged in ((first_N, second_N, False), (second_N, first_N, True)):
+    for judged_N in (half_N, ~half_N):
+        chooses_N = np.cumsum(np.where(judged_N, 0, change_N), dtype=np.float32)
         last = int(chooses_N.argmax())
         if chooses_N[last] > 0:
-            total += float(judged_N[last])
-            changed += float(changed_N[: last + 1] @ (half_N[: last + 1] == judged))
+            routed_N = judged_N[: last + 1]
+            total += float(change_N[: last + 1] @ routed_N)
+            changed += float(changed_N[: last + 1] @ routed_N)
     return total, changed
