@@ -26,7 +26,7 @@ from helpers import make_settings, make_splits
 
 pytestmark = pytest.mark.slow
 
-KILLS = 6
+KILLS = 4
 
 
 @pytest.fixture(scope="module")

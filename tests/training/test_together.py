@@ -1,4 +1,6 @@
-"""Several ranks train one network as one process would. Some tests start two processes by torchrun or `fabric run`."""
+"""Several ranks train one network as one process would. Tests start two processes by torchrun or `fabric run`, or
+fork them, which spares their imports.
+"""
 
 import json
 import os
@@ -21,81 +23,17 @@ from coterie.errors import DataError
 from coterie.run.folder import Run
 from coterie.system.ranks import Ranks
 from helpers import ROOT, TINY, make_settings, make_splits
+from ranks import STOPPED, two_forked
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-import coterie
-from helpers import make_settings, make_splits
-from coterie.config import FitSettings
-from coterie.errors import LimitError
-from coterie.system.limits import Limits
-from coterie.pipeline.base import help_train_base
-from coterie.pipeline.fit import fit_base
-from coterie.pipeline.prepare import prepare
-from coterie.progress import Progress
-from coterie.system.limits import Limits
-
-class Telling(Progress):
-    def note(self, text):
-        print(text, flush=True)
-
-class AtStep(Limits):
-    left = 9
-    def check(self):
-        self.left -= 1
-        if self.left <= 0:
-            raise LimitError("enough")
-
-values, out, mode, rank = make_settings().to_values(), sys.argv[2], sys.argv[3], os.environ["RANK"]
-if mode == "dies":
-    values["base"]["epochs"] = 100_000
-    if rank == "1":
-        from coterie.training import loop as training
-        step, done = training.training_step, []
-        def dying(*arguments):
-            done.append(1)
-            if len(done) == 20:
-                open(out + ".died", "w").close()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*arguments)
-        training.training_step = dying
-elif mode.startswith("init:"):
-    values |= {"init": mode.removeprefix("init:")}
-    values["base"] |= {"epochs": 1, "learning_rate": 1e-9}
-def say(line):
-    # In one write, so that two ranks do not mix within a line.
-    sys.stdout.flush()
-    os.write(1, f"{line}\\n".encode())
-
-limits = AtStep() if mode == "stops" else None
-settings, splits = FitSettings.from_values(values), make_splits()
-try:
-    if mode.startswith("init:") and rank == "0":
-        fit_base(settings, out, splits=splits)
-    elif rank == "0":
-        coterie.fit(settings, out, splits=splits, progress=Telling(), limits=limits)
-    else:
-        prepared = []
-        help_train_base(settings, lambda: prepared.append(prepare(settings, splits=splits)) or prepared[0])
-        if mode.startswith("init:"):
-            say(f"rank {rank} ends with {next(prepared[0].base.network.parameters()).flatten().tolist()}")
-        sys.exit(0)
-except LimitError as error:
-    say(f"rank {rank} stops: {error}")
-    sys.exit(75)
-say(f"rank {rank} goes on")
-"""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 SECONDS_TO_START = 900  # of processes that import torch, on a machine that is busy with something else
 
 
-def torchrun(script: Path, out: Path, mode: str = "") -> list[str]:
-    script.write_text(SCRIPT)
+def torchrun(out: Path, mode: str = "") -> list[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return [*launcher, str(script), str(ROOT / "tests"), str(out), mode]
+    return [*launcher, str(ROOT / "tests/ranks.py"), str(out), mode]
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
@@ -106,7 +44,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
 def two_ranks(tmp_path_factory) -> tuple[Run, str]:
     """What two ranks leave, and what they print."""
     place = tmp_path_factory.mktemp("two")
-    done = run(torchrun(place / "script.py", place / "two"))
+    done = run(torchrun(place / "two"))
     assert done.returncode == 0, done.stderr
     return Run.open_complete(place / "two"), done.stdout
 
@@ -135,24 +73,22 @@ def test_two_ranks_give_the_loss_curve_and_the_weights_of_one_process(
         torch.testing.assert_close(tensor, base[name], rtol=2e-3, atol=1e-3)
     assert not list(two.path.rglob("*.tmp"))
     # Asked again, the finished run trains nothing, and rank 1 is not left waiting.
-    again = run(torchrun(tmp_path / "script.py", two.path))
-    assert again.returncode == 0, again.stderr
-    assert "base:" not in again.stdout
+    codes, said = two_forked(two.path, "", tmp_path / "again", SECONDS_TO_START)
+    assert codes == [0, 0], said
+    assert "base:" not in said
 
 
 def test_a_limit_stops_all_ranks_and_the_next_start_ends_with_the_same_bits(
     two_ranks: tuple[Run, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "cut"
-    stopped = run(torchrun(tmp_path / "script.py", out, "stops"))
-    assert "rank 0 stops: enough" in stopped.stdout, stopped.stderr
-    assert "rank 1 stops: enough" in stopped.stdout
-    assert re.search(r"exitcode\s*: 75", stopped.stderr)
-    assert stopped.returncode != 0  # torchrun's own, which knows no other
+    codes, said = two_forked(out, "stops", tmp_path / "stopped", SECONDS_TO_START)
+    assert codes == [STOPPED, STOPPED], said
+    assert {"rank 0 stops: enough", "rank 1 stops: enough"} <= set(said.splitlines())
     assert [file.name for file in (out / "checkpoint").iterdir()] == ["base.safetensors"]
     assert not (out / "base.safetensors").exists()
-    resumed = run(torchrun(tmp_path / "script.py", out))
-    assert resumed.returncode == 0, resumed.stderr
+    codes, said = two_forked(out, "", tmp_path / "resumed", SECONDS_TO_START)
+    assert codes == [0, 0], said
     whole = two_ranks[0]
     for name in whole.manifest.files:
         if name.endswith(".safetensors") or name in ("metrics.json", "history.json"):
@@ -163,9 +99,9 @@ def test_initial_weights_reach_all_ranks(tmp_path: Path) -> None:
     """The rate is so small that training leaves them; each rank tells what it ends with."""
     theirs = build("convnet-8", 5, make_splits().preprocessing, seed=9)
     torch.save(theirs.state_dict(), tmp_path / "w.pt")
-    done = run(torchrun(tmp_path / "script.py", tmp_path / "run", f"init:{tmp_path / 'w.pt'}"))
-    assert done.returncode == 0, done.stderr
-    [of_rank_1] = re.findall(r"rank 1 ends with (\[.*\])", done.stdout)
+    codes, said = two_forked(tmp_path / "run", f"init:{tmp_path / 'w.pt'}", tmp_path / "said", SECONDS_TO_START)
+    assert codes == [0, 0], said
+    [of_rank_1] = re.findall(r"rank 1 ends with (\[.*\])", said)
     first, expected = next(iter(theirs.state_dict().items()))
     torch.testing.assert_close(torch.tensor(json.loads(of_rank_1)), expected.flatten(), atol=1e-6, rtol=0)
     kept = Run.open(tmp_path / "run").read_tensors("base.safetensors")
@@ -174,7 +110,7 @@ def test_initial_weights_reach_all_ranks(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_dies_ends_the_others_and_is_named(tmp_path: Path) -> None:
-    command = torchrun(tmp_path / "script.py", tmp_path / "two", "dies")
+    command = torchrun(tmp_path / "two", "dies")
     launcher = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + SECONDS_TO_START
     while not (tmp_path / "two.died").exists():
