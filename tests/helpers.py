@@ -123,7 +123,7 @@ TINY = """
 data: {train_per_class: 4}
 backbone: convnet-8
 base: {epochs: 2, batch_size: 64, learning_rate: 0.05}
-specialist: {epochs: 1, batch_size: 64}
+specialist: {epochs: 1, batch_size: 64, trainable: all, bits: 32}
 partition: {clusters: [3]}
 hardware: {accelerator: cpu, threads: 1}
 """

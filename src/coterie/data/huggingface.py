@@ -11,15 +11,8 @@ import numpy as np
 import torch
 
 from coterie.config import DataSettings
-from coterie.data.columns import (
-    find_modality,
-    image_column,
-    read_class_names,
-    read_groups,
-    read_labels,
-    text_column,
-    vector_column,
-)
+from coterie.data.classes import read_class_names, read_groups, read_labels
+from coterie.data.columns import find_modality, image_column, text_column, vector_column
 from coterie.data.cut import cut_missing, cut_splits, sizes_of
 from coterie.data.decode import Decoded, FileImages, ImageShape, decode_splits
 from coterie.data.encoded import Broken, EncodedImages, read_header

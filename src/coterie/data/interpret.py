@@ -73,7 +73,7 @@ def open_labelled(
     vectors = _vector_columns(source, settings) if modality in (None, "features") else []
     vectors = [name for name in vectors if name not in paths]
     rest = {name: feature for name, feature in source.features.items() if name not in (*paths, *vectors)}
-    label = label_column(datasets.Features(rest), settings.label, settings.text)
+    label = label_column(datasets.Features(rest), settings.label, settings.text, source.tables["train"])
     others = [name for name in label_candidates(datasets.Features(rest), settings.text) if name != label]
     # Truths are features, too, and taken for labels by their names alone.
     others += [name for name, feature in rest.items() if name != label and _is_type(feature, ("bool",))]

@@ -44,7 +44,7 @@ def without_unlabelled(source: Source, settings: DataSettings) -> Source:
     tables, notes = {"train": train}, []
     for split, table in source.tables.items():
         missing = [name for name in train.column_names if name not in table.column_names]
-        if len(missing) == 1 and missing[0] == _label(train.features, settings):
+        if len(missing) == 1 and missing[0] == _label(train, settings):
             notes.append(f"{split} has no column {missing[0]!r}, and is left out")
         else:
             tables[split] = table
@@ -120,8 +120,8 @@ def _values(table: datasets.Dataset, label: str) -> list[Any]:
     return [named_or_none(value) for value in values]
 
 
-def _label(features: datasets.Features, settings: DataSettings) -> str:
+def _label(train: datasets.Dataset, settings: DataSettings) -> str:
     try:
-        return label_column(features, settings.label, settings.text)
+        return label_column(train.features, settings.label, settings.text, train)
     except DataError:  # said when the label is needed
         return ""
