@@ -39,7 +39,7 @@ from coterie.backbones.parts import trained_part
 from coterie.backbones.specialist import make_specialist
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import SpecialistSettings
-from coterie.config.fine_tuning import SPECIALIST
+from coterie.config.defaults import SPECIALIST
 from coterie.data.batches import Batches, augmentation_of, plain_batches, training_batches
 from coterie.data.splits import Split, Splits
 from coterie.measures.significance import over_seeds

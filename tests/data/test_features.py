@@ -65,6 +65,11 @@ def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes | None) -> None:
         load(f"features:{tmp_path}/all.npz")
 
 
+def test_a_folder_is_refused_with_what_may_stand_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is a folder; allowed: one \.npz file .* or parquet:DIR"):
+        load(f"features:{tmp_path}")
+
+
 def test_vectors_of_several_lengths(tmp_path: Path) -> None:
     vectors = [[1.0, 2.0]] * 19 + [[1.0]]
     source = write(tmp_path / "all.parquet", {"vector": vectors, "kind": KINDS})

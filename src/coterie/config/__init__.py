@@ -4,7 +4,7 @@ The command line's options are derived from these classes; there is no second li
 """
 
 from coterie.config.data import PLACES, DataSettings
-from coterie.config.fine_tuning import PROBE
+from coterie.config.defaults import PROBE
 from coterie.config.fit import AUTO, FREE_SETTINGS, FitSettings
 from coterie.config.settings import Settings, merged
 from coterie.config.stages import EXACT_BITS, GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings

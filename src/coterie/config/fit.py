@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from coterie.config.data import DataSettings
-from coterie.config.fine_tuning import PROBE, fine_tuning, trainable
+from coterie.config.defaults import PROBE, differing, trainable
 from coterie.config.recipes import RecipeName
 from coterie.config.settings import Settings, merged
 from coterie.config.stages import (
@@ -125,10 +125,8 @@ class FitSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_fine_tuning(cls, values: Any) -> Any:
-        """What was not given has fine-tuning's defaults where the base starts from other weights than fresh ones; of
-        specialists, also where it comes trained.
-        """
+    def _of_start(cls, values: Any) -> Any:
+        """What was not given has the defaults of how the base starts, and of what it is."""
         if not isinstance(values, dict):
             return values
         if trainable(values.get("specialist")) == PROBE and values.get("init") is None:
@@ -141,7 +139,7 @@ class FitSettings(Settings):
             "gate": GateSettings(),
             "data": DataSettings(),
         }
-        for name, defaults in fine_tuning(values).items():
+        for name, defaults in differing(values).items():
             group = values.get(name, plain[name])
             if isinstance(group, Settings):
                 left = {key: value for key, value in defaults.items() if key not in group.model_fields_set}

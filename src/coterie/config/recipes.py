@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from coterie.config.fine_tuning import PROBE, PROBED
+from coterie.config.defaults import PROBE, PROBED
 
 RecipeName = Literal["auto", "tails", "copy", "probe", "whole", "paper"]
 TAILS, COPY, WHOLE, PAPER = "tails", "copy", "whole", "paper"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -207,6 +208,11 @@ def read_npz_features(place: str) -> np.ndarray:
 
 
 def _read_npz(place: str) -> dict[str, np.ndarray]:
+    if Path(place).is_dir():
+        raise DataError(
+            f"{place} is a folder; allowed: one .npz file for all splits (train_features, train_labels, test_features, "
+            "...), or parquet:DIR, of files with a column of vectors"
+        )
     try:
         arrays = read_arrays(place)
     except OSError as error:

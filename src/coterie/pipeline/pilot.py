@@ -14,7 +14,7 @@ from scipy.special import softmax
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import make_base
 from coterie.backbones.by_name import is_passed
-from coterie.config.fine_tuning import trains_gently
+from coterie.config.defaults import trains_gently
 from coterie.data.flipped import FlippedImages
 from coterie.errors import DeclinedError
 from coterie.measures.significance import Interval

@@ -19,8 +19,8 @@ from coterie.backbones.flops import inference_flops
 from coterie.backbones.moments import plain_layers
 from coterie.backbones.parts import last_parts, trained_part
 from coterie.config import AUTO, EXACT_BITS, PROBE, FitSettings, merged
-from coterie.config.fine_tuning import EPOCHS as FINE_TUNED_EPOCHS
-from coterie.config.fine_tuning import trains_gently
+from coterie.config.defaults import EPOCHS as FINE_TUNED_EPOCHS
+from coterie.config.defaults import trains_gently
 from coterie.config.recipes import COPY, PAPER, RECIPE_GROUPS, RECIPES, TAILS, WHOLE
 from coterie.config.stages import FEWEST_BITS, MOST_BITS
 from coterie.data.splits import Splits

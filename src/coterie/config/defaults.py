@@ -1,4 +1,6 @@
-"""Defaults of a base that is fine-tuned, and of its specialists: training from fresh weights takes others."""
+"""Defaults that differ from those of a convolutional network with fresh weights: of a base that is fine-tuned and its
+specialists, and of n-grams.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,14 @@ LIBRARIES = ("timm", "torchvision")
 # Transformers take smaller steps than convolutional networks, and their heads have smaller inputs.
 TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
 
+# An embedding is one of a text's hundred, in whose mean its gradient is as small (benchmarks/gains/ngram_rates.md).
+NGRAMS = {"learning_rate": 1.0}
 
-def fine_tuning(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+
+def differing(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The defaults that differ, by the group of settings: of all that is trained where the base starts from other
     weights than fresh ones; of specialists alone where it is a network of a library that comes trained, or where they
-    are probes.
+    are probes; of the base alone where it is one of n-grams.
     """
     found = _of_start(values)
     if trainable(values.get("specialist")) != PROBE:
@@ -76,4 +81,6 @@ def _of_start(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         base = {**BASE, **TRANSFORMERS} if name and library == "transformers" else BASE
         return {"base": base, "specialist": SPECIALIST, "data": DATA}
     trained = library == "transformers" or (library in LIBRARIES and values.get("weights") is not None)
-    return {"specialist": SPECIALIST} if name and trained else {}
+    if name and trained:
+        return {"specialist": SPECIALIST}
+    return {"base": NGRAMS} if library.startswith("ngram-") else {}

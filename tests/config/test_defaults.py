@@ -79,3 +79,13 @@ def test_a_probe_is_one_for_all_classes_unless_more_are_asked_for() -> None:
 def test_a_probe_needs_the_weights_that_training_started_from(values: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"^specialist\.trainable = probe asks .*: give --init$"):
         FitSettings.from_values({**values, "specialist": {"trainable": "probe"}})
+
+
+def test_a_network_of_n_grams_takes_larger_steps() -> None:
+    settings = FitSettings.from_values({"backbone": "ngram-64", "base": {"epochs": 3}})
+    assert (settings.base.learning_rate, settings.base.epochs) == (1.0, 3)
+    assert FitSettings(backbone="ngram-64", base=TrainingSettings(learning_rate=0.1)).base.learning_rate == 0.1
+    assert settings.specialist == FitSettings().specialist
+    # What an older run keeps.
+    old = {**settings.to_values(), "base": FitSettings().to_values()["base"]}
+    assert FitSettings.from_values(old).base.learning_rate == 0.2
