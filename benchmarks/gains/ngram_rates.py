@@ -1,13 +1,15 @@
 """Which learning rate does a network of n-grams want, and is it then as good as what people use for texts?
 
-Question: how accurate on test is `ngram-64` by its defaults (25 epochs of SGD) at a learning rate of 0.2, which suits
-convolutional networks, and at larger ones, beside a linear support vector machine on TF-IDF of the same kind of n-grams
-(scikit-learn), as its cost C is by default?
+Question: how accurate on test is `ngram-64` after 25 epochs of SGD at a learning rate of 0.2, which suits convolutional
+networks, and at larger ones, with gradients as they are and clipped to a norm of 1, beside a linear support vector
+machine on TF-IDF of the same kind of n-grams (scikit-learn), as its cost C is by default? (At a rate of 4, gradients as
+they are, all of four trainings diverged, of these data and of both data sets as one.)
 """
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,9 +27,13 @@ from coterie.run.folder import Run
 from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_logits
 
-# Seed 0 was looked at before these were settled.
+# Seed 0 was looked at before the default was settled.
 SEEDS = (1, 2)
-RATES = (0.2, 1.0, 2.0)
+WAYS: dict[str, dict[str, Any]] = {
+    "at 0.2": {"learning_rate": 0.2, "clip_norm": None},
+    "at 2": {"learning_rate": 2.0, "clip_norm": None},
+    "at 2, clipped (the default)": {},
+}
 
 
 def main(shared: Path) -> None:
@@ -40,22 +46,21 @@ def main(shared: Path) -> None:
         few = subset(shared / "clinc150", Path(folder) / "data", "intent", 150 * 20)
         sources = {"HWU64": shared / "hwu64", "CLINC150": shared / "clinc150", "CLINC150, 20 texts a class": few}
         rows = [[name, *_row(source, Path(folder))] for name, source in sources.items()]
-    titles = ["data", "training texts", *(f"at {rate:g}" for rate in RATES), "TF-IDF and LinearSVC"]
+    titles = ["data", "training texts", *WAYS, "TF-IDF and LinearSVC"]
     about = f"Top-1 on test, in %, of seeds {' and '.join(map(str, SEEDS))}; the SVM has none."
     write_result(__file__, f"{__doc__}\n{about}\n\n{markdown_table(titles, rows)}")
 
 
 def _row(source: Path, folder: Path) -> Iterator[str]:
     data = {"source": f"parquet:{source}", "label": "intent", "text": "text"}
-    found: dict[float, list[float]] = {}
-    for rate in RATES:
+    found: dict[str, list[float]] = {}
+    for way, base in WAYS.items():
         for seed in SEEDS:
-            base = {"learning_rate": rate}
             settings = plain({"data": data, "backbone": "ngram-64", "base": base, "refit_head": False, "seed": seed})
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 fit_base(settings, Path(place), progress=LineProgress(Console()))
                 splits, accuracy = _accuracy(Run.open(Path(place)))
-            found.setdefault(rate, []).append(accuracy)
+            found.setdefault(way, []).append(accuracy)
     yield f"{len(splits.train):,}"
     for accuracies in found.values():
         yield ", ".join(f"{100 * accuracy:.1f}" for accuracy in accuracies)

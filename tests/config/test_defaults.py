@@ -83,7 +83,7 @@ def test_a_probe_needs_the_weights_that_training_started_from(values: dict[str, 
 
 def test_a_network_of_n_grams_takes_larger_steps() -> None:
     settings = FitSettings.from_values({"backbone": "ngram-64", "base": {"epochs": 3}})
-    assert (settings.base.learning_rate, settings.base.epochs) == (1.0, 3)
+    assert (settings.base.learning_rate, settings.base.clip_norm, settings.base.epochs) == (2.0, 1.0, 3)
     assert FitSettings(backbone="ngram-64", base=TrainingSettings(learning_rate=0.1)).base.learning_rate == 0.1
     assert settings.specialist == FitSettings().specialist
     # What an older run keeps.

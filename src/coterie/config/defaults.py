@@ -50,8 +50,9 @@ LIBRARIES = ("timm", "torchvision")
 # Transformers take smaller steps than convolutional networks, and their heads have smaller inputs.
 TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
 
-# An embedding is one of a text's hundred, in whose mean its gradient is as small (benchmarks/gains/ngram_rates.md).
-NGRAMS = {"learning_rate": 1.0}
+# An embedding is one of a text's hundred, in whose mean its gradient is as small; short texts have large ones
+# (benchmarks/gains/ngram_rates.md).
+NGRAMS = {"learning_rate": 2.0, "clip_norm": 1.0}
 
 
 def differing(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
