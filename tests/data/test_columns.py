@@ -41,6 +41,8 @@ def test_of_two_columns_of_texts_that_of_messages_is_no_label(tmp_path: Path) ->
         load(write(tmp_path / "two.csv", {"message": TEXTS, "queue": KINDS, "branch": KINDS[::-1]}))
     with pytest.raises(DataError, match="2 columns could be the label: message, answer"):
         load(write(tmp_path / "none.csv", {"message": TEXTS, "answer": TEXTS[::-1]}))
+    with pytest.raises(DataError, match="2 columns could be the label: price, rooms"):  # a csv file's numbers are none
+        load(write(tmp_path / "numbers.csv", {"price": range(100, 120), "rooms": [1, 2, 3, 4] * 5}))
 
 
 def test_a_class_column_goes_before_text(tmp_path: Path) -> None:

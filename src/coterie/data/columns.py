@@ -106,7 +106,7 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
         candidates += _usual(named, LABEL_NAMES[:-1]) or ([] if candidates else _usual(named, LABEL_NAMES))
     candidates = _usual(candidates, LABEL_NAMES) or candidates
     if len(candidates) > 1:
-        candidates = [name for name in candidates if not _differs(train, name)] or candidates
+        candidates = [name for name in candidates if not _is_prose(features[name], train, name)] or candidates
     return _choose("label", "class names, text or integers", features, candidates, None)
 
 
@@ -129,9 +129,9 @@ def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
     return first if len(first) == 1 else []
 
 
-def _differs(train: datasets.Dataset, name: str) -> bool:
-    """Whether a column holds texts of which there are fewer than two of each, on average: messages, names of files."""
-    if not is_value(train.features[name], STRINGS):
+def _is_prose(feature: Any, train: datasets.Dataset, name: str) -> bool:
+    """Whether a column means texts, and has fewer than two of each, on average: messages, names of files."""
+    if not is_value(feature, STRINGS):
         return False
     cells = cells_of(train, name)
     return bool(2 * pc.count_distinct(cells).as_py() > len(cells) - cells.null_count)
