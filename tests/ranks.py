@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import coterie
+from coterie.cli import LIMIT_REACHED
 from coterie.config import FitSettings
 from coterie.errors import LimitError
 from coterie.pipeline.base import help_train_base
@@ -22,8 +23,6 @@ from coterie.progress import Progress
 from coterie.system.limits import Limits
 from coterie.training import loop
 from helpers import make_settings, make_splits
-
-STOPPED = 75  # the exit code of who stopped at a limit
 
 
 class Telling(Progress):
@@ -102,7 +101,7 @@ def work(out: Path, mode: str) -> int:
             return 0
     except LimitError as error:
         say(f"rank {rank} stops: {error}")
-        return STOPPED
+        return LIMIT_REACHED
     say(f"rank {rank} goes on")
     return 0
 
@@ -119,6 +118,12 @@ def _forked(rank: int, port: int, out: Path, mode: str, said: Path) -> None:
     sys.exit(work(out, mode))
 
 
+def free_port() -> int:
+    """One that nothing listens to, of this machine alone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def two_forked(out: Path, mode: str, said: Path, seconds: float) -> tuple[list[int | None], str]:
     """Two ranks that train without torchrun.
 
@@ -133,8 +138,7 @@ def two_forked(out: Path, mode: str, said: Path, seconds: float) -> tuple[list[i
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ranks"])
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     ranks = [context.Process(target=_forked, args=(rank, port, out, mode, said)) for rank in range(2)]
     for process in ranks:
         process.start()

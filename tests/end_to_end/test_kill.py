@@ -26,7 +26,7 @@ from helpers import make_settings, make_splits
 
 pytestmark = pytest.mark.slow
 
-KILLS = 4
+KILLS = 6
 
 
 @pytest.fixture(scope="module")

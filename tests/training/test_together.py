@@ -5,7 +5,6 @@ fork them, which spares their imports.
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -18,12 +17,13 @@ from hypothesis import strategies as st
 
 import coterie
 from coterie.backbones import build
+from coterie.cli import LIMIT_REACHED
 from coterie.data.batches import Augmentation, training_batches
 from coterie.errors import DataError
 from coterie.run.folder import Run
 from coterie.system.ranks import Ranks
 from helpers import ROOT, TINY, make_settings, make_splits
-from ranks import STOPPED, two_forked
+from ranks import free_port, two_forked
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ def test_a_limit_stops_all_ranks_and_the_next_start_ends_with_the_same_bits(
 ) -> None:
     out = tmp_path / "cut"
     codes, said = two_forked(out, "stops", tmp_path / "stopped", SECONDS_TO_START)
-    assert codes == [STOPPED, STOPPED], said
+    assert codes == [LIMIT_REACHED, LIMIT_REACHED], said
     assert {"rank 0 stops: enough", "rank 1 stops: enough"} <= set(said.splitlines())
     assert [file.name for file in (out / "checkpoint").iterdir()] == ["base.safetensors"]
     assert not (out / "base.safetensors").exists()
@@ -130,12 +130,10 @@ def test_fabric_run_trains_the_base_of_the_command_by_two_ranks(tmp_path: Path) 
     # What pip makes of the entry point, wherever it put it.
     (tmp_path / "coterie").write_text("import sys\nfrom coterie.cli import main\nsys.exit(main())\n")
     (tmp_path / "tiny.yaml").write_text(TINY)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     # What `fabric run` calls.
     launcher = [sys.executable, "-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2"]
     fit = ["fit", "--config", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run")]
-    done = run([*launcher, "--main-port", str(port), str(tmp_path / "coterie"), *fit])
+    done = run([*launcher, "--main-port", str(free_port()), str(tmp_path / "coterie"), *fit])
     assert done.returncode == 0, done.stderr
     assert re.search(r"base: 2 ranks take \d+ of each batch of \d+", done.stdout)
     assert done.stdout.count("report: ") == 1
