@@ -24,6 +24,8 @@ import numpy as np
 import tyro
 
 if TYPE_CHECKING:
+    from coterie.arrays import FloatArray, IntArray
+    from coterie.backbones.base import Base
     from coterie.config import FitSettings
     from coterie.data.splits import Splits
     from coterie.partition import Partition
@@ -148,6 +150,17 @@ def splits_of(run: Run) -> Splits:
     from coterie.data import load
 
     return load(run.settings.data, run.settings.seed)
+
+
+def base_logits(base: Base, splits: Splits, name: str) -> tuple[FloatArray, IntArray]:
+    """The base's logits (N, C) on the split of a name, and the labels (N,)."""
+    from coterie.config import HardwareSettings
+    from coterie.training.fabric import make_fabric
+    from coterie.training.passes import compute_logits
+
+    split = getattr(splits, name)
+    logits_NC = compute_logits(make_fabric(HardwareSettings()), base.network, split.samples, splits.preprocessing)
+    return logits_NC, split.labels_N.numpy()
 
 
 def both_outputs(run: FinishedRun) -> tuple[Outputs, Outputs]:

@@ -18,14 +18,12 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from benchmarks.gains.fine_tuned import subset
-from benchmarks.shared import command, markdown_table, plain, write_result
+from benchmarks.shared import base_logits, command, markdown_table, plain, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.data.splits import Split, Splits
 from coterie.pipeline.fit import fit_base
 from coterie.pipeline.prepare import base_of_run
 from coterie.run.folder import Run
-from coterie.training.fabric import make_fabric
-from coterie.training.passes import compute_logits
 
 # Seed 0 was looked at before the default was settled.
 SEEDS = (1, 2)
@@ -72,9 +70,8 @@ def _row(source: Path, folder: Path) -> Iterator[str]:
 
 def _accuracy(run: Run) -> tuple[Splits, float]:
     splits, base = base_of_run(run)
-    fabric = make_fabric(run.settings.hardware)
-    base_NC = compute_logits(fabric, base.network, splits.test.samples, splits.preprocessing)
-    return splits, float(np.mean(base_NC.argmax(axis=1) == splits.test.labels_N.numpy()))
+    base_NC, label_N = base_logits(base, splits, "test")
+    return splits, float(np.mean(base_NC.argmax(axis=1) == label_N))
 
 
 def _texts(split: Split) -> list[str]:

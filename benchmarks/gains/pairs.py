@@ -63,7 +63,7 @@ def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     noisy = {**hwu, "source": f"parquet:{_noisy(shared / 'hwu64', made / 'hwu64-noisy')}"}
     yield Pair("HWU64, n-grams, 20 % of labels wrong", merged(NGRAMS, {"data": noisy}))
     for n_classes, per_class, noise in ((50, 100, 0.9), (300, 30, 0.7)):
-        source = {"data": {"source": f"features:{_features(made, n_classes, per_class, noise)}"}}
+        source = {"data": {"source": f"features:{features(made, n_classes, per_class, noise)}"}}
         yield Pair(f"features, {n_classes} classes, MLP", merged(MLP, source))
     short: dict[str, Any] = {"backbone": "convnet-32", "base": {"epochs": 10}}
     demo = FitSettings.from_yaml(Path("examples/demo.yaml")).given()
@@ -91,7 +91,7 @@ def merged(*values: dict[str, Any]) -> dict[str, Any]:
     return reduce(over, values, {})
 
 
-def _features(folder: Path, n_classes: int, per_class: int, noise: float) -> Path:
+def features(folder: Path, n_classes: int, per_class: int, noise: float) -> Path:
     """Groups of five classes around a centre each; three numbers in four tell nothing. Made once."""
     file = folder / f"features-{n_classes}.npz"
     if not file.exists():

@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.gains.fine_tuned import spectral
 from benchmarks.gains.pairs import Pair, merged, pairs, run_place, shown
-from benchmarks.shared import command, markdown_table, write_result
+from benchmarks.shared import base_logits, command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
 from coterie.errors import SettingsError
@@ -35,8 +35,6 @@ from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_reports
 from coterie.run.values import weight_bytes
-from coterie.training.fabric import make_fabric
-from coterie.training.passes import compute_logits
 
 AUTO = "auto"
 # Points; of smaller gains a share means nothing.
@@ -149,9 +147,7 @@ def _open(base: Path) -> float:
     """Of the base's errors on validation, the share in the likeliest cluster, of as many as a recipe of tails takes."""
     run = Run.open(base)
     splits, found = base_of_run(run)
-    fabric = make_fabric(run.settings.hardware)
-    base_NC = compute_logits(fabric, found.network, splits.validation.samples, splits.preprocessing)
-    label_N = splits.validation.labels_N.numpy()
+    base_NC, label_N = base_logits(found, splits, "validation")
     return open_share(BasePredictions(base_NC, label_N), spectral(run, found, base_NC, label_N, CLUSTERS[0]))
 
 

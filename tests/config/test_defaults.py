@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from coterie.config import DataSettings, FitSettings, SpecialistSettings, TrainingSettings
+from coterie.config.defaults import ADAMW
 from coterie.errors import SettingsError
 
 
@@ -64,6 +65,23 @@ def test_specialists_of_a_librarys_trained_network_are_trained_as_fine_tuned_one
     assert settings.specialist.optimizer == ("sgd" if epochs == 15 else "adamw")
     assert settings.base == FitSettings().base
     assert settings.data.augment == "shift"
+
+
+@pytest.mark.parametrize("group", ["base", "specialist"])
+@pytest.mark.parametrize("values", [{}, {"backbone": "ngram-64"}])
+def test_adamw_has_a_rate_of_its_own(values: dict[str, Any], group: str) -> None:
+    asked = {**values, group: {"optimizer": "adamw"}}
+    settings = FitSettings.from_values(asked)
+    assert getattr(settings, group).learning_rate == ADAMW["learning_rate"]
+    assert settings.given() == asked
+    kind = TrainingSettings if group == "base" else SpecialistSettings
+    assert getattr(FitSettings(**{**values, group: kind(optimizer="adamw")}), group).learning_rate == 0.003
+    named = FitSettings.from_values({**values, group: {"optimizer": "adamw", "learning_rate": 0.1}})
+    assert getattr(named, group).learning_rate == 0.1
+    # Fine-tuning's is of AdamW already.
+    tuned = {**values, "init": "pretrained"}
+    same = FitSettings.from_values({**tuned, group: {"optimizer": "adamw"}})
+    assert getattr(same, group) == getattr(FitSettings.from_values(tuned), group)
 
 
 def test_a_probe_is_one_for_all_classes_unless_more_are_asked_for() -> None:

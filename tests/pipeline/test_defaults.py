@@ -71,6 +71,17 @@ def test_a_chosen_backbone_brings_its_own_defaults(sources: dict[str, str], monk
     assert with_backbone(named) == (named, "")
 
 
+@pytest.mark.parametrize("kind", ["texts", "rows", "features", "small"])
+def test_a_chosen_backbone_is_trained_as_a_named_one(
+    kind: str, sources: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "installed_package", lambda _: None)
+    values = {"data": {"source": sources[kind], "label": "label"}}
+    settings, _ = with_backbone(FitSettings.from_values(values))
+    assert settings == FitSettings.from_values({**values, "backbone": settings.backbone})
+    assert settings.given() == {**values, "backbone": settings.backbone}
+
+
 def test_a_run_keeps_its_backbone(tmp_path: Path, settings: FitSettings) -> None:
     kept = FitSettings.from_values({"backbone": "convnet-8", "init": "w.pt"})
     run = Run.create_or_resume(tmp_path / "run", kept)

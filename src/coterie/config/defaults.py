@@ -53,22 +53,28 @@ TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
 # An embedding is one of a text's hundred, in whose mean its gradient is as small; short texts have large ones
 # (benchmarks/gains/ngram_rates.md).
 NGRAMS = {"learning_rate": 2.0, "clip_norm": 1.0}
+# Its steps do not grow with the gradient: SGD's rate would throw the weights about (benchmarks/gains/adamw_rates.md).
+ADAMW = {"learning_rate": 3e-3}
 
 
 def differing(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The defaults that differ, by the group of settings: of all that is trained where the base starts from other
     weights than fresh ones; of specialists alone where it is a network of a library that comes trained, or where they
-    are probes; of the base alone where it is one of n-grams.
+    are probes; of the base alone where it is one of n-grams; of what AdamW trains.
     """
     found = _of_start(values)
-    if trainable(values.get("specialist")) != PROBE:
+    for group in ("base", "specialist"):
+        if of_group(values, group, "optimizer") == "adamw" and found.get(group, {}).get("optimizer") != "adamw":
+            found = {**found, group: {**found.get(group, {}), **ADAMW}}
+    if of_group(values, "specialist", "trainable") != PROBE:
         return found
     return {**found, **PROBED, "specialist": {**found.get("specialist", {}), **PROBED["specialist"]}}
 
 
-def trainable(specialist: Any) -> Any:
-    """What of a specialist is trained, of settings or of plain values that were not validated yet."""
-    return specialist.get("trainable") if isinstance(specialist, Mapping) else getattr(specialist, "trainable", None)
+def of_group(values: Mapping[str, Any], group: str, name: str) -> Any:
+    """What a group of settings, or of plain values that were not validated yet, says of a name; None: nothing."""
+    found = values.get(group)
+    return found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
 
 
 def trains_gently(values: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from coterie.config.data import DataSettings
-from coterie.config.defaults import PROBE, differing, trainable
+from coterie.config.defaults import PROBE, differing, of_group
 from coterie.config.recipes import RecipeName
 from coterie.config.settings import Settings, merged
 from coterie.config.stages import (
@@ -129,7 +129,7 @@ class FitSettings(Settings):
         """What was not given has the defaults of how the base starts, and of what it is."""
         if not isinstance(values, dict):
             return values
-        if trainable(values.get("specialist")) == PROBE and values.get("init") is None:
+        if of_group(values, "specialist", "trainable") == PROBE and values.get("init") is None:
             raise ValueError(f"specialist.trainable = {PROBE} asks the network with the weights of init: give --init")
         found = dict(values)
         plain = {
@@ -250,12 +250,7 @@ class FitSettings(Settings):
             SettingsError: a setting is unknown or not allowed.
         """
         _refuse_other_names(values)
-        start = {
-            name: values[name] for name in ("init", "backbone", "weights", "recipe") if values.get(name) is not None
-        }
-        if start.get("init") is not None and trainable(values.get("specialist")) == PROBE:
-            start["specialist"] = SpecialistSettings(trainable=PROBE)
-        found = merged(FitSettings(**start).to_values(), values)
+        found = merged(merged(FitSettings().to_values(), differing(values)), values)
         for name, field in cls.model_fields.items():
             group = field.annotation
             if isinstance(group, type) and issubclass(group, Settings) and isinstance(found[name], dict):

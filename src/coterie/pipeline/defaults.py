@@ -87,9 +87,8 @@ def _recipe_as_before(settings: FitSettings, out: Path | None) -> FitSettings:
 
 def _named(settings: FitSettings, backbone: str, init: str | None) -> FitSettings:
     """With the defaults of that backbone for what was not given."""
-    if init is None:
-        return settings.model_copy(update={"backbone": backbone})
-    return FitSettings.from_values({**settings.given(), "backbone": backbone, "init": init})
+    start = {} if init is None else {"init": init}
+    return FitSettings.from_values({**settings.given(), "backbone": backbone, **start})
 
 
 def _chosen(settings: FitSettings, splits: Splits | None) -> tuple[str, str | None, str]:

@@ -17,12 +17,13 @@ import coterie
 from coterie.config import FitSettings
 from coterie.data.splits import Splits
 from coterie.errors import CoterieError, DataError, InputError, PartitionError
-from coterie.pages.format import percent
+from coterie.pages.format import percent, points
 from coterie.partition import PartitionRequest, make_partition
 from coterie.pipeline import prepare as prepare_module
 from coterie.progress import SILENT, Progress
 from coterie.run.folder import Run
 from coterie.run.names import BASE_FILE, base_logits_file
+from coterie.run.reporting import read_reports
 from coterie.studies.headroom import study as headroom_study
 from coterie.studies.headroom.study import HeadroomRequest, read_source, study_headroom, write_study
 
@@ -171,6 +172,7 @@ def test_a_run_whose_base_is_trained_is_enough(
     result = study_headroom(read_source(tmp_path / "run"), QUESTION, SILENT)
     assert result.source.validation.n_samples == len(splits.validation)
     assert result.source.test is None
+    assert "measured" not in result.headroom.advice.reasons[0]
     cost = result.costs[0]
     per_epoch = run.manifest.seconds[BASE_FILE] / settings.base.epochs
     assert cost.seconds == pytest.approx(per_epoch * settings.specialist.epochs * cost.epochs / 2)
@@ -191,6 +193,8 @@ def test_the_next_command_trains_the_advised_setting_on_the_same_base(
     coterie.fit(settings, tmp_path / "run", splits=splits)
     question = HeadroomRequest(("average",), (2,), asked=1e-6)
     result = study_headroom(read_source(tmp_path / "run"), question, SILENT)
+    reached = f"The run's own specialists have gained {points(read_reports(Run.open(tmp_path / 'run'))['test'].gain)} "
+    assert result.headroom.advice.reasons[0].startswith(reached)
     command = headroom_study.next_command(result.source, result.headroom.partition, "average")
     words = shlex.split(command)
     assert words[:2] == ["coterie", "fit"]

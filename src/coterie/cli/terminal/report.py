@@ -16,6 +16,9 @@ from coterie.measures.report import Report
 from coterie.pages.format import count, decimal, hundredths, interval, percent, points, zero
 from coterie.routing.rule import Rule
 
+# A copy of all classes that is better than its base by so much was trained where the base was not trained enough.
+CLEARLY = 0.005
+
 
 def print_report(
     console: Console, report: Report, labels: Sequence[str], n_unknown: int = 0, caution: str = ""
@@ -96,7 +99,13 @@ def headline(report: Report) -> str:
         f"routed {percent(report.routed_fraction, 1)}, so {decimal(report.mean_passes)} forward passes on average; "
     )
     if len(report.clusters) == 1:
-        return f"{gained}the specialist by itself, asked for all: {percent(report.oracle_specialist)}"
+        alone = report.oracle_specialist
+        more = (
+            ": no worse than both, at one pass; train the base for longer (--base.epochs)"
+            if alone >= max(report.ensemble_top1, report.base_top1 + CLEARLY)
+            else ""
+        )
+        return f"{gained}the specialist by itself, asked for all: {percent(alone)}{more}"
     return (
         f"{gained}the right cluster is chosen for {percent(report.router_accuracy, 1)}\n"
         f"in the true cluster: restricted base {percent(report.oracle_restricted)}, "

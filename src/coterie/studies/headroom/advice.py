@@ -6,7 +6,7 @@ Arrays only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,10 @@ class Headroom:
     settings: tuple[Setting, ...]
     advice: Advice
     partition: Partition
+
+    def with_reasons(self, reasons: tuple[str, ...]) -> Headroom:
+        """The same advice with other reasons."""
+        return replace(self, advice=replace(self.advice, reasons=reasons))
 
     def to_values(self) -> dict[str, Any]:
         """Plain values, as JSON holds them; ``cluster_of_class`` is that of the advised setting."""

@@ -21,7 +21,7 @@ from coterie.config.recipes import GATE
 from coterie.errors import PartitionError
 from coterie.label_file import read_column
 from coterie.logits_file import read_logits
-from coterie.pages.format import count, percent
+from coterie.pages.format import count, interval, percent, points
 from coterie.partition import Partition, PartitionRequest, make_partition
 from coterie.partition.embedding import LabelEmbedding
 from coterie.pipeline.recipe import FEWEST_CLASSES, LEAST_OPEN, usual_clusters
@@ -48,7 +48,7 @@ class Source:
     ``run``: the folder, or None for a file of logits; ``groups``: given groups of the classes, or None, and where they
     came from; ``most_routed``: share of the samples that the gate may route, by its limits; ``training_accuracy``: of
     the base in its last epoch, where that is known; ``skill``: measured by the run's pilot, where it had one;
-    ``caution``: why figures on these samples may not hold.
+    ``caution``: why figures on these samples may not hold; ``reached``: what the run's own specialists have gained.
     """
 
     about: str
@@ -66,6 +66,7 @@ class Source:
     training_accuracy: float | None = None
     skill: Skill | None = None
     caution: str = ""
+    reached: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,8 @@ def study_headroom(source: Source, request: HeadroomRequest, progress: Progress)
         most_routed=source.most_routed,
         progress=progress,
     )
+    if source.reached:
+        headroom = headroom.with_reasons((source.reached, *headroom.advice.reasons))
     method = headroom.advice.setting.method
     test = (
         judge_partition(source.test, headroom.partition, method, rule, asked, skill, source.most_routed)[0]
@@ -188,8 +191,7 @@ def study_headroom(source: Source, request: HeadroomRequest, progress: Progress)
         usual = usual_clusters(n_classes)
         share = open_share(source.validation, make("spectral", usual, None))
         if share < LEAST_OPEN:
-            reasons = (*headroom.advice.reasons, _one_of_all(share, usual))
-            headroom, found = replace(headroom, advice=replace(headroom.advice, reasons=reasons)), None
+            headroom, found = headroom.with_reasons((*headroom.advice.reasons, _one_of_all(share, usual))), None
     command = next_command(source, found, method) if headroom.advice.train else None
     return HeadroomStudy(source, headroom, test, command)
 
@@ -293,6 +295,19 @@ def _read_run(folder: Path, groups: str | None, trust: str | None) -> Source:
         training_accuracy=_training_accuracy(run),
         skill=None if manifest.pilot is None else Skill(manifest.pilot.skill, manifest.pilot.spread, measured=True),
         caution="" if manifest.data is None else caution_on(manifest.data, "validation", "test"),
+        reached=_reached(run) if manifest.complete else "",
+    )
+
+
+def _reached(run: Any) -> str:
+    """What a finished run's own specialists have gained."""
+    from coterie.run.reporting import read_reports
+
+    report = read_reports(run)["test"]
+    return (
+        f"The run's own specialists have gained {points(report.gain)} points on test (95 % interval "
+        f"{interval(report.gain_low, report.gain_high)}) at {report.mean_passes:.2f} passes. That is measured; what "
+        "follows is forecast."
     )
 
 
