@@ -75,13 +75,29 @@ def test_adamw_has_a_rate_of_its_own(values: dict[str, Any], group: str) -> None
     assert getattr(settings, group).learning_rate == ADAMW["learning_rate"]
     assert settings.given() == asked
     kind = TrainingSettings if group == "base" else SpecialistSettings
-    assert getattr(FitSettings(**{**values, group: kind(optimizer="adamw")}), group).learning_rate == 0.003
+    assert (
+        getattr(FitSettings(**{**values, group: kind(optimizer="adamw")}), group).learning_rate
+        == ADAMW["learning_rate"]
+    )
     named = FitSettings.from_values({**values, group: {"optimizer": "adamw", "learning_rate": 0.1}})
     assert getattr(named, group).learning_rate == 0.1
     # Fine-tuning's is of AdamW already.
     tuned = {**values, "init": "pretrained"}
     same = FitSettings.from_values({**tuned, group: {"optimizer": "adamw"}})
     assert getattr(same, group) == getattr(FitSettings.from_values(tuned), group)
+
+
+@pytest.mark.parametrize(("group", "rate"), [("base", "0.0003"), ("specialist", "0.0001")])
+def test_fine_tuning_by_sgd_needs_a_rate(group: str, rate: str) -> None:
+    tuned = {"init": "pretrained", group: {"optimizer": "sgd"}}
+    said = rf"^{group}\.optimizer = 'sgd' needs {group}\.learning_rate: that of fine-tuning, {rate}, is AdamW's$"
+    with pytest.raises(SettingsError, match=said):
+        FitSettings.from_values(tuned)
+    kind = TrainingSettings if group == "base" else SpecialistSettings
+    with pytest.raises(SettingsError, match=said):
+        FitSettings(**{**tuned, group: kind(optimizer="sgd")})
+    given = FitSettings.from_values({**tuned, group: {"optimizer": "sgd", "learning_rate": 0.01}})
+    assert FitSettings.from_values(given.to_values()) == given
 
 
 def test_a_probe_is_one_for_all_classes_unless_more_are_asked_for() -> None:

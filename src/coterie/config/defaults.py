@@ -7,6 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from coterie.config.settings import Settings
+from coterie.errors import SettingsError
+
 # A large rate would undo what the weights know before the new head says anything; so it is small, rises slowly, and is
 # larger for the head alone.
 EPOCHS = 10
@@ -61,11 +64,20 @@ def differing(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The defaults that differ, by the group of settings: of all that is trained where the base starts from other
     weights than fresh ones; of specialists alone where it is a network of a library that comes trained, or where they
     are probes; of the base alone where it is one of n-grams; of what AdamW trains.
+
+    Raises:
+        SettingsError: SGD is to fine-tune, at no rate of its own.
     """
     found = _of_start(values)
     for group in ("base", "specialist"):
-        if of_group(values, group, "optimizer") == "adamw" and found.get(group, {}).get("optimizer") != "adamw":
+        usual, asked = found.get(group, {}).get("optimizer"), _given(values, group).get("optimizer")
+        if asked == "adamw" and usual is None:
             found = {**found, group: {**found.get(group, {}), **ADAMW}}
+        if asked == "sgd" and usual == "adamw" and "learning_rate" not in _given(values, group):
+            raise SettingsError(
+                f"{group}.optimizer = 'sgd' needs {group}.learning_rate: that of fine-tuning, "
+                f"{found[group]['learning_rate']:g}, is AdamW's"
+            )
     if of_group(values, "specialist", "trainable") != PROBE:
         return found
     return {**found, **PROBED, "specialist": {**found.get("specialist", {}), **PROBED["specialist"]}}
@@ -75,6 +87,14 @@ def of_group(values: Mapping[str, Any], group: str, name: str) -> Any:
     """What a group of settings, or of plain values that were not validated yet, says of a name; None: nothing."""
     found = values.get(group)
     return found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
+
+
+def _given(values: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+    """What was named of a group of settings, or of plain values."""
+    found = values.get(group)
+    if isinstance(found, Settings):
+        return {name: getattr(found, name) for name in found.model_fields_set}
+    return found if isinstance(found, Mapping) else {}
 
 
 def trains_gently(values: Mapping[str, Any]) -> bool:
