@@ -161,6 +161,10 @@ def test_a_head_of_more_classes_is_cut_by_its_names(tmp_path: Path, settings: Fi
     )
     rebuilt, _ = rebuild_base(settings, base.form, base.head, 8, PREPROCESSING, wide, None, 10**6)
     rebuilt.load_state_dict(base.network.state_dict())
+    # In the data's order already: nothing is moved, and the names are said all the same.
+    (tmp_path / "names.txt").write_text("\n".join(f"Class_{k}" for k in range(8)))
+    ordered = base_of(settings, Net(nn.Linear(6, 8)), names=str(tmp_path / "names.txt"))
+    assert (ordered.form.reordered, ordered.form.origin) == (False, base.form.origin.split(";")[0])
     (tmp_path / "names.txt").write_text("\n".join(f"class {k}" for k in range(9)))
     with pytest.raises(BackboneError, match="there are 9 names for the network's 10 outputs"):
         base_of(settings, wide, names=str(tmp_path / "names.txt"))

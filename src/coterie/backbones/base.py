@@ -141,11 +141,12 @@ def make_base(
         origin, new_head = start_from(built.file, network, (head.path, *head.more))
     if new_head:
         draw_head(network, head, settings.seed)
-    form = NetworkForm(part, transformers=built.config, pooling=built.pooling, origin=origin)
     # A base that is trained here learns the order of the data.
     order, said = order_of_rows(names, labels, n_outputs) if trained else (None, "")
     if order is None and n_outputs != len(labels):
         order, said = [row % n_outputs for row in range(len(labels))], _renewed(n_outputs, len(labels))
+    origin = "; ".join(filter(None, (origin, said)))
+    form = NetworkForm(part, order is not None, transformers=built.config, pooling=built.pooling, origin=origin)
     if order is None:
         return Base(network, head, trained, form, knows_classes=trained or (built.file is not None and not new_head))
     replace_head(network, head, torch.tensor(order))
@@ -153,7 +154,6 @@ def make_base(
     head = find_head(network, len(labels), example, head.path)
     if not trained:
         draw_head(network, head, settings.seed)
-    form = replace(form, reordered=True, origin="; ".join(filter(None, (origin, said))))
     return Base(network, head, trained, form, knows_classes=trained)
 
 

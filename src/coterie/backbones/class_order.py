@@ -45,7 +45,8 @@ def order_of_rows(names: tuple[str, ...] | None, labels: LabelSpace, n_outputs: 
         )
     order = [names.index(alike[name]) for name in labels.names]
     renamed = [f"{theirs} for {ours}" for ours, theirs in alike.items() if ours != theirs]
-    said = [f"its names are matched: {', '.join(renamed[:8])}"] if renamed else []
+    more = f" and {len(renamed) - 8} more" if len(renamed) > 8 else ""
+    said = [f"its names are matched: {', '.join(renamed[:8])}{more}"] if renamed else []
     said += [f"the head, of {n_outputs} outputs, is cut to the data's {len(order)}"] if len(order) < n_outputs else []
     return (None if order == list(range(n_outputs)) else order), "; ".join(said)
 
