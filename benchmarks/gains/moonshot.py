@@ -96,7 +96,7 @@ class Seed:
         for title, (name, settings) in asked.items():
             run = self._fit(settings, out / f"{name}-{self.seed}", splits, self.whole.path)
             self.tails[title] = run, CostModel.of(run, splits).training
-        add_flipped(self.tails[TAILS_OF][0], splits)
+        add_flipped(self.tails[TAILS_OF][0], splits, SILENT)
 
     def train_snapshots(self, out: Path, splits: Splits) -> None:
         """The base trained on in cycles; the study's controls may be of before their probabilities were kept."""

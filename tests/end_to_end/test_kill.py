@@ -197,9 +197,9 @@ def test_states_and_logits_of_finished_stages_are_not_made_again(
 
     asked, compute_logits = [], job.compute_logits
 
-    def counted(fabric, network, images, *rest):
+    def counted(fabric, network, images, *rest, **more):
         asked.append(len(images))
-        return compute_logits(fabric, network, images, *rest)
+        return compute_logits(fabric, network, images, *rest, **more)
 
     def full(*_: object) -> None:
         raise Killed

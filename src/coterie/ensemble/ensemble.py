@@ -25,6 +25,7 @@ from coterie.errors import InputError
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
 from coterie.partition import Partition
+from coterie.progress import SILENT, Progress
 from coterie.routing.evaluation import Outputs
 from coterie.routing.rule import Rule
 from coterie.system.units import how_many
@@ -220,10 +221,12 @@ class SpecialistEnsemble(nn.Module):
         """One explanation per sample."""
         return explain(self.decide(raw), self.rule, self.partition, self.labels, top)
 
-    def outputs(self, samples: Samples, label_N: IntArray) -> Outputs:
-        """Logits of the base and of *all* specialists on labelled samples, routed or not: S + 1 passes."""
+    def outputs(self, samples: Samples, label_N: IntArray, progress: Progress = SILENT) -> Outputs:
+        """Logits of the base and of *all* specialists on labelled samples, routed or not: S + 1 passes. Progress is
+        told of the ``panel.n_steps``.
+        """
         self._check_process()
-        base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition)
+        base_NC, packed_NM = self.panel.ask_all(self.preprocessing.check(samples), self.partition, progress)
         return Outputs(base_NC, packed_NM, label_N)
 
     @torch.inference_mode()

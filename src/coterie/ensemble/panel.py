@@ -16,7 +16,7 @@ from coterie.inputs import Preprocessing, Samples
 from coterie.partition import Partition
 from coterie.progress import SILENT, Progress
 from coterie.training.device import Computing
-from coterie.training.passes import device_logits, device_passes, put_in_use
+from coterie.training.passes import compute_logits, device_logits, device_passes, n_batches, put_in_use
 
 IS_TRAINING = attrgetter("training")
 # Samples that are passed through the base before specialists are asked: enough that each gets full batches.
@@ -107,8 +107,10 @@ class Panel:
         self, samples: Samples, partition: Partition, progress: Progress = SILENT
     ) -> tuple[FloatArray, FloatArray]:
         """Logits of the base (N, C) and of all specialists on all samples, packed (N, M) as in Partition; zeros for a
-        cluster without a specialist. Progress is told of each of the ``chunks``.
+        cluster without a specialist. Progress is told of ``n_steps``.
         """
+        if self.cut is None:
+            return self._ask_whole(samples, partition, progress)
         base_NC, packed_NM = [], []
         for rows in self.chunks(samples):
             logits_RC, ask = self.ask(samples.take(rows))
@@ -118,12 +120,27 @@ class Panel:
                 packed_RM[:, partition.columns(cluster)] = answer_RK.cpu().numpy()
             base_NC.append(logits_RC.cpu().numpy())
             packed_NM.append(packed_RM)
-            progress.advance(1, len(rows))
+            progress.advance(n_batches(rows, self.preprocessing), len(rows))
         return np.concatenate(base_NC), np.concatenate(packed_NM)
 
     def chunks(self, samples: Samples) -> Iterator[Tensor]:
         """The rows of the samples in parts that are asked about at once."""
         return iter(torch.arange(len(samples)).split(self._rows_at_once))
+
+    def _ask_whole(self, samples: Samples, partition: Partition, progress: Progress) -> tuple[FloatArray, FloatArray]:
+        def logits(network: nn.Module) -> FloatArray:
+            return compute_logits(self.computing, network, samples, self.preprocessing, progress=progress)
+
+        packed_NM = np.zeros((len(samples), len(partition.packed_class_M)), dtype=np.float32)
+        for cluster, network in self.specialists.items():
+            packed_NM[:, partition.columns(cluster)] = logits(network)
+        return logits(self.base), packed_NM
+
+    def n_steps(self, samples: Samples) -> int:
+        """Batches that ``ask_all`` passes samples in: network by network, or chunk by chunk."""
+        if self.cut is None:
+            return (1 + len(self.specialists)) * n_batches(samples, self.preprocessing)
+        return sum(n_batches(rows, self.preprocessing) for rows in self.chunks(samples))
 
     @cached_property
     def _rows_at_once(self) -> int:

@@ -77,7 +77,7 @@ def train_base(job: Job) -> TrainedBase:
         refit_head(job, network)
     # Apart from the weights: whoever wants label embeddings need not build the base.
     write_head(run, base.head.of(network))
-    validation_NC = job.logits(BASE_FILE, network, "validation", len(job.splits.labels))
+    validation_NC = job.logits(BASE_FILE, network, "validation", len(job.splits.labels), "base on validation")
     # A base that was built here has its head in the data's order.
     if base.trained:
         refuse_other_order(validation_NC, job.splits.validation.labels_N.numpy())

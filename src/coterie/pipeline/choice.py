@@ -17,6 +17,7 @@ from coterie.routing.evaluation import Outputs
 from coterie.routing.tune import Tuning, tune
 from coterie.run.names import BASE_FILE, specialist_files
 from coterie.run.values import pass_cost_of
+from coterie.training.passes import n_batches
 from coterie.vocabulary import SplitName
 
 
@@ -57,10 +58,10 @@ def outputs_of(
     trained = {cluster: network for cluster, network in enumerate(networks) if network is not None}
     trunk = job.run.manifest.trunk
     panel = None if trunk is None else Panel(job.fabric, base.network, trained, job.splits.preprocessing, trunk.cut)
-    n_steps = len(trained) if panel is None else len(list(panel.chunks(data.samples)))
-    job.progress.stage(title, 1 + n_steps + more_steps)
+    n_steps = n_batches(data.samples, job.splits.preprocessing)
+    n_more = len(trained) * n_steps if panel is None else panel.n_steps(data.samples)
+    job.progress.stage(title, n_steps + n_more + more_steps)
     base_NC, label_N = job.logits(BASE_FILE, base.network, split, partition.n_classes), data.labels_N.numpy()
-    job.progress.advance(1, len(data))
     # All tails go on from one output of the trunk, which is too large to keep; whole networks are asked one by one, and
     # what each says is kept, so that a run that is cut short here asks none twice.
     if panel is not None:
@@ -71,5 +72,4 @@ def outputs_of(
         for cluster, specialist in trained.items():
             columns = partition.columns(cluster)
             packed_NM[:, columns] = job.logits(files[cluster], specialist, split, partition.size_S[cluster])
-            job.progress.advance(1, len(data))
     return Outputs(base_NC, packed_NM, label_N, pass_cost_of(job.run.manifest))

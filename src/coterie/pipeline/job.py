@@ -25,7 +25,7 @@ from coterie.training.checkpoint import CheckpointFile
 from coterie.training.distilling import Teacher
 from coterie.training.hooks import StageHook, TrainingHook
 from coterie.training.loop import train
-from coterie.training.passes import compute_logits
+from coterie.training.passes import compute_logits, n_batches
 from coterie.training.together import RankHook
 from coterie.training.tracking import Trackers
 from coterie.vocabulary import SplitName
@@ -124,17 +124,24 @@ class Job:
         self.keep(file, title, Trained(weights_of(network), history, hook.seconds))
         return network
 
-    def logits(self, file: str, network: nn.Module, split: SplitName, n_outputs: int) -> FloatArray:
+    def logits(
+        self, file: str, network: nn.Module, split: SplitName, n_outputs: int, title: str | None = None
+    ) -> FloatArray:
         """The ``n_outputs`` logits of a split by the network whose weights are in ``file``; those that an earlier start
-        computed.
+        computed. Progress is told of each batch, of a stage of this title, or of the caller's.
         """
         kept = f"{stage_logits_folder(split)}{file}"
         data: Split = getattr(self.splits, split)
+        form = self.splits.preprocessing
         if self.run.has(kept):
             sizes = {"N": len(data), "K": n_outputs, "C": len(self.splits.labels)}
             kinds: dict[str, tuple[Kind, str]] = {"logits_NC": ("numbers", "NK"), "label_N": ("labels", "N")}
+            if title is None:
+                self.progress.advance(n_batches(data.samples, form))
             return read_arrays(self.run, kept, kinds, sizes)["logits_NC"]
-        logits_NC = compute_logits(self.fabric, network, data.samples, self.splits.preprocessing)
+        if title is not None:
+            self.progress.stage(title, n_batches(data.samples, form))
+        logits_NC = compute_logits(self.fabric, network, data.samples, form, progress=self.progress)
         self.run.write_arrays(kept, {"logits_NC": logits_NC, "label_N": data.labels_N.numpy()})
         # A limit that is reached here loses nothing: the logits are kept.
         self.limits.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +77,17 @@ def device_logits(
     preprocessing: Preprocessing,
     batch_size: int | None = None,
     gathered: torch.device | None = None,
+    progress: Progress = SILENT,
 ) -> Tensor:
     """Logits of all samples, in order, as ``device_passes`` gives them: of shape (N, C), on the device ``gathered``;
-    default: that of ``computing``.
+    default: that of ``computing``. Progress is told of each batch.
     """
     some, order = _by_length(samples, preprocessing)
-    passes = device_passes(computing, network, some, preprocessing, batch_size)
-    return _put_back(torch.cat([logits.to(gathered or computing.device) for logits in passes]), order)
+    found = []
+    for logits in device_passes(computing, network, some, preprocessing, batch_size):
+        found.append(logits.to(gathered or computing.device))
+        progress.advance(1, len(logits))
+    return _put_back(torch.cat(found), order)
 
 
 def _by_length(samples: Samples, preprocessing: Preprocessing) -> tuple[Samples, Tensor | None]:
@@ -102,13 +106,16 @@ def compute_logits(
     samples: Samples,
     preprocessing: Preprocessing,
     batch_size: int | None = None,
+    progress: Progress = SILENT,
 ) -> FloatArray:
-    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head)."""
+    """Logits of all samples, in order, not augmented: float32 of shape (N, width of the head). Progress is told of each
+    batch, of which there are ``n_batches`` unless a ``batch_size`` is given.
+    """
     # Gathered batch by batch: all of them need not fit on a GPU.
-    return device_logits(computing, network, samples, preprocessing, batch_size, torch.device("cpu")).numpy()
+    return device_logits(computing, network, samples, preprocessing, batch_size, torch.device("cpu"), progress).numpy()
 
 
-def n_batches(samples: Samples, preprocessing: Preprocessing) -> int:
+def n_batches(samples: Sized, preprocessing: Preprocessing) -> int:
     """Batches that samples pass through a network in."""
     return math.ceil(len(samples) / preprocessing.at_once)
 

@@ -261,7 +261,7 @@ def test_siblings_are_members_without_training(run: Run, splits: Splits, tmp_pat
     other = make_settings().model_copy(update={"seed": 1})
     coterie.fit(other, tmp_path / "sibling", splits=splits)
     sibling = Run.open_complete(tmp_path / "sibling")
-    add_flipped(sibling, splits)
+    add_flipped(sibling, splits, SILENT)
     found = contenders_of(run, splits, [sibling])
     pair = next(answer for answer in found.answers if answer.name == "deep ensemble of 2" and not answer.flips)
     first, second = (read_outputs(r, "test").base_NC for r in (run, sibling))

@@ -165,7 +165,12 @@ def train_member(
         job, network = Job(prepared, member, progress), prepared.base.network
         job.train_network("another base", BASE_FILE, network, changed.base, changed.seed)
         refit_head(job, network)
-        _write_logits(job, lambda split: {"logits": _logits(job, network, split)})
+
+        def answers(split: Split) -> dict[str, FloatArray]:
+            job.progress.stage("answers", n_batches(split.samples, splits.preprocessing))
+            return {"logits": _logits(job, network, split)}
+
+        _write_logits(job, answers)
         member.update(complete=True)
 
 
@@ -196,6 +201,7 @@ def train_weight_average(
         averaged.write_weights("average.safetensors", average)
 
         def answers(split: Split) -> dict[str, FloatArray]:
+            job.progress.stage("answers", (1 + len(files)) * n_batches(split.samples, job.splits.preprocessing))
             proba = []
             for file in files:
                 averaged.read_weights(file, network)
@@ -232,7 +238,7 @@ def _mean_of_cycles(job: Job, network: nn.Module, files: Sequence[str]) -> nn.Mo
     return average
 
 
-def add_flipped(run: Run, splits: Splits, trust: str | None = None) -> None:
+def add_flipped(run: Run, splits: Splits, progress: Progress, trust: str | None = None) -> None:
     """What base and specialists of a finished run say of the mirrored images, where a mirror keeps the class.
 
     Raises:
@@ -244,7 +250,9 @@ def add_flipped(run: Run, splits: Splits, trust: str | None = None) -> None:
     ensemble = load_ensemble(run.path, trust=trust)
     for split in SPLITS:
         data: Split = getattr(splits, split)
-        outputs = ensemble.outputs(FlippedImages(data.samples), data.labels_N.numpy())
+        samples = FlippedImages(data.samples)
+        progress.stage(f"mirrored images of {split}", ensemble.panel.n_steps(samples))
+        outputs = ensemble.outputs(samples, data.labels_N.numpy(), progress)
         run.write_arrays(flipped_file(split), {"base_NC": outputs.base_NC, "packed_NM": outputs.packed_NM})
 
 
@@ -280,7 +288,7 @@ def _write_logits(job: Job, answers: Callable[[Split], dict[str, FloatArray]]) -
 
 
 def _logits(job: Job, network: nn.Module, split: Split) -> FloatArray:
-    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing)
+    return compute_logits(job.fabric, network, split.samples, job.splits.preprocessing, progress=job.progress)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

@@ -74,7 +74,7 @@ def compare_run(
     if train:
         check_engine(engine)
     with run.writing():
-        add_flipped(run, splits, trust)
+        add_flipped(run, splits, progress, trust)
         if train:
             tasks = control_tasks(run, splits, superclasses, members, trust=trust)
             _train_controls(run, splits, tasks, engine, progress)

@@ -114,7 +114,7 @@ class FlippedFitTask(FitTask):
         super().run(shared, context)
         run = Run.open_complete(self.out)
         with run.writing():
-            add_flipped(run, shared, self.settings.backbone)
+            add_flipped(run, shared, TitledProgress(context.progress, self.title), self.settings.backbone)
         return self.out
 
 
