@@ -61,14 +61,14 @@ def test_one_cluster_is_no_matter_of_routing(report: Report, console: Console) -
     assert "cluster" not in said.replace("the specialist by itself", "")
 
 
-@pytest.mark.parametrize(("ensemble", "alone", "said"), [(0.70, 0.71, True), (0.70, 0.69, False), (0.60, 0.601, False)])
+@pytest.mark.parametrize(("alone", "low", "said"), [(0.71, 0.01, True), (0.69, 0.01, False), (0.71, -0.01, False)])
 def test_a_copy_that_is_better_by_itself_tells_of_a_base_that_was_not_trained_enough(
-    report: Report, ensemble: float, alone: float, said: bool
+    report: Report, alone: float, low: float, said: bool
 ) -> None:
     one = dataclasses.replace(
-        report, clusters=report.clusters[:1], base_top1=0.6, ensemble_top1=ensemble, oracle_specialist=alone
+        report, clusters=report.clusters[:1], ensemble_top1=0.70, oracle_specialist=alone, gain_low=low
     )
-    assert ("train the base for longer (--base.epochs)" in headline(one)) == said
+    assert ("the base is worth more training" in headline(one)) == said
 
 
 def test_a_rule_in_a_line() -> None:

@@ -16,9 +16,6 @@ from coterie.measures.report import Report
 from coterie.pages.format import count, decimal, hundredths, interval, percent, points, zero
 from coterie.routing.rule import Rule
 
-# A copy of all classes that is better than its base by so much was trained where the base was not trained enough.
-CLEARLY = 0.005
-
 
 def print_report(
     console: Console, report: Report, labels: Sequence[str], n_unknown: int = 0, caution: str = ""
@@ -101,8 +98,8 @@ def headline(report: Report) -> str:
     if len(report.clusters) == 1:
         alone = report.oracle_specialist
         more = (
-            ": no worse than both, at one pass; train the base for longer (--base.epochs)"
-            if alone >= max(report.ensemble_top1, report.base_top1 + CLEARLY)
+            ": no worse than both, at one pass, so the base is worth more training"
+            if report.gain_low > 0 and alone >= report.ensemble_top1
             else ""
         )
         return f"{gained}the specialist by itself, asked for all: {percent(alone)}{more}"
