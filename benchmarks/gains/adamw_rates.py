@@ -51,11 +51,8 @@ def _kinds(shared: Path, made: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for n_classes, per_class, noise in ((50, 100, 0.9), (300, 30, 0.7)):
         source = {"source": f"features:{features(made, n_classes, per_class, noise)}"}
         yield f"mlp-256, features of {n_classes} classes", {"data": source, "backbone": "mlp-256"}
-    yield (
-        "convnet-32, CIFAR-100, 100 images a class",
-        {"data": images, "backbone": "convnet-32", "base": {"epochs": 10}},
-    )
-    yield "wrn-10-1, CIFAR-100, 100 images a class", {"data": images, "backbone": "wrn-10-1", "base": {"epochs": 10}}
+    small = {"data": images, "backbone": "convnet-16", "base": {"epochs": 5}}
+    yield "convnet-16 for 5 epochs, CIFAR-100, 100 images a class", small
 
 
 def _accuracies(values: dict[str, Any], way: dict[str, Any], folder: Path) -> str:

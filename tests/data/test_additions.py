@@ -14,6 +14,7 @@ from PIL import Image
 
 from coterie.config import DataSettings
 from coterie.data.additions import JoinedSamples, read_additions
+from coterie.data.splits import Columns
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, NGramPreprocessing, RaggedSamples, Scale
 from helpers import image_form
@@ -59,6 +60,18 @@ def test_texts_come_by_class_from_every_split_and_one_class_is_enough(tmp_path: 
     (tmp_path / "test.csv").write_text("text,kind\na,1\nb,\n")
     with pytest.raises(DataError, match=r"1 row of .* without kind"):
         read_additions(f"csv:{tmp_path}/test.csv", PREPROCESSING, DataSettings(label="kind"))
+
+
+def test_the_columns_of_the_run_are_taken_where_they_are_there(tmp_path: Path) -> None:
+    rows = {"message": ["a b", "c"], "queue": ["old", "new"], "answer": ["d", "e"]}
+    pd.DataFrame(rows).to_csv(tmp_path / "few.csv", index=False)
+    source, columns = f"csv:{tmp_path}/few.csv", Columns("queue", "message")
+    found = read_additions(source, PREPROCESSING, DataSettings(), columns)
+    assert {name: samples.show(0) for name, samples in found.items()} == {"old": "a b", "new": "c"}
+    with pytest.raises(DataError, match=r"3 columns could be the label"):
+        read_additions(source, PREPROCESSING, DataSettings(), Columns("kind", "text"))
+    named = read_additions(source, PREPROCESSING, DataSettings(label="answer", text="queue"), columns)
+    assert {name: samples.show(0) for name, samples in named.items()} == {"d": "old", "e": "new"}
 
 
 def test_images_come_by_class_from_parquet(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import datasets
 import pytest
 
+from coterie import data
+from coterie.config import DataSettings
 from coterie.errors import DataError
 from data_files import (
     KINDS,
@@ -43,6 +45,23 @@ def test_of_two_columns_of_texts_that_of_messages_is_no_label(tmp_path: Path) ->
         load(write(tmp_path / "none.csv", {"message": TEXTS, "answer": TEXTS[::-1]}))
     with pytest.raises(DataError, match="2 columns could be the label: price, rooms"):  # a csv file's numbers are none
         load(write(tmp_path / "numbers.csv", {"price": range(100, 120), "rooms": [1, 2, 3, 4] * 5}))
+
+
+@pytest.mark.parametrize("written", ["2026-01-0{}", "2026-01-0{} 10:30", "2026-01-0{}T10:30:00Z"])
+def test_dates_are_no_label_and_beside_texts_no_part_of_a_table(written: str, tmp_path: Path) -> None:
+    created = [written.format(1 + k // 3) for k in range(20)]
+    rows = {"id": range(20), "message": TEXTS, "queue": KINDS, "created": created}
+    splits = load(write(tmp_path / "tickets.csv", rows))
+    assert splits.preprocessing.modality == "text"
+    assert splits.labels.names == ("fruit", "tree")
+    assert "ignored, for they hold dates: created (--data.ignore)" in splits.about
+    again = data.load(DataSettings(source=write(tmp_path / "new.csv", rows)), 0, splits.preprocessing)
+    assert again.preprocessing == splits.preprocessing
+    assert len(again.test) == len(splits.test)
+    # Who wants a table has it, and beside other values dates are one of them.
+    assert load(write(tmp_path / "asked.csv", rows), modality="table").preprocessing.modality == "table"
+    rows["price"] = range(100, 120)
+    assert load(write(tmp_path / "rows.csv", rows), label="queue").preprocessing.modality == "table"
 
 
 def test_a_class_column_goes_before_text(tmp_path: Path) -> None:

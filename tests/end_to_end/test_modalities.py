@@ -12,6 +12,7 @@ import torch
 import coterie
 from coterie.cli import main
 from coterie.data import load
+from coterie.data.splits import Columns
 from coterie.errors import InputError
 from coterie.inputs import encoder
 from coterie.run.folder import Run
@@ -94,6 +95,38 @@ def test_from_a_file_to_predictions(tmp_path: Path, modality: str, capsys: pytes
     assert {"predicted", "routed", "base_top", "text" if len(new) == 2 else "row"} <= set(answers[0])
     assert main(["predict", str(out), *new]) == 0
     assert main(["info", str(out)]) == 0
+
+
+def test_a_help_desks_files_need_no_names_of_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*WORDS] * 40
+    frame = pd.DataFrame(
+        {
+            "id": range(160),
+            "customer_message": [f"this is {word} number {k}" for k, word in enumerate(words)],
+            "topic": words,
+            "created": [f"2026-01-{1 + k // 10:02}" for k in range(160)],
+        }
+    )
+    frame.to_csv(tmp_path / "tickets.csv", index=False)
+    options = ["--data.source", f"csv:{tmp_path}/tickets.csv", "--data.buckets", "256", "--backbone", "ngram-8"]
+    out = tmp_path / "run"
+    assert main(["fit", *options, *FAST, "--out", str(out)]) == 0
+    assert "ignored, for they hold dates: created" in " ".join(capsys.readouterr().out.split())
+    assert Run.open(out).manifest.data.columns == Columns("topic", "customer_message")
+    # In files of a few rows nothing tells what is a label; and answers are texts, too.
+    few = frame[:4].assign(answer=[f"thank you for {k}" for k in range(4)])
+    few.to_csv(tmp_path / "few.csv", index=False)
+    assert main(["evaluate", str(out), "--source", f"csv:{tmp_path}/few.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_samples"] == 4
+    few.drop(columns="topic").to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(out), f"{tmp_path}/new.csv", "--format", "jsonl"]) == 0
+    told = main(["predict", str(out), *few["customer_message"], "--format", "jsonl"])
+    found = [json.loads(line)["predicted"] for line in capsys.readouterr().out.splitlines()]
+    assert (told, len(found), found[:4]) == (0, 8, found[4:])
+    # Files of other columns are read as before; and what is named goes first.
+    few[["topic", "customer_message"]].set_axis(["label", "text"], axis=1).to_csv(tmp_path / "own.csv", index=False)
+    assert main(["evaluate", str(out), "--source", f"csv:{tmp_path}/own.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_samples"] == 4
 
 
 @pytest.mark.parametrize("modality", ["ngrams", "table", "features"])

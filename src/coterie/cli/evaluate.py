@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Literal
 
 import tyro
@@ -28,6 +29,8 @@ def evaluate(
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json", help="print JSON")] = False,
 ) -> None:
     """Judge a run: on its own test data from stored logits, or on other labelled samples."""
+    from coterie.cli.terminal.console import SafeConsole
+    from coterie.cli.terminal.progress import make_progress
     from coterie.cli.terminal.report import print_report
     from coterie.routing.evaluation import evaluate as judge
     from coterie.run.caution import caution_on
@@ -43,7 +46,11 @@ def evaluate(
     folder = Run.open_complete(local_run(run, say))
     configure_process(folder.settings.hardware)
     own: Literal["validation", "test"] = "validation" if split == "validation" else "test"
-    outputs = read_outputs(folder, own) if source is None else outputs_on(folder, source, split, trust, say)
+    if source is None:
+        outputs = read_outputs(folder, own)
+    else:
+        with make_progress(SafeConsole(sys.stderr)) as progress:
+            outputs = outputs_on(folder, source, split, trust, say, progress)
     manifest = folder.manifest
     train_count_C = train_counts_of(manifest)
     result = judge(outputs, partition_of(manifest), rule_of(manifest), train_count_C)

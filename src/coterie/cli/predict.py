@@ -69,6 +69,8 @@ def predict(
     ensemble = load_ensemble(run, trust=trust)
     preprocessing = ensemble.preprocessing
     column = settings.data.image if preprocessing.modality == "image" else settings.data.text
+    if column is None and record is not None and record.columns is not None:
+        column = record.columns.sample
     skip = (lambda name: say(f"skipped: {name}")) if skip_broken else None
     code_page = None if record is None else record.encoding
     written = settings.data.separator, settings.data.encoding or code_page

@@ -15,7 +15,7 @@ from typing_extensions import override
 from coterie.config import PLACES, DataSettings
 from coterie.data.cut import cut_missing
 from coterie.data.decode import read_images
-from coterie.data.splits import Split, Splits
+from coterie.data.splits import Columns, Split, Splits
 from coterie.errors import DataError, InputError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
 from coterie.labels import LabelSpace, join_names
@@ -80,13 +80,16 @@ class JoinedSamples(Samples):
         return self.first.show(place) if place < n_first else self.second.show(place - n_first)
 
 
-def read_additions(source: str, preprocessing: Preprocessing, settings: DataSettings) -> dict[str, Samples]:
+def read_additions(
+    source: str, preprocessing: Preprocessing, settings: DataSettings, columns: Columns | None = None
+) -> dict[str, Samples]:
     """The samples of each class of a source, as a run's networks take them; one class is enough.
 
     Args:
         source: as ``data.source``, but for those that are generated or downloaded; its splits count alike.
         preprocessing: of the run.
         settings: of the run's data, for the names of the columns.
+        columns: those of the run's own data; heeded where the settings name none and they are there.
 
     Raises:
         DataError: the source cannot be read, holds no sample, or one that is broken; named.
@@ -99,7 +102,7 @@ def read_additions(source: str, preprocessing: Preprocessing, settings: DataSett
     if kind == "folder" and isinstance(preprocessing, ImagePreprocessing):
         return _read_folder(place, preprocessing, settings)
     try:
-        samples, names = _read_rows(kind, place, preprocessing, settings)
+        samples, names = _read_rows(kind, place, preprocessing, settings, columns)
     except InputError as error:
         raise DataError(f"{source}: {error}") from None
     chosen = join_names(Counter(names)) if settings.merge_names else {}
@@ -110,7 +113,7 @@ def read_additions(source: str, preprocessing: Preprocessing, settings: DataSett
 
 
 def _read_rows(
-    kind: str, place: str, preprocessing: Preprocessing, settings: DataSettings
+    kind: str, place: str, preprocessing: Preprocessing, settings: DataSettings, columns: Columns | None
 ) -> tuple[Samples, Sequence[str]]:
     if kind == "features" and not place.endswith(".parquet"):
         from coterie.data.features import read_named_npz
@@ -119,7 +122,7 @@ def _read_rows(
         return preprocessing.samples(feature_NF), names
     from coterie.data.huggingface import read_named
 
-    return read_named("parquet" if kind == "features" else kind, place, settings, preprocessing)
+    return read_named("parquet" if kind == "features" else kind, place, settings, preprocessing, columns)
 
 
 def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], settings: DataSettings) -> Splits:
@@ -155,6 +158,7 @@ def extended(splits: Splits, labels: LabelSpace, additions: dict[str, Samples], 
         encoding=splits.encoding,
         cut=splits.cut,
         n_in_validation=splits.n_in_validation,
+        columns=splits.columns,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import datasets
@@ -19,6 +20,7 @@ FLOATS = ("float16", "float32", "float64")
 # What people call the column of labels, first those that can hardly be anything else.
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
 TEXT = "text"  # and the column of texts
+DATES = (pa.timestamp("us"), pa.timestamp("us", "UTC"))  # without a time zone, and with one
 
 
 def find_modality(features: datasets.Features, label: str, settings: DataSettings) -> Modality:
@@ -86,7 +88,7 @@ def image_column(features: datasets.Features, wanted: str | None) -> str:
 def label_column(features: datasets.Features, wanted: str | None, text: str | None, train: datasets.Dataset) -> str:
     """The name of the label column: ``wanted``, or else the only one of classes, or of text or integers that is not
     the column of texts: ``text``, or one of that name; of several, the one with a usual name, or the only one that
-    is not made of texts most of which are in ``train`` once.
+    is not made of dates, or of texts most of which are in ``train`` once.
 
     Raises:
         DataError: none or several, or ``wanted`` is missing or of another type; the candidates are named.
@@ -106,7 +108,9 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
         candidates += _usual(named, LABEL_NAMES[:-1]) or ([] if candidates else _usual(named, LABEL_NAMES))
     candidates = _usual(candidates, LABEL_NAMES) or candidates
     if len(candidates) > 1:
-        candidates = [name for name in candidates if not _is_prose(features[name], train, name)] or candidates
+        strings = [name for name in candidates if is_value(features[name], STRINGS)]
+        others = {name for name in strings if is_prose(train, name) or are_dates(train, name)}
+        candidates = [name for name in candidates if name not in others] or candidates
     return _choose("label", "class names, text or integers", features, candidates, None)
 
 
@@ -129,12 +133,20 @@ def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
     return first if len(first) == 1 else []
 
 
-def _is_prose(feature: Any, train: datasets.Dataset, name: str) -> bool:
-    """Whether a column means texts, and has fewer than two of each, on average: messages, names of files."""
-    if not is_value(feature, STRINGS):
-        return False
-    cells = cells_of(train, name)
-    return bool(2 * pc.count_distinct(cells).as_py() > len(cells) - cells.null_count)
+def is_prose(table: datasets.Dataset, name: str) -> bool:
+    """Whether a column of texts has fewer than two of each, on average: messages, names of files."""
+    cells = cells_of(table, name).drop_null()
+    return bool(2 * pc.count_distinct(cells).as_py() > len(cells))
+
+
+def are_dates(table: datasets.Dataset, name: str) -> bool:
+    """Whether all texts of a column are dates, with or without a time, as ISO 8601 writes them."""
+    cells = cells_of(table, name).drop_null()
+    for kind in DATES if len(cells) else ():
+        with suppress(pa.ArrowInvalid):
+            cells.cast(kind)
+            return True
+    return False
 
 
 def cells_of(table: datasets.Dataset, name: str) -> pa.ChunkedArray:

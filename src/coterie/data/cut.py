@@ -13,11 +13,19 @@ from coterie.errors import DataError
 from coterie.system.units import how_many
 
 
+class TooFewToCutError(DataError):
+    """Train has too few samples to cut ``splits`` out of it."""
+
+    def __init__(self, message: str, splits: tuple[CutSplit, ...]) -> None:
+        super().__init__(message)
+        self.splits = splits
+
+
 def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -> dict[str, Split]:
     """Train, validation and test: those that were found, and the others cut out of train, test first.
 
     Raises:
-        DataError: train has too few samples to cut.
+        TooFewToCutError: no class of train has two samples.
     """
     random = np.random.default_rng(seed)
     splits = dict(found)
@@ -25,7 +33,10 @@ def cut_missing(found: Mapping[str, Split], settings: DataSettings, seed: int) -
     for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
         if name not in splits:
             train = splits["train"]
-            stay, cut = (torch.from_numpy(rows) for rows in stratified_cut(train.labels_N.numpy(), share, random))
+            try:
+                stay, cut = map(torch.from_numpy, stratified_cut(train.labels_N.numpy(), share, random))
+            except DataError as error:
+                raise TooFewToCutError(str(error), cut_splits(found)) from None
             splits["train"] = Split(train.samples.take(stay), train.labels_N[stay])
             splits[name] = Split(train.samples.take(cut), train.labels_N[cut])
     if settings.imbalance is not None:

@@ -20,7 +20,7 @@ from coterie.data.interpret import open_labelled
 from coterie.data.kinds import counted
 from coterie.data.labelled import with_labels
 from coterie.data.reading import no_progress_bars
-from coterie.data.splits import Split, Splits
+from coterie.data.splits import Columns, Split, Splits
 from coterie.data.tables import Source, root_cause
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing, Samples
@@ -31,7 +31,12 @@ from coterie.vocabulary import Modality
 
 
 def load(
-    kind: str, place: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None
+    kind: str,
+    place: str,
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None = None,
+    columns: Columns | None = None,
 ) -> Splits:
     """Read ``parquet``, ``csv``, ``jsonl``, ``arrow``, ``folder`` or ``hub`` data at a place; cut the splits that it
     lacks out of train.
@@ -42,24 +47,31 @@ def load(
         settings: columns, and how splits are cut.
         seed: of the splits.
         preprocessing: of the run whose networks take the samples; default: learned from train.
+        columns: of the run, as for ``open_labelled``.
 
     Raises:
         DataError: what is there cannot be read or does not describe labelled samples; see the message.
     """
-    source, label = open_labelled(kind, place, settings, preprocessing)
+    source, label = open_labelled(kind, place, settings, preprocessing, columns)
     source = with_labels(source, label, settings)
-    splits = _load_labelled(source, label, settings, seed, preprocessing)
-    return replace(splits, n_unknown=source.n_unknown, encoding=source.encoding)
+    modality = find_modality(source.features, label, settings) if preprocessing is None else preprocessing.modality
+    sample = _sample_column(modality, source, label, settings)
+    splits = _load_labelled(source, label, sample, modality, settings, seed, preprocessing)
+    found = Columns(label, sample or None)
+    return replace(splits, n_unknown=source.n_unknown, encoding=source.encoding, columns=found)
 
 
 def _load_labelled(
-    source: Source, label: str, settings: DataSettings, seed: int, preprocessing: Preprocessing | None
+    source: Source,
+    label: str,
+    sample: str,
+    modality: Modality,
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None,
 ) -> Splits:
-    features = source.features
-    modality = find_modality(features, label, settings) if preprocessing is None else preprocessing.modality
-    sample = _sample_column(modality, source, label, settings)
     if sample:
-        others = [name for name in features if name not in (label, sample)]
+        others = [name for name in source.features if name not in (label, sample)]
         source = source.noted(f"no part of the samples: {', '.join(others[:10])}" if others else "")
     # Labels are read, and refused, before images are decoded, which may take minutes.
     classes = read_labels(
@@ -157,16 +169,17 @@ def load_groups(kind: str, place: str, settings: DataSettings, column: str) -> t
 
 
 def read_named(
-    kind: str, place: str, settings: DataSettings, preprocessing: Preprocessing
+    kind: str, place: str, settings: DataSettings, preprocessing: Preprocessing, columns: Columns | None = None
 ) -> tuple[Samples, list[str]]:
-    """All samples at a place, of all splits, as a run's networks take them, and the class name of each.
+    """All samples at a place, of all splits, as a run's networks take them, and the class name of each; ``columns``: as
+    for ``open_labelled``.
 
     Raises:
         DataError: what is there cannot be read, or a row has no label, or an empty text, unless
             ``settings.skip_broken``.
         InputError: samples that the preprocessing cannot take.
     """
-    source, label = open_labelled(kind, place, settings, preprocessing)
+    source, label = open_labelled(kind, place, settings, preprocessing, columns)
     source = with_labels(source, label, settings)
     # Splits count alike: all of it is new to the run.
     table = _joined(source, place)

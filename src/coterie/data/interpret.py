@@ -15,11 +15,21 @@ import pyarrow.compute as pc
 
 from coterie.config import DataSettings
 from coterie.config.data import TABLES
-from coterie.data.columns import FLOATS, INTEGERS, STRINGS, cells_of, label_candidates, label_column
+from coterie.data.columns import (
+    FLOATS,
+    INTEGERS,
+    STRINGS,
+    are_dates,
+    cells_of,
+    is_prose,
+    label_candidates,
+    label_column,
+)
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.labelled import without_unlabelled
 from coterie.data.reading import as_dataset
 from coterie.data.split_column import split_by_column
+from coterie.data.splits import Columns
 from coterie.data.tables import Source, open_tables
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
@@ -43,7 +53,11 @@ FEW = 100
 
 
 def open_labelled(
-    kind: str, place: str, settings: DataSettings, preprocessing: Preprocessing | None = None
+    kind: str,
+    place: str,
+    settings: DataSettings,
+    preprocessing: Preprocessing | None = None,
+    columns: Columns | None = None,
 ) -> tuple[Source, str]:
     """The tables of a source with the columns that matter, as what they mean; and the name of the label column.
 
@@ -52,14 +66,17 @@ def open_labelled(
         place: as for ``open_tables``.
         settings: what is named there is taken as it is.
         preprocessing: of the run whose networks take the samples; it tells what columns are for.
+        columns: of the run's own data; heeded where the settings name none and they are there.
 
     Raises:
         DataError: as ``open_tables``; a column that is named is not there; the label is none or uncertain; a split
             lacks a column of train; files of images do not exist; or vectors that are none.
     """
     run = (*preprocessing.numeric, *preprocessing.categorical) if isinstance(preprocessing, TablePreprocessing) else ()
-    named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
     source = open_tables(kind, place, settings)
+    if preprocessing is not None and columns is not None:
+        settings = columns.over(settings, preprocessing, source.tables["train"].column_names)
+    named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
     if kind in TABLES:
         taken = {*named, *(settings.ignore or ())}
         source = split_by_column(source, settings, taken, lenient=preprocessing is not None)
@@ -93,7 +110,25 @@ def open_labelled(
                 "--data.modality features"
             )
         source = found
+    if modality in (None, "text"):
+        source = _without_dates(source, {*named, label}, beside_texts=modality == "text")
+    if columns is not None and columns.sample is not None and columns.sample in named:  # no other is one of samples
+        source = _without(source, [name for name in source.features if name not in (label, columns.sample)])
     return _with_places(source, settings), label
+
+
+def _without_dates(source: Source, taken: set[str | None], *, beside_texts: bool) -> Source:
+    """Without columns of dates, where those of texts are what is classified: ``beside_texts``, or where there is one
+    column more, of texts that hardly repeat.
+    """
+    train = source.tables["train"]
+    free = {name: feature for name, feature in source.features.items() if name not in taken}
+    dates = [name for name, feature in free.items() if _is_type(feature, STRINGS) and are_dates(train, name)]
+    left = [name for name in free if name not in dates]
+    one_of_texts = len(left) == 1 and _is_type(free[left[0]], STRINGS) and is_prose(train, left[0])
+    if not dates or not (one_of_texts or (beside_texts and left)):
+        return source
+    return _without(source, dates).noted(f"ignored, for they hold dates: {', '.join(dates)} (--data.ignore)")
 
 
 def _without_ignored(source: Source, settings: DataSettings, named: set[str | None], *, lenient: bool) -> Source:

@@ -8,7 +8,7 @@ import torch
 
 from coterie.config import DataSettings
 from coterie.data.shared import describe_shared, sample_digests
-from coterie.data.splits import Split, Splits
+from coterie.data.splits import Columns, Split, Splits
 from coterie.errors import DataError
 from coterie.inputs import ImagePreprocessing, Preprocessing
 from coterie.inputs.image import prescribed_image
@@ -17,18 +17,21 @@ from coterie.system.units import how_many
 from coterie.vocabulary import Modality
 
 
-def load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None) -> Splits:
+def load(
+    settings: DataSettings, seed: int, preprocessing: Preprocessing | None = None, columns: Columns | None = None
+) -> Splits:
     """Load (or generate) training, validation and test samples; the same seed cuts the same splits.
 
     Args:
         settings: the source, and how its samples are read and cut.
         seed: of the splits, unless ``settings.split_seed`` sets one.
         preprocessing: of the run whose networks take the samples; default: learned from train.
+        columns: of the run's own data; heeded where the settings name none and they are there.
 
     Raises:
         DataError: the source is missing, broken, or unfit for classification; the message says which and why.
     """
-    splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing)
+    splits = _load(settings, seed if settings.split_seed is None else settings.split_seed, preprocessing, columns)
     splits = replace(splits, about="; ".join([splits.about, *_of_classes(splits)]))
     if settings.source != "glyphs":  # of which each is drawn anew
         splits = _with_shared(splits, preprocessing)
@@ -115,7 +118,7 @@ def _as_prescribed(splits: Splits, form: ImagePreprocessing, source: str) -> Spl
     return replace(splits, train=train, validation=validation, test=test, preprocessing=form, about=about)
 
 
-def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None) -> Splits:
+def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None, columns: Columns | None) -> Splits:
     # A source is imported when it is asked for: glyphs needs no `datasets`, parquet no fonts.
     kind, _, place = settings.source.partition(":")
     if kind == "glyphs":
@@ -134,7 +137,7 @@ def _load(settings: DataSettings, seed: int, preprocessing: Preprocessing | None
 
     if kind == "features":
         kind, settings = "parquet", settings.model_copy(update={"modality": "features"})
-    return huggingface.load(kind, place, settings, seed, preprocessing)
+    return huggingface.load(kind, place, settings, seed, preprocessing, columns)
 
 
 def kind_of(settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coterie.config import DataSettings
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, Samples
 from coterie.labels import LabelSpace
@@ -54,6 +56,21 @@ class Split:
         return Split(self.samples.take(rows), local_N[rows])
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The columns of files in which labels and samples were found; ``sample`` of None: all others, of a table."""
+
+    label: str
+    sample: str | None
+
+    def over(self, settings: DataSettings, preprocessing: Preprocessing, there: Sequence[str]) -> DataSettings:
+        """Settings that name these columns, of those that are there, where they name no other."""
+        option = {"text": "text", "image": "image"}.get(preprocessing.modality)
+        found = {"label": self.label, **({} if option is None else {option: self.sample})}
+        update = {name: column for name, column in found.items() if column in there and getattr(settings, name) is None}
+        return settings.model_copy(update=update)
+
+
 @dataclass(frozen=True, eq=False)
 class Splits:
     """Training, validation and test samples of one task.
@@ -62,6 +79,7 @@ class Splits:
     ``n_unknown``: test samples that were left out, of classes that train lacks, which are errors of any classifier.
     ``encoding``: of the csv files that they were read from, where it is no Unicode. ``cut``: the splits that were cut
     from train. ``n_in_validation``: test samples that are also in validation; 0 of tables, whose rows repeat by nature.
+    ``columns``: where they were found, in files that have columns.
 
     Raises:
         DataError: a class without a training sample, or an unknown class in a split; the class is named.
@@ -79,6 +97,7 @@ class Splits:
     encoding: str | None = None
     cut: tuple[CutSplit, ...] = ()
     n_in_validation: int = 0
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         n_classes = len(self.labels)

@@ -110,5 +110,5 @@ def _samples(run: FinishedRun, form: Preprocessing, source: str | None) -> Sampl
     if source is not None:
         size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
         data = DataSettings(**{**data.model_dump(), "source": source, "configuration": None, **size})
-    samples = form.check(load_data(data, run.settings.seed, form).test.samples)
+    samples = form.check(load_data(data, run.settings.seed, form, run.manifest.data.columns).test.samples)
     return samples.take(torch.linspace(0, len(samples) - 1, min(MOST_SAMPLES, len(samples))).round().long())

@@ -207,13 +207,14 @@ class _Distillation:
 
     def _right(self, file: str, network: nn.Module) -> BoolArray:
         """Whether a network is right, of each test sample."""
-        logits_NC = self.job.logits(file, network, "test", len(self.job.splits.labels))
+        logits_NC = self.job.logits(file, network, "test", len(self.job.splits.labels), "distilled networks on test")
         right_N: BoolArray = logits_NC.argmax(axis=1) == self.job.splits.test.labels_N.numpy()
         return right_N
 
     def _rows(self, ensemble: SpecialistEnsemble, controls: dict[str, BoolArray]) -> list[DistilledRow]:
         test, manifest = self.job.splits.test, self.old.manifest
-        outputs = ensemble.outputs(test.samples, test.labels_N.numpy())
+        self.job.progress.stage("ensemble on test", ensemble.panel.n_steps(test.samples))
+        outputs = ensemble.outputs(test.samples, test.labels_N.numpy(), self.job.progress)
         outputs = replace(outputs, pass_cost=pass_cost_of(manifest))
         routing = Routing.of(outputs, ensemble.partition, ensemble.rule)
         base_N, ensemble_N = (answer_N == outputs.label_N for answer_N in routing.answers())
@@ -238,6 +239,8 @@ def _read_more(arguments: Sequence[str], found: Prepared) -> Samples | None:
         return None
     form, data = found.splits.preprocessing, found.settings.data
     column = data.image if form.modality == "image" else data.text
+    if column is None and found.splits.columns is not None:
+        column = found.splits.columns.sample
     new = find_new(form, arguments, column=column, written=(data.separator, data.encoding or found.splits.encoding))
     read = next(new.batches(sys.maxsize), None)
     if read is None:

@@ -99,6 +99,7 @@ class Prepared:
             encoding=splits.encoding,
             perhaps_seen=splits.cut if knows_classes else (),
             n_in_validation=splits.n_in_validation if source is None else source.n_in_validation,
+            columns=splits.columns,
         )
 
 

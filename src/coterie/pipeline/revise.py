@@ -297,7 +297,7 @@ def _with_additions(
     splits = load_splits(settings, old)
     if splits.labels != labels_of(old.manifest):
         raise ArtifactError(f"the data of {settings.data.source} has changed since {old.path} was trained")
-    found = read_additions(source, splits.preprocessing, settings.data)
+    found = read_additions(source, splits.preprocessing, settings.data, splits.columns)
     if settings.data.merge_names:
         found = {labels.meant(name): samples for name, samples in found.items()}
     others = sorted(set(found) - set(allowed))
@@ -347,7 +347,8 @@ def trained_base(job: Job, head: Head | None = None) -> TrainedBase:
     network = base.network.to(job.fabric.device).eval()
     example = job.splits.preprocessing.example()
     part = trained_part(network, head, example, job.settings.specialist.trainable)
-    return TrainedBase(network, head, part, job.logits(BASE_FILE, network, "validation", head.out_features))
+    validation_NC = job.logits(BASE_FILE, network, "validation", head.out_features, "base on validation")
+    return TrainedBase(network, head, part, validation_NC)
 
 
 def complete(

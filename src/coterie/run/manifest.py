@@ -17,7 +17,7 @@ from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
 from coterie.config.data import NO_SPLIT, TABLES
 from coterie.config.recipes import WHOLE
-from coterie.data.splits import CutSplit
+from coterie.data.splits import Columns, CutSplit
 from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.inputs import AnyPreprocessing
 from coterie.labels import LabelSpace
@@ -64,7 +64,7 @@ class DataRecord(_Frozen):
     ``n_unknown``: as of ``Splits``. ``sizes``: of training, validation and test samples; None: an older version wrote
     it. ``encoding``: of csv files, where it is no Unicode; new ones are probably written so too. ``perhaps_seen``: the
     splits that were cut from train where the base came with weights of its classes, perhaps trained on these samples.
-    ``n_in_validation``: as of ``Splits``.
+    ``n_in_validation``, ``columns``: as of ``Splits``.
     """
 
     about: str
@@ -75,11 +75,12 @@ class DataRecord(_Frozen):
     encoding: str | None = None
     perhaps_seen: tuple[CutSplit, ...] = ()
     n_in_validation: Count = 0
+    columns: Columns | None = None
 
     def same_samples(self, other: Self) -> bool:
         """Whether this and another record can be of the same samples, though two versions describe them differently."""
         later = (name for name in ("sizes", "encoding") if None in (getattr(self, name), getattr(other, name)))
-        aside = {"about": "", "perhaps_seen": (), "n_in_validation": 0, **dict.fromkeys(later)}
+        aside = {"about": "", "perhaps_seen": (), "n_in_validation": 0, "columns": None, **dict.fromkeys(later)}
         return self.model_copy(update=aside) == other.model_copy(update=aside)
 
     @model_validator(mode="after")
