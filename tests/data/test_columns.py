@@ -10,6 +10,7 @@ import pytest
 
 from coterie import data
 from coterie.config import DataSettings
+from coterie.data.additions import read_additions
 from coterie.errors import DataError
 from data_files import (
     KINDS,
@@ -50,14 +51,17 @@ def test_of_two_columns_of_texts_that_of_messages_is_no_label(tmp_path: Path) ->
 @pytest.mark.parametrize("written", ["2026-01-0{}", "2026-01-0{} 10:30", "2026-01-0{}T10:30:00Z"])
 def test_dates_are_no_label_and_beside_texts_no_part_of_a_table(written: str, tmp_path: Path) -> None:
     created = [written.format(1 + k // 3) for k in range(20)]
-    rows = {"id": range(20), "message": TEXTS, "queue": KINDS, "created": created}
+    rows = {"id": range(20), "message": TEXTS, "queue": KINDS, "created": created, "language": ["en"] * 20}
     splits = load(write(tmp_path / "tickets.csv", rows))
     assert splits.preprocessing.modality == "text"
     assert splits.labels.names == ("fruit", "tree")
-    assert "ignored, for they hold dates: created (--data.ignore)" in splits.about
+    assert "ignored, for they hold dates, or one text throughout: created, language (--data.ignore)" in splits.about
     again = data.load(DataSettings(source=write(tmp_path / "new.csv", rows)), 0, splits.preprocessing)
     assert again.preprocessing == splits.preprocessing
     assert len(again.test) == len(splits.test)
+    # One class alone is a label yet, as of samples that are added.
+    one = {"message": TEXTS, "queue": ["fruit"] * 20}
+    assert list(read_additions(write(tmp_path / "one.csv", one), splits.preprocessing, DataSettings())) == ["fruit"]
     # Who wants a table has it, and beside other values dates are one of them.
     assert load(write(tmp_path / "asked.csv", rows), modality="table").preprocessing.modality == "table"
     rows["price"] = range(100, 120)

@@ -88,7 +88,7 @@ def image_column(features: datasets.Features, wanted: str | None) -> str:
 def label_column(features: datasets.Features, wanted: str | None, text: str | None, train: datasets.Dataset) -> str:
     """The name of the label column: ``wanted``, or else the only one of classes, or of text or integers that is not
     the column of texts: ``text``, or one of that name; of several, the one with a usual name, or the only one that
-    is not made of dates, or of texts most of which are in ``train`` once.
+    is neither a side note nor made of texts most of which are in ``train`` once.
 
     Raises:
         DataError: none or several, or ``wanted`` is missing or of another type; the candidates are named.
@@ -107,10 +107,10 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
         # Not y, which is a coordinate as well.
         candidates += _usual(named, LABEL_NAMES[:-1]) or ([] if candidates else _usual(named, LABEL_NAMES))
     candidates = _usual(candidates, LABEL_NAMES) or candidates
-    if len(candidates) > 1:
-        strings = [name for name in candidates if is_value(features[name], STRINGS)]
-        others = {name for name in strings if is_prose(train, name) or are_dates(train, name)}
-        candidates = [name for name in candidates if name not in others] or candidates
+    for is_other in (is_prose, is_side_note):
+        if len(candidates) > 1:
+            others = {name for name in candidates if is_value(features[name], STRINGS) and is_other(train, name)}
+            candidates = [name for name in candidates if name not in others] or candidates
     return _choose("label", "class names, text or integers", features, candidates, None)
 
 
@@ -139,10 +139,12 @@ def is_prose(table: datasets.Dataset, name: str) -> bool:
     return bool(2 * pc.count_distinct(cells).as_py() > len(cells))
 
 
-def are_dates(table: datasets.Dataset, name: str) -> bool:
-    """Whether all texts of a column are dates, with or without a time, as ISO 8601 writes them."""
+def is_side_note(table: datasets.Dataset, name: str) -> bool:
+    """Whether all texts of a column are dates, with or without a time, as ISO 8601 writes them, or one and the same."""
     cells = cells_of(table, name).drop_null()
-    for kind in DATES if len(cells) else ():
+    if pc.count_distinct(cells).as_py() < 2:
+        return True
+    for kind in DATES:
         with suppress(pa.ArrowInvalid):
             cells.cast(kind)
             return True

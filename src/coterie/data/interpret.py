@@ -19,9 +19,9 @@ from coterie.data.columns import (
     FLOATS,
     INTEGERS,
     STRINGS,
-    are_dates,
     cells_of,
     is_prose,
+    is_side_note,
     label_candidates,
     label_column,
 )
@@ -111,24 +111,25 @@ def open_labelled(
             )
         source = found
     if modality in (None, "text"):
-        source = _without_dates(source, {*named, label}, beside_texts=modality == "text")
+        source = _without_side_notes(source, {*named, label}, beside_texts=modality == "text")
     if columns is not None and columns.sample is not None and columns.sample in named:  # no other is one of samples
         source = _without(source, [name for name in source.features if name not in (label, columns.sample)])
     return _with_places(source, settings), label
 
 
-def _without_dates(source: Source, taken: set[str | None], *, beside_texts: bool) -> Source:
-    """Without columns of dates, where those of texts are what is classified: ``beside_texts``, or where there is one
-    column more, of texts that hardly repeat.
+def _without_side_notes(source: Source, taken: set[str | None], *, beside_texts: bool) -> Source:
+    """Without columns of dates, and of the same text throughout, where those of texts are what is classified:
+    ``beside_texts``, or where there is one column more, of texts that hardly repeat.
     """
     train = source.tables["train"]
     free = {name: feature for name, feature in source.features.items() if name not in taken}
-    dates = [name for name, feature in free.items() if _is_type(feature, STRINGS) and are_dates(train, name)]
-    left = [name for name in free if name not in dates]
+    notes = [name for name, feature in free.items() if _is_type(feature, STRINGS) and is_side_note(train, name)]
+    left = [name for name in free if name not in notes]
     one_of_texts = len(left) == 1 and _is_type(free[left[0]], STRINGS) and is_prose(train, left[0])
-    if not dates or not (one_of_texts or (beside_texts and left)):
+    if not notes or not (one_of_texts or (beside_texts and left)):
         return source
-    return _without(source, dates).noted(f"ignored, for they hold dates: {', '.join(dates)} (--data.ignore)")
+    said = f"ignored, for they hold dates, or one text throughout: {', '.join(notes)} (--data.ignore)"
+    return _without(source, notes).noted(said)
 
 
 def _without_ignored(source: Source, settings: DataSettings, named: set[str | None], *, lenient: bool) -> Source:
