@@ -70,26 +70,20 @@ def differing(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     found = _of_start(values)
     for group in ("base", "specialist"):
-        usual, asked = found.get(group, {}).get("optimizer"), _given(values, group).get("optimizer")
+        usual, asked = found.get(group, {}).get("optimizer"), named(values, group).get("optimizer")
         if asked == "adamw" and usual is None:
             found = {**found, group: {**found.get(group, {}), **ADAMW}}
-        if asked == "sgd" and usual == "adamw" and "learning_rate" not in _given(values, group):
+        if asked == "sgd" and usual == "adamw" and "learning_rate" not in named(values, group):
             raise SettingsError(
                 f"{group}.optimizer = 'sgd' needs {group}.learning_rate: that of fine-tuning, "
                 f"{found[group]['learning_rate']:g}, is AdamW's"
             )
-    if of_group(values, "specialist", "trainable") != PROBE:
+    if named(values, "specialist").get("trainable") != PROBE:
         return found
     return {**found, **PROBED, "specialist": {**found.get("specialist", {}), **PROBED["specialist"]}}
 
 
-def of_group(values: Mapping[str, Any], group: str, name: str) -> Any:
-    """What a group of settings, or of plain values that were not validated yet, says of a name; None: nothing."""
-    found = values.get(group)
-    return found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
-
-
-def _given(values: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+def named(values: Mapping[str, Any], group: str) -> Mapping[str, Any]:
     """What was named of a group of settings, or of plain values."""
     found = values.get(group)
     if isinstance(found, Settings):

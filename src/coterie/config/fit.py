@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from coterie.config.data import DataSettings
-from coterie.config.defaults import PROBE, differing, of_group
+from coterie.config.defaults import PROBE, differing, named
 from coterie.config.recipes import RecipeName
 from coterie.config.settings import Settings, merged
 from coterie.config.stages import (
@@ -129,7 +129,7 @@ class FitSettings(Settings):
         """What was not given has the defaults of how the base starts, and of what it is."""
         if not isinstance(values, dict):
             return values
-        if of_group(values, "specialist", "trainable") == PROBE and values.get("init") is None:
+        if named(values, "specialist").get("trainable") == PROBE and values.get("init") is None:
             raise ValueError(f"specialist.trainable = {PROBE} asks the network with the weights of init: give --init")
         found = dict(values)
         plain = {
