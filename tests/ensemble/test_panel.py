@@ -8,6 +8,7 @@ from coterie.config import HardwareSettings
 from coterie.ensemble import panel as panel_module
 from coterie.ensemble.panel import Panel
 from coterie.partition import Partition
+from coterie.progress import Progress
 from coterie.training.fabric import make_fabric
 from coterie.training.passes import compute_logits
 from helpers import image_form, make_split
@@ -53,6 +54,21 @@ def test_tails_on_a_shared_trunk_say_what_whole_specialists_say(base, monkeypatc
     answers += [panel.ask_inputs(inputs)[1]({1: row_R.numpy()})[0] for panel in (whole, shared)]
     for answer in answers:
         np.testing.assert_allclose(answer.detach(), packed_NM[row_R][:, PARTITION.columns(1)], atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_progress_is_told_of_as_many_steps_as_were_promised(base, place, monkeypatch) -> None:
+    panel, told = panels(base)[place], [0, 0]
+
+    class Counting(Progress):
+        def advance(self, steps: int, n_images: int = 0, loss=None, accuracy=None) -> None:
+            told[0] += steps
+            told[1] += n_images
+
+    monkeypatch.setattr(panel_module, "CHUNK", 50)
+    panel.ask_all(SPLIT.samples, PARTITION, Counting())
+    assert told[0] == panel.n_steps(SPLIT.samples) == (3 * -(-72 // FORM.at_once) if place == 0 else 2)
+    assert told[1] == (3 * 72 if place == 0 else 72)
 
 
 def test_the_trunk_runs_once_and_its_output_is_held_for_a_chunk_of_limited_size(base, monkeypatch) -> None:

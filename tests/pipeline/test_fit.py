@@ -56,6 +56,28 @@ def run(finished_run: Path) -> Run:
     return Run.open_complete(finished_run)
 
 
+@pytest.mark.parametrize("trainable", ["all", "stage3"])
+def test_every_stage_ends_at_the_step_that_it_promised(
+    tmp_path: Path, settings: FitSettings, splits: Splits, trainable: str
+) -> None:
+    class Counting(Progress):
+        def __init__(self) -> None:
+            self.promised: list[tuple[str, int]] = []
+            self.done: list[int] = []
+
+        def stage(self, title: str, steps: int) -> None:
+            self.promised.append((title, steps))
+            self.done.append(0)
+
+        def advance(self, steps, n_images=0, loss=None, accuracy=None) -> None:
+            self.done[-1] += steps
+
+    told = Counting()
+    coterie.fit(tails(settings, trainable=trainable), tmp_path / "run", splits=splits, progress=told)
+    assert told.done == [steps for _, steps in told.promised]
+    assert {"base", "base on validation", "validation", "evaluation"} <= {title for title, _ in told.promised}
+
+
 def test_fit_leaves_a_run_that_describes_itself(run: Run, splits: Splits) -> None:
     manifest = run.manifest
     assert manifest.complete
