@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
+# Packages are not compiled when they are installed, but where they are imported, and once: without this, an environment
+# that says to keep nothing has each process that a test starts compile all of torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check setup-demo setup-test setup-dev wheel clean
 
 demo: setup-demo ## run the main job on the embedded data set; leaves a report to open
