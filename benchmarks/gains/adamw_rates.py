@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.gains.fine_tuned import subset
-from benchmarks.gains.pairs import features
+from benchmarks.gains.pairs import FEATURES, features
 from benchmarks.shared import base_logits, command, markdown_table, plain, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.pipeline.fit import fit_base
@@ -48,7 +48,7 @@ def _kinds(shared: Path, made: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "ngram-64, HWU64", {"data": texts, "backbone": "ngram-64"}
     yield "linear, MiniLM's sentences, HWU64", {"data": sentences, "backbone": "linear"}
     yield "mlp-256, MiniLM's sentences, HWU64", {"data": sentences, "backbone": "mlp-256"}
-    for n_classes, per_class, noise in ((50, 100, 0.9), (300, 30, 0.7)):
+    for n_classes, per_class, noise in FEATURES:
         source = {"source": f"features:{features(made, n_classes, per_class, noise)}"}
         yield f"mlp-256, features of {n_classes} classes", {"data": source, "backbone": "mlp-256"}
     small = {"data": images, "backbone": "convnet-16", "base": {"epochs": 5}}

@@ -21,6 +21,8 @@ SENTENCES: dict[str, Any] = {
     "base": {**ADAMW, "epochs": 10, "learning_rate": 0.005},
 }
 MLP: dict[str, Any] = {"backbone": "mlp-128", "base": {**ADAMW, "epochs": 10, "learning_rate": 0.003}}
+# Of generated features: classes, samples of each, noise.
+FEATURES = ((50, 100, 0.9), (300, 30, 0.7))
 # The share of training labels that another class's take the place of.
 WRONG = 0.2
 
@@ -62,7 +64,7 @@ def pairs(shared: Path, made: Path) -> Iterator[Pair]:
     yield Pair("HWU64, n-grams, 3 epochs", merged(NGRAMS, {"data": hwu}, {"base": {"epochs": 3}}), True)
     noisy = {**hwu, "source": f"parquet:{_noisy(shared / 'hwu64', made / 'hwu64-noisy')}"}
     yield Pair("HWU64, n-grams, 20 % of labels wrong", merged(NGRAMS, {"data": noisy}))
-    for n_classes, per_class, noise in ((50, 100, 0.9), (300, 30, 0.7)):
+    for n_classes, per_class, noise in FEATURES:
         source = {"data": {"source": f"features:{features(made, n_classes, per_class, noise)}"}}
         yield Pair(f"features, {n_classes} classes, MLP", merged(MLP, source))
     short: dict[str, Any] = {"backbone": "convnet-32", "base": {"epochs": 10}}

@@ -165,12 +165,7 @@ def train_member(
         job, network = Job(prepared, member, progress), prepared.base.network
         job.train_network("another base", BASE_FILE, network, changed.base, changed.seed)
         refit_head(job, network)
-
-        def answers(split: Split) -> dict[str, FloatArray]:
-            job.progress.stage("answers", n_batches(split.samples, splits.preprocessing))
-            return {"logits": _logits(job, network, split)}
-
-        _write_logits(job, answers)
+        _write_logits(job, lambda split: {"logits": _logits(job, network, split)}, 1)
         member.update(complete=True)
 
 
@@ -201,7 +196,6 @@ def train_weight_average(
         averaged.write_weights("average.safetensors", average)
 
         def answers(split: Split) -> dict[str, FloatArray]:
-            job.progress.stage("answers", (1 + len(files)) * n_batches(split.samples, job.splits.preprocessing))
             proba = []
             for file in files:
                 averaged.read_weights(file, network)
@@ -209,7 +203,7 @@ def train_weight_average(
             cycles_NC = (logsumexp(proba, axis=0) - np.log(len(files))).astype(np.float32)
             return {"logits": _logits(job, average, split), "cycles": cycles_NC}
 
-        _write_logits(job, answers)
+        _write_logits(job, answers, 1 + len(files))
         averaged.forget(files)
 
     _from_base(run, place, splits, progress, trust, work)
@@ -276,14 +270,18 @@ def read_flipped(run: Run, split: str) -> Outputs:
     return replace(plain, base_NC=arrays["base_NC"], packed_NM=arrays["packed_NM"])
 
 
-def _write_logits(job: Job, answers: Callable[[Split], dict[str, FloatArray]]) -> None:
-    """Logits by name, of each split and, where a mirror keeps the class, of its mirrored images."""
+def _write_logits(job: Job, answers: Callable[[Split], dict[str, FloatArray]], n_passes: int = 0) -> None:
+    """Logits by name, of each split and, where a mirror keeps the class, of its mirrored images: each a stage of so
+    many passes; of 0, ``answers`` has stages of its own.
+    """
     for split in SPLITS:
         data: Split = getattr(job.splits, split)
         views = {"": data}
         if job.splits.flip:
             views["-flipped"] = Split(FlippedImages(data.samples), data.labels_N)
         for suffix, view in views.items():
+            if n_passes:
+                job.progress.stage("answers", n_passes * n_batches(view.samples, job.splits.preprocessing))
             job.run.write_arrays(f"logits/{split}{suffix}.safetensors", answers(view))
 
 
