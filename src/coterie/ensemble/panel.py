@@ -131,10 +131,17 @@ class Panel:
         def logits(network: nn.Module) -> FloatArray:
             return compute_logits(self.computing, network, samples, self.preprocessing, progress=progress)
 
+        if len(samples) <= self.preprocessing.at_once:  # read once for all networks
+            logits_NC, ask = self.ask(samples)
+            answers = [answer.cpu().numpy() for answer in ask(dict.fromkeys(self.specialists, np.arange(len(samples))))]
+            base_NC: FloatArray = logits_NC.cpu().numpy()
+            progress.advance(1 + len(answers), (1 + len(answers)) * len(samples))
+        else:
+            base_NC, answers = logits(self.base), [logits(network) for network in self.specialists.values()]
         packed_NM = np.zeros((len(samples), len(partition.packed_class_M)), dtype=np.float32)
-        for cluster, network in self.specialists.items():
-            packed_NM[:, partition.columns(cluster)] = logits(network)
-        return logits(self.base), packed_NM
+        for cluster, answer_NK in zip(self.specialists, answers, strict=True):
+            packed_NM[:, partition.columns(cluster)] = answer_NK
+        return base_NC, packed_NM
 
     def n_steps(self, samples: Samples) -> int:
         """Batches that ``ask_all`` passes samples in: network by network, or chunk by chunk."""
