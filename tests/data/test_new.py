@@ -102,7 +102,7 @@ def test_tables_and_lists_name_images_from_their_own_folder(pics: Path, monkeypa
     (pics / "odd.csv").write_text("path\n b/1.png \na\\deep\\2.png\n")
     assert read_new(IMAGES, ["pics/odd.csv"]).names == expected
     (pics / "other.csv").write_text("path,picture\nnone.png,b/1.png\n")
-    assert next(find_new(IMAGES, ["pics/other.csv"], column="picture").batches()).names == ("pics/b/1.png",)
+    assert next(find_new(IMAGES, ["pics/other.csv"], columns=("picture",)).batches()).names == ("pics/b/1.png",)
     with pytest.raises(DataError, match="- is named more than once"):
         find_new(IMAGES, ["-", "-"])
 
@@ -248,7 +248,7 @@ def test_new_texts_come_from_a_column_of_a_file(tmp_path: Path, suffix: str) -> 
     preprocessing, file = TEXTS, tmp_path / f"new.{suffix}"
     write(file, {"text": ["first", "second"], "title": ["a", "b"]})
     assert read_new(preprocessing, [str(file), "third"]).names == ("first", "second", "third")
-    assert read_new(preprocessing, [str(file)], text="title").names == ("a", "b")
+    assert read_new(preprocessing, [str(file)], columns=("title",)).names == ("a", "b")
     write(file, {"number": [1], "body": ["only"]})
     assert read_new(preprocessing, [str(file)]).names == ("only",)
     write(file, {"title": ["a"], "body": ["b"]})
@@ -347,7 +347,7 @@ def test_a_row_that_does_not_fit_is_named_by_its_batch_and_takes_no_other_with_i
 
 def test_new_texts_of_one_file_do_not_depend_on_what_they_look_like(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("body,id\n007,1\nNA,2\n")
-    assert read_new(TEXTS, [str(tmp_path / "a.csv")], text="body").names == ("007", "NA")
+    assert read_new(TEXTS, [str(tmp_path / "a.csv")], columns=("body",)).names == ("007", "NA")
     (tmp_path / "a.csv").write_text("body\n12\n7\n")
     assert read_new(TEXTS, [str(tmp_path / "a.csv")]).names == ("12", "7")
 

@@ -32,14 +32,15 @@ def test_a_column_called_text_is_not_the_label(tmp_path: Path) -> None:
     assert load(source).labels.names == ("fruit", "tree")
 
 
-def test_two_columns_of_texts_are_named_with_the_option(tmp_path: Path) -> None:
-    source = write(tmp_path / "all.csv", {"title": TEXTS, "body": TEXTS, "label": [0, 1] * 10})
-    with pytest.raises(DataError, match=r"title, body.*--data\.text NAME"):
+def test_two_columns_of_codes_are_named_with_the_option(tmp_path: Path) -> None:
+    codes = [f"{kind}-{k}" for k, kind in enumerate(KINDS)]
+    source = write(tmp_path / "all.csv", {"code": codes, "part": codes[::-1], "label": [0, 1] * 10})
+    with pytest.raises(DataError, match=r"code, part.*--data\.text NAME"):
         load(source, label="label", modality="text")
-    assert shown(load(source, label="label", text="body").train)[0] in TEXTS
-    with pytest.raises(DataError, match=r"no text of title, body is there twice.*--data\.text"):
+    assert shown(load(source, label="label", text="part").train)[0] in codes
+    with pytest.raises(DataError, match=r"no text of code, part is there twice.*--data\.text"):
         load(source, label="label")
-    source = write(tmp_path / "all.csv", {"title": TEXTS, "body": KINDS, "label": [0, 1] * 10})
+    source = write(tmp_path / "all.csv", {"code": codes, "part": KINDS, "label": [0, 1] * 10})
     assert isinstance(load(source, label="label").preprocessing, TablePreprocessing)  # two columns are a table
 
 

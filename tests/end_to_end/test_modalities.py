@@ -129,6 +129,43 @@ def test_a_help_desks_files_need_no_names_of_columns(tmp_path: Path, capsys: pyt
     assert json.loads(capsys.readouterr().out)["n_samples"] == 4
 
 
+def test_a_subject_and_its_body_are_one_text_wherever_a_run_reads_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*WORDS] * 40
+    frame = pd.DataFrame(
+        {
+            "Subject": ["help", "a question"] * 80,
+            "Body": [f"this is {word} number {k}" for k, word in enumerate(words)],
+            "Created": [f"{1 + k // 10}.01.2026 10:30" for k in range(160)],
+            "Priority": ["low", "high", "low", "none"] * 40,
+            "Category": words,
+        }
+    )
+    frame.to_csv(tmp_path / "tickets.csv", index=False)
+    options = ["--data.source", f"{tmp_path}/tickets.csv", "--data.buckets", "256", "--backbone", "ngram-8"]
+    out = tmp_path / "run"
+    assert main(["fit", *options, *FAST, "--out", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "texts are the columns 'Subject', 'Body', joined (--data.text" in said
+    assert Run.open(out).manifest.data.columns == Columns("Category", ("Subject", "Body"))
+    assert main(["evaluate", str(out), "--source", f"{tmp_path}/tickets.csv", "--json"]) == 0
+    few = frame[:4].drop(columns="Category")
+    few.to_csv(tmp_path / "new.csv", index=False)
+    capsys.readouterr()
+    assert main(["predict", str(out), f"{tmp_path}/new.csv", "--format", "jsonl"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    joined = [f"{subject}\n{body}" for subject, body in zip(few["Subject"], few["Body"], strict=True)]
+    assert [answer["text"] for answer in answers] == joined
+    ensemble = coterie.load(out)
+    expected = ensemble.predict(joined, names=True).tolist()
+    assert [answer["predicted"] for answer in answers] == expected
+    assert ensemble.predict(tmp_path / "new.csv", names=True).tolist() == expected
+    few.drop(columns="Subject").to_csv(tmp_path / "part.csv", index=False)
+    assert main(["predict", str(out), f"{tmp_path}/part.csv"]) != 0
+    assert "has no column 'Subject' of texts" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("modality", ["ngrams", "table", "features"])
 def test_a_run_is_looked_at_compared_and_changed_in_part(
     tmp_path: Path, modality: str, capsys: pytest.CaptureFixture[str]

@@ -68,13 +68,10 @@ def predict(
     configure_process(settings.hardware)
     ensemble = load_ensemble(run, trust=trust)
     preprocessing = ensemble.preprocessing
-    column = settings.data.image if preprocessing.modality == "image" else settings.data.text
-    if column is None and record is not None and record.columns is not None:
-        column = record.columns.sample
     skip = (lambda name: say(f"skipped: {name}")) if skip_broken else None
     code_page = None if record is None else record.encoding
     written = settings.data.separator, settings.data.encoding or code_page
-    found = find_new(preprocessing, inputs, column=column, note=say, skip=skip, written=written)
+    found = find_new(preprocessing, inputs, columns=ensemble.columns, note=say, skip=skip, written=written)
     # Before the first is classified, so that what is missing is named at once.
     total = found.count()
     n_done = 0

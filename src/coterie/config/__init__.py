@@ -3,10 +3,11 @@
 The command line's options are derived from these classes; there is no second list.
 """
 
-from coterie.config.data import PLACES, DataSettings
+from coterie.config.data import DataSettings
 from coterie.config.defaults import PROBE
 from coterie.config.fit import AUTO, FREE_SETTINGS, FitSettings
 from coterie.config.settings import Settings, merged
+from coterie.config.source import PLACES, full_source
 from coterie.config.stages import EXACT_BITS, GateSettings, PartitionSettings, SpecialistSettings, TrainingSettings
 from coterie.config.system import EngineSettings, HardwareSettings, TrackSettings
 
@@ -26,5 +27,6 @@ __all__ = [
     "SpecialistSettings",
     "TrackSettings",
     "TrainingSettings",
+    "full_source",
     "merged",
 ]

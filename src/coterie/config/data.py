@@ -9,21 +9,9 @@ from PIL import ImageColor
 from pydantic import Field, ValidationInfo, field_validator
 
 from coterie.config.settings import Settings
+from coterie.config.source import full_source
 from coterie.vocabulary import Modality
 
-# Kinds of sources, and what follows the colon.
-PLACES = {
-    "parquet": "DIR",
-    "csv": "FILE",
-    "jsonl": "FILE",
-    "arrow": "FILE",
-    "folder": "DIR",
-    "hub": "NAME",
-    "features": "FILE",
-}
-
-# Kinds whose rows may be split by a column, or arrays by their names.
-TABLES = ("parquet", "csv", "jsonl", "arrow", "hub", "features")
 # A background that is none, and a column of splits that is none.
 DROP = "drop"
 NO_SPLIT = "no"
@@ -35,12 +23,14 @@ class DataSettings(Settings):
     source: str = Field(
         "glyphs",
         description="glyphs (embedded, generated) | parquet:DIR | csv:FILE | jsonl:FILE | arrow:FILE | folder:DIR | "
-        "hub:NAME | features:FILE (.npz or .parquet) | cifar100 (a download)",
+        "hub:NAME | features:FILE (.npz or .parquet) | cifar100 (a download); of a path alone, the kind is found",
     )
     configuration: str | None = Field(None, description="hub only: name of one of the data set's configurations")
     modality: Modality | None = Field(None, description="what the columns hold; None: found by their types")
     image: str | None = Field(None, description="image column; None: found by its type")
-    text: str | None = Field(None, description="text column; None: found by its type")
+    text: tuple[str, ...] | None = Field(
+        None, min_length=1, description="text column, or several, whose texts are joined; None: found by their types"
+    )
     label: str | None = Field(None, description="label column; None: found by its type")
     columns: tuple[str, ...] | None = Field(
         None, min_length=1, description="tables: columns to use; features: the column of vectors; None: all, or found"
@@ -178,11 +168,7 @@ class DataSettings(Settings):
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
-        kind, _, rest = source.partition(":")
-        if (kind in {"glyphs", "cifar100"} and not rest) or (kind in PLACES and rest):
-            return source
-        *some, last = (f"{kind}:{place}" for kind, place in PLACES.items())
-        raise ValueError(f"must be glyphs, cifar100, {', '.join(some)} or {last}")
+        return full_source(source)
 
     @field_validator("configuration")
     @classmethod
@@ -238,7 +224,7 @@ class DataSettings(Settings):
         """Red, green and blue from 0 to 255 behind transparent pixels; empty: their transparency is dropped."""
         return () if self.background == DROP else ImageColor.getrgb(self.background or "white")[:3]
 
-    @field_validator("columns", "categorical", "ignore", mode="before")
+    @field_validator("text", "columns", "categorical", "ignore", mode="before")
     @classmethod
     def _one_or_many(cls, columns: Any) -> Any:
         return (columns,) if isinstance(columns, str) else columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from typing_extensions import override
 
-from coterie.config import PLACES, DataSettings
+from coterie.config import PLACES, DataSettings, full_source
 from coterie.data.cut import cut_missing
 from coterie.data.decode import read_images
 from coterie.data.splits import Columns, Split, Splits
@@ -94,6 +95,8 @@ def read_additions(
     Raises:
         DataError: the source cannot be read, holds no sample, or one that is broken; named.
     """
+    with suppress(ValueError):  # said below
+        source = full_source(source)
     kind, _, place = source.partition(":")
     allowed = KINDS[preprocessing.modality]
     if kind not in allowed or not place:

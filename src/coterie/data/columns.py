@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
+from coterie.data.pieces import TEXT
 from coterie.errors import DataError
 from coterie.vocabulary import Modality
 
@@ -19,19 +20,22 @@ STRINGS = ("string", "large_string")
 FLOATS = ("float16", "float32", "float64")
 # What people call the column of labels, first those that can hardly be anything else.
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
-TEXT = "text"  # and the column of texts
+# Day, month and year, or month, day and year.
+DATE = r"^\s*\d{1,2}([./-])\d{1,2}([./-])(\d{4}|\d{2})(,?\s+\d{1,2}:\d{2}(:\d{2})?(\s*[AaPp]\.?[Mm]\.?)?)?\s*$"
 DATES = (pa.timestamp("us"), pa.timestamp("us", "UTC"))  # without a time zone, and with one
 
 
-def find_modality(features: datasets.Features, label: str, settings: DataSettings) -> Modality:
+def find_modality(
+    features: datasets.Features, label: str, settings: DataSettings, texts: Sequence[str] = ()
+) -> Modality:
     """What the columns besides the label's hold, by their types: images, vectors, one column of texts, or a table.
 
-    What the settings name goes first: the modality, or the column of a modality.
+    What the settings name goes first: the modality, or the column of a modality. ``texts``: see ``Source.texts``.
     """
     others = {name: feature for name, feature in features.items() if name != label}
     if settings.modality is not None:
         return settings.modality
-    if settings.text is not None:
+    if settings.text is not None or texts:
         return "text"
     if settings.image is not None or any(_holds_image(feature) for feature in others.values()):
         return "image"
@@ -85,9 +89,11 @@ def image_column(features: datasets.Features, wanted: str | None) -> str:
     return _choose("image", "encoded images", features, candidates, wanted)
 
 
-def label_column(features: datasets.Features, wanted: str | None, text: str | None, train: datasets.Dataset) -> str:
+def label_column(
+    features: datasets.Features, wanted: str | None, texts: Sequence[str] | None, train: datasets.Dataset
+) -> str:
     """The name of the label column: ``wanted``, or else the only one of classes, or of text or integers that is not
-    the column of texts: ``text``, or one of that name; of several, the one with a usual name, or the only one that
+    a column of texts: of ``texts``, or called text; of several, the one with a usual name, or the only one that
     is neither a side note nor made of texts most of which are in ``train`` once.
 
     Raises:
@@ -101,7 +107,7 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
             name for name, some in features.items() if isinstance(some, datasets.ClassLabel) or is_value(some, types)
         ]
         return _choose("label", "class names, text or whole numbers", features, possible, wanted)
-    candidates = label_candidates(features, text)
+    candidates = label_candidates(features, texts)
     named = [name for name, some in features.items() if is_value(some, (*FLOATS, "bool"))]
     if not any(isinstance(some, datasets.ClassLabel) for some in features.values()):
         # Not y, which is a coordinate as well.
@@ -114,16 +120,16 @@ def label_column(features: datasets.Features, wanted: str | None, text: str | No
     return _choose("label", "class names, text or integers", features, candidates, None)
 
 
-def label_candidates(features: datasets.Features, text: str | None = None) -> list[str]:
-    """Columns of classes; without any, those of text or integers that are not the column of texts."""
+def label_candidates(features: datasets.Features, texts: Sequence[str] | None = None) -> list[str]:
+    """Columns of classes; without any, those of text or integers that are no column of texts."""
     declared = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     plain = [name for name, feature in features.items() if is_value(feature, INTEGERS + STRINGS)]
-    return declared or [name for name in plain if not _is_text(name, text)] or plain
+    return declared or [name for name in plain if not _is_text(name, texts)] or plain
 
 
-def _is_text(name: str, text: str | None) -> bool:
-    """Whether a column is the one of texts by its name."""
-    return name.strip().lower() == TEXT if text is None else name == text
+def _is_text(name: str, texts: Sequence[str] | None) -> bool:
+    """Whether a column is one of texts by its name."""
+    return name.strip().lower() == TEXT if texts is None else name in texts
 
 
 def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -140,9 +146,13 @@ def is_prose(table: datasets.Dataset, name: str) -> bool:
 
 
 def is_side_note(table: datasets.Dataset, name: str) -> bool:
-    """Whether all texts of a column are dates, with or without a time, as ISO 8601 writes them, or one and the same."""
+    """Whether all texts of a column are dates, with or without a time, by ISO 8601 or with the year last, or all are
+    one and the same.
+    """
     cells = cells_of(table, name).drop_null()
     if pc.count_distinct(cells).as_py() < 2:
+        return True
+    if pc.all(pc.match_substring_regex(cells, DATE)).as_py():
         return True
     for kind in DATES:
         with suppress(pa.ArrowInvalid):

@@ -67,7 +67,7 @@ class _GivenTexts(NewTexts):
         return NewSamples._pieces_of(self, argument, number)
 
 
-def given_samples(preprocessing: Preprocessing, raw: Any) -> Iterator[Samples]:
+def given_samples(preprocessing: Preprocessing, raw: Any, columns: tuple[str, ...] = ()) -> Iterator[Samples]:
     """Samples of what Python passes: ``Samples``, what the preprocessing takes, or what has to be read, in batches.
 
     Args:
@@ -75,6 +75,7 @@ def given_samples(preprocessing: Preprocessing, raw: Any) -> Iterator[Samples]:
         raw: images also as PIL images (cropped and scaled as files are), bytes that hold encoded ones, paths of files,
             folders (in the order of names) and patterns, or a list of these; rows and features also as paths of files,
             or a list of them; texts also as ``pathlib.Path`` of files with a text a line, or a list of them.
+        columns: of texts or image files in tables, see ``find_new``.
 
     Raises:
         DataError: a file is missing or broken, which is named.
@@ -83,9 +84,9 @@ def given_samples(preprocessing: Preprocessing, raw: Any) -> Iterator[Samples]:
     items = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
     modality = preprocessing.modality
     if modality == "image" and any(isinstance(item, Image.Image | bytes | str | os.PathLike) for item in items):
-        found: NewSamples = _GivenImages(preprocessing, items, None, _ignore, None)
+        found: NewSamples = _GivenImages(preprocessing, items, columns, _ignore, None)
     elif items and modality == "text" and all(isinstance(item, os.PathLike) for item in items):
-        found = _GivenTexts(preprocessing, tuple(map(_path, items)), None, _ignore, None)
+        found = _GivenTexts(preprocessing, tuple(map(_path, items)), columns, _ignore, None)
     elif items and modality != "text" and all(isinstance(item, str | os.PathLike) for item in items):
         found = find_new(preprocessing, map(_path, items))
     else:

@@ -19,6 +19,7 @@ from coterie.data.encoded import Broken, EncodedImages, read_header
 from coterie.data.interpret import open_labelled
 from coterie.data.kinds import counted
 from coterie.data.labelled import with_labels
+from coterie.data.pieces import name_of
 from coterie.data.reading import no_progress_bars
 from coterie.data.splits import Columns, Split, Splits
 from coterie.data.tables import Source, root_cause
@@ -54,10 +55,10 @@ def load(
     """
     source, label = open_labelled(kind, place, settings, preprocessing, columns)
     source = with_labels(source, label, settings)
-    modality = find_modality(source.features, label, settings) if preprocessing is None else preprocessing.modality
+    modality = _modality(source, label, settings) if preprocessing is None else preprocessing.modality
     sample = _sample_column(modality, source, label, settings)
     splits = _load_labelled(source, label, sample, modality, settings, seed, preprocessing)
-    found = Columns(label, sample or None)
+    found = Columns(label, (source.texts if source.texts[1:] else sample) or None)
     return replace(splits, n_unknown=source.n_unknown, encoding=source.encoding, columns=found)
 
 
@@ -101,22 +102,32 @@ def _load_labelled(
     return load_features(vectors, *classes, settings, seed, preprocessing, left_out)
 
 
+def _modality(source: Source, label: str, settings: DataSettings) -> Modality:
+    return find_modality(source.features, label, settings, source.texts)
+
+
 def _sample_column(modality: Modality, source: Source, label: str, settings: DataSettings) -> str:
     """The name of the column that holds the samples; none of a table, where all do."""
     match modality:
         case "image":
             return image_column(source.features, settings.image)
         case "text":
-            return text_column(source.features, source.tables["train"].features, settings.text, label)
+            return _text_column(source, label, settings)
         case "features":
             return vector_column(source.features, settings.columns)
     return ""
 
 
+def _text_column(source: Source, label: str, settings: DataSettings) -> str:
+    named = source.texts or settings.text
+    wanted = None if named is None else name_of(named)
+    return text_column(source.features, source.tables["train"].features, wanted, label)
+
+
 def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tuple[int, int] | None]:
     """As ``coterie.data.sources.kind_of``, of tables."""
     source, label = open_labelled(kind, place, settings)
-    table, modality = source.tables["train"], find_modality(source.features, label, settings)
+    table, modality = source.tables["train"], _modality(source, label, settings)
     if modality != "image":
         return modality, None
     encoded = _encoded(table, image_column(table.features, settings.image), "train")
@@ -190,9 +201,7 @@ def read_named(
     if preprocessing.modality == "text":
         from coterie.data.texts import full_texts, refuse_empty
 
-        texts, rows, empty = full_texts(
-            table, text_column(source.features, table.features, settings.text, label), place
-        )
+        texts, rows, empty = full_texts(table, _text_column(source, label, settings), place)
         refuse_empty(empty, settings.skip_broken)
         return preprocessing.samples(texts), [names[row] for row in rows]
     if preprocessing.modality == "table":

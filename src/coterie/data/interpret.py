@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
-from coterie.config.data import TABLES
+from coterie.config.source import TABLES
 from coterie.data.columns import (
     FLOATS,
     INTEGERS,
@@ -27,10 +27,12 @@ from coterie.data.columns import (
 )
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.labelled import without_unlabelled
+from coterie.data.pieces import name_of
 from coterie.data.reading import as_dataset
 from coterie.data.split_column import split_by_column
 from coterie.data.splits import Columns
 from coterie.data.tables import Source, open_tables
+from coterie.data.text_columns import with_texts
 from coterie.errors import DataError
 from coterie.inputs import Preprocessing, TablePreprocessing
 
@@ -76,7 +78,8 @@ def open_labelled(
     source = open_tables(kind, place, settings)
     if preprocessing is not None and columns is not None:
         settings = columns.over(settings, preprocessing, source.tables["train"].column_names)
-    named = {*run, *settings.categorical, *(settings.columns or ()), settings.label, settings.text, settings.image}
+    named = {*run, *settings.categorical, *(settings.columns or ()), *(settings.text or ())}
+    named |= {name for name in (settings.label, settings.image) if name is not None}
     if kind in TABLES:
         taken = {*named, *(settings.ignore or ())}
         source = split_by_column(source, settings, taken, lenient=preprocessing is not None)
@@ -112,12 +115,14 @@ def open_labelled(
         source = found
     if modality in (None, "text"):
         source = _without_side_notes(source, {*named, label}, beside_texts=modality == "text")
-    if columns is not None and columns.sample is not None and columns.sample in named:  # no other is one of samples
-        source = _without(source, [name for name in source.features if name not in (label, columns.sample)])
+        source = with_texts(source, label, settings, perhaps_others=modality is None)
+    if columns is not None and columns.samples and named.issuperset(columns.samples):  # no other is one of samples
+        kept = (label, *columns.samples, name_of(columns.samples))
+        source = _without(source, [name for name in source.features if name not in kept])
     return _with_places(source, settings), label
 
 
-def _without_side_notes(source: Source, taken: set[str | None], *, beside_texts: bool) -> Source:
+def _without_side_notes(source: Source, taken: set[str], *, beside_texts: bool) -> Source:
     """Without columns of dates, and of the same text throughout, where those of texts are what is classified:
     ``beside_texts``, or where there is one column more, of texts that hardly repeat.
     """
@@ -132,7 +137,7 @@ def _without_side_notes(source: Source, taken: set[str | None], *, beside_texts:
     return _without(source, notes).noted(said)
 
 
-def _without_ignored(source: Source, settings: DataSettings, named: set[str | None], *, lenient: bool) -> Source:
+def _without_ignored(source: Source, settings: DataSettings, named: set[str], *, lenient: bool) -> Source:
     """Without the columns that the settings ignore; by default, without those that name rows or are empty."""
     there = source.tables["train"].column_names
     if settings.ignore is not None:
@@ -184,7 +189,7 @@ def _texts(source: Source, settings: DataSettings) -> Iterator[tuple[str, pa.Chu
     """The columns of texts that could be samples, with train's cells that are not missing."""
     table = source.tables["train"]
     for name, feature in table.features.items():
-        if _is_type(feature, STRINGS) and name not in (settings.label, settings.text):
+        if _is_type(feature, STRINGS) and name not in (settings.label, *(settings.text or ())):
             yield name, cells_of(table, name).drop_null()
 
 
@@ -198,7 +203,7 @@ def _refuse_encoded(source: Source, settings: DataSettings) -> None:
             )
 
 
-def _path_columns(source: Source, settings: DataSettings, named: set[str | None]) -> list[str]:
+def _path_columns(source: Source, settings: DataSettings, named: set[str]) -> list[str]:
     """Columns whose cells are called like image files, or name files; of images, where one is named, that one."""
     if settings.image is not None or settings.text is not None or not source.origins:
         return [name for name, _ in _texts(source, settings) if name == settings.image and source.origins]

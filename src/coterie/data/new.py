@@ -24,13 +24,14 @@ from coterie.data.pieces import (
     ROWS,
     Piece,
     as_record,
-    column_of_texts,
+    columns_of_texts,
     grouped,
     home_of,
     in_parts,
     input_lines,
     is_file,
     is_folder,
+    join_texts,
     named,
     read_lines,
     record,
@@ -70,14 +71,14 @@ class New:
 class NewSamples(ABC):
     """What arguments name, read batch by batch.
 
-    ``column`` holds the texts or image files of a table. ``note`` is told what else lies in folders, and how csv files
-    are written; ``skip``, what cannot be read, which is an error where it is None. ``written``: separator and encoding
-    of the files that the run was trained on.
+    ``columns`` hold the texts or image files of a table; several: texts, which are joined. ``note`` is told what else
+    lies in folders, and how csv files are written; ``skip``, what cannot be read, which is an error where it is None.
+    ``written``: separator and encoding of the files that the run was trained on.
     """
 
     preprocessing: Any
     arguments: tuple[Any, ...]
-    column: str | None
+    columns: tuple[str, ...]
     note: Callable[[str], None]
     skip: Callable[[str], None] | None
     written: tuple[str | None, str | None] = (None, None)
@@ -215,7 +216,7 @@ class NewImages(NewSamples):
 
     def _column_of(self, file: str, table: Any) -> str:
         there: list[str] = table.column_names
-        wanted = (*filter(None, [self.column]), *PATH_COLUMNS)
+        wanted = (*self.columns, *PATH_COLUMNS)
         chosen = next((name for name in wanted if name in there), there[0] if len(there) == 1 else None)
         if chosen is None:
             raise DataError(f"{file} has no column {wanted[0]!r} of image files; columns: {', '.join(there[:20])}")
@@ -256,10 +257,11 @@ class NewTexts(NewSamples):
                 some = lines[start : start + ROWS]
                 yield [f"line {start + k + 1} of {file}" for k in range(len(some))], some
             return
-        column = None
+        columns: tuple[str, ...] = ()
         for start, table in row_parts(file, *self.written, self.note):
-            column = column or column_of_texts(file, table, self.column)
-            yield from in_parts(file, start, [text or "" for text in table[column].to_pylist()])
+            columns = columns or columns_of_texts(file, table, self.columns)
+            texts = [table[name].to_pylist() for name in columns]
+            yield from in_parts(file, start, join_texts(texts) if texts[1:] else [text or "" for text in texts[0]])
 
     @override
     def _make(self, names: list[str], raw: Any) -> New | None:
@@ -312,7 +314,7 @@ def find_new(
     preprocessing: Preprocessing,
     arguments: Iterable[str],
     *,
-    column: str | None = None,
+    columns: tuple[str, ...] = (),
     note: Callable[[str], None] = lambda _: None,
     skip: Callable[[str], None] | None = None,
     written: tuple[str | None, str | None] = (None, None),
@@ -325,7 +327,8 @@ def find_new(
             line of standard input. Images: their files, or tables and .txt files that name them. Texts: themselves,
             files with a text a line, a column of a table, or a text a line of standard input; a folder is one where its
             name has a slash. Tables: csv, JSON lines and parquet files. Features: .npz and .npy files, or tables.
-        column: of texts or of image files in a table; default: by name, or the only one.
+        columns: of texts or of image files in a table; several: of texts, which are joined; default: by name, or the
+            only one.
         note: told of other files in folders.
         skip: told of what cannot be read, which is left out; default: an error.
         written: separator and encoding of the csv files that the run was trained on; see ``tables.read_row_parts``.
@@ -339,11 +342,11 @@ def find_new(
     arguments = tuple(arguments)
     if arguments.count("-") > 1:
         raise DataError("- is named more than once: standard input can be read once")
-    return kind(preprocessing, arguments, column, note, skip, written)
+    return kind(preprocessing, arguments, columns, note, skip, written)
 
 
 def read_new(
-    preprocessing: Preprocessing, arguments: Sequence[str], *, skip_broken: bool = False, text: str | None = None
+    preprocessing: Preprocessing, arguments: Sequence[str], *, skip_broken: bool = False, columns: tuple[str, ...] = ()
 ) -> New:
     """All that arguments name, at once; see ``find_new``.
 
@@ -351,14 +354,14 @@ def read_new(
         preprocessing: the run's.
         arguments: as for ``find_new``.
         skip_broken: skip what cannot be read, and empty texts.
-        text: the column of texts; default: ``text``, or the only one.
+        columns: as for ``find_new``.
 
     Raises:
         DataError: a file is missing or broken (named), unless ``skip_broken``; or nothing is left.
         InputError: columns or features are not those of the run.
     """
     skipped: list[str] = []
-    found = find_new(preprocessing, arguments, column=text, skip=skipped.append if skip_broken else None)
+    found = find_new(preprocessing, arguments, columns=columns, skip=skipped.append if skip_broken else None)
     new = next(found.batches(sys.maxsize), None)
     if new is None:
         raise nothing_left(preprocessing, skipped)

@@ -18,6 +18,8 @@ from coterie.system.reading import read_text, reason, split_lines
 
 # Rows of a piece.
 ROWS = 1024
+TEXT = "text"  # what the column of texts is called, where nobody says
+BREAK = "\n"  # between texts that are joined
 
 # Some samples before they are made: what to call each, and a list, table or array of as many rows.
 Piece: TypeAlias = tuple[list[str], Any]
@@ -128,8 +130,23 @@ def vectors(table: Any, file: str) -> Any:
     return np.stack(columns, axis=1)
 
 
-def column_of_texts(file: str, table: Any, wanted: str | None) -> str:
-    """The name of the column that was asked for, or called text, or the only one of texts.
+def name_of(columns: Sequence[str]) -> str:
+    """What the column of the joined texts of some is called."""
+    return " + ".join(columns)
+
+
+def join_texts(columns: Sequence[Sequence[str | None]]) -> list[str]:
+    """The texts of each row of some columns as one, with line breaks between; empty ones left out."""
+    return [join_cells(cells) for cells in zip(*columns, strict=True)]
+
+
+def join_cells(cells: Iterable[str | None]) -> str:
+    """As ``join_texts``, of one row."""
+    return BREAK.join(cell for cell in cells if cell and not cell.isspace())
+
+
+def columns_of_texts(file: str, table: Any, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns that were asked for, or of the one called text, or of the only one of texts.
 
     Raises:
         DataError: there is none, or there are several.
@@ -139,11 +156,16 @@ def column_of_texts(file: str, table: Any, wanted: str | None) -> str:
     texts = [name for name in table.column_names if table.schema.field(name).type in ("string", "large_string")]
     # Of a csv file every column is one of texts: numbers are passed over, unless nothing else is there.
     found = [name for name in texts if meaning(table[name]) in ("text", "code")] or texts
-    chosen = [name for name in (wanted, "text") if name in texts] or (found if len(found) == 1 else [])
+    missing = [name for name in wanted if name not in texts]
+    if wanted and not missing:
+        return tuple(wanted)
+    # Where some are there, the file is one of them all.
+    alone = found if len(found) == 1 and len(missing) == len(wanted) else []
+    chosen = [TEXT] if TEXT in texts else alone
     if not chosen:
-        name = "text" if wanted is None else wanted
+        name = missing[0] if missing else TEXT
         raise DataError(f"{file} has no column {name!r} of texts; columns: {', '.join(table.column_names)}")
-    return str(chosen[0])
+    return tuple(chosen)
 
 
 def read_lines(file: str) -> list[str]:

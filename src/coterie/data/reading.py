@@ -29,13 +29,6 @@ from coterie.system.reading import reason, regular
 
 # What a file of rows may be called as well as one of settings.
 JSON = ".json"
-# What files of each kind are called.
-SUFFIXES = {
-    "parquet": (".parquet",),
-    "csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
-    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", JSON),
-    "arrow": (".arrow", ".feather"),
-}
 ROWS_AT_ONCE, FEW = 1000, 10
 # How the images begin that are written in letters: portable ones.
 IMAGE_TEXTS = (b"P1", b"P2", b"P3")

@@ -58,17 +58,38 @@ class Split:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of files in which labels and samples were found; ``sample`` of None: all others, of a table."""
+    """The columns of files in which labels and samples were found; ``sample`` of None: all others, of a table; several:
+    texts, which are joined.
+    """
 
     label: str
-    sample: str | None
+    sample: str | tuple[str, ...] | None
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The columns of samples, where these are not all."""
+        return (self.sample,) if isinstance(self.sample, str) else self.sample or ()
 
     def over(self, settings: DataSettings, preprocessing: Preprocessing, there: Sequence[str]) -> DataSettings:
         """Settings that name these columns, of those that are there, where they name no other."""
-        option = {"text": "text", "image": "image"}.get(preprocessing.modality)
-        found = {"label": self.label, **({} if option is None else {option: self.sample})}
-        update = {name: column for name, column in found.items() if column in there and getattr(settings, name) is None}
+        update: dict[str, object] = {}
+        if settings.label is None and self.label in there:
+            update["label"] = self.label
+        all_there = bool(self.samples) and set(there).issuperset(self.samples)
+        if preprocessing.modality == "text" and settings.text is None and all_there:
+            update["text"] = self.samples
+        if preprocessing.modality == "image" and settings.image is None and all_there:
+            update["image"] = self.sample
         return settings.model_copy(update=update)
+
+
+def sample_columns(settings: DataSettings, preprocessing: Preprocessing, columns: Columns | None) -> tuple[str, ...]:
+    """The columns of texts or images that settings name, or else those of a run."""
+    if preprocessing.modality == "text" and settings.text is not None:
+        return settings.text
+    if preprocessing.modality == "image" and settings.image is not None:
+        return (settings.image,)
+    return () if columns is None else columns.samples
 
 
 @dataclass(frozen=True, eq=False)

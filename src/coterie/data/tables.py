@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
+from coterie.config.source import SUFFIXES
 from coterie.data.csv_form import code_page_of, describe_forms
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, is_hidden, metadata_table, scan
 from coterie.data.kinds import counted
-from coterie.data.reading import JSON, SUFFIXES, find_form, no_progress_bars, read_files, read_parts
+from coterie.data.reading import JSON, find_form, no_progress_bars, read_files, read_parts
 from coterie.data.splits import SPLIT_WORDS
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
@@ -53,7 +54,8 @@ class Source:
     ``origins``: per split, folder and number of rows of each file. ``note``: what else there is to say, or nothing.
     ``n_unknown``: test samples that were left out, of classes that train lacks. ``rows``: per split, the number that
     each row had where it was read; of a split that is not there, they are its own. ``encoding``: of csv files, where it
-    is no Unicode.
+    is no Unicode. ``texts``: the columns whose texts are the samples, where these were found among others, or are
+    several, which stand in one by the name ``text_columns.name_of`` has for it.
     """
 
     tables: dict[str, datasets.Dataset]
@@ -66,6 +68,7 @@ class Source:
     n_unknown: int = 0
     rows: Mapping[str, np.ndarray] = field(default_factory=dict)
     encoding: str | None = None
+    texts: tuple[str, ...] = ()
 
     def numbers(self, split: str) -> np.ndarray:
         """The number that each row of a split had where it was read."""

@@ -112,6 +112,8 @@ class SpecialistEnsemble(nn.Module):
         self.preprocessing = preprocessing
         self.hardware = hardware
         self.cut = cut
+        # Of texts or image files in the tables that it was trained on; set where it is loaded of a run.
+        self.columns: tuple[str, ...] = ()
         # From a name on the hub, and whether a new one is private, to its address; set where it is loaded of a run.
         self.push: Callable[[str, bool | None], str] | None = None
         self._connect()
@@ -197,7 +199,7 @@ class SpecialistEnsemble(nn.Module):
         self._check_process()
         chunks: list[tuple[np.ndarray, ...]] = []
         first = 0
-        for samples in given_samples(self.preprocessing, raw):
+        for samples in given_samples(self.preprocessing, raw, self.columns):
             chunks += (self._decide_chunk(samples, rows, first) for rows in self.panel.chunks(samples))
             first += len(samples)
         return Decision(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))

@@ -19,7 +19,7 @@ from coterie.config import FitSettings, GateSettings, PartitionSettings, Trainin
 from coterie.data import find_new
 from coterie.data.additions import JoinedSamples
 from coterie.data.new import nothing_left
-from coterie.data.splits import Split, Splits
+from coterie.data.splits import Split, Splits, sample_columns
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, PartitionError, SettingsError
 from coterie.inputs import Samples
@@ -238,10 +238,8 @@ def _read_more(arguments: Sequence[str], found: Prepared) -> Samples | None:
     if not arguments:
         return None
     form, data = found.splits.preprocessing, found.settings.data
-    column = data.image if form.modality == "image" else data.text
-    if column is None and found.splits.columns is not None:
-        column = found.splits.columns.sample
-    new = find_new(form, arguments, column=column, written=(data.separator, data.encoding or found.splits.encoding))
+    columns = sample_columns(data, form, found.splits.columns)
+    new = find_new(form, arguments, columns=columns, written=(data.separator, data.encoding or found.splits.encoding))
     read = next(new.batches(sys.maxsize), None)
     if read is None:
         raise nothing_left(form)

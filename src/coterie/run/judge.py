@@ -67,9 +67,10 @@ def _labelled(
         return _all_of(ensemble, source, settings.data, columns)
     size = {"image_size": form.height} if isinstance(form, ImagePreprocessing) and form.height == form.width else {}
     changed = {"source": source, "configuration": None, "imbalance": None, **size}
-    all_of_another = split is None and source != settings.data.source
+    data = DataSettings(**{**settings.data.model_dump(), **changed})
+    all_of_another = split is None and data.source != settings.data.source
     try:
-        splits = load_data(DataSettings(**{**settings.data.model_dump(), **changed}), settings.seed, form, columns)
+        splits = load_data(data, settings.seed, form, columns)
     except TooFewToCutError as error:
         if not all_of_another or "test" not in error.splits:
             raise

@@ -17,6 +17,7 @@ from coterie.backbones.probe import run as probe
 from coterie.backbones.specialist import as_asked, make_specialist
 from coterie.backbones.text_classifier import TextClassifier
 from coterie.config import HardwareSettings
+from coterie.data.splits import sample_columns
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, BackboneError, InputError
 from coterie.inputs import Preprocessing, TokenPreprocessing
@@ -88,6 +89,8 @@ def load_ensemble(
         hardware or manifest.settings.hardware,
         cut_of(manifest),
     )
+    columns = None if manifest.data is None else manifest.data.columns
+    ensemble.columns = sample_columns(manifest.settings.data, preprocessing, columns)
     ensemble.push = partial(_push, run.path.resolve())
     return ensemble
 

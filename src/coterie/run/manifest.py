@@ -15,8 +15,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from coterie.backbones import Head
 from coterie.backbones.base import NetworkForm
 from coterie.config import FitSettings
-from coterie.config.data import NO_SPLIT, TABLES
+from coterie.config.data import NO_SPLIT
 from coterie.config.recipes import WHOLE
+from coterie.config.source import TABLES
 from coterie.data.splits import Columns, CutSplit
 from coterie.errors import ArtifactError, CoterieError, SettingsError
 from coterie.inputs import AnyPreprocessing

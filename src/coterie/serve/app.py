@@ -112,7 +112,7 @@ class _Answers:
         _check_token(request, self.token)
         body = await _body(request, self.limits.body)
         kind = request.headers.get("content-type", "")
-        read = partial(read_samples, kind, body, self.ensemble.preprocessing, self.limits)
+        read = partial(read_samples, kind, body, self.ensemble.preprocessing, self.limits, self.ensemble.columns)
         at_once = len(body) <= SMALL and self.ensemble.preprocessing.modality != "image"
         samples = read() if at_once else await to_thread.run_sync(read, limiter=self.decoding)
         try:
@@ -320,7 +320,7 @@ def _request_body() -> dict[str, Any]:
     """What /predict takes, in the words of OpenAPI."""
     shapes: dict[str, Any] = {
         "images": {"type": "string", "contentEncoding": "base64"},
-        "texts": {"type": "string"},
+        "texts": {"type": ["string", "object"], "additionalProperties": {"type": ["string", "null"]}},
         "rows": {"type": "object"},
         "features": {"type": "array", "items": {"type": "number"}},
     }

@@ -11,6 +11,7 @@ from email.message import Message
 from typing import Any, NoReturn
 
 from coterie.data.given import given_samples
+from coterie.data.pieces import join_cells
 from coterie.errors import DataError, InputError
 from coterie.inputs import Preprocessing, Samples
 from coterie.serve.batching import join
@@ -37,8 +38,11 @@ class RefusedError(Exception):
         self.status = status
 
 
-def read_samples(content_type: str, body: bytes, preprocessing: Preprocessing, limits: Limits) -> Samples:
-    """Samples of a body: JSON, images as the files of a form, or the bytes of one image.
+def read_samples(
+    content_type: str, body: bytes, preprocessing: Preprocessing, limits: Limits, columns: tuple[str, ...] = ()
+) -> Samples:
+    """Samples of a body: JSON, images as the files of a form, or the bytes of one image. Texts that are joined of
+    several ``columns`` may be objects of these.
 
     Raises:
         RefusedError: it is something else, holds too much, or not what the networks take.
@@ -46,6 +50,8 @@ def read_samples(content_type: str, body: bytes, preprocessing: Preprocessing, l
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
         raw = _of_json(body, preprocessing.modality, limits)
+        if preprocessing.modality == "text":
+            raw = [_joined(value, f"texts {number}", columns, limits) for number, value in enumerate(raw)]
     elif kind == "multipart/form-data":
         raw = _files(body, _boundary(content_type), limits)
     elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -112,6 +118,15 @@ def _text(value: Any, name: str, limits: Limits) -> Any:
     if isinstance(value, str) and len(value) > limits.text:
         raise RefusedError(413, f"{name} has {len(value):,} characters; at most {limits.text:,} are taken")
     return value
+
+
+def _joined(value: Any, name: str, columns: tuple[str, ...], limits: Limits) -> Any:
+    """The text of an object of columns; anything else as it is."""
+    if not isinstance(value, dict) or not columns[1:]:
+        return value
+    if other := [column for column, cell in value.items() if column not in columns or not isinstance(cell, str | None)]:
+        raise RefusedError(422, f"{name}: {other[0][:60]!r} is none of the texts {', '.join(map(repr, columns))}")
+    return _text(join_cells(value.get(column) for column in columns), name, limits)
 
 
 def _row(value: Any, name: str, limits: Limits) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""How data are named: kinds of sources, and the kind of a file or folder that is named by its path alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from mimetypes import guess_type
+from pathlib import Path
+
+# Kinds of sources, and what follows the colon.
+PLACES = {
+    "parquet": "DIR",
+    "csv": "FILE",
+    "jsonl": "FILE",
+    "arrow": "FILE",
+    "folder": "DIR",
+    "hub": "NAME",
+    "features": "FILE",
+}
+# Kinds whose rows may be split by a column, or arrays by their names.
+TABLES = ("parquet", "csv", "jsonl", "arrow", "hub", "features")
+# What files of rows are called, by kind.
+SUFFIXES = {
+    "parquet": (".parquet",),
+    "csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", ".json"),
+    "arrow": (".arrow", ".feather"),
+}
+ALONE = ("glyphs", "cifar100")
+ARRAYS = ".npz"
+# A folder that holds files of these is one of theirs; others may lie beside images, and say what these are.
+FOLDERS_OF = ("parquet", "arrow")
+# Files of a folder that are looked at.
+FEW = 1000
+
+
+def full_source(named: str) -> str:
+    """A source as ``KIND:PLACE``; of a path, the kind is found: by a file's name, or by what lies in a folder.
+
+    Raises:
+        ValueError: it is neither; the message says what is allowed.
+    """
+    kind, _, place = named.partition(":")
+    if (kind in ALONE and not place) or (kind in PLACES and place):
+        return named
+    path = Path(named).expanduser()
+    found = None
+    if path.is_file():
+        found = _kind_of_name(named)
+    elif path.is_dir() and named:
+        found = _kind_of_folder(path)
+    if found is not None:
+        return f"{found}:{named}"
+    listed = ", ".join([*ALONE, *(f"{kind}:{place}" for kind, place in PLACES.items())])
+    missing = "" if path.exists() else "; and no file or folder has this name"
+    raise ValueError(f"must be {listed}, or the path of a file or folder that one of these reads{missing}")
+
+
+def _kind_of_name(name: str) -> str | None:
+    kinds = (kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes))
+    return next(kinds, "features" if name.lower().endswith(ARRAYS) else None)
+
+
+def _kind_of_folder(folder: Path) -> str:
+    """The kind that the first files of a folder are of: of rows, or of images."""
+    names = list(islice(_names_below(folder), FEW))
+    with_images = any((guess_type(name)[0] or "").startswith("image/") for name in names)
+    possible = FOLDERS_OF if with_images else (*FOLDERS_OF, *SUFFIXES)
+    there = {_kind_of_name(name) for name in names}
+    return next((kind for kind in possible if kind in there), "folder")
+
+
+def _names_below(folder: Path) -> Iterator[str]:
+    for _, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (name for name in sorted(files) if not name.startswith("."))
