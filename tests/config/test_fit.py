@@ -91,7 +91,10 @@ def test_anchors_that_stand_for_billions_of_values_are_refused(text: str, tmp_pa
         ),
         ({"partition": {"clusters": [3, 3]}}, "given once"),
         ({"partition": {"clusters": []}}, "in partition: clusters"),
-        ({"data": {"source": "imagenet"}}, "must be glyphs, cifar100, parquet:DIR, .* hub:NAME, features:FILE, or the path"),
+        (
+            {"data": {"source": "imagenet"}},
+            "must be glyphs, cifar100, parquet:DIR, .* hub:NAME, features:FILE, or the path",
+        ),
         ({"data": {"source": "parquet:"}}, "must be glyphs"),
         ({"data": {"validation_share": 1.5}}, "validation_share = 1.5"),
         ({"gate": {"threshold": 1}}, "in gate: threshold = 1.*needs a score by name"),
