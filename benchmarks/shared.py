@@ -10,6 +10,7 @@ import os
 import platform
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -161,6 +162,33 @@ def base_logits(base: Base, splits: Splits, name: str) -> tuple[FloatArray, IntA
     split = getattr(splits, name)
     logits_NC = compute_logits(make_fabric(HardwareSettings()), base.network, split.samples, splits.preprocessing)
     return logits_NC, split.labels_N.numpy()
+
+
+def base_accuracies(values: dict[str, Any], seeds: Iterable[int], name: str) -> tuple[Splits, list[float]]:
+    """Bases of some settings, trained alone with each seed: the data of the last, and each one's share of right answers
+    on the split of a name.
+    """
+    from rich.console import Console
+
+    from coterie.cli.terminal.progress import LineProgress
+    from coterie.pipeline.fit import fit_base
+    from coterie.pipeline.prepare import base_of_run
+    from coterie.run.folder import Run
+
+    found = []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as place:
+            settings = plain({**values, "refit_head": False, "seed": seed})
+            fit_base(settings, Path(place), progress=LineProgress(Console()))
+            splits, base = base_of_run(Run.open(Path(place)))
+            base_NC, label_N = base_logits(base, splits, name)
+        found.append(float(np.mean(base_NC.argmax(axis=1) == label_N)))
+    return splits, found
+
+
+def percentages(shares: Iterable[float]) -> str:
+    """Shares of 1 in percent."""
+    return ", ".join(f"{100 * share:.1f}" for share in shares)
 
 
 def both_outputs(run: FinishedRun) -> tuple[Outputs, Outputs]:

@@ -111,6 +111,35 @@ def test_texts() -> None:
         fitted.predict(["ash", ""])
 
 
+def test_a_data_frames_columns_of_texts_are_one_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "title": ["help", "a question"] * 40,
+            "body": [f"this is {NAMES[k]} number {n}" for n, k in enumerate(LABEL_N)],
+            "priority": ["low", "high"] * 40,
+        }
+    )
+    joined = [f"{title}\n{body}" for title, body in zip(frame["title"], frame["body"], strict=True)]
+    fitted = quick("ngram-8", clusters=2, out=tmp_path / "run").fit(frame, NAMES[LABEL_N])
+    assert fitted.text_columns_ == ("title", "body")
+    assert fitted.score(frame, NAMES[LABEL_N]) > 0.9
+    loaded = CoterieClassifier.load(tmp_path / "run")
+    expected = fitted.predict_proba(frame)
+    for found in (fitted, loaded):  # whatever the order of columns, and however texts are given
+        np.testing.assert_array_equal(found.predict_proba(frame[["body", "priority", "title"]]), expected)
+        np.testing.assert_array_equal(found.predict_proba(joined), expected)
+    np.testing.assert_array_equal(loaded.ensemble_.predict_proba(frame), expected)
+    with pytest.raises(InputError, match="has no column 'title' of texts; columns: body"):
+        fitted.predict(frame[["body"]])
+    one = quick("ngram-8", clusters=2, settings={"data": {"text": "body"}}).fit(frame, LABEL_N)
+    assert one.text_columns_ == ("body",)
+    table = quick("auto", clusters=2, settings={"data": {"modality": "table"}}).fit(
+        frame[["title", "priority"]], LABEL_N
+    )
+    assert (table.text_columns_, table.ensemble_.preprocessing.categorical) == ((), ("title", "priority"))
+    assert quick("auto", clusters=2).fit(frame[["priority"]], LABEL_N).text_columns_ == ()
+
+
 def images() -> np.ndarray:
     pixels = np.random.default_rng(0).integers(0, 40, (80, 8, 8), np.uint8)
     for row, k in enumerate(LABEL_N):

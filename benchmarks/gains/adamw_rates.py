@@ -9,16 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-
 from benchmarks.gains.fine_tuned import subset
 from benchmarks.gains.pairs import FEATURES, features
-from benchmarks.shared import base_logits, command, markdown_table, plain, write_result
-from coterie.cli.terminal.progress import LineProgress
-from coterie.pipeline.fit import fit_base
-from coterie.pipeline.prepare import base_of_run
-from coterie.run.folder import Run
+from benchmarks.shared import base_accuracies, command, markdown_table, percentages, write_result
 
 SEEDS = (0, 1)
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -34,7 +27,7 @@ def main(shared: Path) -> None:
         rows = []
         for name, values in _kinds(shared, Path(folder)):
             ways = [{}, *({"optimizer": "adamw", "learning_rate": rate} for rate in RATES)]
-            rows.append([name, *(_accuracies(values, way, Path(folder)) for way in ways)])
+            rows.append([name, *(_accuracies(values, way) for way in ways)])
             titles = ["network", "SGD, default", *(f"AdamW, {rate:g}" for rate in RATES)]
             about = f"Top-1 on validation, in %, of seeds {' and '.join(map(str, SEEDS))}."
             write_result(__file__, f"{__doc__}\n{about}\n\n{markdown_table(titles, rows)}")
@@ -55,16 +48,9 @@ def _kinds(shared: Path, made: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "convnet-16 for 5 epochs, CIFAR-100, 100 images a class", small
 
 
-def _accuracies(values: dict[str, Any], way: dict[str, Any], folder: Path) -> str:
-    found = []
-    for seed in SEEDS:
-        settings = plain({**values, "base": {**values.get("base", {}), **way}, "refit_head": False, "seed": seed})
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            fit_base(settings, Path(place), progress=LineProgress(Console()))
-            splits, base = base_of_run(Run.open(Path(place)))
-            base_NC, label_N = base_logits(base, splits, "validation")
-            found.append(float(np.mean(base_NC.argmax(axis=1) == label_N)))
-    return ", ".join(f"{100 * accuracy:.1f}" for accuracy in found)
+def _accuracies(values: dict[str, Any], way: dict[str, Any]) -> str:
+    _, found = base_accuracies({**values, "base": {**values.get("base", {}), **way}}, SEEDS, "validation")
+    return percentages(found)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Console
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from benchmarks.gains.fine_tuned import subset
-from benchmarks.shared import base_logits, command, markdown_table, plain, write_result
-from coterie.cli.terminal.progress import LineProgress
-from coterie.data.splits import Split, Splits
-from coterie.pipeline.fit import fit_base
-from coterie.pipeline.prepare import base_of_run
-from coterie.run.folder import Run
+from benchmarks.shared import base_accuracies, command, markdown_table, percentages, write_result
+from coterie.data.splits import Split
 
 # Seed 0 was looked at before the default was settled.
 SEEDS = (1, 2)
@@ -43,35 +37,25 @@ def main(shared: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         few = subset(shared / "clinc150", Path(folder) / "data", "intent", 150 * 20)
         sources = {"HWU64": shared / "hwu64", "CLINC150": shared / "clinc150", "CLINC150, 20 texts a class": few}
-        rows = [[name, *_row(source, Path(folder))] for name, source in sources.items()]
+        rows = [[name, *_row(source)] for name, source in sources.items()]
     titles = ["data", "training texts", *WAYS, "TF-IDF and LinearSVC"]
     about = f"Top-1 on test, in %, of seeds {' and '.join(map(str, SEEDS))}; the SVM has none."
     write_result(__file__, f"{__doc__}\n{about}\n\n{markdown_table(titles, rows)}")
 
 
-def _row(source: Path, folder: Path) -> Iterator[str]:
+def _row(source: Path) -> Iterator[str]:
     data = {"source": f"parquet:{source}", "label": "intent", "text": "text"}
-    found: dict[str, list[float]] = {}
-    for way, base in WAYS.items():
-        for seed in SEEDS:
-            settings = plain({"data": data, "backbone": "ngram-64", "base": base, "refit_head": False, "seed": seed})
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                fit_base(settings, Path(place), progress=LineProgress(Console()))
-                splits, accuracy = _accuracy(Run.open(Path(place)))
-            found.setdefault(way, []).append(accuracy)
+    ways = [
+        base_accuracies({"data": data, "backbone": "ngram-64", "base": base}, SEEDS, "test") for base in WAYS.values()
+    ]
+    splits, _ = ways[0]
     yield f"{len(splits.train):,}"
-    for accuracies in found.values():
-        yield ", ".join(f"{100 * accuracy:.1f}" for accuracy in accuracies)
+    for _, accuracies in ways:
+        yield percentages(accuracies)
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
     machine = make_pipeline(make_union(words, parts), LinearSVC()).fit(_texts(splits.train), splits.train.labels_N)
     yield f"{100 * machine.score(_texts(splits.test), splits.test.labels_N):.1f}"
-
-
-def _accuracy(run: Run) -> tuple[Splits, float]:
-    splits, base = base_of_run(run)
-    base_NC, label_N = base_logits(base, splits, "test")
-    return splits, float(np.mean(base_NC.argmax(axis=1) == label_N))
 
 
 def _texts(split: Split) -> list[str]:

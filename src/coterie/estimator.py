@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,8 @@ from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import preprocessing_of_base
 from coterie.backbones.initial import PRETRAINED
 from coterie.config import AUTO, EngineSettings, FitSettings, merged
-from coterie.data.given import SOURCES, splits_of
+from coterie.data.given import SOURCES, is_table, splits_of, text_columns_of, texts_of
+from coterie.data.splits import Columns
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError, SettingsError
 from coterie.inputs.text import check_texts
@@ -58,7 +60,9 @@ class RefusedError(DataError, ValueError):
 class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """A base, clusters of the classes that it confuses, and a specialist for each, as a scikit-learn classifier.
 
-    ``fit`` takes features (N, F), a data frame, a list of texts, or images uint8 (N, H, W) or (N, H, W, channels). It
+    ``fit`` takes features (N, F), a data frame, a list of texts, or images uint8 (N, H, W) or (N, H, W, channels). A
+    data frame is a table, or, where columns of texts have words and hardly repeat, one of these texts (``settings`` of
+    ``{"data": {"modality": "table"}}`` take all columns, ``{"data": {"text": [...]}}`` name those of texts). It
     cuts off a fifth of the samples, on which the specialists' rule is chosen, and a tenth, on which the run's report is
     judged. With fewer than four classes, or ten samples of each on average, there are no specialists, and the base
     answers alone: ``n_specialists_`` is 0. Images are not mirrored in training, unless the settings say so
@@ -85,6 +89,7 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         ensemble_: the trained SpecialistEnsemble, which explains its answers.
         n_features_in_: number of features or columns; not of texts and images.
         feature_names_in_: names of a data frame's columns.
+        text_columns_: those of them that are texts, which are joined; empty: there are none, or it is a table.
 
     Examples:
         >>> import numpy as np
@@ -130,6 +135,8 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             CoterieError: as ``coterie.fit``; or ``out`` holds a finished run.
         """
         modality = _modality_of(X)
+        self.text_columns_ = self._text_columns(X) if modality == "table" else ()
+        modality = "text" if self.text_columns_ else modality
         raw, y = self._checked(X, modality, reset=True, y=y)
         self.classes_, label_N = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -150,6 +157,9 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             splits = splits_of(raw, label_N, labels, data, settings.seed, prescribed)
         except DataError as error:
             raise RefusedError(f"{error} (n_samples={len(label_N)})") from None
+        if self.text_columns_:
+            about = f"{splits.about}; texts are the columns {', '.join(self.text_columns_)} of a data frame"
+            splits = replace(splits, columns=Columns("y", self.text_columns_), about=about)
         self._keep(fit(settings, self.out, splits=splits, base=module, engine=EngineSettings(workers=1)))
         return self
 
@@ -191,6 +201,7 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             raise RefusedError(f"{run} has {len(names)} classes; got labels of shape {found.classes_.shape}")
         if ensemble.preprocessing.modality in ("features", "table"):
             (found.n_features_in_,) = ensemble.preprocessing.shape
+        found.text_columns_ = ensemble.columns
         found._keep(ensemble)
         return found
 
@@ -207,6 +218,10 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         elif modality == "table":
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif modality == "text":
+            if self.text_columns_ and is_table(X):
+                if reset:
+                    validate_data(self, X, skip_check_array=True)
+                X = texts_of(X, self.text_columns_)
             X = check_texts(list(X), "texts, none of them empty")
         if reset:
             if y is None:
@@ -215,6 +230,16 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             check_consistent_length(X, y)
             check_classification_targets(y)
         return X, y
+
+    def _text_columns(self, X: Any) -> tuple[str, ...]:
+        """The columns of a data frame that are texts, by the settings or as found."""
+        given = self.settings.get("data") if isinstance(self.settings, Mapping) else None
+        named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+        if text := named.get("text"):
+            return (text,) if isinstance(text, str) else tuple(text)
+        if named.keys() & {"columns", "categorical"} or named.get("modality") == "table":
+            return ()
+        return text_columns_of(X)
 
     def _fit_settings(self, modality: Modality, raw: Any, label_N: IntArray) -> FitSettings:
         if not isinstance(self.settings, Mapping | None):

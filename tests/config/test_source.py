@@ -32,7 +32,9 @@ def test_files_are_of_the_kind_that_their_names_tell(name: str, kind: str, tmp_p
     ("names", "kind"),
     [
         (["cat/1.jpg", "dog/2.png"], "folder"),
-        (["images/1.jpg", "labels.csv"], "folder"),
+        (["cat/1.jpg", "dog/2.png", "labels.csv"], "folder"),
+        (["images/1.jpg", "metadata.csv"], "folder"),
+        (["images/1.jpg", "train.csv", "test.csv"], "folder"),
         (["1.jpg", "data/train.parquet"], "parquet"),
         (["train/data-00000-of-00001.arrow", "train/state.json", "dataset_dict.json"], "arrow"),
         (["train.csv", "test.csv", "README.md", "dataset-metadata.json", ".git/x.png"], "csv"),
@@ -45,6 +47,14 @@ def test_folders_are_of_the_kind_that_lies_in_them(names: list[str], kind: str, 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert full_source(str(tmp_path)) == f"{kind}:{tmp_path}"
+
+
+@pytest.mark.parametrize("names", [["pics/1.jpg", "labels.csv"], ["1.jpg", "labels.csv"]])
+def test_images_of_one_folder_are_those_that_the_table_beside_it_names(names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "pics").mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    assert full_source(str(tmp_path)) == f"csv:{tmp_path}/labels.csv"
 
 
 @pytest.mark.parametrize("source", ["", "csv:", "glyphs:x", "ftp:a", "notes.docx", "nosuch.csv"])

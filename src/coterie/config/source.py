@@ -45,33 +45,36 @@ def full_source(named: str) -> str:
     if (kind in ALONE and not place) or (kind in PLACES and place):
         return named
     path = Path(named).expanduser()
-    found = None
-    if path.is_file():
-        found = _kind_of_name(named)
-    elif path.is_dir() and named:
-        found = _kind_of_folder(path)
-    if found is not None:
+    if path.is_dir() and named:
+        return _of_folder(path)
+    if path.is_file() and (found := _kind_of(named)):
         return f"{found}:{named}"
     listed = ", ".join([*ALONE, *(f"{kind}:{place}" for kind, place in PLACES.items())])
     missing = "" if path.exists() else "; and no file or folder has this name"
     raise ValueError(f"must be {listed}, or the path of a file or folder that one of these reads{missing}")
 
 
-def _kind_of_name(name: str) -> str | None:
+def _kind_of(name: str) -> str | None:
     kinds = (kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes))
     return next(kinds, "features" if name.lower().endswith(ARRAYS) else None)
 
 
-def _kind_of_folder(folder: Path) -> str:
-    """The kind that the first files of a folder are of: of rows, or of images."""
-    names = list(islice(_names_below(folder), FEW))
-    with_images = any((guess_type(name)[0] or "").startswith("image/") for name in names)
-    possible = FOLDERS_OF if with_images else (*FOLDERS_OF, *SUFFIXES)
-    there = {_kind_of_name(name) for name in names}
-    return next((kind for kind in possible if kind in there), "folder")
+def _of_folder(folder: Path) -> str:
+    """A folder as a source, by its first files: of rows, or of images; the one table beside images that all lie in one
+    folder, which would be one class.
+    """
+    files = list(islice(_files_below(folder), FEW))
+    homes = {file.parent for file in files if (guess_type(file.name)[0] or "").startswith("image/")}
+    there = {_kind_of(file.name) for file in files}
+    possible = FOLDERS_OF if homes else (*FOLDERS_OF, *SUFFIXES)
+    found = next((kind for kind in possible if kind in there), "folder")
+    beside = [file for file in files if file.parent == folder and _kind_of(file.name) and file.stem != "metadata"]
+    if found == "folder" and len(homes) == len(beside) == 1:
+        return f"{_kind_of(beside[0].name)}:{beside[0]}"
+    return f"{found}:{folder}"
 
 
-def _names_below(folder: Path) -> Iterator[str]:
-    for _, folders, files in os.walk(folder):
+def _files_below(folder: Path) -> Iterator[Path]:
+    for home, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (name for name in sorted(files) if not name.startswith("."))
+        yield from (Path(home, name) for name in sorted(files) if not name.startswith("."))

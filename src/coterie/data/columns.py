@@ -141,7 +141,11 @@ def _usual(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
 
 def is_prose(table: datasets.Dataset, name: str) -> bool:
     """Whether a column of texts has fewer than two of each, on average: messages, names of files."""
-    cells = cells_of(table, name).drop_null()
+    return hardly_repeat(cells_of(table, name).drop_null())
+
+
+def hardly_repeat(cells: pa.ChunkedArray) -> bool:
+    """Whether there are fewer than two of each, on average."""
     return bool(2 * pc.count_distinct(cells).as_py() > len(cells))
 
 

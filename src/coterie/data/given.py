@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from coterie.config import DataSettings
 from coterie.data.cut import cut_missing, cut_splits
 from coterie.data.decode import resize_like
 from coterie.data.new import NewImages, NewSamples, NewTexts, find_new, nothing_left
-from coterie.data.pieces import Piece
+from coterie.data.pieces import Piece, join_texts
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError, InputError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Preprocessing, Samples
@@ -33,6 +33,7 @@ SOURCES: dict[Modality, str] = {
     "features": "features:<array passed from Python>",
 }
 TEXT = "text"
+STRINGS = (pa.string(), pa.large_string(), pa.string_view())
 
 
 class _GivenImages(NewImages):
@@ -87,6 +88,9 @@ def given_samples(preprocessing: Preprocessing, raw: Any, columns: tuple[str, ..
         found: NewSamples = _GivenImages(preprocessing, items, columns, _ignore, None)
     elif items and modality == "text" and all(isinstance(item, os.PathLike) for item in items):
         found = _GivenTexts(preprocessing, tuple(map(_path, items)), columns, _ignore, None)
+    elif modality == "text" and columns and is_table(raw):
+        yield preprocessing.samples(texts_of(raw, columns))
+        return
     elif items and modality != "text" and all(isinstance(item, str | os.PathLike) for item in items):
         found = find_new(preprocessing, map(_path, items))
     else:
@@ -98,6 +102,36 @@ def given_samples(preprocessing: Preprocessing, raw: Any, columns: tuple[str, ..
         yield preprocessing.check(new.samples)
     if not some:
         raise nothing_left(preprocessing)
+
+
+def is_table(raw: Any) -> bool:
+    """Whether it has columns with names, as data frames, Arrow tables and mappings of columns have."""
+    return isinstance(raw, Mapping) or hasattr(raw, "columns")
+
+
+def text_columns_of(frame: Any) -> tuple[str, ...]:
+    """The columns of a data frame that are texts, and no categories, see ``text_columns``; none of a table."""
+    from coterie.data.text_columns import columns_of_words
+
+    table = as_table(frame, "a data frame")
+    texts = {field.name: table[field.name].cast(pa.string()) for field in table.schema if field.type in STRINGS}
+    numbers = any(pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in table.schema)
+    return tuple(columns_of_words(texts, beside_numbers=numbers))
+
+
+def texts_of(frame: Any, columns: Sequence[str]) -> list[str]:
+    """The texts of a data frame's columns, as one where they are several.
+
+    Raises:
+        InputError: one is not there, or holds something else.
+    """
+    table = as_table(frame, "texts, or a data frame of them")
+    for name in columns:
+        if name not in table.column_names or table.schema.field(name).type not in STRINGS:
+            raise InputError(
+                f"the data frame has no column {name!r} of texts; columns: {', '.join(table.column_names)}"
+            )
+    return join_texts([table[name].to_pylist() for name in columns])
 
 
 def splits_of(

@@ -4,7 +4,7 @@ body are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import datasets
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
-from coterie.data.columns import FLOATS, INTEGERS, STRINGS, cells_of, is_prose, is_value, text_column
+from coterie.data.columns import FLOATS, INTEGERS, STRINGS, cells_of, hardly_repeat, is_value, text_column
 from coterie.data.pieces import TEXT, join_texts, name_of
 from coterie.data.reading import as_dataset
 from coterie.data.tables import Source
@@ -56,27 +56,32 @@ def with_texts(source: Source, label: str, settings: DataSettings, *, perhaps_ot
 
 
 def _columns_of_words(source: Source, label: str) -> list[str]:
-    """The columns whose texts hardly repeat and have words, if these are enough, or the one of them that is called
-    ``text``; none where a column holds what is no text, number or truth.
-    """
+    """As ``columns_of_words``; none where a column holds what is no text, number or truth."""
     train, features = source.tables["train"], source.features
     if any(not isinstance(feature, datasets.Value | datasets.ClassLabel) for feature in features.values()):
         return []
+    others = {name: feature for name, feature in features.items() if name != label}
+    texts = {name: cells_of(train, name) for name, feature in others.items() if is_value(feature, STRINGS)}
+    numbers = any(is_value(feature, (*INTEGERS, *FLOATS)) for feature in others.values())
+    return columns_of_words(texts, beside_numbers=numbers)
+
+
+def columns_of_words(texts: Mapping[str, pa.ChunkedArray], *, beside_numbers: bool) -> list[str]:
+    """The columns whose texts hardly repeat and have words, if these are enough, or the one of them that is called
+    ``text``.
+    """
     names, in_row = [], 0.0
-    for name, feature in features.items():
-        if name == label or not is_value(feature, STRINGS):
-            continue
-        cells = cells_of(train, name).drop_null()
-        n_words = pc.sum(pc.count_substring_regex(cells, r"\S+")).as_py() or 0
-        of_words = n_words >= WORDS_OF_CELL * len(cells) and is_prose(train, name)
+    for name, cells in texts.items():
+        some = cells.drop_null()
+        n_words = pc.sum(pc.count_substring_regex(some, r"\S+")).as_py() or 0
+        of_words = n_words >= WORDS_OF_CELL * len(some) > 0 and hardly_repeat(some)
         if of_words or name.strip().lower() in SHORT:
             names.append(name)
-            in_row += n_words / len(train)
+            in_row += n_words / len(cells)
     named = [name for name in names if name.strip().lower() == TEXT]
     if len(named) == 1:
         return named
-    numbers = any(name != label and is_value(feature, (*INTEGERS, *FLOATS)) for name, feature in features.items())
-    return names if in_row >= (BESIDE_NUMBERS if numbers else WORDS_OF_ROW) else []
+    return names if in_row >= (BESIDE_NUMBERS if beside_numbers else WORDS_OF_ROW) else []
 
 
 def _joined(source: Source, names: Sequence[str]) -> Source:
