@@ -68,7 +68,7 @@ def test_specialists_of_a_librarys_trained_network_are_trained_as_fine_tuned_one
 
 
 @pytest.mark.parametrize("group", ["base", "specialist"])
-@pytest.mark.parametrize("values", [{}, {"backbone": "ngram-64"}])
+@pytest.mark.parametrize("values", [{}, {"backbone": "ngram-64"}, {"backbone": "mlp-64"}])
 def test_adamw_has_a_rate_of_its_own(values: dict[str, Any], group: str) -> None:
     asked = {**values, group: {"optimizer": "adamw"}}
     settings = FitSettings.from_values(asked)
@@ -113,6 +113,17 @@ def test_a_probe_is_one_for_all_classes_unless_more_are_asked_for() -> None:
 def test_a_probe_needs_the_weights_that_training_started_from(values: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"^specialist\.trainable = probe asks .*: give --init$"):
         FitSettings.from_values({**values, "specialist": {"trainable": "probe"}})
+
+
+@pytest.mark.parametrize(("backbone", "rate"), [("mlp-256", 0.05), ("table-mlp-8", 0.05), ("linear", 0.2)])
+def test_a_hidden_layer_of_vectors_takes_smaller_steps(backbone: str, rate: float) -> None:
+    settings = FitSettings.from_values({"backbone": backbone})
+    assert (settings.base.learning_rate, settings.specialist) == (rate, FitSettings().specialist)
+    assert FitSettings.from_values({"backbone": backbone, "base": {"learning_rate": 0.1}}).base.learning_rate == 0.1
+    adamw = FitSettings.from_values({"backbone": backbone, "base": {"optimizer": "adamw"}})
+    assert adamw.base.learning_rate == ADAMW["learning_rate"]
+    old = {**settings.to_values(), "base": FitSettings().to_values()["base"]}
+    assert FitSettings.from_values(old).base.learning_rate == 0.2
 
 
 def test_a_network_of_n_grams_takes_larger_steps() -> None:

@@ -20,7 +20,7 @@ def test_what_names_its_kind_is_left_as_it_is(source: str) -> None:
     ("name", "kind"),
     [
         *[("a.csv", "csv"), ("a.TSV", "csv"), ("a.csv.gz", "csv"), ("a.json", "jsonl"), ("a.ndjson", "jsonl")],
-        *[("a.parquet", "parquet"), ("a.feather", "arrow"), ("a.npz", "features")],
+        *[("a.parquet", "parquet"), ("a.feather", "arrow"), ("a.npz", "features"), ("a.XLSX", "csv")],
     ],
 )
 def test_files_are_of_the_kind_that_their_names_tell(name: str, kind: str, tmp_path: Path) -> None:

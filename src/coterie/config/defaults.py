@@ -1,5 +1,5 @@
 """Defaults that differ from those of a convolutional network with fresh weights: of a base that is fine-tuned and its
-specialists, and of n-grams.
+specialists, and of networks on n-grams and on vectors.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ TRANSFORMERS = {"learning_rate": 1e-4, "head_rate": 10.0}
 # An embedding is one of a text's hundred, in whose mean its gradient is as small; short texts have large ones
 # (benchmarks/gains/ngram_rates.md).
 NGRAMS = {"learning_rate": 2.0, "clip_norm": 1.0}
+# A hidden layer of features, of few samples a class (benchmarks/gains/vector_rates.md).
+VECTORS = {"learning_rate": 0.05}
 # Its steps do not grow with the gradient: SGD's rate would throw the weights about (benchmarks/gains/adamw_rates.md).
 ADAMW = {"learning_rate": 3e-3}
 
@@ -63,7 +65,7 @@ ADAMW = {"learning_rate": 3e-3}
 def differing(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The defaults that differ, by the group of settings: of all that is trained where the base starts from other
     weights than fresh ones; of specialists alone where it is a network of a library that comes trained, or where they
-    are probes; of the base alone where it is one of n-grams; of what AdamW trains.
+    are probes; of the base alone where it is one of n-grams or of vectors; of what AdamW trains.
 
     Raises:
         SettingsError: SGD is to fine-tune, at no rate of its own.
@@ -104,4 +106,6 @@ def _of_start(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     trained = library == "transformers" or (library in LIBRARIES and values.get("weights") is not None)
     if name and trained:
         return {"specialist": SPECIALIST}
+    if library.startswith(("mlp-", "table-mlp-")):
+        return {"base": VECTORS}
     return {"base": NGRAMS} if library.startswith("ngram-") else {}

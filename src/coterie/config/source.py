@@ -28,7 +28,8 @@ SUFFIXES = {
     "arrow": (".arrow", ".feather"),
 }
 ALONE = ("glyphs", "cifar100")
-ARRAYS = ".npz"
+# Of what files of one suffix are; who reads a spreadsheet as csv is told to save it as such.
+OTHERS = {".npz": "features", ".xlsx": "csv", ".xls": "csv", ".ods": "csv"}
 # A folder that holds files of these is one of theirs; others may lie beside images, and say what these are.
 FOLDERS_OF = ("parquet", "arrow")
 # Files of a folder that are looked at.
@@ -56,7 +57,7 @@ def full_source(named: str) -> str:
 
 def _kind_of(name: str) -> str | None:
     kinds = (kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes))
-    return next(kinds, "features" if name.lower().endswith(ARRAYS) else None)
+    return next(kinds, OTHERS.get(Path(name).suffix.lower()))
 
 
 def _of_folder(folder: Path) -> str:
