@@ -48,7 +48,17 @@ def test_of_two_columns_of_texts_that_of_messages_is_no_label(tmp_path: Path) ->
         load(write(tmp_path / "numbers.csv", {"price": range(100, 120), "rooms": [1, 2, 3, 4] * 5}))
 
 
-@pytest.mark.parametrize("written", ["2026-01-0{}", "2026-01-0{} 10:30", "2026-01-0{}T10:30:00Z"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-01-0{}",
+        "2026-01-0{} 10:30",
+        "2026-01-0{}T10:30:00Z",
+        "0{}.01.2026",
+        "1/{}/26, 9:30 PM",
+        "{}-1-2026 10:30:00",
+    ],
+)
 def test_dates_are_no_label_and_beside_texts_no_part_of_a_table(written: str, tmp_path: Path) -> None:
     created = [written.format(1 + k // 3) for k in range(20)]
     rows = {"id": range(20), "message": TEXTS, "queue": KINDS, "created": created, "language": ["en"] * 20}

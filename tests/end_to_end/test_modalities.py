@@ -161,6 +161,9 @@ def test_a_subject_and_its_body_are_one_text_wherever_a_run_reads_them(
     expected = ensemble.predict(joined, names=True).tolist()
     assert [answer["predicted"] for answer in answers] == expected
     assert ensemble.predict(tmp_path / "new.csv", names=True).tolist() == expected
+    assert main(["export", str(out), str(tmp_path / "made"), "--to", "torch"]) == 0
+    described = json.loads((tmp_path / "made" / "export.json").read_text())
+    assert described["texts"] == {"columns": ["Subject", "Body"], "between": "\n"}
     few.drop(columns="Subject").to_csv(tmp_path / "part.csv", index=False)
     assert main(["predict", str(out), f"{tmp_path}/part.csv"]) != 0
     assert "has no column 'Subject' of texts" in capsys.readouterr().err

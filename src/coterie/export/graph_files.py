@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from coterie.arrays import FloatArray
+from coterie.data.pieces import BREAK
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.export.graphs import graphs_of
 from coterie.export.targets import INPUT, Runner, Target, WeightsName, program_of
@@ -81,10 +82,12 @@ class GraphFiles:
         axes: list[str | int] = ["samples", *example.shape[1:]]
         if ensemble.preprocessing.shape == (-1,):
             axes[1] = "length"
+        texts = {"columns": list(ensemble.columns), "between": BREAK}  # of which others would make another text
         return {
             "input": {"name": INPUT, "dtype": str(example.dtype).removeprefix("torch."), "shape": axes},
             "preprocessing": values["data"]["input"],
             "preprocessing_in_graph": self.raw,
+            **({"texts": texts} if ensemble.columns[1:] else {}),
             "clusters": members_of(ensemble.partition),
             "layers": list(ensemble.partition.layer_S),
             "rule": {name: values["gate"][name] for name in RULE},
