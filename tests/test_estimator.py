@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,24 @@ def test_texts() -> None:
     assert fitted.score(pd.Series(texts), LABEL_N) > 0.9
     with pytest.raises(InputError, match="number 1 is ''"):
         fitted.predict(["ash", ""])
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_texts_are_sentence_embeddings_where_an_encoder_is_installed(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encoded(_: str, texts: Sequence[str]) -> np.ndarray:
+        return np.array([[name in text for name in NAMES] for text in texts], np.float32)
+
+    monkeypatch.setattr("coterie.estimator.is_installed", lambda _: installed)
+    monkeypatch.setattr("coterie.inputs.encoder._compute", encoded)
+    texts = [f"{NAMES[k]} number {n}" for n, k in enumerate(LABEL_N)]
+    fitted = quick("auto", clusters=2).fit(texts, LABEL_N)
+    kind = type(fitted.ensemble_.preprocessing).__name__
+    assert kind == ("SentencePreprocessing" if installed else "NGramPreprocessing")
+    assert fitted.score(texts, LABEL_N) > 0.9
+    named = quick("auto", clusters=2, settings={"data": {"text_as": "ngrams"}}).fit(texts, LABEL_N)
+    assert type(named.ensemble_.preprocessing).__name__ == "NGramPreprocessing"
 
 
 def test_a_data_frames_columns_of_texts_are_one_text(tmp_path: Path) -> None:

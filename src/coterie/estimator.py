@@ -25,6 +25,7 @@ from coterie.data.given import SOURCES, is_table, splits_of, text_columns_of, te
 from coterie.data.splits import Columns
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError, SettingsError
+from coterie.inputs.encoder import is_installed
 from coterie.inputs.text import check_texts
 from coterie.labels import LabelSpace
 from coterie.pipeline.fit import fit
@@ -72,7 +73,8 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
     ``out``, and ``CoterieClassifier.load(out)`` reads it.
 
     Args:
-        backbone: name of a network, as ``--backbone`` takes it; auto: what suits the samples; or a ``torch.nn.Module``
+        backbone: name of a network, as ``--backbone`` takes it; auto: what suits the samples (texts: a linear network
+            on the embeddings of a frozen MiniLM, where ``coterie[minilm]`` is installed); or a ``torch.nn.Module``
             from inputs (B, F) or (B, channels, H, W) to logits, which is copied, gets a head of as many outputs as
             there are classes, and is trained from the weights that it has.
         clusters: number of clusters; None: the root of the number of classes, or none if these or the samples are few.
@@ -255,6 +257,9 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             "gate": ALONE if n_clusters == n_classes else {},
             "track": {"tensorboard": False},
         }
+        chosen = self.backbone == AUTO and given.get("init") is None
+        if modality == "text" and chosen and is_installed("minilm"):
+            own["data"]["text_as"] = "minilm"
         if modality == "image":
             own["data"]["crop_padding"] = min(MOST_PADDING, min(raw.shape[1:3]) // 8)
         if not module:

