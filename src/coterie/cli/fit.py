@@ -218,7 +218,7 @@ def _fit_seeds(out: Path, settings: FitSettings, engine: EngineSettings, seeds: 
 
 def _announce(console: Console, prepared: Prepared, out: Path, why: str, more: str = "") -> Plan:
     """What the data lacks, what was chosen and found, and the plan."""
-    from coterie.cli.terminal.plan import print_plan, print_skipped
+    from coterie.cli.terminal.plan import print_plan, print_shorter, print_skipped
     from coterie.pipeline.plan import make_plan
     from coterie.run.names import SKIPPED_FILE
 
@@ -227,6 +227,8 @@ def _announce(console: Console, prepared: Prepared, out: Path, why: str, more: s
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     plan = make_plan(prepared)
     print_plan(console, plan, prepared.splits.about + more)
+    if why:
+        print_shorter(console, plan)
     return plan
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from typing_extensions import override
 
+from coterie.backbones.packages import MINILM
 from coterie.backbones.parts import WHOLE
 from coterie.config import PROBE, TrainingSettings
+from coterie.inputs.encoder import is_installed
 from coterie.pages.format import rough_duration
 from coterie.pipeline.prepare import Prepared, disk_bound
 from coterie.pipeline.timing import cpu_threads, inference_seconds, training_seconds
@@ -36,7 +38,7 @@ class PlannedStage:
 class Plan:
     """All stages of a run. ``parameters``: of the base; ``device``, ``precision``: where and how it computes;
     ``disk_bytes``: what the run folder takes at most; ``others``: cores that other processes kept busy while it was
-    timed.
+    timed; ``frozen_seconds``: of learning on the embeddings of the base as it comes instead, if it is an encoder.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -45,6 +47,7 @@ class Plan:
     precision: str
     disk_bytes: int
     others: float = 0.0
+    frozen_seconds: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -98,6 +101,8 @@ def make_plan(prepared: Prepared) -> Plan:
         prepared.fabric._precision.precision,
         disk_bound(prepared),
         others,
+        # A pass over all texts: what is learned of them then takes next to nothing.
+        (len(splits.train) + alone) * image_seconds if settings.backbone == MINILM and is_installed("minilm") else None,
     )
 
 

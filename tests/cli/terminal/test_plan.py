@@ -2,7 +2,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from coterie.cli.terminal.plan import FEW, print_plan, print_skipped
+from coterie.cli.terminal.plan import FEW, LONG, print_plan, print_shorter, print_skipped
 from coterie.pipeline.plan import Plan, PlannedStage
 
 
@@ -25,6 +25,15 @@ def test_the_load_that_a_plan_was_measured_under_is_said(console: Console) -> No
     print_plan(console, plan, "Made up.")
     said = " ".join(console.export_text().split())
     assert "measured warm-up while other processes kept 1.5 cores busy (on a quiet machine less); at most" in said
+
+
+def test_a_shorter_way_is_named_where_a_run_takes_long_and_there_is_one(console: Console) -> None:
+    long, short = ((PlannedStage("base", 12_000, 10, 1_880, seconds),) for seconds in (LONG + 1.0, LONG - 1.0))
+    for stages, frozen in ((long, None), (short, 120.0)):
+        print_shorter(console, Plan(stages, 1, "cpu", "fp32", 0, frozen_seconds=frozen))
+    assert console.export_text(clear=False) == ""
+    print_shorter(console, Plan(long, 1, "cpu", "fp32", 0, frozen_seconds=120.0))
+    assert console.export_text().startswith("--data.text-as minilm takes about 2 min: the same network is left")
 
 
 def test_of_many_skipped_samples_the_first_are_shown_and_the_file_of_all_is_named(console: Console) -> None:

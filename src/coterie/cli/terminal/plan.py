@@ -14,6 +14,8 @@ from coterie.pipeline.plan import Plan
 
 # Cores that others kept busy, below which they are no reason for a plan that is far off.
 WORTH_SAYING = 0.25
+# Seconds of a run, above which a shorter way is named.
+LONG = 3600
 # Skipped samples that are shown.
 FEW = 5
 
@@ -47,6 +49,17 @@ def print_plan(console: Console, plan: Plan, about: str) -> None:
         f"at most {mebibytes(plan.disk_bytes)} on disk.",
         highlight=False,
     )
+
+
+def print_shorter(console: Console, plan: Plan) -> None:
+    """How a run that was left to choose its network would take less, where it takes long."""
+    if plan.frozen_seconds is not None and plan.seconds > LONG:
+        console.print(
+            f"--data.text-as minilm takes about {rough_duration(plan.frozen_seconds)}: the same network is left as it "
+            "comes, and a head is trained on its embeddings, which costs some accuracy",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _load(plan: Plan) -> str:
