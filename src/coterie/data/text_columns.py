@@ -31,8 +31,7 @@ def with_texts(source: Source, label: str, settings: DataSettings, *, perhaps_ot
         source: its columns, as what they mean.
         label: the column of labels.
         settings: for the columns that are named there.
-        perhaps_others: whether it is not known yet that samples are texts; then columns of numbers, or one called
-            ``text``, tell what they are.
+        perhaps_others: whether it is not known yet that samples are texts.
 
     Raises:
         DataError: a column that is named is not there, or not of texts.
