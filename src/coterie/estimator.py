@@ -203,7 +203,7 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             raise RefusedError(f"{run} has {len(names)} classes; got labels of shape {found.classes_.shape}")
         if ensemble.preprocessing.modality in ("features", "table"):
             (found.n_features_in_,) = ensemble.preprocessing.shape
-        found.text_columns_ = ensemble.columns
+        found.text_columns_ = ensemble.columns if ensemble.preprocessing.modality == "text" else ()
         found._keep(ensemble)
         return found
 
