@@ -55,7 +55,7 @@ def _row(source: Path) -> Iterator[str]:
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
     machine = make_pipeline(make_union(words, parts), LinearSVC()).fit(_texts(splits.train), splits.train.labels_N)
-    yield f"{100 * machine.score(_texts(splits.test), splits.test.labels_N):.1f}"
+    yield percentages([machine.score(_texts(splits.test), splits.test.labels_N)])
 
 
 def _texts(split: Split) -> list[str]:

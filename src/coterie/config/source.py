@@ -55,9 +55,13 @@ def full_source(named: str) -> str:
     raise ValueError(f"must be {listed}, or the path of a file or folder that one of these reads{missing}")
 
 
+def kind_of_rows(name: str) -> str | None:
+    """The kind of a file of rows, by its name; None: it is none."""
+    return next((kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes)), None)
+
+
 def _kind_of(name: str) -> str | None:
-    kinds = (kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes))
-    return next(kinds, OTHERS.get(Path(name).suffix.lower()))
+    return kind_of_rows(name) or OTHERS.get(Path(name).suffix.lower())
 
 
 def _of_folder(folder: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
+from coterie.config.source import SUFFIXES
 from coterie.data.decode import decode_records, refusal
 from coterie.data.encoded import Broken
 from coterie.data.formats import IMAGE_SUFFIXES
@@ -47,10 +48,7 @@ from coterie.system.units import how_many
 # An argument that ends so is meant to be a file, whatever else it could be.
 FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".feather", ".npz", ".npy")
 # Files of columns; of other files of texts each line is one.
-COLUMN_SUFFIXES = (
-    *(".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".json"),
-    *(".parquet", ".arrow", ".feather"),
-)
+COLUMN_SUFFIXES = tuple(chain.from_iterable(SUFFIXES.values()))
 # What a column of image files is called, where the run does not say.
 PATH_COLUMNS = ("file_name", "filename", "file", "path", "image")
 # Most bytes of the samples of a batch, which are ROWS where these fit.

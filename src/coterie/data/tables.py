@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
-from coterie.config.source import SUFFIXES
+from coterie.config.source import SUFFIXES, kind_of_rows
 from coterie.data.csv_form import code_page_of, describe_forms
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, is_hidden, metadata_table, scan
@@ -127,7 +127,7 @@ def read_row_parts(
     Raises:
         DataError: the file cannot be read, or is of no known kind.
     """
-    kind = next((kind for kind, suffixes in SUFFIXES.items() if file.lower().endswith(suffixes)), None)
+    kind = kind_of_rows(file)
     if kind is None:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise DataError(f"cannot tell what {file} is by its name; known are files that end in {known}")

@@ -50,7 +50,7 @@ def read_samples(
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
         raw = _of_json(body, preprocessing.modality, limits)
-        if preprocessing.modality == "text":
+        if preprocessing.modality == "text" and columns[1:]:
             raw = [_joined(value, f"texts {number}", columns, limits) for number, value in enumerate(raw)]
     elif kind == "multipart/form-data":
         raw = _files(body, _boundary(content_type), limits)
@@ -122,7 +122,7 @@ def _text(value: Any, name: str, limits: Limits) -> Any:
 
 def _joined(value: Any, name: str, columns: tuple[str, ...], limits: Limits) -> Any:
     """The text of an object of columns; anything else as it is."""
-    if not isinstance(value, dict) or not columns[1:]:
+    if not isinstance(value, dict):
         return value
     if other := [column for column, cell in value.items() if column not in columns or not isinstance(cell, str | None)]:
         raise RefusedError(422, f"{name}: {other[0][:60]!r} is none of the texts {', '.join(map(repr, columns))}")
