@@ -25,6 +25,8 @@ import numpy as np
 import tyro
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from coterie.arrays import FloatArray, IntArray
     from coterie.backbones.base import Base
     from coterie.config import FitSettings
@@ -93,6 +95,17 @@ def markdown_table(titles: Sequence[object], rows: Iterable[Sequence[object]]) -
     """A table of Markdown."""
     lines = [" | ".join(map(str, cells)) for cells in (titles, *rows)]
     return "\n".join([f"| {lines[0]} |", "|---" * len(titles) + "|", *(f"| {line} |" for line in lines[1:])])
+
+
+def over_runs(gains: ArrayLike) -> str:
+    """Gains of several seeds, in points: their mean, with the ends of its interval where there is more than one."""
+    from coterie.measures.significance import over_seeds
+
+    gain_S = np.atleast_1d(gains)
+    if len(gain_S) == 1:
+        return f"{gain_S[0]:+.2f}"
+    interval = over_seeds(gain_S)
+    return f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
 
 
 def alone(function: Callable[..., Result], *arguments: object) -> Result:

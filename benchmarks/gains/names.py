@@ -13,8 +13,7 @@ import numpy as np
 
 from benchmarks.gains.fine_tuned import DATA, base_run
 from benchmarks.gains.fine_tuned_arrays import Pair, Scores, mixed
-from benchmarks.shared import command, markdown_table, write_result
-from coterie.measures.significance import over_seeds
+from benchmarks.shared import command, markdown_table, over_runs, write_result
 from coterie.pipeline.prepare import base_of_run, prepare
 from coterie.run.folder import Run
 from coterie.training import linear_probe
@@ -65,16 +64,15 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
         for title in found[0]:
             value_RF = np.array([each[title] for each in found])
             lead_R = value_RF[:, 1] - [each["0"][1] for each in found]
-            gain, lead = over_seeds(value_RF[:, 1]), over_seeds(lead_R)
             better = sum(each[title][2] < each["0"][2] for each in found)
             rows.append(
                 (
                     name,
                     title,
                     f"{value_RF[:, 0].mean():.2f}",
-                    f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})",
+                    over_runs(value_RF[:, 1]),
                     ", ".join(f"{value:+.2f}" for value in value_RF[:, 1]),
-                    "" if title == "0" else f"{lead.mean:+.2f} ({lead.low:+.2f} to {lead.high:+.2f})",
+                    "" if title == "0" else over_runs(lead_R),
                     "" if title == "0" else f"{better} of {seeds}",
                 )
             )

@@ -7,7 +7,8 @@ run for each way, and the controls of `coterie compare`. Runs and trainings that
 stopped goes on.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.gains.fine_tuned import subset
-from benchmarks.shared import command, plain, write_result
+from benchmarks.shared import command, markdown_table, over_runs, plain, write_result
 from coterie.backbones.packages import LITE0, MINILM
 from coterie.cli.terminal.progress import LineProgress
-from coterie.measures.significance import Interval, over_seeds
+from coterie.config import merged
 from coterie.pipeline.fit import fit, fit_base
 from coterie.pipeline.prepare import load_splits
 from coterie.run.folder import Run
@@ -40,7 +41,16 @@ TEXT_WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def images(cifar100: Path, runs: Path, seeds: int = 3, size: int = 96, epochs: int = 10, n_train: int = 0) -> None:
+def images(
+    cifar100: Path,
+    runs: Path,
+    seeds: int = 3,
+    size: int = 96,
+    epochs: int = 6,
+    n_train: int = 0,
+    only: tuple[str, ...] = (),
+    train: bool = True,
+) -> None:
     """CIFAR-100, enlarged.
 
     Args:
@@ -50,13 +60,24 @@ def images(cifar100: Path, runs: Path, seeds: int = 3, size: int = 96, epochs: i
         size: side in pixels.
         epochs: of the base.
         n_train: training images, for a trial; 0: all.
+        only: ways whose names hold one of these; default: all.
+        train: train what is missing; else the table has what is there.
     """
     source = subset(cifar100, runs / "data", "fine_label", n_train) if n_train else cifar100
     data = {"source": f"parquet:{source}", "label": "fine_label", "image_size": size, "split_seed": 0}
-    _study("images", {"data": data, "backbone": LITE0, "base": {"epochs": epochs}}, IMAGE_WAYS, runs, seeds)
+    values = {"data": data, "backbone": LITE0, "base": {"epochs": epochs}}
+    _study("images", values, _chosen(IMAGE_WAYS, only), runs, seeds, train)
 
 
-def texts(clinc150: Path, runs: Path, seeds: int = 3, epochs: int = 20, per_class: int = TEXTS_PER_CLASS) -> None:
+def texts(
+    clinc150: Path,
+    runs: Path,
+    seeds: int = 3,
+    epochs: int = 10,
+    per_class: int = TEXTS_PER_CLASS,
+    only: tuple[str, ...] = (),
+    train: bool = True,
+) -> None:
     """CLINC150 with few texts a class.
 
     Args:
@@ -65,59 +86,93 @@ def texts(clinc150: Path, runs: Path, seeds: int = 3, epochs: int = 20, per_clas
         seeds: how many, from 0 on.
         epochs: of the base.
         per_class: training texts of each class.
+        only: ways whose names hold one of these; default: all.
+        train: train what is missing; else the table has what is there.
     """
     source = subset(clinc150, runs / "data", "intent", 150 * per_class)
     data = {"source": f"parquet:{source}", "text": "text", "label": "intent", "split_seed": 0}
-    _study("texts", {"data": data, "backbone": MINILM, "base": {"epochs": epochs}}, TEXT_WAYS, runs, seeds)
+    values = {"data": data, "backbone": MINILM, "base": {"epochs": epochs}}
+    _study("texts", values, _chosen(TEXT_WAYS, only), runs, seeds, train)
 
 
-def _study(name: str, values: dict[str, Any], ways: dict[str, dict[str, Any]], runs: Path, seeds: int) -> None:
-    """Train what is missing, and write the table."""
+def _chosen(ways: dict[str, dict[str, Any]], only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    return {way: more for way, more in ways.items() if not only or any(word in way for word in only)}
+
+
+def _study(
+    name: str, values: dict[str, Any], ways: dict[str, dict[str, Any]], runs: Path, seeds: int, train: bool
+) -> None:
+    """Train what is missing, way by way, and write the table."""
     progress = LineProgress(Console())
-    found: dict[str, list[Comparison]] = {way: [] for way in ways}
-    seconds: list[float] = []
-    for seed in range(seeds):
-        base = runs / f"seed-{seed}" / "base"
-        settings = plain({**values, "init": "pretrained", "seed": seed})
+    settings_of = [plain({**values, "init": "pretrained", "seed": seed}) for seed in range(seeds)]
+    bases = [runs / f"seed-{seed}" / "base" for seed in range(seeds)]
+    for settings, base in zip(settings_of, bases, strict=True):
         base.parent.mkdir(parents=True, exist_ok=True)
         fit_base(settings, base, progress=progress)
-        seconds.append(Run.open(base).manifest.seconds["base.safetensors"])
-        splits = load_splits(settings, Run.open(base))
-        for way, more in ways.items():
-            place = base.with_name(way.replace(" ", "-"))
-            ours = plain(
-                {**settings.given(), **{key: {**settings.given().get(key, {}), **value} for key, value in more.items()}}
+    minutes = [Run.open(base).manifest.seconds["base.safetensors"] / 60 for base in bases]
+    splits = load_splits(settings_of[0], Run.open(bases[0]))
+    for way, more in ways.items():
+        places = [base.with_name(way.replace(" ", "-")) for base in bases]
+        for settings, base, place in zip(settings_of, bases, places, strict=True):
+            fit(plain(merged(settings.given(), more)), place, splits=splits, base_run=base, progress=progress)
+        finished = [Run.open_complete(place) for place in places]
+        for seed, run in enumerate(finished):
+            # The second base is the next seed's: all have the same splits. A single seed trains another.
+            siblings = [] if seeds == 1 else [finished[(seed + 1) % seeds]]
+            comparison = compare_run(
+                run, splits, siblings=siblings, members=int(seeds == 1), train=train, progress=progress
             )
-            fit(ours, place, splits=splits, base_run=base, progress=progress)
-            # The second base is the same for all ways: it is trained once.
-            run = Run.open_complete(place)
-            found[way].append(compare_run(run, splits, members=int(way == next(iter(ways))), progress=progress))
+            _keep(name, _record(way, seed, minutes[seed], comparison))
             # Training takes hours: what is known by now is written.
-            known = {way: comparisons for way, comparisons in found.items() if comparisons}
-            write_result(__file__, "\n".join(_lines(known, seconds)), f"pretrained_{name}")
+            write_result(__file__, "\n".join(_lines(_kept(name))), f"pretrained_{name}")
 
 
-def _lines(found: dict[str, list[Comparison]], seconds: list[float]) -> Iterable[str]:
-    first = next(iter(found.values()))
-    accuracies = ", ".join(f"{100 * comparison.rows[0].scores.top1:.2f}" for comparison in first)
-    yield f"Bases, top-1 on test: {accuracies} %; trained in {', '.join(f'{s / 60:.0f}' for s in seconds)} minutes."
+# One seed of one way: of the base, its minutes, and of each contender its costs and its accuracy.
+Record = dict[str, Any]
+
+
+def _record(way: str, seed: int, minutes: float, comparison: Comparison) -> Record:
+    rows = [
+        {
+            "name": row.name + (", flips" if row.flips else ""),
+            "training": row.cost.training,
+            "passes": row.cost.inference,
+            "top1": row.scores.top1,
+        }
+        for row in comparison.rows
+    ]
+    return {"way": way, "seed": seed, "minutes": minutes, "rows": rows}
+
+
+def _kept(name: str) -> list[Record]:
+    """All that was ever measured, beside the result: runs take days, and machines come and go."""
+    file = Path(__file__).with_name(f"pretrained_{name}.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _keep(name: str, record: Record) -> None:
+    """With one record more, in place of one of the same way and seed."""
+    others = [each for each in _kept(name) if (each["way"], each["seed"]) != (record["way"], record["seed"])]
+    lines = [json.dumps(each) for each in sorted([*others, record], key=lambda each: (each["way"], each["seed"]))]
+    Path(__file__).with_name(f"pretrained_{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _lines(records: list[Record]) -> Iterator[str]:
+    by_seed = {record["seed"]: record for record in records}
+    bases = [f"{100 * by_seed[seed]['rows'][0]['top1']:.2f}" for seed in sorted(by_seed)]
+    minutes = [f"{by_seed[seed]['minutes']:.0f}" for seed in sorted(by_seed)]
+    yield f"Bases, top-1 on test: {', '.join(bases)} %; trained in {', '.join(minutes)} minutes."
     yield ""
-    yield "| specialists | contender | training | passes | top-1, % | gain, points |"
-    yield "|---|---|---|---|---|---|"
-    for way, comparisons in found.items():
-        for row in comparisons[0].rows:
-            same = [again for each in comparisons if (again := each.row(row.name, row.flips)) is not None]
-            top1 = 100 * np.array([each.scores.top1 for each in same])
-            base = 100 * np.array([each.rows[0].scores.top1 for each in comparisons[: len(same)]])
-            title = row.name + (", flips" if row.flips else "")
-            yield (
-                f"| {way} | {title} | {row.cost.training:.2f} | {row.cost.inference:.2f} | {top1.mean():.2f} | "
-                f"{_show(over_seeds(top1 - base)) if len(same) > 1 else f'{(top1 - base)[0]:+.2f}'} |"
-            )
-
-
-def _show(gain: Interval) -> str:
-    return f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})"
+    rows = []
+    for way in dict.fromkeys(record["way"] for record in records):
+        own = [{row["name"]: row for row in record["rows"]} for record in records if record["way"] == way]
+        for title in dict.fromkeys(name for rows_of in own for name in rows_of):
+            same = [(rows_of[title], rows_of["base"]) for rows_of in own if title in rows_of]
+            gains = 100 * np.array([row["top1"] - base["top1"] for row, base in same])
+            costs = [f"{np.mean([row[cost] for row, _ in same]):.2f}" for cost in ("training", "passes")]
+            top1 = f"{100 * np.mean([row['top1'] for row, _ in same]):.2f}"
+            rows.append([way, title, len(same), *costs, top1, over_runs(gains)])
+    yield markdown_table(["specialists", "contender", "seeds", "training", "passes", "top-1, %", "gain, points"], rows)
 
 
 if __name__ == "__main__":

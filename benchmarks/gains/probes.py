@@ -16,11 +16,10 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.gains.fine_tuned import DATA, base_run
-from benchmarks.shared import command, markdown_table, write_result
+from benchmarks.shared import command, markdown_table, over_runs, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings, merged
 from coterie.config.recipes import RECIPE_GROUPS
-from coterie.measures.significance import over_seeds
 from coterie.pipeline.fit import fit, fit_base
 from coterie.pipeline.prepare import load_splits
 from coterie.run.folder import Run
@@ -52,13 +51,12 @@ def main(shared: Path, runs: Path = Path("runs/second-opinions"), seeds: int = 3
             heads += [_of_head(name, number, base) for number, base in enumerate(bases)]
         for way, more in ways.items():
             found = np.array([_fitted(base, way, more) for base in bases])
-            interval = over_seeds(found[:, 1])
             rows.append(
                 (
                     name,
                     way,
                     f"{found[:, 0].mean():.2f}",
-                    f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})",
+                    over_runs(found[:, 1]),
                     ", ".join(f"{gain:+.2f}" for gain in found[:, 1]),
                     f"{found[:, 2].mean():.2f}",
                     f"{found[:, 3].mean():.2f}",

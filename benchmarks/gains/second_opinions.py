@@ -18,9 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.gains.fine_tuned import DATA, base_run
 from benchmarks.gains.fine_tuned_arrays import CLUSTERS, SPLITS, Pair, Scores, mixed
-from benchmarks.shared import command, markdown_table, write_result
+from benchmarks.shared import command, markdown_table, over_runs, write_result
 from coterie.arrays import IntArray
-from coterie.measures.significance import over_seeds
 from coterie.partition import Partition
 from coterie.routing.calibration import temperature
 from coterie.routing.evaluation import Outputs, Routing
@@ -159,11 +158,16 @@ def _table(found: Sequence[Mapping[str, tuple[float, float, float]]]) -> str:
     for what in found[0]:
         top1_S, training_S, passes_S = np.array([one[what] for one in found]).T
         gain_S = top1_S - [one["the base"][0] for one in found]
-        gain = over_seeds(gain_S) if len(found) > 1 else None
-        interval = f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})" if gain else f"{gain_S[0]:+.2f}"
         each = ", ".join(f"{one:+.2f}" for one in gain_S)
         rows.append(
-            (what, f"{top1_S.mean():.2f}", interval, each, f"{training_S.mean():.2f}", f"{passes_S.mean():.2f}")
+            (
+                what,
+                f"{top1_S.mean():.2f}",
+                over_runs(gain_S),
+                each,
+                f"{training_S.mean():.2f}",
+                f"{passes_S.mean():.2f}",
+            )
         )
     return markdown_table(("what", "top-1, %", "gain, points", "by seed", "training", "passes"), rows)
 

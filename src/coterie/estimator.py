@@ -20,6 +20,7 @@ from torch import nn
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import preprocessing_of_base
 from coterie.backbones.initial import PRETRAINED
+from coterie.backbones.packages import LITE0
 from coterie.config import AUTO, EngineSettings, FitSettings, merged
 from coterie.data.given import SOURCES, is_table, splits_of, text_columns_of, texts_of
 from coterie.data.splits import Columns
@@ -28,6 +29,7 @@ from coterie.errors import ArtifactError, DataError, SettingsError
 from coterie.inputs.encoder import is_installed
 from coterie.inputs.text import check_texts
 from coterie.labels import LabelSpace
+from coterie.pipeline.defaults import are_photographs, has_pretrained
 from coterie.pipeline.fit import fit
 from coterie.pipeline.tuning import ALONE
 from coterie.run.load import load_ensemble
@@ -74,7 +76,8 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
 
     Args:
         backbone: name of a network, as ``--backbone`` takes it; auto: what suits the samples (texts: a linear network
-            on the embeddings of a frozen MiniLM, where ``coterie[minilm]`` is installed); or a ``torch.nn.Module``
+            on the embeddings of a frozen MiniLM, where ``coterie[minilm]`` is installed; photographs of 96 pixels or
+            more: efficientnet-lite0, fine-tuned, where ``coterie[images]`` is installed); or a ``torch.nn.Module``
             from inputs (B, F) or (B, channels, H, W) to logits, which is copied, gets a head of as many outputs as
             there are classes, and is trained from the weights that it has.
         clusters: number of clusters; None: the root of the number of classes, or none if these or the samples are few.
@@ -262,12 +265,15 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             own["data"]["text_as"] = "minilm"
         if modality == "image":
             own["data"]["crop_padding"] = min(MOST_PADDING, min(raw.shape[1:3]) // 8)
-        if not module:
+        photographs = modality == "image" and chosen and _are_photographs(raw, given)
+        if photographs:
+            own |= {"backbone": LITE0, "init": PRETRAINED}
+        elif not module:
             own["backbone"] = self.backbone
         elif "weights" not in given:
             own |= {"init": PRETRAINED, "data": {**own["data"], "augment": "shift"}}
         # The defaults of fine-tuning hold for a network that comes with weights.
-        if module or given.get("init") is None:
+        if module or not (photographs or given.get("init") is not None):
             own = merged(own, _training(modality, len(label_N), module=module))
         own = merged(own, _epochs(self.epochs, self.specialist_epochs))
         return FitSettings.from_values(merged(own, given))
@@ -300,6 +306,13 @@ def _training(modality: Modality, n_samples: int, *, module: bool) -> dict[str, 
             "specialist": {**ADAMW, "learning_rate": rates[1]},
         },
     )
+
+
+def _are_photographs(raw: NDArray[np.uint8], given: Mapping[str, Any]) -> bool:
+    """Whether images are such as a pretrained network is there for."""
+    in_colour, data = raw.ndim == 4 and raw.shape[-1] == 3, given.get("data")
+    image_size = data.get("image_size") if isinstance(data, Mapping) else None
+    return in_colour and are_photographs(raw.shape[1:3], image_size) and has_pretrained(LITE0, "timm")
 
 
 def _epochs(base: int | None, specialist: int | None) -> dict[str, Any]:

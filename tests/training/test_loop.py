@@ -52,6 +52,20 @@ def test_training_learns_reports_each_step_and_ends_in_evaluation_mode() -> None
     assert not network.training
 
 
+def test_in_bf16_depthwise_gradients_are_those_of_fp32_and_end_with_the_training() -> None:
+    torch.manual_seed(0)
+    depthwise = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(512, 8)
+    network, made_by = nn.Sequential(*depthwise), set()
+    depthwise[1].register_forward_hook(lambda module, _, out: made_by.add((module.training, str(out.grad_fn))))
+    in_bf16 = make_fabric(CPU.model_copy(update={"precision": "bf16"}))
+    train(in_bf16, network, batches(), TrainingSettings(epochs=1, learning_rate=0.01), SILENT)
+    assert all(training and "_Depthwise" in function for training, function in made_by)
+    made_by.clear()
+    with in_bf16.autocast():
+        network(torch.zeros(2, 1, 12, 12))
+    assert all("_Depthwise" not in function for _, function in made_by)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_the_loop_takes_the_steps_that_plain_torch_takes(optimizer: str) -> None:
     settings = TrainingSettings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from coterie.measures.epochs import EpochRecord
 from coterie.progress import Progress
 from coterie.training.averaging import RunningAverage
 from coterie.training.checkpoint import State, capture, restore
+from coterie.training.depthwise import depthwise_gradients
 from coterie.training.distilling import Teacher
 from coterie.training.hooks import NO_HOOK, TrainingHook
 from coterie.training.mixing import Loss, mix
@@ -132,7 +133,8 @@ def train(
         own = capture(network, plain_optimizer, schedule, history, meter.steps_K2())
         return own | stopping.state() | average.state()
 
-    with together(fabric), _forked_random_state(fabric.device):
+    gradients = nullcontext() if compile_network else depthwise_gradients(fabric, network)
+    with together(fabric), gradients, _forked_random_state(fabric.device):
         while len(history) < settings.epochs and not stopping.done:
             epoch = len(history)
             for inputs, labels in batches.epoch(epoch, fabric.device, first=meter.step - epoch * len(batches)):
