@@ -1,5 +1,4 @@
 import base64
-import io
 import json
 import os
 import queue
@@ -13,37 +12,22 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from coterie.cli import main
 from coterie.errors import SettingsError
 from coterie.run.load import load_ensemble
-from coterie.serve.app import listen, make_app, make_server, render
+from coterie.serve.app import listen, render
 from coterie.serve.reading import Limits
 from helpers import FIXTURES
+from serving import picture, serving, vector
 
 RUNS = FIXTURES / "runs"
 JSON = "application/json"
-
-
-@contextmanager
-def serving(ensemble: Any, **options: Any) -> Iterator[str]:
-    server = make_server(make_app(ensemble, **options))
-    with listen("127.0.0.1", 0) as own:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [own]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{own.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
-            assert not thread.is_alive()
 
 
 def ask(url: str, body: Any = None, kind: str = JSON, token: str | None = None) -> tuple[int, Any]:
@@ -79,18 +63,6 @@ def url(vectors: Any) -> Iterator[str]:
 def image_url(images: Any) -> Iterator[str]:
     with serving(images, limits=Limits(body=2**18, samples=8)) as found:
         yield found
-
-
-def vector(ensemble: Any, seed: int, n: int = 1) -> list[list[float]]:
-    return np.random.default_rng(seed).normal(size=(n, *ensemble.preprocessing.shape)).round(3).tolist()
-
-
-def picture(ensemble: Any, seed: int) -> bytes:
-    height, width, channels = ensemble.preprocessing.shape
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(stream, "png")
-    return stream.getvalue()
 
 
 def same(answer: Any, expected: Any) -> None:
