@@ -271,6 +271,9 @@ def test_a_file_of_other_bytes_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not UTF-8"):
         read_new(TEXTS, [str(tmp_path / "a.txt")])
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04\xb5")
+    with pytest.raises(DataError, match=r"a spreadsheet \(.xlsx\) or an archive, .*; save the sheet as csv"):
+        read_new(TEXTS, [str(tmp_path / "a.xlsx")])
 
 
 def test_new_rows_and_features(tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ BEYOND = re.compile(rb"[\x80-\xff]+")
 OPTIONS = {"cp1252": "--data.encoding; cp1250 in Central Europe"}
 
 
+def other_kind(head: bytes) -> str | None:
+    """What a file is that begins so, if it is known not to be one of text, and what to do with it."""
+    return next((what for mark, what in OTHERS.items() if head.startswith(mark)), None)
+
+
 @dataclass(frozen=True)
 class CsvForm:
     """Separator, and encoding as Python calls it, of a csv file."""
@@ -72,7 +77,7 @@ class CsvForm:
         """
         with open_unpacked(file) as stream:
             head = stream.read(8)
-        other = next((what for mark, what in OTHERS.items() if head.startswith(mark)), None)
+        other = other_kind(head)
         if other is not None:
             raise ValueError(other)
         encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), encoding)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from coterie.data.csv_form import other_kind
 from coterie.errors import DataError, InputError
 from coterie.system.reading import read_text, reason, split_lines
 
@@ -177,7 +178,8 @@ def read_lines(file: str) -> list[str]:
     try:
         return split_lines(read_text(file))
     except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {file}: it is not UTF-8 text: {error}") from None
+        what = other_kind(error.object) or f"it is not UTF-8 text: {error}"
+        raise DataError(f"cannot read {file}: {what}") from None
     except FileNotFoundError:
         raise DataError(f"cannot read {file}: no such file") from None
     except OSError as error:
