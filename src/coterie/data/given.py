@@ -187,16 +187,7 @@ def _images(
     seed: int,
     preprocessing: Preprocessing | None,
 ) -> Splits:
-    raw = np.asarray(raw)
-    pixels = raw[..., None] if raw.ndim == 3 else raw
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
-        raise DataError(
-            f"images must be uint8 of shape (N, H, W) or (N, H, W, 1 or 3); got {raw.dtype} of shape {raw.shape}"
-        )
-    samples = MemorySamples(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
-    form = prescribed_image(preprocessing)
-    if form is not None:
-        samples = resize_like(samples, form)
+    samples, form = images_of(raw, preprocessing), prescribed_image(preprocessing)
     splits = cut_missing({"train": Split(samples, torch.from_numpy(label_N))}, settings, seed)
     sizes = ", ".join(f"{len(splits[name]):,} {name}" for name in ("train", "validation", "test"))
     height, width, channels = samples.shape
@@ -211,6 +202,27 @@ def _images(
         flip=False,  # nobody said that a mirrored image keeps its class: digits do not
         cut=cut_splits({"train"}),
     )
+
+
+def images_of(raw: Any, preprocessing: Preprocessing | None) -> MemorySamples:
+    """Images of an array; resized and cut out where the network prescribes how.
+
+    Args:
+        raw: uint8 of shape (N, H, W) or (N, H, W, 1 or 3).
+        preprocessing: that the network prescribes, if it does.
+
+    Raises:
+        DataError: it is of another shape or type.
+    """
+    raw = np.asarray(raw)
+    pixels = raw[..., None] if raw.ndim == 3 else raw
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+        raise DataError(
+            f"images must be uint8 of shape (N, H, W) or (N, H, W, 1 or 3); got {raw.dtype} of shape {raw.shape}"
+        )
+    samples = MemorySamples(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
+    form = prescribed_image(preprocessing)
+    return samples if form is None else resize_like(samples, form)
 
 
 def _path(item: str | os.PathLike[str]) -> str:
