@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import nn
 from coterie import CoterieClassifier
 from coterie.backbones.packages import LITE0
 from coterie.config import FitSettings
+from coterie.data.given import size_of
 from coterie.data.splits import Splits
 from coterie.errors import ArtifactError, BackboneError, CoterieError, InputError, PartitionError, SettingsError
 from coterie.estimator import RefusedError
@@ -133,6 +135,64 @@ def test_texts_are_sentence_embeddings_where_an_encoder_is_installed(
     assert fitted.score(texts, LABEL_N) > 0.9
     named = quick("auto", clusters=2, settings={"data": {"text_as": "ngrams"}}).fit(texts, LABEL_N)
     assert type(named.ensemble_.preprocessing).__name__ == "NGramPreprocessing"
+
+
+def striped(size: tuple[int, int], mode: str = "RGB") -> list[Image.Image]:
+    """Images of four classes, by the place of a stripe."""
+    found = []
+    for number, label in enumerate(LABEL_N):
+        pixels = np.random.default_rng(number).integers(0, 40, (size[1], size[0]), dtype=np.uint8)
+        quarter = size[1] // N_CLASSES
+        pixels[label * quarter : (label + 1) * quarter] += 200
+        found.append(Image.fromarray(pixels).convert(mode))
+    return found
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_images_are_read_from_files_and_memory(mode: str, tmp_path: Path) -> None:
+    images = striped((16, 12), mode)
+    for number, image in enumerate(images):
+        image.save(tmp_path / f"{number}.png")
+    paths = [tmp_path / f"{number}.png" for number in range(len(images))]
+    names = [str(path) for path in paths]
+    given = {
+        "PIL images": images,
+        "encoded": [path.read_bytes() for path in paths],
+        "paths": paths,
+        "names": names,
+        "an array of names": np.array(names),
+        "a series": pd.Series(names),
+        "a data frame's only column": pd.DataFrame({"file": names}),
+    }
+    settings = {"data": {"crop_padding": 0}}
+    expected = CoterieClassifier("convnet-4", epochs=8, clusters=4, settings=settings)
+    expected.fit(np.stack([np.asarray(image) for image in images]), LABEL_N)
+    proba_NC = expected.predict_proba(np.stack([np.asarray(image) for image in images]))
+    assert proba_NC.argmax(axis=1).tolist() == LABEL_N.tolist()
+    fitted = CoterieClassifier("convnet-4", epochs=8, clusters=4, settings=settings).fit(given["names"], LABEL_N)
+    for samples in given.values():
+        np.testing.assert_allclose(fitted.predict_proba(samples), proba_NC, atol=1e-5)
+    in_memory = CoterieClassifier("convnet-4", epochs=1, clusters=4, settings=settings).fit(images, LABEL_N)
+    assert in_memory.ensemble_.preprocessing.shape == (12, 16, 3 if mode == "RGB" else 1)
+
+
+def test_images_that_cannot_be_learned_from(tmp_path: Path) -> None:
+    images: list[Any] = striped((16, 12))
+    with pytest.raises(RefusedError, match=r"nosuch.png: No such file"):
+        quick("convnet-4").fit([*images[1:], tmp_path / "nosuch.png"], LABEL_N)
+    with pytest.raises(RefusedError, match="row 79 of train: not an image in any known format"):
+        quick("convnet-4").fit([*images[1:], b"no image"], LABEL_N)
+    with pytest.raises(RefusedError, match="--data.image-size N to make all N x N"):
+        quick("convnet-4").fit([*images[1:], Image.new("RGB", (20, 20))], LABEL_N)
+
+
+def test_an_image_that_lies_on_its_side_is_put_upright() -> None:
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    image.save(stream, "jpeg", exif=exif)
+    assert size_of([Image.open(stream)]) == size_of([stream.getvalue()]) == (4, 3, False)
 
 
 def test_arrays_of_images_are_resized_as_those_it_was_fitted_on(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from coterie.backbones.base import preprocessing_of_base
 from coterie.backbones.initial import PRETRAINED
 from coterie.backbones.packages import LITE0
 from coterie.config import AUTO, EngineSettings, FitSettings, merged
-from coterie.data.given import SOURCES, images_of, is_table, splits_of, text_columns_of, texts_of
+from coterie.data.given import SOURCES, are_images, images_of, is_table, size_of, splits_of, text_columns_of, texts_of
 from coterie.data.splits import Columns
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError, SettingsError
@@ -64,13 +64,14 @@ class RefusedError(DataError, ValueError):
 class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """A base, clusters of the classes that it confuses, and a specialist for each, as a scikit-learn classifier.
 
-    ``fit`` takes features (N, F), a data frame, a list of texts, or images uint8 (N, H, W) or (N, H, W, channels). A
-    data frame is a table, or, where columns of texts have words and hardly repeat, one of these texts (``settings`` of
-    ``{"data": {"modality": "table"}}`` take all columns, ``{"data": {"text": [...]}}`` name those of texts). It
-    cuts off a fifth of the samples, on which the specialists' rule is chosen, and a tenth, on which the run's report is
-    judged. With fewer than four classes, or ten samples of each on average, there are no specialists, and the base
-    answers alone: ``n_specialists_`` is 0. Images are not mirrored in training, unless the settings say so
-    (``{"data": {"flip": True}}``).
+    ``fit`` takes features (N, F), a data frame, a list of texts, or images: uint8 (N, H, W) or (N, H, W, channels), or
+    a list of PIL images, encoded bytes or paths of files. A data frame is a table, or, where columns of texts have
+    words and hardly repeat, one of these texts (``settings`` of ``{"data": {"modality": "table"}}`` take all columns,
+    ``{"data": {"text": [...]}}`` name those of texts), or, with one column of images' paths, these images. It cuts off
+    a fifth of the samples, on which the specialists' rule is chosen, and a tenth, on which the run's report is judged.
+    With fewer than four classes, or ten samples of each on average, there are no specialists, and the base answers
+    alone: ``n_specialists_`` is 0. Images are not mirrored in training, unless the settings say so (``{"data": {"flip":
+    True}}``).
 
     A fitted classifier is kept by its run folder, which, unlike a pickle, is loaded without running code from it: give
     ``out``, and ``CoterieClassifier.load(out)`` reads it.
@@ -226,6 +227,8 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             X, y = validate_data(self, X, y)
         elif modality == "table":
             validate_data(self, X, reset=reset, skip_check_array=True)
+        elif modality == "image":
+            X = X if isinstance(X, np.ndarray) and X.ndim > 2 else _items_of(X)
         elif modality == "text":
             if self.text_columns_ and is_table(X):
                 if reset:
@@ -268,7 +271,7 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         if modality == "text" and chosen and is_installed("minilm"):
             own["data"]["text_as"] = "minilm"
         if modality == "image":
-            own["data"]["crop_padding"] = min(MOST_PADDING, min(raw.shape[1:3]) // 8)
+            own["data"]["crop_padding"] = min(MOST_PADDING, min(size_of(raw)[:2]) // 8)
         photographs = modality == "image" and chosen and _are_photographs(raw, given)
         if photographs:
             own |= {"backbone": LITE0, "init": PRETRAINED}
@@ -312,11 +315,12 @@ def _training(modality: Modality, n_samples: int, *, module: bool) -> dict[str, 
     )
 
 
-def _are_photographs(raw: NDArray[np.uint8], given: Mapping[str, Any]) -> bool:
+def _are_photographs(raw: Any, given: Mapping[str, Any]) -> bool:
     """Whether images are such as a pretrained network is there for."""
-    in_colour, data = raw.ndim == 4 and raw.shape[-1] == 3, given.get("data")
+    data = given.get("data")
     image_size = data.get("image_size") if isinstance(data, Mapping) else None
-    return in_colour and are_photographs(raw.shape[1:3], image_size) and has_pretrained(LITE0, "timm")
+    *size, in_colour = size_of(raw)
+    return in_colour and are_photographs(size, image_size) and has_pretrained(LITE0, "timm")
 
 
 def _epochs(base: int | None, specialist: int | None) -> dict[str, Any]:
@@ -329,14 +333,23 @@ def _epochs(base: int | None, specialist: int | None) -> dict[str, Any]:
 def _modality_of(X: Any) -> Modality:
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(X, pandas.DataFrame):
+        if X.shape[1] == 1 and are_images(_items_of(X)):
+            return "image"
         numeric = all(dtype.kind in "biuf" for dtype in X.dtypes)
         return "features" if numeric and not X.isna().to_numpy().any() else "table"
     if pandas is not None and isinstance(X, pandas.Series):
         X = X.tolist()
     array = isinstance(X, np.ndarray)
+    if (isinstance(X, list | tuple) or (array and X.ndim == 1)) and are_images(X):
+        return "image"
     if (array and X.ndim == 1) or isinstance(X, list | tuple):
         return "text" if len(X) and all(isinstance(text, str) for text in X) else "features"
     return "image" if array and X.ndim in (3, 4) else "features"
+
+
+def _items_of(X: Any) -> list[Any]:
+    """A list, a series, an array of one dimension, or a data frame's only column."""
+    return list(X.iloc[:, 0] if hasattr(X, "iloc") and X.ndim == 2 else X)
 
 
 def _is_finished(out: Path) -> bool:

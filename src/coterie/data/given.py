@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from typing_extensions import override
 
 from coterie.config import DataSettings
 from coterie.data.cut import cut_missing, cut_splits
 from coterie.data.decode import resize_like
+from coterie.data.encoded import read_header
+from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.new import NewImages, NewSamples, NewTexts, find_new, nothing_left
 from coterie.data.pieces import Piece, join_texts
 from coterie.data.splits import Split, Splits
@@ -32,7 +36,7 @@ SOURCES: dict[Modality, str] = {
     "table": "csv:<table passed from Python>",
     "features": "features:<array passed from Python>",
 }
-TEXT = "text"
+TEXT, IMAGE = "text", "image"
 STRINGS = (pa.string(), pa.large_string(), pa.string_view())
 
 
@@ -145,8 +149,8 @@ def splits_of(
     """Training, validation and test samples, cut by class.
 
     Args:
-        raw: N samples, as ``settings.source`` says by SOURCES: images uint8 (N, H, W) or (N, H, W, channels); texts;
-            a data frame or an Arrow table; or features (N, F).
+        raw: N samples, as ``settings.source`` says by SOURCES: images uint8 (N, H, W) or (N, H, W, channels), or a list
+            as ``are_images`` has it; texts; a data frame or an Arrow table; or features (N, F).
         label_N: class indices.
         labels: the classes.
         settings: how samples are represented and cut.
@@ -158,6 +162,8 @@ def splits_of(
     """
     label_N = label_N.astype(np.int64)
     if settings.source == SOURCES["image"]:
+        if isinstance(raw, list):
+            return _read_images(raw, label_N, labels, settings, seed, preprocessing)
         return _images(raw, label_N, labels, settings, seed, preprocessing)
     given = {"train": label_N}
     if settings.source == SOURCES["features"]:
@@ -202,6 +208,53 @@ def _images(
         flip=False,  # nobody said that a mirrored image keeps its class: digits do not
         cut=cut_splits({"train"}),
     )
+
+
+def are_images(items: Sequence[Any]) -> bool:
+    """Whether all are images to be read: of PIL, encoded in bytes, or by the paths of their files."""
+    return len(items) > 0 and all(
+        isinstance(item, Image.Image | bytes | os.PathLike)
+        or (isinstance(item, str) and item.lower().endswith(tuple(IMAGE_SUFFIXES)))
+        for item in items
+    )
+
+
+def size_of(raw: Any) -> tuple[int, int, bool]:
+    """Height and width of images, or of the first where they are a list, and whether it is in colour; 0 where it cannot
+    be read.
+    """
+    if isinstance(raw, np.ndarray):
+        return raw.shape[1], raw.shape[2], raw.shape[3:] == (3,)
+    header = read_header(_record(raw[0]))
+    return (0, 0, False) if isinstance(header, str) else (header.size[1], header.size[0], not header.grey)
+
+
+def _record(item: Any) -> dict[str, Any]:
+    """An image as a table holds it."""
+    if isinstance(item, Image.Image):
+        stream = io.BytesIO()
+        # Of the formats without loss that which has most kinds of pixels; it would forget which side is up.
+        ImageOps.exif_transpose(item).save(stream, "tiff")
+        item = stream.getvalue()
+    return {"bytes": item, "path": None} if isinstance(item, bytes) else {"bytes": None, "path": os.fspath(item)}
+
+
+def _read_images(
+    raw: list[Any],
+    label_N: np.ndarray,
+    labels: LabelSpace,
+    settings: DataSettings,
+    seed: int,
+    preprocessing: Preprocessing | None,
+) -> Splits:
+    from coterie.data.huggingface import load_images
+    from coterie.data.reading import as_dataset
+    from coterie.data.tables import Source
+
+    form = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
+    source = Source({"train": as_dataset(pa.table({IMAGE: pa.array(map(_record, raw), form)}))})
+    splits = load_images(source, IMAGE, labels, {"train": label_N}, settings, seed, preprocessing)
+    return replace(splits, flip=False)  # as of arrays
 
 
 def images_of(raw: Any, preprocessing: Preprocessing | None) -> MemorySamples:

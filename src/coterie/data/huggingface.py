@@ -84,7 +84,7 @@ def _load_labelled(
         numbers=source.rows,
     )
     if modality == "image":
-        return _load_images(source, sample, *classes, settings, seed, preprocessing)
+        return load_images(source, sample, *classes, settings, seed, preprocessing)
     left_out = _notes(source)
     if modality == "text":
         from coterie.data.texts import load_texts
@@ -135,7 +135,7 @@ def kind_of(kind: str, place: str, settings: DataSettings) -> tuple[Modality, tu
     return modality, None if isinstance(header, str) or header.grey else header.size
 
 
-def _load_images(
+def load_images(
     source: Source,
     image: str,
     space: LabelSpace,
@@ -144,6 +144,20 @@ def _load_images(
     seed: int,
     preprocessing: Preprocessing | None,
 ) -> Splits:
+    """Images that a source holds, decoded and cut, with labels that were read.
+
+    Args:
+        source: tables with a column of images.
+        image: its name.
+        space: the classes.
+        labels: class indices, per split.
+        settings: how images are represented and cut.
+        seed: of the cut.
+        preprocessing: that the network prescribes, or of a run.
+
+    Raises:
+        DataError: images cannot be decoded, differ in size, or are too few to cut.
+    """
     encoded = {split: _encoded(table, image, split, source.rows.get(split)) for split, table in source.tables.items()}
     prescribed = prescribed_image(preprocessing)
     given = preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
