@@ -173,7 +173,9 @@ def base_logits(base: Base, splits: Splits, name: str) -> tuple[FloatArray, IntA
     from coterie.training.passes import compute_logits
 
     split = getattr(splits, name)
-    logits_NC = compute_logits(make_fabric(HardwareSettings()), base.network, split.samples, splits.preprocessing)
+    logits_NC = compute_logits(
+        make_fabric(HardwareSettings(), splits.preprocessing), base.network, split.samples, splits.preprocessing
+    )
     return logits_NC, split.labels_N.numpy()
 
 

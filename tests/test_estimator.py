@@ -182,7 +182,7 @@ def test_images_that_cannot_be_learned_from(tmp_path: Path) -> None:
         quick("convnet-4").fit([*images[1:], tmp_path / "nosuch.png"], LABEL_N)
     with pytest.raises(RefusedError, match="row 79 of train: not an image in any known format"):
         quick("convnet-4").fit([*images[1:], b"no image"], LABEL_N)
-    with pytest.raises(RefusedError, match="--data.image-size N to make all N x N"):
+    with pytest.raises(RefusedError, match=r"--data.image-size N to make all N x N"):
         quick("convnet-4").fit([*images[1:], Image.new("RGB", (20, 20))], LABEL_N)
 
 

@@ -3,6 +3,14 @@ import torch
 
 from coterie.config import HardwareSettings
 from coterie.errors import SettingsError
+from coterie.inputs import (
+    FeaturePreprocessing,
+    ImagePreprocessing,
+    NGramPreprocessing,
+    Preprocessing,
+    Scale,
+    SentencePreprocessing,
+)
 from coterie.training.device import make_inference
 from coterie.training.fabric import make_fabric
 
@@ -19,6 +27,27 @@ def test_inference_computes_as_lightnings_fabric_does(precision: str) -> None:
             found.append(given @ given)
     assert found[0].dtype == found[1].dtype
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "auto"),
+    [
+        (ImagePreprocessing(4, 4, 1, (0.0,), (1.0,)), True),
+        (NGramPreprocessing(64, 8), True),
+        (FeaturePreprocessing(Scale((0.0,), (1.0,))), False),
+        (SentencePreprocessing("minilm", Scale((0.0,), (1.0,))), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_auto_keeps_numbers_of_the_users_own_scale(
+    inputs: Preprocessing, auto: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coterie.training.device._computes_in_bf16", lambda _: True)
+    for precision, in_bf16 in (("auto", auto), ("bf16", True), ("fp32", False)):
+        settings = HardwareSettings(accelerator="cpu", precision=precision)
+        assert make_inference(settings, inputs).bf16 == in_bf16
+        with make_fabric(settings, inputs).autocast():
+            assert torch.is_autocast_enabled("cpu") == in_bf16
 
 
 def test_auto_takes_the_gpu_where_there_is_one() -> None:

@@ -15,7 +15,8 @@ class HardwareSettings(Settings):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to compute on")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
-        description="precision of training; auto: bf16 autocast if the device computes in it natively, else fp32",
+        description="precision of networks; auto: bf16 autocast where the device computes in it natively, and not on "
+        "features, embeddings and rows of tables; else fp32",
     )
     threads: int | None = Field(
         None,

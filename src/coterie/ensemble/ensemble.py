@@ -122,7 +122,7 @@ class SpecialistEnsemble(nn.Module):
         """Choose the device, the one of this number where there are several, and put the networks there in evaluation
         mode.
         """
-        self.computing: Computing = make_inference(self.hardware, index=index)
+        self.computing: Computing = make_inference(self.hardware, self.preprocessing, index)
         self.process = os.getpid()
         asked = {int(name): network for name, network in self.specialists.items()}
         self.panel = Panel(self.computing, self.base, asked, self.preprocessing, self.cut)

@@ -93,6 +93,7 @@ class FeaturePreprocessing(Preprocessing):
     scale: Scale
     kind: Literal["features"] = "features"
     modality: ClassVar[Modality] = "features"
+    precise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.scale.mean:

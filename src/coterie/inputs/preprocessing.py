@@ -25,6 +25,11 @@ class Preprocessing(ABC):
     """Whether a network's work on a batch grows with its longest sample: those of like length are then read together.
     """
 
+    precise: ClassVar[bool] = False
+    """Whether inputs are numbers for which the three digits of bf16 would not do, as a column of years: networks on
+    them, which are small, are computed in float32 unless the user says otherwise.
+    """
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:

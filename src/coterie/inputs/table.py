@@ -47,6 +47,7 @@ class TablePreprocessing(Preprocessing):
     commas: tuple[str, ...] = ()
     kind: Literal["table"] = "table"
     modality: ClassVar[Modality] = "table"
+    precise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         columns = (*self.numeric, *self.categorical)

@@ -93,6 +93,7 @@ class SentencePreprocessing(TextPreprocessing):
     encoder: Encoder
     scale: Scale
     kind: Literal["sentences"] = "sentences"
+    precise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.scale.mean:

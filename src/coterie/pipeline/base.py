@@ -95,9 +95,10 @@ def help_train_base(settings: FitSettings, prepare: Callable[[], Prepared]) -> N
     ranks = Ranks.of_environment()
     ranks.check_batch_size(settings.base.batch_size)
     configure_process(settings.hardware)
-    fabric = make_fabric(settings.hardware, ranks)
+    fabric = make_fabric(settings.hardware, ranks=ranks)
     if fabric.broadcast(True):  # what comes back is what rank 0 says
         prepared = prepare()
+        fabric = make_fabric(settings.hardware, prepared.splits.preprocessing, ranks)
         batches = training_batches_of(prepared, prepared.splits.train, settings.base, settings.seed)
         batches.share_out(ranks)
         train(
@@ -117,7 +118,7 @@ def dismiss_helpers(settings: FitSettings) -> None:
     """Tell other ranks, where there are any, that the base is there already."""
     ranks = Ranks.of_environment()
     if ranks.world > 1:
-        fabric = make_fabric(settings.hardware, ranks)
+        fabric = make_fabric(settings.hardware, ranks=ranks)
         fabric.broadcast(False)
         leave(fabric)
 
@@ -153,7 +154,7 @@ def _train(job: Job) -> nn.Module:
     if ranks.world == 1:
         return _train_alone(job)
     ranks.check_batch_size(settings.base.batch_size)
-    fabric = make_fabric(settings.hardware, ranks)
+    fabric = make_fabric(settings.hardware, job.splits.preprocessing, ranks)
     needed = not job.run.has(BASE_FILE)
     # Only the folder of rank 0 tells whether the others are needed; they wait for the answer.
     fabric.broadcast(needed)

@@ -134,7 +134,7 @@ def prepare(
         _numbers_of_clusters(settings, groups, splits.labels)
     found = _make_base(settings, splits, base, source, trust)
     configure_process(settings.hardware)
-    fabric = make_fabric(settings.hardware)
+    fabric = make_fabric(settings.hardware, splits.preprocessing)
     settings, chosen = with_recipe(settings, found, splits, lambda: epoch_seconds(settings, splits, found, fabric))
     n_clusters = (partition.n_clusters,) if partition else _numbers_of_clusters(settings, groups, splits.labels)
     if partition is None:

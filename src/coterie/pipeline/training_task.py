@@ -109,7 +109,7 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
             balanced=shared.balanced,
         )
         configure_process(shared.hardware.model_copy(update={"threads": self.threads}))
-        fabric = make_fabric(shared.hardware)
+        fabric = make_fabric(shared.hardware, shared.preprocessing)
         context.progress.stage(self.title, self.training.epochs * len(batches))
         hook = StageHook(context.checkpoint, self.checkpoint_every)
         part = shared.part if self.training.batch_norm == "train" else shared.part.with_still_norms(network)
@@ -138,7 +138,7 @@ class TrainingTask(Task[SpecialistInputs, Trained]):
         started = time.perf_counter()
         network = make_specialist(shared.initial, shared.head, classes)
         configure_process(shared.hardware.model_copy(update={"threads": self.threads}))
-        fabric, split = make_fabric(shared.hardware), shared.train.of_classes(classes)
+        fabric, split = make_fabric(shared.hardware, shared.preprocessing), shared.train.of_classes(classes)
         names = None
         if shared.names and shared.validation is not None:
             judge = shared.validation.of_classes(classes)

@@ -10,6 +10,7 @@ import torch
 
 from coterie.config import HardwareSettings
 from coterie.errors import SettingsError
+from coterie.inputs import Preprocessing
 
 NOTHING = nullcontext()
 
@@ -37,23 +38,27 @@ class Inference:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else NOTHING
 
 
-def make_inference(hardware: HardwareSettings, index: int | None = None) -> Inference:
+def make_inference(
+    hardware: HardwareSettings, preprocessing: Preprocessing | None = None, index: int | None = None
+) -> Inference:
     """Device and precision of the settings.
 
     Args:
         hardware: device and precision.
+        preprocessing: of the networks' inputs, which ``auto`` precision goes by.
         index: which of several devices; default: the first.
 
     Raises:
         SettingsError: the accelerator is not there.
     """
-    accelerator, bf16 = chosen(hardware)
+    accelerator, bf16 = chosen(hardware, preprocessing)
     device = torch.device(accelerator) if accelerator == "cpu" else torch.device(accelerator, index or 0)
     return Inference(device, bf16)
 
 
-def chosen(hardware: HardwareSettings) -> tuple[str, bool]:
-    """The accelerator of the settings, and whether it computes in bf16.
+def chosen(hardware: HardwareSettings, preprocessing: Preprocessing | None) -> tuple[str, bool]:
+    """The accelerator of the settings, and whether it computes in bf16: ``auto`` is what is fast there and does for the
+    inputs.
 
     Raises:
         SettingsError: the accelerator is not there.
@@ -65,8 +70,9 @@ def chosen(hardware: HardwareSettings) -> tuple[str, bool]:
     if not available[accelerator]:
         here = ", ".join(name for name, there in available.items() if there)
         raise SettingsError(f"hardware.accelerator = {accelerator!r}: not on this machine; here: {here}")
+    precise = preprocessing is not None and preprocessing.precise
     return accelerator, hardware.precision == "bf16" or (
-        hardware.precision == "auto" and _computes_in_bf16(accelerator)
+        hardware.precision == "auto" and not precise and _computes_in_bf16(accelerator)
     )
 
 

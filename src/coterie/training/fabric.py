@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from coterie.config import HardwareSettings
+from coterie.inputs import Preprocessing
 from coterie.system.ranks import ALONE, Ranks
 from coterie.training.device import chosen
 
@@ -18,17 +19,18 @@ from coterie.training.device import chosen
 ANNOUNCERS = ("lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 
 
-def make_fabric(hardware: HardwareSettings, ranks: Ranks = ALONE) -> Fabric:
+def make_fabric(hardware: HardwareSettings, preprocessing: Preprocessing | None = None, ranks: Ranks = ALONE) -> Fabric:
     """Device and precision, by Lightning Fabric; with several ranks, joined to the others.
 
     Args:
         hardware: device and precision.
+        preprocessing: of the networks' inputs, which ``auto`` precision goes by.
         ranks: this process's and the others'.
 
     Raises:
         SettingsError: the accelerator is not there.
     """
-    accelerator, bf16 = chosen(hardware)
+    accelerator, bf16 = chosen(hardware, preprocessing)
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if bf16 else "32-true"
     with _without_announcements():
         if ranks.world == 1:

@@ -336,6 +336,6 @@ def _computed(run: Any, settings: FitSettings, trust: str | None) -> BasePredict
     from coterie.training.passes import compute_logits
 
     splits, base = base_of_run(run, trust)
-    fabric = make_fabric(settings.hardware)
+    fabric = make_fabric(settings.hardware, splits.preprocessing)
     logits_NC = compute_logits(fabric, base.network, splits.validation.samples, splits.preprocessing)
     return BasePredictions(logits_NC, splits.validation.labels_N.numpy())

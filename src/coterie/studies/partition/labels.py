@@ -178,5 +178,5 @@ def _features(run: Any, trust: str | None) -> FloatArray:
     from coterie.training.passes import compute_features
 
     splits, base = base_of_run(run, trust)
-    fabric = make_fabric(run.settings.hardware)
+    fabric = make_fabric(run.settings.hardware, splits.preprocessing)
     return compute_features(fabric, base.network, base.head, splits.validation.samples, splits.preprocessing)
