@@ -157,6 +157,7 @@ def test_images_are_read_from_files_and_memory(mode: str, tmp_path: Path) -> Non
     names = [str(path) for path in paths]
     given = {
         "PIL images": images,
+        "a list of arrays": [np.asarray(image) for image in images],
         "encoded": [path.read_bytes() for path in paths],
         "paths": paths,
         "names": names,
@@ -172,7 +173,8 @@ def test_images_are_read_from_files_and_memory(mode: str, tmp_path: Path) -> Non
     fitted = CoterieClassifier("convnet-4", epochs=8, clusters=4, settings=settings).fit(given["names"], LABEL_N)
     for samples in given.values():
         np.testing.assert_allclose(fitted.predict_proba(samples), proba_NC, atol=1e-5)
-    in_memory = CoterieClassifier("convnet-4", epochs=1, clusters=4, settings=settings).fit(images, LABEL_N)
+    in_memory = CoterieClassifier("convnet-4", epochs=1, clusters=4, settings=settings)
+    in_memory.fit(given["a list of arrays"], LABEL_N)
     assert in_memory.ensemble_.preprocessing.shape == (12, 16, 3 if mode == "RGB" else 1)
 
 

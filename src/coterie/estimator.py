@@ -22,7 +22,17 @@ from coterie.backbones.base import preprocessing_of_base
 from coterie.backbones.initial import PRETRAINED
 from coterie.backbones.packages import LITE0
 from coterie.config import AUTO, EngineSettings, FitSettings, merged
-from coterie.data.given import SOURCES, are_images, images_of, is_table, size_of, splits_of, text_columns_of, texts_of
+from coterie.data.given import (
+    SOURCES,
+    are_images,
+    image_list,
+    images_of,
+    is_table,
+    size_of,
+    splits_of,
+    text_columns_of,
+    texts_of,
+)
 from coterie.data.splits import Columns
 from coterie.ensemble.ensemble import SpecialistEnsemble
 from coterie.errors import ArtifactError, DataError, SettingsError
@@ -65,13 +75,13 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
     """A base, clusters of the classes that it confuses, and a specialist for each, as a scikit-learn classifier.
 
     ``fit`` takes features (N, F), a data frame, a list of texts, or images: uint8 (N, H, W) or (N, H, W, channels), or
-    a list of PIL images, encoded bytes or paths of files. A data frame is a table, or, where columns of texts have
+    a list of PIL images, arrays, encoded bytes or paths. A data frame is a table, or, where columns of texts have
     words and hardly repeat, one of these texts (``settings`` of ``{"data": {"modality": "table"}}`` take all columns,
     ``{"data": {"text": [...]}}`` name those of texts), or, with one column of images' paths, these images. It cuts off
     a fifth of the samples, on which the specialists' rule is chosen, and a tenth, on which the run's report is judged.
     With fewer than four classes, or ten samples of each on average, there are no specialists, and the base answers
-    alone: ``n_specialists_`` is 0. Images are not mirrored in training, unless the settings say so (``{"data": {"flip":
-    True}}``).
+    alone: ``n_specialists_`` is 0. Images are not mirrored in training, unless the settings say so
+    (``{"data": {"flip": True}}``).
 
     A fitted classifier is kept by its run folder, which, unlike a pickle, is loaded without running code from it: give
     ``out``, and ``CoterieClassifier.load(out)`` reads it.
@@ -228,7 +238,7 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         elif modality == "table":
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif modality == "image":
-            X = X if isinstance(X, np.ndarray) and X.ndim > 2 else _items_of(X)
+            X = X if isinstance(X, np.ndarray) and X.ndim > 2 else image_list(_items_of(X))
         elif modality == "text":
             if self.text_columns_ and is_table(X):
                 if reset:

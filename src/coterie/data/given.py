@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -150,7 +150,7 @@ def splits_of(
 
     Args:
         raw: N samples, as ``settings.source`` says by SOURCES: images uint8 (N, H, W) or (N, H, W, channels), or a list
-            as ``are_images`` has it; texts; a data frame or an Arrow table; or features (N, F).
+            of ``image_list``; texts; a data frame or an Arrow table; or features (N, F).
         label_N: class indices.
         labels: the classes.
         settings: how samples are represented and cut.
@@ -211,12 +211,21 @@ def _images(
 
 
 def are_images(items: Sequence[Any]) -> bool:
-    """Whether all are images to be read: of PIL, encoded in bytes, or by the paths of their files."""
+    """Whether all are images to be read: of PIL, arrays, encoded in bytes, or by the paths of their files."""
     return len(items) > 0 and all(
         isinstance(item, Image.Image | bytes | os.PathLike)
+        or (isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim in (2, 3))
         or (isinstance(item, str) and item.lower().endswith(tuple(IMAGE_SUFFIXES)))
         for item in items
     )
+
+
+def image_list(items: Iterable[Any]) -> list[Any]:
+    """Images as ``are_images`` has them, arrays among them as images of PIL: they may differ in size."""
+    return [
+        Image.fromarray(item[..., 0] if item.shape[2:] == (1,) else item) if isinstance(item, np.ndarray) else item
+        for item in items
+    ]
 
 
 def size_of(raw: Any) -> tuple[int, int, bool]:
