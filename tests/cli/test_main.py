@@ -146,7 +146,8 @@ def test_tune_takes_a_budget(copied: Path, capsys) -> None:
 def test_tuning_back_to_the_papers_rule_gives_the_papers_figures(tiny_yaml: Path, copied: Path, tmp_path: Path) -> None:
     rule = ["--gate.score", "entropy", "--gate.combiner", "hard"]
     assert main(["fit", "--config", str(tiny_yaml), "--out", str(tmp_path / "paper"), *rule]) == 0
-    for arguments in (["--combiner", "average"], ["--combiner", "hard", "--score", "entropy"]):
+    # Within the passes that a recipe allows, which bind or do not by a machine's last bits.
+    for arguments in (["--combiner", "average"], ["--combiner", "hard", "--score", "entropy", "--passes", "1.5"]):
         assert main(["tune", str(copied), *arguments]) == 0
     tuned, paper = (json.loads((path / "metrics.json").read_text()) for path in (copied, tmp_path / "paper"))
     assert tuned == paper
