@@ -194,7 +194,7 @@ def test_an_image_that_lies_on_its_side_is_put_upright() -> None:
     exif[0x0112] = 6
     stream = io.BytesIO()
     image.save(stream, "jpeg", exif=exif)
-    assert size_of([Image.open(stream)]) == size_of([stream.getvalue()]) == (4, 3, False)
+    assert size_of([Image.open(stream)]) == size_of([stream.getvalue()]) == ((3, 4), False)
 
 
 def test_arrays_of_images_are_resized_as_those_it_was_fitted_on(tmp_path: Path) -> None:
@@ -248,10 +248,16 @@ def test_photographs_are_fine_tuned_where_a_network_is_installed(
     if fine_tuned:
         assert isinstance(splits.preprocessing, ImagePreprocessing)
         assert splits.preprocessing.mean == (127.0,) * 3
-    monkeypatch.setattr("coterie.estimator.has_pretrained", lambda *_: False)
+    monkeypatch.setattr("coterie.pipeline.defaults.installed_package", lambda _: None)
     with pytest.raises(StopError):
         CoterieClassifier(**more).fit(images, LABEL_N)
     assert given[1][0].init is None
+
+
+def test_weights_want_the_network_that_they_are_of() -> None:
+    images = np.zeros((len(LABEL_N), 96, 96, 3), np.uint8)
+    with pytest.raises(SettingsError, match=r"weights = 'w.pt': name the network that it is of by --backbone"):
+        CoterieClassifier(settings={"weights": "w.pt"}).fit(images, LABEL_N)
 
 
 def test_a_data_frames_columns_of_texts_are_one_text(tmp_path: Path) -> None:

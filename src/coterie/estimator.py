@@ -20,8 +20,8 @@ from torch import nn
 from coterie.arrays import FloatArray, IntArray
 from coterie.backbones.base import preprocessing_of_base
 from coterie.backbones.initial import PRETRAINED
-from coterie.backbones.packages import LITE0
 from coterie.config import AUTO, EngineSettings, FitSettings, merged
+from coterie.config.defaults import named
 from coterie.data.given import (
     SOURCES,
     are_images,
@@ -40,7 +40,7 @@ from coterie.inputs.encoder import is_installed
 from coterie.inputs.image import prescribed_image
 from coterie.inputs.text import check_texts
 from coterie.labels import LabelSpace
-from coterie.pipeline.defaults import are_photographs, has_pretrained
+from coterie.pipeline.defaults import backbone_of_images
 from coterie.pipeline.fit import fit
 from coterie.pipeline.tuning import ALONE
 from coterie.run.load import load_ensemble
@@ -255,11 +255,10 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
 
     def _text_columns(self, X: Any) -> tuple[str, ...]:
         """The columns of a data frame that are texts, by the settings or as found."""
-        given = self.settings.get("data") if isinstance(self.settings, Mapping) else None
-        named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-        if text := named.get("text"):
+        given = named(self.settings, "data") if isinstance(self.settings, Mapping) else {}
+        if text := given.get("text"):
             return (text,) if isinstance(text, str) else tuple(text)
-        if named.keys() & {"columns", "categorical"} or named.get("modality") == "table":
+        if given.keys() & {"columns", "categorical"} or given.get("modality") == "table":
             return ()
         return text_columns_of(X)
 
@@ -277,20 +276,22 @@ class CoterieClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             "gate": ALONE if n_clusters == n_classes else {},
             "track": {"tensorboard": False},
         }
-        chosen = self.backbone == AUTO and given.get("init") is None
+        chosen = self.backbone == AUTO and given.get("init") is None and given.get("weights") is None
         if modality == "text" and chosen and is_installed("minilm"):
             own["data"]["text_as"] = "minilm"
-        if modality == "image":
-            own["data"]["crop_padding"] = min(MOST_PADDING, min(size_of(raw)[:2]) // 8)
-        photographs = modality == "image" and chosen and _are_photographs(raw, given)
-        if photographs:
-            own |= {"backbone": LITE0, "init": PRETRAINED}
-        elif not module:
+        if not module:
             own["backbone"] = self.backbone
         elif "weights" not in given:
             own |= {"init": PRETRAINED, "data": {**own["data"], "augment": "shift"}}
+        if modality == "image":
+            size, in_colour = size_of(raw)
+            own["data"]["crop_padding"] = min(MOST_PADDING, min(size) // 8)
+            if chosen:
+                image_size = named(given, "data").get("image_size")
+                backbone, init, _ = backbone_of_images(size if in_colour else None, image_size)
+                own |= {"backbone": backbone, "init": init} if init else {}
         # The defaults of fine-tuning hold for a network that comes with weights.
-        if module or not (photographs or given.get("init") is not None):
+        if module or (given.get("init") or own.get("init")) is None:
             own = merged(own, _training(modality, len(label_N), module=module))
         own = merged(own, _epochs(self.epochs, self.specialist_epochs))
         return FitSettings.from_values(merged(own, given))
@@ -323,14 +324,6 @@ def _training(modality: Modality, n_samples: int, *, module: bool) -> dict[str, 
             "specialist": {**ADAMW, "learning_rate": rates[1]},
         },
     )
-
-
-def _are_photographs(raw: Any, given: Mapping[str, Any]) -> bool:
-    """Whether images are such as a pretrained network is there for."""
-    data = given.get("data")
-    image_size = data.get("image_size") if isinstance(data, Mapping) else None
-    *size, in_colour = size_of(raw)
-    return in_colour and are_photographs(size, image_size) and has_pretrained(LITE0, "timm")
 
 
 def _epochs(base: int | None, specialist: int | None) -> dict[str, Any]:

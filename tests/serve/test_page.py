@@ -41,7 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(f"--{switch}")
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     options.add_experimental_option("mobileEmulation", {"deviceMetrics": PHONE})
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(programs["chromedriver"]))
     yield driver
     driver.quit()
@@ -54,6 +54,14 @@ def result_of(browser: Any) -> str:
         return browser.find_element(By.ID, "result").text or browser.find_element(By.ID, "error").text
 
     return WebDriverWait(browser, 30).until(found)
+
+
+def classify(browser: Any, value: str) -> None:
+    """Type a value, and send it."""
+    box = browser.find_element(By.ID, "value")
+    box.clear()
+    box.send_keys(value)
+    browser.find_element(By.TAG_NAME, "button").click()
 
 
 def asked(browser: Any) -> set[str]:
@@ -74,10 +82,7 @@ def test_a_row_of_features_is_answered_and_explained(browser: Any) -> None:
         browser.get(url)
         asked(browser)
         (answer,) = ensemble.explain(vector(ensemble, 0), 5)
-        box = browser.find_element(By.ID, "value")
-        box.clear()
-        box.send_keys(json.dumps(vector(ensemble, 0)[0]))
-        browser.find_element(By.TAG_NAME, "button").click()
+        classify(browser, json.dumps(vector(ensemble, 0)[0]))
         shown = result_of(browser)
         assert shown.startswith(f"{answer.predicted}, {100 * answer.probability:.1f} %")
         assert "What the base said" in shown
@@ -86,13 +91,9 @@ def test_a_row_of_features_is_answered_and_explained(browser: Any) -> None:
         assert asked(browser) == {f"{url}/predict"}
         assert fits(browser)
 
-        box.clear()
-        box.send_keys("[1, 2")
-        browser.find_element(By.TAG_NAME, "button").click()
+        classify(browser, "[1, 2")
         assert "JSON" in WebDriverWait(browser, 30).until(lambda _: browser.find_element(By.ID, "error").text)
-        box.clear()
-        box.send_keys("[1, 2]")
-        browser.find_element(By.TAG_NAME, "button").click()
+        classify(browser, "[1, 2]")
         refused = f"{ensemble.preprocessing.shape[0]}"
         WebDriverWait(browser, 30).until(lambda _: refused in browser.find_element(By.ID, "error").text)
         assert not browser.find_element(By.ID, "result").text
@@ -131,9 +132,6 @@ def test_a_script_in_a_name_is_shown_as_text(browser: Any, monkeypatch: pytest.M
     monkeypatch.setattr(ensemble, "explain", renamed)
     with serving(ensemble) as url:
         browser.get(url)
-        box = browser.find_element(By.ID, "value")
-        box.clear()
-        box.send_keys(json.dumps(vector(ensemble, 0)[0]))
-        browser.find_element(By.TAG_NAME, "button").click()
+        classify(browser, json.dumps(vector(ensemble, 0)[0]))
         assert result_of(browser).startswith(name)
         assert not browser.find_elements(By.CSS_SELECTOR, "#result img")

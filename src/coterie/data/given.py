@@ -18,9 +18,8 @@ from coterie.config import DataSettings
 from coterie.data.cut import cut_missing, cut_splits
 from coterie.data.decode import resize_like
 from coterie.data.encoded import read_header
-from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.new import NewImages, NewSamples, NewTexts, find_new, nothing_left
-from coterie.data.pieces import Piece, join_texts
+from coterie.data.pieces import Piece, as_record, join_texts, record
 from coterie.data.splits import Split, Splits
 from coterie.errors import DataError, InputError
 from coterie.inputs import ImagePreprocessing, MemorySamples, Preprocessing, Samples
@@ -52,7 +51,7 @@ class _GivenImages(NewImages):
                 case Image.Image():
                     yield [f"image {number}"], [item]
                 case bytes():
-                    yield [f"image {number}"], [{"bytes": item, "path": None}]
+                    yield [f"image {number}"], [as_record(item)]
                 case str() | os.PathLike():
                     yield from self._pieces_of(_path(item), number)
                 case _:
@@ -161,9 +160,7 @@ def splits_of(
         DataError: too few samples to cut, or samples that cannot be used.
     """
     label_N = label_N.astype(np.int64)
-    if settings.source == SOURCES["image"]:
-        if isinstance(raw, list):
-            return _read_images(raw, label_N, labels, settings, seed, preprocessing)
+    if settings.source == SOURCES["image"] and not isinstance(raw, list):
         return _images(raw, label_N, labels, settings, seed, preprocessing)
     given = {"train": label_N}
     if settings.source == SOURCES["features"]:
@@ -171,14 +168,21 @@ def splits_of(
 
         return load_features({"train": raw}, labels, given, settings, seed, preprocessing)
     from coterie.data.reading import as_dataset, plain_columns
+    from coterie.data.tables import Source
 
+    if settings.source == SOURCES["image"]:
+        from coterie.data.huggingface import load_images
+
+        form = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
+        source = Source({"train": as_dataset(pa.table({IMAGE: pa.array(map(_record, raw), form)}))})
+        splits = load_images(source, IMAGE, labels, given, settings, seed, preprocessing)
+        return replace(splits, flip=False)  # as of arrays
     if settings.source == SOURCES["text"]:
         from coterie.data.texts import load_texts
 
         tables = {"train": as_dataset(pa.table({TEXT: pa.array(list(raw), pa.string())}))}
         return load_texts(tables, TEXT, labels, given, settings, seed, preprocessing, ())
     from coterie.data.rows import load_table
-    from coterie.data.tables import Source
 
     table = plain_columns(as_table(raw, "a table with a column for each feature"))
     source = Source({"train": as_dataset(table)})
@@ -215,7 +219,7 @@ def are_images(items: Sequence[Any]) -> bool:
     return len(items) > 0 and all(
         isinstance(item, Image.Image | bytes | os.PathLike)
         or (isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim in (2, 3))
-        or (isinstance(item, str) and item.lower().endswith(tuple(IMAGE_SUFFIXES)))
+        or (isinstance(item, str) and item.lower().endswith(NewImages.suffixes))
         for item in items
     )
 
@@ -228,14 +232,14 @@ def image_list(items: Iterable[Any]) -> list[Any]:
     ]
 
 
-def size_of(raw: Any) -> tuple[int, int, bool]:
-    """Height and width of images, or of the first where they are a list, and whether it is in colour; 0 where it cannot
+def size_of(raw: Any) -> tuple[tuple[int, int], bool]:
+    """Width and height of images, or of the first where they are a list, and whether it is in colour; 0 where it cannot
     be read.
     """
     if isinstance(raw, np.ndarray):
-        return raw.shape[1], raw.shape[2], raw.shape[3:] == (3,)
+        return (raw.shape[2], raw.shape[1]), raw.shape[3:] == (3,)
     header = read_header(_record(raw[0]))
-    return (0, 0, False) if isinstance(header, str) else (header.size[1], header.size[0], not header.grey)
+    return ((0, 0), False) if isinstance(header, str) else (header.size, not header.grey)
 
 
 def _record(item: Any) -> dict[str, Any]:
@@ -245,25 +249,7 @@ def _record(item: Any) -> dict[str, Any]:
         # Of the formats without loss that which has most kinds of pixels; it would forget which side is up.
         ImageOps.exif_transpose(item).save(stream, "tiff")
         item = stream.getvalue()
-    return {"bytes": item, "path": None} if isinstance(item, bytes) else {"bytes": None, "path": os.fspath(item)}
-
-
-def _read_images(
-    raw: list[Any],
-    label_N: np.ndarray,
-    labels: LabelSpace,
-    settings: DataSettings,
-    seed: int,
-    preprocessing: Preprocessing | None,
-) -> Splits:
-    from coterie.data.huggingface import load_images
-    from coterie.data.reading import as_dataset
-    from coterie.data.tables import Source
-
-    form = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
-    source = Source({"train": as_dataset(pa.table({IMAGE: pa.array(map(_record, raw), form)}))})
-    splits = load_images(source, IMAGE, labels, {"train": label_N}, settings, seed, preprocessing)
-    return replace(splits, flip=False)  # as of arrays
+    return as_record(item) if isinstance(item, bytes) else record(os.fspath(item))
 
 
 def images_of(raw: Any, preprocessing: Preprocessing | None) -> MemorySamples:

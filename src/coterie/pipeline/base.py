@@ -98,6 +98,7 @@ def help_train_base(settings: FitSettings, prepare: Callable[[], Prepared]) -> N
     fabric = make_fabric(settings.hardware, ranks=ranks)
     if fabric.broadcast(True):  # what comes back is what rank 0 says
         prepared = prepare()
+        # Once more, now that it is known which precision the inputs want.
         fabric = make_fabric(settings.hardware, prepared.splits.preprocessing, ranks)
         batches = training_batches_of(prepared, prepared.splits.train, settings.base, settings.seed)
         batches.share_out(ranks)

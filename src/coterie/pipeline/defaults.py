@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from coterie.backbones.initial import PRETRAINED
@@ -105,27 +104,27 @@ def _chosen(settings: FitSettings, splits: Splits | None) -> tuple[str, str | No
         return "linear", None, "sentence embeddings"
     if modality == "text" and splits is None:
         return _pretrained_or(MINILM, "transformers", "ngram-64", "texts")
-    if modality == "image" and size is not None and are_photographs(size, data.image_size):
-        return _pretrained_or(LITE0, "timm", SMALL["image"], f"photographs of {size[0]} x {size[1]} pixels")
-    kinds = {"image": "small or grey images", "text": "n-grams of texts", "table": "rows of tables"}
+    if modality == "image":
+        return backbone_of_images(size, data.image_size)
+    kinds = {"text": "n-grams of texts", "table": "rows of tables"}
     return SMALL[modality], None, kinds.get(modality, modality)
 
 
-def are_photographs(size: Sequence[int], image_size: int | None = None) -> bool:
-    """Whether a pretrained network would know something of images in colour: of so many pixels a side, and enlarged, or
-    made smaller, to ``image_size``.
+def backbone_of_images(size: tuple[int, int] | None, image_size: int | None) -> tuple[str, str | None, str]:
+    """A backbone, the weights that it starts from, and why.
+
+    Args:
+        size: width and height of images in colour; None of others.
+        image_size: the side that they are enlarged, or made smaller, to.
     """
-    return (min(size) if image_size is None else image_size) >= SHORTEST_PHOTO
-
-
-def has_pretrained(name: str, library: str) -> bool:
-    """Whether a network's pretrained weights are installed, and the library that builds it."""
-    return installed_package(name) is not None and importlib.util.find_spec(library) is not None
+    if size is not None and (min(size) if image_size is None else image_size) >= SHORTEST_PHOTO:
+        return _pretrained_or(LITE0, "timm", SMALL["image"], f"photographs of {size[0]} x {size[1]} pixels")
+    return SMALL["image"], None, "small or grey images"
 
 
 def _pretrained_or(name: str, library: str, small: str, kind: str) -> tuple[str, str | None, str]:
     """A pretrained network where its library and weights are installed."""
     package = installed_package(name)
-    if package is not None and has_pretrained(name, library):
+    if package is not None and importlib.util.find_spec(library) is not None:
         return name, PRETRAINED, f"{kind}, since {library} and {package.distribution} are installed"
     return small, None, f"{kind}, since no pretrained network is installed"
