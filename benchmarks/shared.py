@@ -105,7 +105,12 @@ def over_runs(gains: ArrayLike) -> str:
     if len(gain_S) == 1:
         return f"{gain_S[0]:+.2f}"
     interval = over_seeds(gain_S)
-    return f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
+    return shown(interval.mean, interval.low, interval.high)
+
+
+def shown(gain: float, low: float, high: float) -> str:
+    """A gain and the ends of its interval, in points."""
+    return f"{gain:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def alone(function: Callable[..., Result], *arguments: object) -> Result:

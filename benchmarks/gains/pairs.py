@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.gains.fine_tuned import DATA, settings_of, subset
+from benchmarks.shared import shown
 from coterie.config import FitSettings
 from coterie.config import merged as over
 
@@ -41,10 +42,9 @@ def run_place(folder: Path, pair: Pair) -> Path:
     return folder / "".join(c if c.isalnum() else "-" for c in pair.name)
 
 
-def shown(figures: Sequence[float]) -> str:
+def in_points(figures: Sequence[float]) -> str:
     """A gain and the ends of its interval, shares of 1, in points."""
-    gain, low, high = (100 * figure for figure in figures)
-    return f"{gain:+.2f} ({low:+.2f} to {high:+.2f})"
+    return shown(*(100 * figure for figure in figures))
 
 
 def pairs(shared: Path, made: Path) -> Iterator[Pair]:

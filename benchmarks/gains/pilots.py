@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from benchmarks.gains.pairs import Pair, merged, pairs, run_place, shown
+from benchmarks.gains.pairs import Pair, in_points, merged, pairs, run_place
 from benchmarks.shared import both_outputs, command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
@@ -126,11 +126,11 @@ def _lines(rows: list[tuple[Pair, Foretold]]) -> Iterator[str]:
             f"{one.base:.1%}",
             one.recipe,
             f"{one.share:.0%}",
-            shown(one.said),
-            shown(one.got),
+            in_points(one.said),
+            in_points(one.got),
             "yes" if is_inside else "no",
             _verdict(one),
-            shown(one.guess),
+            in_points(one.guess),
         )
         for (pair, one), is_inside in zip(rows, inside, strict=True)
     ]

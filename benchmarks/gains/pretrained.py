@@ -3,8 +3,9 @@
 Question: on photographs (CIFAR-100 at SIZE pixels, efficientnet-lite0) and on texts (CLINC150 with 20 texts a class,
 MiniLM), fine-tuned by the defaults of `--init pretrained`: what do whole specialists, tails and adapters gain, against
 an all-class copy, a second fine-tuned base and flips, at equal training and at equal passes? Each seed has a base, a
-run for each way, and the controls of `coterie compare`. Runs and trainings that are there are read, and one that was
-stopped goes on.
+run for each way, and the controls of `coterie compare`; with several seeds, the second base is the next seed's. Runs
+and trainings that are there are read, and one that was stopped goes on. What was measured of a seed is kept beside the
+result, and is in the table also where its runs are gone.
 """
 
 import json
@@ -152,15 +153,19 @@ def _record(way: str, seed: int, minutes: float, comparison: Comparison) -> Reco
 
 def _kept(name: str) -> list[Record]:
     """All that was ever measured, beside the result: runs take days, and machines come and go."""
-    file = Path(__file__).with_name(f"pretrained_{name}.jsonl")
+    file = _records_file(name)
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _records_file(name: str) -> Path:
+    return Path(__file__).with_name(f"pretrained_{name}.jsonl")
 
 
 def _keep(name: str, record: Record) -> None:
     """With one record more, in place of one of the same way and seed."""
     others = [each for each in _kept(name) if (each["way"], each["seed"]) != (record["way"], record["seed"])]
     lines = [json.dumps(each) for each in sorted([*others, record], key=lambda each: (each["way"], each["seed"]))]
-    Path(__file__).with_name(f"pretrained_{name}.jsonl").write_text("\n".join(lines) + "\n")
+    _records_file(name).write_text("\n".join(lines) + "\n")
 
 
 def _lines(records: list[Record]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from benchmarks.gains.fine_tuned import spectral
-from benchmarks.gains.pairs import Pair, merged, pairs, run_place, shown
+from benchmarks.gains.pairs import Pair, in_points, merged, pairs, run_place
 from benchmarks.shared import base_logits, command, markdown_table, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
@@ -201,7 +201,7 @@ def _lines(rows: list[Row]) -> Iterator[str]:
                 _interval(grid[best]),
                 f"{share:.0%}" if 100 * grid[best]["gain"] > WORTH else "",
                 f"{100 * min(one['gain'] for one in grid.values()):+.2f}",
-                shown(auto["forecast"]) if auto.get("forecast") else "",
+                in_points(auto["forecast"]) if auto.get("forecast") else "",
             )
         )
     yield markdown_table(HEAD, cells)
@@ -236,7 +236,7 @@ def _foretold(autos: Sequence[dict[str, Any]]) -> str:
 
 
 def _interval(one: dict[str, Any]) -> str:
-    return shown((one["gain"], one["low"], one["high"]))
+    return in_points((one["gain"], one["low"], one["high"]))
 
 
 def _gain(one: dict[str, Any] | None) -> str:
