@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -82,3 +84,25 @@ def test_a_command_runs_in_another_thread(tmp_path, capsys) -> None:
     thread.join()
     assert codes == [1]
     assert "is not a coterie run" in capsys.readouterr().err
+
+
+# The system calls Python's own handler of a signal, which notes it for the interpreter's next look. What is noted just
+# before the handler changes is looked at just after.
+NOTED_BEFORE_IT_IS_DEAF = """
+import ctypes, signal
+from coterie.cli.signals import _Handler
+
+handler = _Handler()
+handler.first = 0.0
+signal.signal(signal.SIGINT, handler)
+system = ctypes.CDLL(None).signal
+system.restype = ctypes.c_void_p
+note = ctypes.CFUNCTYPE(None, ctypes.c_int)(system(signal.SIGINT, None))
+handler.at_exit()
+note(signal.SIGINT)
+"""
+
+
+def test_nothing_is_said_of_a_signal_that_comes_while_signals_are_made_deaf() -> None:
+    ended = subprocess.run([sys.executable, "-c", NOTED_BEFORE_IT_IS_DEAF], capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ class _Handler:
     def at_exit(self) -> None:
         """Python's last steps put the default action back, which would end the process by the signal, not its code."""
         if self.first is not None:
+            # Of a signal that comes within these calls Python says, where nobody can catch it, that it was ignored.
+            sys.unraisablehook = lambda _: None
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
