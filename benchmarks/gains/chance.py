@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.shared import both_outputs, command, markdown_table, write_result
+from benchmarks.shared import both_outputs, command, markdown_table, shown, write_result
 from coterie.routing import tune as tuning
 from coterie.routing.evaluation import evaluate
 from coterie.routing.gate import Budget
@@ -65,7 +65,7 @@ def row(path: Path) -> tuple[tuple[str, ...], bool, bool, float]:
         f"{100 * change_N.mean():+.2f}",
         f"{clear:+.1f}",
         f"{lower:+.1f}",
-        f"{100 * report.gain:+.2f} ({100 * report.gain_low:+.2f} to {100 * report.gain_high:+.2f})",
+        shown(100 * report.gain, 100 * report.gain_low, 100 * report.gain_high),
         f"{report.mean_passes:.2f}",
         "routed" if by_accuracy else "",
         "routed" if by_both else "",

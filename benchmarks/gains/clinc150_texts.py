@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 import coterie
-from benchmarks.shared import EXAMPLES, both_outputs, command, plain, write_result
+from benchmarks.shared import EXAMPLES, both_outputs, command, plain, shown, write_result
 from coterie.config import FitSettings
 from coterie.data import load
 from coterie.routing.evaluation import evaluate
@@ -73,7 +73,7 @@ def main(clinc150: Path, runs: Path) -> None:
         for seed, r in zip(SEEDS, results, strict=True):
             lines.append(
                 f"| {way} | {seed} | {r.base:.2%} | {100 * r.forecast:+.2f} | {r.paper:.2%} | "
-                f"{100 * (r.paper - r.base):+.2f} ({100 * r.low:+.2f} to {100 * r.high:+.2f}) | "
+                f"{shown(100 * (r.paper - r.base), 100 * r.low, 100 * r.high)} | "
                 f"{100 * (r.tuned - r.base):+.2f} | {r.routed[0]:.1%} | {r.router:.2%} |"
             )
         mean = {name: np.mean([getattr(r, name) for r in results], axis=0) for name in vars(results[0])}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.shared import command, markdown_table, write_result
+from benchmarks.shared import command, markdown_table, shown, write_result
 from coterie.backbones.packages import LITE0
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings, merged
@@ -113,9 +113,9 @@ def _row(name: str, way: str, runs: list[FinishedRun]) -> tuple[str, ...]:
         name,
         f"{way}: {runs[0].settings.recipe}, {specialist.trainable} of {clusters}, epochs: {specialist.epochs}",
         f"{100 * np.mean([report.base_top1 for report in reports]):.2f}",
-        f"{gain_R.mean():+.2f} ({interval[0]:+.2f} to {interval[1]:+.2f})",
+        shown(gain_R.mean(), *interval),
         ", ".join(f"{gain:+.2f}" for gain in gain_R),
-        ", ".join(f"{100 * one.gain:+.2f} ({100 * one.low:+.2f} to {100 * one.high:+.2f})" for one in forecasts),
+        ", ".join(shown(100 * one.gain, 100 * one.low, 100 * one.high) for one in forecasts),
         *(f"{cost:.2f}" for cost in costs.mean(axis=0)),
         f"{np.mean(leads):+.2f}",
     )

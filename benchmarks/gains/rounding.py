@@ -21,7 +21,7 @@ import torch
 from scipy.special import log_softmax
 from torch import Tensor, nn
 
-from benchmarks.shared import command, markdown_table, splits_of, write_result
+from benchmarks.shared import command, markdown_table, shown, splits_of, write_result
 from coterie.arrays import FloatArray
 from coterie.backbones.adapters import weights_of
 from coterie.backbones.cut import run_trunk
@@ -98,7 +98,7 @@ def main(run: Path) -> None:
         request = TuningRequest(tops=(1,), budget=Budget(passes=PASSES))
         report = evaluate(outputs["test"], partition, tune(outputs["validation"], partition, request).rule)
         divergence, other = _apart(exact, outputs["test"], asked["test"].asked_NS, partition)
-        gain = f"{100 * report.gain:+.2f} ({100 * report.gain_low:+.2f} to {100 * report.gain_high:+.2f})"
+        gain = shown(100 * report.gain, 100 * report.gain_low, 100 * report.gain_high)
         cells = ["as they are" if bits == EXACT_BITS else f"{bits:g}, {how}", f"{storage:.2f}", gain]
         rows.append([*cells, f"{report.mean_passes:.2f}", f"{divergence:.4f}", f"{other:.1%}", f"{seconds:.1f}"])
         print(rows[-1], flush=True)

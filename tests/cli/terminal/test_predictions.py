@@ -31,3 +31,8 @@ def test_many_classes_are_cut_short(console: Console) -> None:
 def test_a_cluster_of_all_classes_names_none(console: Console) -> None:
     print_predictions(console, [("one.png", explanation(True, ()))])
     assert "1, 2: all classes" in console.export_text(clear=False)
+
+
+def test_the_lines_of_a_text_are_one_line(console: Console) -> None:
+    print_predictions(console, [("My order\nWhere is it?", explanation(False))])
+    assert "My order Where is it?" in console.export_text(clear=False)

@@ -21,7 +21,7 @@ def print_predictions(console: Console, rows: Sequence[tuple[str, Explanation]])
     for name, explanation in rows:
         base = ", ".join(f"{label} {percent(probability, 1)}" for label, probability in explanation.base_top)
         table.add_row(
-            Text(name, overflow="fold"),
+            Text(" ".join(name.splitlines()), overflow="fold"),  # of a text, whose lines would be rows
             Text(explanation.predicted),
             percent(explanation.probability, 1),
             Text(_where(explanation), overflow="fold"),
