@@ -5,6 +5,7 @@ What imports torch is imported inside functions: scripts that measure memory or 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import platform
@@ -89,6 +90,30 @@ def write_result(script: str, text: str, name: str | None = None) -> None:
     file.write_text(f"# {file.stem}\n\n{heading}{text}\n", encoding="utf-8")
     print(text)
     print(f"written to {file}")
+
+
+# What took hours is kept beside the result too, a line of JSON a measurement: runs are gone with the machine.
+
+
+def kept(file: Path) -> list[dict[str, Any]]:
+    """All that was kept in a file; nothing where there is none."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def keep(file: Path, record: dict[str, Any], *keys: str) -> None:
+    """Keep a record, with machine and date, in place of the one that has the same under ``keys``."""
+    stamped = {**record, "machine": processor(), "date": date.today().isoformat()}
+    by_keys = {tuple(one[key] for key in keys): one for one in (*kept(file), stamped)}
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in by_keys.values()))
+
+
+def measured_on(records: Sequence[dict[str, Any]]) -> str:
+    """On which machines what was kept was measured, with the last day on each."""
+    latest = {
+        machine: max(one["date"] for one in records if one["machine"] == machine)
+        for machine in dict.fromkeys(one["machine"] for one in records)
+    }
+    return "Measured on " + "; ".join(f"{machine}, until {day}" for machine, day in latest.items()) + "."
 
 
 def markdown_table(titles: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

@@ -8,7 +8,6 @@ and trainings that are there are read, and one that was stopped goes on. What wa
 result, and is in the table also where its runs are gone.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.gains.fine_tuned import subset
-from benchmarks.shared import command, markdown_table, over_runs, plain, write_result
+from benchmarks.shared import command, keep, kept, markdown_table, measured_on, over_runs, plain, write_result
 from coterie.backbones.packages import LITE0, MINILM
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import merged
@@ -105,6 +104,7 @@ def _study(
 ) -> None:
     """Train what is missing, way by way, and write the table."""
     progress = LineProgress(Console())
+    file = Path(__file__).with_name(f"pretrained_{name}.jsonl")
     settings_of = [plain({**values, "init": "pretrained", "seed": seed}) for seed in range(seeds)]
     bases = [runs / f"seed-{seed}" / "base" for seed in range(seeds)]
     for settings, base in zip(settings_of, bases, strict=True):
@@ -129,9 +129,9 @@ def _study(
                 allow_shared=True,  # CIFAR-100 has three images of validation in test, of 10,000
                 progress=progress,
             )
-            _keep(name, _record(way, seed, minutes[seed], comparison))
+            keep(file, _record(way, seed, minutes[seed], comparison), "way", "seed")
             # Training takes hours: what is known by now is written.
-            write_result(__file__, "\n".join(_lines(_kept(name))), f"pretrained_{name}")
+            write_result(__file__, "\n".join(_lines(kept(file))), file.stem)
 
 
 # One seed of one way: of the base, its minutes, and of each contender its costs and its accuracy.
@@ -151,27 +151,12 @@ def _record(way: str, seed: int, minutes: float, comparison: Comparison) -> Reco
     return {"way": way, "seed": seed, "minutes": minutes, "rows": rows}
 
 
-def _kept(name: str) -> list[Record]:
-    """All that was ever measured, beside the result: runs take days, and machines come and go."""
-    file = _records_file(name)
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def _records_file(name: str) -> Path:
-    return Path(__file__).with_name(f"pretrained_{name}.jsonl")
-
-
-def _keep(name: str, record: Record) -> None:
-    """With one record more, in place of one of the same way and seed."""
-    others = [each for each in _kept(name) if (each["way"], each["seed"]) != (record["way"], record["seed"])]
-    lines = [json.dumps(each) for each in sorted([*others, record], key=lambda each: (each["way"], each["seed"]))]
-    _records_file(name).write_text("\n".join(lines) + "\n")
-
-
 def _lines(records: list[Record]) -> Iterator[str]:
     by_seed = {record["seed"]: record for record in records}
     bases = [f"{100 * by_seed[seed]['rows'][0]['top1']:.2f}" for seed in sorted(by_seed)]
     minutes = [f"{by_seed[seed]['minutes']:.0f}" for seed in sorted(by_seed)]
+    yield measured_on(records)
+    yield ""
     yield f"Bases, top-1 on test: {', '.join(bases)} %; trained in {', '.join(minutes)} minutes."
     yield ""
     rows = []

@@ -6,10 +6,10 @@ passes (1.5)? L is the base's peak learning rate; a tail is the end of the netwo
 operations, where there is one. The best of a grid is chosen on test: by chance it is above what it would gain again.
 Pairs marked "aside" took no part in any choice. All specialists are trained, whatever their pilot says; where the
 recipe found has several of them, and a pilot with it, its forecast stands beside. Errors on validation are open to
-clusters where the likeliest holds the true class.
+clusters where the likeliest holds the true class. What was measured is kept beside the result, since runs are gone with
+machines; a base that was trained again, elsewhere, need not be the same to the bit.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.gains.fine_tuned import spectral
 from benchmarks.gains.pairs import Pair, in_points, merged, pairs, run_place
-from benchmarks.shared import base_logits, command, markdown_table, write_result
+from benchmarks.shared import base_logits, command, keep, kept, markdown_table, measured_on, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
 from coterie.errors import SettingsError
@@ -61,8 +61,9 @@ HEAD = (
 )
 
 
-# A pair, its base, and what came of each recipe.
-Row = tuple[Pair, Path, dict[str, dict[str, Any]]]
+FILE = Path(__file__).with_suffix(".jsonl")
+# A pair, and what came of each recipe.
+Row = tuple[Pair, dict[str, dict[str, Any]]]
 
 
 def main(
@@ -71,46 +72,40 @@ def main(
     only: tuple[str, ...] = (),
     of: tuple[str, ...] = (),
     train: bool = True,
-    record: bool = True,
 ) -> None:
-    """Train what is missing, and write the table.
+    """Train what is missing, and write the table of all that was ever measured.
 
     Args:
         shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
-        runs: folder of the bases, and of what came of each recipe.
+        runs: folder of the bases.
         only: pairs whose names hold one of these; default: all.
         of: recipes by name; default: all.
-        train: train what is missing; else the table has what is there.
-        record: write the result.
+        train: train what is missing.
     """
     pilot.SOON_SECONDS = 0.0  # all are forecast
-    file = runs / "results.jsonl"
     runs.mkdir(parents=True, exist_ok=True)
-    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    rows: list[Row] = []
-    for pair in pairs(shared, runs / "data"):
-        if only and not any(word in pair.name for word in only):
-            continue
-        done = {one["recipe"]: one for one in known if one["pair"] == pair.name}
-        if not train and len(done) < FEWEST:
-            continue
-        settings = FitSettings.from_values(merged(pair.values, {"hardware": {"threads": 1}}))
-        base = run_place(runs, pair)
-        fit_base(settings, base, progress=LineProgress(Console()))
-        found = {}
-        for name, values in recipes(settings, base):
-            if name not in done and (not train or (of and name not in of)):
-                continue
-            found[name] = done.get(name, {})
-            if not found[name]:
-                found[name] = {"pair": pair.name, "recipe": name, **_gained(settings, base, values, runs)}
-                print(found[name], flush=True)
-                with file.open("a") as log:
-                    log.write(json.dumps(found[name]) + "\n")
-        if AUTO in found and len(found) >= FEWEST:
-            rows.append((pair, base, found))
-    if record:
-        write_result(__file__, "\n".join(_lines(rows)))
+    all_pairs = list(pairs(shared, runs / "data"))
+    for pair in all_pairs:
+        if train and (not only or any(word in pair.name for word in only)):
+            _train(pair, runs, of)
+    records = kept(FILE)
+    measured = [(pair, {one["recipe"]: one for one in records if one["pair"] == pair.name}) for pair in all_pairs]
+    rows = [(pair, found) for pair, found in measured if AUTO in found and len(found) >= FEWEST]
+    write_result(__file__, "\n".join([f"{__doc__}", measured_on(records), "", *_lines(rows)]))
+
+
+def _train(pair: Pair, runs: Path, of: tuple[str, ...]) -> None:
+    """Train a pair's base where it is missing, and what no record was kept of."""
+    settings = FitSettings.from_values(merged(pair.values, {"hardware": {"threads": 1}}))
+    base = run_place(runs, pair)
+    fit_base(settings, base, progress=LineProgress(Console()))
+    done = {one["recipe"] for one in kept(FILE) if one["pair"] == pair.name}
+    open_to_clusters = _open(base)
+    for name, values in recipes(settings, base):
+        if name not in done and (not of or name in of):
+            found = {"pair": pair.name, "recipe": name, **_gained(settings, base, values, runs)}
+            print(found, flush=True)
+            keep(FILE, {**found, "open": open_to_clusters}, "pair", "recipe")
 
 
 def recipes(settings: FitSettings, base: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -178,10 +173,9 @@ def figures_of(run: FinishedRun) -> dict[str, Any]:
 
 
 def _lines(rows: list[Row]) -> Iterator[str]:
-    yield f"{__doc__}"
     shares: list[tuple[float, bool]] = []
     cells = []
-    for pair, base, found in rows:
+    for pair, found in rows:
         auto, grid = found[AUTO], {name: one for name, one in found.items() if name != AUTO}
         best = max(grid, key=lambda name: grid[name]["gain"])
         share = auto["gain"] / grid[best]["gain"] if grid[best]["gain"] > 0 else np.nan
@@ -192,7 +186,7 @@ def _lines(rows: list[Row]) -> Iterator[str]:
             (
                 pair.name + (" (aside)" if pair.aside else ""),
                 f"{100 * auto['base']:.1f}",
-                f"{_open(base):.0%}" if any(name.startswith("tail") for name in found) else "",
+                f"{auto['open']:.0%}" if any(name.startswith("tail") for name in found) else "",
                 f"{auto['recipe_found']}, {auto['epochs']} epochs",
                 _interval(auto),
                 *(f"{auto[name]:.2f}" for name in ("passes", "training", "storage")),
@@ -214,10 +208,10 @@ def _lines(rows: list[Row]) -> Iterator[str]:
                 f"{len(some)}; of its gain, "
                 f"auto reaches {share_P.mean():.0%} on average, {share_P.min():.0%} at least. "
             )
-    yield _foretold([found[AUTO] for _, _, found in rows if found[AUTO].get("forecast")])
+    yield _foretold([found[AUTO] for _, found in rows if found[AUTO].get("forecast")])
     yield ""
-    names = list(dict.fromkeys(name for _, _, found in rows for name in found))
-    gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, _, found in rows]
+    names = list(dict.fromkeys(name for _, found in rows for name in found))
+    gains = [(pair.name, *(_gain(found.get(name)) for name in names)) for pair, found in rows]
     yield "Gains of all recipes on test, in points:\n"
     yield markdown_table(("pair", *names), gains)
 
