@@ -7,9 +7,8 @@ assumes of any base stands beside it. All runs are trained to their end, by the 
 Pairs marked "aside" took no part in any choice of the pilot.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from benchmarks.gains.pairs import Pair, in_points, merged, pairs, run_place
-from benchmarks.shared import both_outputs, command, markdown_table, write_result
+from benchmarks.shared import both_outputs, command, keep, kept, markdown_table, measured_on, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
 from coterie.config.recipes import WHOLE
@@ -31,6 +30,7 @@ from coterie.run.reporting import read_reports
 from coterie.run.values import partition_of
 
 ASKED = 0.5
+FILE = Path(__file__).with_suffix(".jsonl")
 
 
 @dataclass(frozen=True)
@@ -53,28 +53,25 @@ def main(
 
     Args:
         shared: folder of cifar100, clinc150 and hwu64, each with its parquet files.
-        runs: folder of the runs, and of what came of them; what is there is read.
+        runs: folder of the runs.
         bases: folder of the bases.
         only: pairs whose names hold one of these are trained; default: all.
-        train: train what is missing. The table has all that is there.
+        train: train what is missing. The table has all that was ever measured.
     """
     # Whatever it takes: here the pilot is what is asked about.
     pilot.SOON_SECONDS = 0.0
-    file = runs / "foretold.jsonl"
     runs.mkdir(parents=True, exist_ok=True)
-    lines = file.read_text().splitlines() if file.exists() else []
-    known = {(one := Foretold(**json.loads(line))).pair: one for line in lines}
-    rows = []
-    for pair in pairs(shared, bases / "data"):
-        if train and pair.name not in known and (not only or any(word in pair.name for word in only)):
+    all_pairs = list(pairs(shared, bases / "data"))
+    done = {one["pair"] for one in kept(FILE)}
+    for pair in all_pairs:
+        if train and pair.name not in done and (not only or any(word in pair.name for word in only)):
             found = foretold(pair, run_place(bases, pair), run_place(runs, pair))
-            with file.open("a") as log:
-                log.write(json.dumps(asdict(found)) + "\n")
-            known[pair.name] = found
             print(found, flush=True)
-        if pair.name in known:
-            rows.append((pair, known[pair.name]))
-    write_result(__file__, "\n".join(_lines(rows)))
+            keep(FILE, asdict(found), "pair")
+    records = kept(FILE)
+    known = {one["pair"]: Foretold(*(one[field.name] for field in fields(Foretold))) for one in records}
+    rows = [(pair, known[pair.name]) for pair in all_pairs if pair.name in known]
+    write_result(__file__, "\n".join([f"{__doc__}", measured_on(records), "", *_lines(rows)]))
 
 
 def foretold(pair: Pair, base: Path, place: Path) -> Foretold:
@@ -107,7 +104,6 @@ def foretold(pair: Pair, base: Path, place: Path) -> Foretold:
 
 
 def _lines(rows: list[tuple[Pair, Foretold]]) -> Iterator[str]:
-    yield f"{__doc__}"
     titles = (
         "pair",
         "base",
