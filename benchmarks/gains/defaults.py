@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.shared import command, markdown_table, shown, write_result
+from benchmarks.gains.pairs import in_points
+from benchmarks.shared import command, keep, kept, markdown_table, measured_on, over_runs, write_result
 from coterie.backbones.packages import LITE0
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings, merged
-from coterie.measures.significance import over_seeds
 from coterie.pipeline.fit import fit, fit_base
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
@@ -50,7 +50,7 @@ HEAD = (
 
 
 def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, only: tuple[str, ...] = ()) -> None:
-    """Train what is missing, and write a table for each base.
+    """Train what is missing, and write a table of all that was ever measured for each base.
 
     Args:
         cifar100: folder with its parquet files.
@@ -61,20 +61,24 @@ def main(cifar100: Path, runs: Path = Path("runs/defaults"), seeds: int = 1, onl
     for name, (given, ways) in BASES.items():
         if only and name not in only:
             continue
-        notes: list[str] = []
-        found: dict[str, list[FinishedRun]] = {way: [] for way in ways}
+        file = Path(__file__).with_name(f"defaults_{_slug(name)}.jsonl")
+        done = {(one["way"], one["seed"]) for one in kept(file)}
         for seed in range(seeds):
+            if all((way, seed) in done for way in ways):
+                continue
             data = {"source": f"parquet:{cifar100}", "label": "fine_label"}
             values, place = merged({"data": data, "seed": seed}, given), runs / f"{_slug(name)}-{seed}"
             place.parent.mkdir(parents=True, exist_ok=True)
             fit_base(FitSettings.from_values(values), place, progress=LineProgress(Console()))
-            notes += _about_base(name, seed, Run.open(place))
             for way, more in ways.items():
                 there = place.with_name(f"{place.name}-{way.replace(' ', '-')}")
-                found[way].append(_run(merged(values, more), there, place))
-        rows = [_row(name, way, several) for way, several in found.items()]
-        result = "\n".join([__doc__ or "", markdown_table(HEAD, rows), "", *notes])
-        write_result(__file__, result, f"defaults_{_slug(name)}")
+                run = _run(merged(values, more), there, place)
+                keep(file, {"way": way, "seed": seed, **_figures(run), **_of_base(Run.open(place))}, "way", "seed")
+        records = kept(file)
+        rows = [_row(name, way, [one for one in records if one["way"] == way]) for way in ways]
+        notes = [note for one in records if one["way"] == next(iter(ways)) for note in _notes(name, one)]
+        result = "\n".join([__doc__ or "", measured_on(records), "", markdown_table(HEAD, rows), "", *notes])
+        write_result(__file__, result, file.stem)
 
 
 def _slug(name: str) -> str:
@@ -87,44 +91,59 @@ def _run(values: Mapping[str, Any], place: Path, base_run: Path) -> FinishedRun:
     return Run.open_complete(place)
 
 
-def _about_base(name: str, seed: int, run: Run) -> Iterator[str]:
-    minutes = run.manifest.seconds[BASE_FILE] / 60
-    yield f"- {name}, seed {seed}: the base took {minutes:.0f} minutes of one core."
-    if (refit := run.manifest.refit) is not None:
+def _figures(run: FinishedRun) -> dict[str, Any]:
+    """Of a run: gains and their like as shares of 1; costs in those of the base, the training's as seconds say."""
+    report, manifest, settings = read_reports(run)["test"], run.manifest, run.settings
+    return {
+        "recipe": settings.recipe,
+        "trainable": settings.specialist.trainable,
+        "clusters": list(settings.partition.clusters),
+        "epochs": settings.specialist.epochs,
+        "base": report.base_top1,
+        "gain": (report.gain, report.gain_low, report.gain_high),
+        "forecast": None if (pilot := manifest.pilot) is None else (pilot.gain, pilot.low, pilot.high),
+        "training": sum(manifest.seconds.values()) / manifest.seconds[BASE_FILE],
+        "passes": report.mean_passes,
+        "storage": weight_bytes(manifest) / manifest.files[BASE_FILE].bytes,
+        "lead": report.oracle_specialist - report.oracle_restricted,
+    }
+
+
+def _of_base(run: Run) -> dict[str, Any]:
+    refit = run.manifest.refit
+    return {
+        "minutes": run.manifest.seconds[BASE_FILE] / 60,
+        "refit": None if refit is None else {"gain": refit.gain, "error": refit.error, "taken": refit.taken},
+    }
+
+
+def _notes(name: str, one: dict[str, Any]) -> Iterator[str]:
+    yield f"- {name}, seed {one['seed']}: the base took {one['minutes']:.0f} minutes of one core."
+    if (refit := one["refit"]) is not None:
         yield (
-            f"- {name}, seed {seed}: the fitted head gains {100 * refit.gain:+.2f} points on validation (standard "
-            f"error {100 * refit.error:.2f}), and is {'taken' if refit.taken else 'left'}."
+            f"- {name}, seed {one['seed']}: the fitted head gains {100 * refit['gain']:+.2f} points on validation "
+            f"(standard error {100 * refit['error']:.2f}), and is {'taken' if refit['taken'] else 'left'}."
         )
 
 
-def _row(name: str, way: str, runs: list[FinishedRun]) -> tuple[str, ...]:
-    reports = [read_reports(run)["test"] for run in runs]
-    gain_R, first = np.array([100 * report.gain for report in reports]), reports[0]
-    interval = (100 * first.gain_low, 100 * first.gain_high)
-    if len(runs) > 1:
-        over = over_seeds(gain_R)
-        interval = (over.low, over.high)
-    specialist, partition = runs[0].settings.specialist, runs[0].settings.partition
-    clusters = " and ".join(map(str, partition.clusters))
-    forecasts = [pilot for run in runs if (pilot := run.manifest.pilot) is not None]
-    costs = np.array([_costs(run, report.mean_passes) for run, report in zip(runs, reports, strict=True)])
-    leads = [100 * (report.oracle_specialist - report.oracle_restricted) for report in reports]
+def _row(name: str, way: str, seeds: list[dict[str, Any]]) -> tuple[str, ...]:
+    first = seeds[0]
+    gains = [100 * one["gain"][0] for one in seeds]
+    clusters = " and ".join(map(str, first["clusters"]))
+
+    def mean(figure: str) -> float:
+        return float(np.mean([one[figure] for one in seeds]))
+
     return (
         name,
-        f"{way}: {runs[0].settings.recipe}, {specialist.trainable} of {clusters}, epochs: {specialist.epochs}",
-        f"{100 * np.mean([report.base_top1 for report in reports]):.2f}",
-        shown(gain_R.mean(), *interval),
-        ", ".join(f"{gain:+.2f}" for gain in gain_R),
-        ", ".join(shown(100 * one.gain, 100 * one.low, 100 * one.high) for one in forecasts),
-        *(f"{cost:.2f}" for cost in costs.mean(axis=0)),
-        f"{np.mean(leads):+.2f}",
+        f"{way}: {first['recipe']}, {first['trainable']} of {clusters}, epochs: {first['epochs']}",
+        f"{100 * mean('base'):.2f}",
+        in_points(first["gain"]) if len(seeds) == 1 else over_runs(gains),
+        ", ".join(f"{gain:+.2f}" for gain in gains),
+        ", ".join(in_points(one["forecast"]) for one in seeds if one["forecast"] is not None),
+        *(f"{mean(cost):.2f}" for cost in ("training", "passes", "storage")),
+        f"{100 * mean('lead'):+.2f}",
     )
-
-
-def _costs(run: FinishedRun, passes: float) -> tuple[float, float, float]:
-    """Training as seconds say, passes of a sample, and weights kept, all in those of the base."""
-    seconds, files = run.manifest.seconds, run.manifest.files
-    return sum(seconds.values()) / seconds[BASE_FILE], passes, weight_bytes(run.manifest) / files[BASE_FILE].bytes
 
 
 if __name__ == "__main__":
