@@ -42,6 +42,14 @@ def png(seed: int, size: tuple[int, int] = (12, 12), mode: str = "RGB") -> bytes
     return encode(picture(seed, size, mode))
 
 
+def write_pictures(folder: Path) -> list[str]:
+    """Twenty pictures in a new folder; their paths beside it."""
+    folder.mkdir(parents=True)
+    for k in range(20):
+        (folder / f"{k}.png").write_bytes(png(k))
+    return [f"{folder.name}/{k}.png" for k in range(20)]
+
+
 def write_parquet(
     path: Path, labels: Sequence[Any], images: Sequence[bytes | None] | None = None, label: Any = None, **more: Any
 ) -> None:

@@ -103,6 +103,8 @@ def test_tables_and_lists_name_images_from_their_own_folder(pics: Path, monkeypa
     assert read_new(IMAGES, ["pics/odd.csv"]).names == expected
     (pics / "other.csv").write_text("path,picture\nnone.png,b/1.png\n")
     assert next(find_new(IMAGES, ["pics/other.csv"], columns=("picture",)).batches()).names == ("pics/b/1.png",)
+    (pics / "ids.csv").write_text("path\n1\n")  # without their endings, and in the one folder that has them
+    assert read_new(IMAGES, ["pics/ids.csv"]).names == (f"{pics}/b/1.png",)
     with pytest.raises(DataError, match="- is named more than once"):
         find_new(IMAGES, ["-", "-"])
 

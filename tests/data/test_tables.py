@@ -117,6 +117,12 @@ def test_classes_called_like_splits(tmp_path: Path) -> None:
     assert load(f"folder:{tmp_path}").labels.names == ("bus", "test", "train")
 
 
+def test_folders_of_splits_without_classes_are_no_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, ["test", "train"])
+    with pytest.raises(DataError, match=r"test, train of .* hold images, and no folder for each class; where a table"):
+        load(f"folder:{tmp_path}")
+
+
 def test_odd_characters_in_folder_names(tmp_path: Path) -> None:
     write_folder(tmp_path / "a [b] *c", ["cat [small]", "dog?"])
     assert load(f"folder:{tmp_path}/a [b] *c").labels.names == ("cat [small]", "dog?")

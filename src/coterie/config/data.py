@@ -56,7 +56,8 @@ class DataSettings(Settings):
     root: str | None = Field(
         None,
         min_length=1,
-        description="folder of the images that a table names by their paths; None: the table's own, or the current one",
+        description="folder of the images that a table names by their paths; None: the table's own, the current one, "
+        "or the only one beside the table that has them",
     )
     text_as: Literal["ngrams", "minilm"] = Field(
         "ngrams",

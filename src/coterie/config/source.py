@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from itertools import islice
 from mimetypes import guess_type
@@ -26,6 +27,12 @@ SUFFIXES = {
     "csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
     "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", ".json"),
     "arrow": (".arrow", ".feather"),
+}
+# The words that file names, folders, columns, arrays and hub data sets use for the three splits.
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
 }
 ALONE = ("glyphs", "cifar100")
 # Of what files of one suffix are; who reads a spreadsheet as csv is told to save it as such.
@@ -60,13 +67,19 @@ def kind_of_rows(name: str) -> str | None:
     return next((kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes)), None)
 
 
+def split_of(name: str) -> str | None:
+    """The split that a name begins with, as a word: train-00000-of-00003, val, Test_2; None for others."""
+    word = re.split(r"[-._ 0-9]", name.lower(), maxsplit=1)[0]
+    return next((split for split, words in SPLIT_WORDS.items() if word in words), None)
+
+
 def _kind_of(name: str) -> str | None:
     return kind_of_rows(name) or OTHERS.get(Path(name).suffix.lower())
 
 
 def _of_folder(folder: Path) -> str:
-    """A folder as a source, by its first files: of rows, or of images; the one table beside images that all lie in one
-    folder, which would be one class.
+    """A folder as a source, by its first files: of rows, or of images; tables of one kind beside images that all lie in
+    one folder, or in one for each split, which would be the classes.
     """
     files = list(islice(_files_below(folder), FEW))
     homes = {file.parent for file in files if (guess_type(file.name)[0] or "").startswith("image/")}
@@ -74,8 +87,10 @@ def _of_folder(folder: Path) -> str:
     possible = FOLDERS_OF if homes else (*FOLDERS_OF, *SUFFIXES)
     found = next((kind for kind in possible if kind in there), "folder")
     beside = [file for file in files if file.parent == folder and _kind_of(file.name) and file.stem != "metadata"]
-    if found == "folder" and len(homes) == len(beside) == 1:
-        return f"{_kind_of(beside[0].name)}:{beside[0]}"
+    kinds = {_kind_of(file.name) for file in beside}
+    no_classes = len(homes) == 1 or all(home.parent == folder and split_of(home.name) for home in homes)
+    if found == "folder" and homes and no_classes and len(kinds) == 1:
+        return f"{kinds.pop()}:{beside[0] if len(beside) == 1 else folder}"
     return f"{found}:{folder}"
 
 

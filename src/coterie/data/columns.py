@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from coterie.config import DataSettings
 from coterie.data.pieces import TEXT
+from coterie.data.reading import as_dataset
 from coterie.errors import DataError
 from coterie.vocabulary import Modality
 
@@ -168,6 +169,15 @@ def is_side_note(table: datasets.Dataset, name: str) -> bool:
 def cells_of(table: datasets.Dataset, name: str) -> pa.ChunkedArray:
     """The cells of a column, as they are stored; no other column is read."""
     return table.select_columns([name]).with_format("arrow")[:][name]
+
+
+def with_column(
+    table: datasets.Dataset, name: str, column: pa.Array | pa.ChunkedArray, feature: object
+) -> datasets.Dataset:
+    """A table with another column of that name."""
+    cells = table.with_format("arrow")[:]
+    schema = datasets.Features({**table.features, name: feature}).arrow_schema
+    return as_dataset(cells.set_column(cells.column_names.index(name), name, column).cast(schema))
 
 
 def _holds_image(feature: Any) -> bool:

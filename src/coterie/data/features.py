@@ -11,11 +11,12 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.config.data import NO_SPLIT
+from coterie.config.source import SPLIT_WORDS
 from coterie.data.assemble import Rows, assemble
 from coterie.data.classes import index_labels, name_classes
 from coterie.data.columns import cells_of
 from coterie.data.labelled import choose_rows, named_or_none
-from coterie.data.splits import SPLIT_WORDS, Splits
+from coterie.data.splits import Splits
 from coterie.errors import DataError
 from coterie.inputs import FeaturePreprocessing, Preprocessing, Scale
 from coterie.labels import LabelSpace

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
-from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -24,11 +21,12 @@ from coterie.data.columns import (
     is_side_note,
     label_candidates,
     label_column,
+    with_column,
 )
 from coterie.data.formats import IMAGE_SUFFIXES
+from coterie.data.image_paths import root_of, with_images, with_places
 from coterie.data.labelled import without_unlabelled
 from coterie.data.pieces import name_of
-from coterie.data.reading import as_dataset
 from coterie.data.split_column import split_by_column
 from coterie.data.splits import Columns
 from coterie.data.tables import Source, open_tables
@@ -42,7 +40,6 @@ ROW_NAME = re.compile(
 )
 _ENDINGS = "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 IMAGE_NAME = rf"(?i)(\.({_ENDINGS})[\s'\"\])]*$|^https?://.*\.(jpe?g|png|webp|gif)\?)"
-ADDRESS = re.compile(r"(?i)(https?|s3|gs|ftp)://")
 # PNG, JPEG, GIF and WEBP in base64.
 ENCODED_IMAGE = r"^(data:image/|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{8}|R0lGODd|R0lGODl|UklGR)"
 # Two numbers or more in brackets, as lists, numpy and torch print them; or so many that they are no text without.
@@ -106,7 +103,7 @@ def open_labelled(
         vectors or any(_is_number(feature) for name, feature in rest.items() if name != label)
     )
     for name in paths:
-        found = _with_images(source, name, settings, needed=needed or name == settings.image)
+        found = with_images(source, name, settings, needed=needed or name == settings.image)
         if found is not source and vectors:
             raise DataError(
                 f"column {name!r} names images and {vectors[0]!r} holds features; choose by --data.modality image or "
@@ -119,7 +116,7 @@ def open_labelled(
     if columns is not None and columns.samples and named.issuperset(columns.samples):  # no other is one of samples
         kept = (label, *columns.samples, name_of(columns.samples))
         source = _without(source, [name for name in source.features if name not in kept])
-    return _with_places(source, settings), label
+    return with_places(source, settings), label
 
 
 def _without_side_notes(source: Source, taken: set[str], *, beside_texts: bool) -> Source:
@@ -149,16 +146,19 @@ def _without_ignored(source: Source, settings: DataSettings, named: set[str], *,
     cells = source.tables["train"].with_format("arrow")[:]
     free = [name for name in there if name not in named]
     empty = [name for name in free if cells[name].null_count == len(cells)]
-    rows = [name for name in free if _names_rows(source, name, cells[name])]
+    rows = [name for name in free if _names_rows(source, name, cells[name], settings)]
     notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
     notes += [f"ignored, for they number or name rows: {', '.join(rows)} (--data.ignore)"] if rows else []
     return _without(source, [*empty, *rows]).noted(*notes)
 
 
-def _names_rows(source: Source, name: str, cells: pa.ChunkedArray) -> bool:
-    if not (ROW_NAME.fullmatch(name.strip()) and _is_type(source.tables["train"].features[name], STRINGS + INTEGERS)):
+def _names_rows(source: Source, name: str, cells: pa.ChunkedArray, settings: DataSettings) -> bool:
+    feature = source.tables["train"].features[name]
+    if not (ROW_NAME.fullmatch(name.strip()) and _is_type(feature, STRINGS + INTEGERS)):
         return False
-    return all_differ(cells) and source.meanings.get(name) not in ("number", "decimal", "truth")
+    if not all_differ(cells) or source.meanings.get(name) in ("number", "decimal", "truth"):
+        return False
+    return not (_is_type(feature, STRINGS) and _are_files(source, cells, settings))
 
 
 def all_differ(cells: pa.ChunkedArray) -> bool:
@@ -210,18 +210,19 @@ def _path_columns(source: Source, settings: DataSettings, named: set[str]) -> li
     if settings.columns is not None:
         return []
     found = ((name, cells) for name, cells in _texts(source, settings) if name not in named)
-    folder = source.origins["train"][0][0]
     return [
         name
         for name, cells in found
-        if len(cells) and (_all_match(cells, IMAGE_NAME) or _are_files(cells, folder, settings))
+        if len(cells) and (_all_match(cells, IMAGE_NAME) or _are_files(source, cells, settings))
     ]
 
 
-def _are_files(cells: pa.ChunkedArray, folder: Path, settings: DataSettings) -> bool:
-    """Whether the first few cells name files, whatever these are called; classes would be there twice."""
-    head = cells.slice(0, 5).to_pylist()
-    return all(head) and len(set(head)) == len(head) and all(_root_of([cell], folder, settings) for cell in head)
+def _are_files(source: Source, cells: pa.ChunkedArray, settings: DataSettings) -> bool:
+    """Whether train's first few cells name files, whatever these are called; classes would be there twice."""
+    if not source.origins:
+        return False
+    head, folder = cells.slice(0, 5).to_pylist(), source.origins["train"][0][0]
+    return all(head) and len(set(head)) == len(head) and all(root_of([cell], folder, settings.root) for cell in head)
 
 
 def _vector_columns(source: Source, settings: DataSettings) -> list[str]:
@@ -240,7 +241,7 @@ def _all_match(cells: pa.ChunkedArray, pattern: str) -> bool:
 def _with_vectors(source: Source, name: str) -> Source:
     feature = datasets.List(datasets.Value("float64"))
     tables = {
-        split: _changed(table, name, _vectors(table, name, split), feature) for split, table in source.tables.items()
+        split: with_column(table, name, _vectors(table, name, split), feature) for split, table in source.tables.items()
     }
     return replace(source, tables=tables).noted(f"the lists of numbers in {name!r} are features (--data.modality)")
 
@@ -259,134 +260,6 @@ def _vectors(table: datasets.Dataset, name: str, split: str) -> pa.ChunkedArray:
                 "or later; --data.modality text takes it as texts)"
             ) from None
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type_)
-
-
-def _with_images(source: Source, name: str, settings: DataSettings, *, needed: bool) -> Source:
-    """With the images that a column of paths names, if there are any."""
-    found = {
-        split: _files_named(cells_of(table, name).to_pylist(), source.origins[split], settings)
-        for split, table in source.tables.items()
-    }
-    roots = list(dict.fromkeys(str(root) for _, some in found.values() for root in some))
-    if not roots and not needed:
-        return source
-    if not roots or not settings.skip_broken:
-        files = [file for files, _ in found.values() for file in files if file]
-        _refuse_missing(
-            files, name, cells_of(source.tables["train"], name).slice(0, FEW).to_pylist(), any_there=bool(roots)
-        )
-    tables = {
-        split: _changed(table, name, _records(found[split][0]), datasets.Image())
-        for split, table in source.tables.items()
-    }
-    return replace(source, tables=tables).noted(
-        f"images are the files that {name!r} names in {', '.join(roots[:3])} (--data.root)"
-    )
-
-
-def _files_named(
-    cells: Sequence[str | None], origins: Sequence[tuple[Path, int]], settings: DataSettings
-) -> tuple[list[str | None], list[Path]]:
-    """The file that each cell names, None where it names none; and the folders in which their paths begin."""
-    files: list[str | None] = []
-    roots = []
-    for folder, n_rows in origins:
-        part = cells[len(files) : len(files) + n_rows]
-        root = _root_of(part, folder, settings)
-        roots += [] if root is None else [root]
-        start = root or _named_root(settings, folder)
-        files += [str(file_of(start, cell)) if cell else None for cell in part]
-    return files, roots
-
-
-def _refuse_missing(files: Sequence[str], name: str, cells: Sequence[str | None], *, any_there: bool) -> None:
-    missing = [file for file in files if not _is_file(file)]
-    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    if not any_there and all(ADDRESS.match(cell) for cell in cells if cell):
-        raise DataError(
-            f"column {name!r} holds addresses, and nothing is downloaded: save the images and name their files, or "
-            "take the addresses as texts by --data.modality text"
-        )
-    if not any_there:
-        raise DataError(
-            f"no image file that column {name!r} names exists: {shown or 'it is empty'}; name the folder in which they "
-            "begin by --data.root (as --data.modality text they would be texts)"
-        )
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(files)} image files that column {name!r} names do not exist (--data.skip-broken "
-            f"leaves them out; --data.root names the folder in which they begin): {shown}"
-        )
-
-
-def _root_of(cells: Sequence[str | None], folder: Path, settings: DataSettings) -> Path | None:
-    """The folder in which paths begin: that of the settings, that of the table, or the current one; None: none of these
-    has any of the files.
-    """
-    roots = [_named_root(settings, folder), folder.absolute(), Path.cwd()]
-    return next((root for root in roots if any(_is_file(file_of(root, cell)) for cell in cells if cell)), None)
-
-
-def _named_root(settings: DataSettings, folder: Path) -> Path:
-    root = settings.root or str(folder)
-    return Path(os.path.expanduser(root)).absolute()  # noqa: PTH111 - that of pathlib raises where there is no such home
-
-
-def file_of(root: Path, cell: str) -> Path:
-    """A path as a cell has it; without spaces around it, and with slashes for those of Windows, if that names none."""
-    plain = cell.strip().replace("\\", "/")
-    return root / (plain if plain != cell and not _is_file(root / cell) else cell)
-
-
-def _is_file(path: str | Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 - that of pathlib raises where a text is too long for a name
-
-
-def _records(files: Sequence[str | None], content: pa.Array | None = None) -> pa.StructArray:
-    content = pa.nulls(len(files), pa.binary()) if content is None else content
-    return pa.StructArray.from_arrays([content, pa.array(files, pa.string())], ["bytes", "path"])
-
-
-def _with_places(source: Source, settings: DataSettings) -> Source:
-    """With records that have a path and no bytes as files below the folder of their table."""
-    for name, feature in source.tables["train"].features.items():
-        if isinstance(feature, datasets.Image) or (isinstance(feature, dict) and {"bytes", "path"} <= set(feature)):
-            tables = {split: _placed(source, split, name, settings) for split in source.tables}
-            source = replace(source, tables=tables)
-    return source
-
-
-def _placed(source: Source, split: str, name: str, settings: DataSettings) -> datasets.Dataset:
-    table = source.tables[split]
-    if split not in source.origins or name not in table.column_names:
-        return table
-    cells = cells_of(table, name)
-    if not pa.types.is_struct(cells.type):  # only train's is known to be of records; others are refused further on
-        return table
-    children = [_children(chunk) for chunk in cells.chunks]
-    if not any("bytes" in some and some["bytes"].null_count for some in children):
-        return table
-    paths = [path for some in children for path in some["path"].to_pylist()]
-    bare = [item for some in children for item in some["bytes"].is_null().to_pylist()]
-    wanted = [path if alone else None for path, alone in zip(paths, bare, strict=True)]
-    files, _ = _files_named(wanted, source.origins[split], settings)
-    places = (file or path for file, path in zip(files, paths, strict=True))
-    # Part by part: together, the bytes may be too many for one array.
-    records = [_records(list(islice(places, len(some["bytes"]))), some["bytes"].cast(pa.binary())) for some in children]
-    return _changed(table, name, pa.chunked_array(records), datasets.Image())
-
-
-def _children(chunk: pa.StructArray) -> Mapping[str, pa.Array]:
-    return dict(zip([child.name for child in chunk.type], chunk.flatten(), strict=True))
-
-
-def _changed(
-    table: datasets.Dataset, name: str, column: pa.Array | pa.ChunkedArray, feature: object
-) -> datasets.Dataset:
-    """A table with another column of that name."""
-    cells = table.with_format("arrow")[:]
-    schema = datasets.Features({**table.features, name: feature}).arrow_schema
-    return as_dataset(cells.set_column(cells.column_names.index(name), name, column).cast(schema))
 
 
 def _is_type(feature: object, types: tuple[str, ...]) -> bool:

@@ -201,14 +201,14 @@ class NewImages(NewSamples):
 
     def _of_table(self, file: str) -> Iterator[Piece]:
         """Images of a column: paths, which are taken from the table's folder, or encoded."""
-        from coterie.data.interpret import file_of
+        from coterie.data.image_paths import file_of, root_of
 
-        folder = Path(file).expanduser().parent
+        root = Path(file).expanduser().parent
         for start, table in row_parts(file, *self.written, self.note):
             cells = table[self._column_of(file, table)].to_pylist()
-            records = [
-                record(str(file_of(folder, cell))) if isinstance(cell, str) else as_record(cell) for cell in cells
-            ]
+            there = root_of([cell for cell in cells if isinstance(cell, str)], root)
+            root = root if there in (None, root.absolute()) else there
+            records = [record(str(file_of(root, cell))) if isinstance(cell, str) else as_record(cell) for cell in cells]
             names = row_names(file, start, len(records))
             yield [r["path"] or n for r, n in zip(records, names, strict=True)], records
 

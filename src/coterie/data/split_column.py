@@ -11,8 +11,8 @@ import numpy as np
 
 from coterie.config import DataSettings
 from coterie.config.data import NO_SPLIT
+from coterie.config.source import SPLIT_WORDS
 from coterie.data.columns import cells_of
-from coterie.data.splits import SPLIT_WORDS
 from coterie.data.tables import Source
 from coterie.errors import DataError
 from coterie.system.units import how_many

@@ -17,12 +17,6 @@ from coterie.labels import LabelSpace
 from coterie.system.units import how_many
 
 CutSplit = Literal["validation", "test"]
-# The words that file names, folders, columns, arrays and hub data sets use for the three splits.
-SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,13 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coterie.config import DataSettings
-from coterie.config.source import SUFFIXES, kind_of_rows
+from coterie.config.source import SUFFIXES, kind_of_rows, split_of
 from coterie.data.csv_form import code_page_of, describe_forms
 from coterie.data.encoded import Broken
 from coterie.data.folders import METADATA, class_tables, is_hidden, metadata_table, scan
 from coterie.data.kinds import counted
 from coterie.data.reading import JSON, find_form, no_progress_bars, read_files, read_parts
-from coterie.data.splits import SPLIT_WORDS
 from coterie.errors import DataError
 from coterie.inputs.cells import Meaning, meaning
 from coterie.system.reading import reason, regular
@@ -161,7 +160,7 @@ def _open_files(kind: str, place: str, settings: DataSettings) -> Source:
     for path in paths:
         # The name of a file goes before those of its folders.
         words = (path.stem, *path.relative_to(root).parts[:-1])
-        split = next(filter(None, map(_split_of, words)), None)
+        split = next(filter(None, map(split_of, words)), None)
         if split is None:
             unused.append(path)
         else:
@@ -223,10 +222,15 @@ def _open_folder(place: str, settings: DataSettings) -> Source:
         raise DataError(f"{root} is not a folder")
     subfolders = sorted(child for child in root.iterdir() if child.is_dir() and not _is_hidden(child, root))
     # A class may be called train, or test: only what such a folder holds tells a split from a class.
-    named = {split: child for child in subfolders if (split := _split_of(child.name))}
+    named = {split: child for child in subfolders if (split := split_of(child.name))}
     roots = {split: child for split, child in named.items() if _holds_classes(child)}
     unused = [child.name for child in subfolders if child not in roots.values()]
     only = ""
+    if not roots and len(named) == len(subfolders) > 1 and "train" in named:
+        raise DataError(
+            f"{', '.join(child.name for child in subfolders)} of {root} hold images, and no folder for each class; "
+            "where a table says what the images are, it is the source: csv:FILE"
+        )
     if roots and not unused:
         roots, only = _with_train(roots, f"folders in {root}")
     elif "train" not in roots:  # beside classes, one may be called test
@@ -261,7 +265,7 @@ def _open_hub(name: str, configuration: str | None) -> Source:
     published = _load_dataset(f"hub:{name} ({hint})", name, **chosen)
     tables: dict[str, datasets.Dataset] = {}
     for word, table in published.items():
-        split = _split_of(word)
+        split = split_of(word)
         if split is not None:
             tables.setdefault(split, table)
     if not tables and len(published) == 1:
@@ -301,12 +305,6 @@ def _existing(place: str) -> Path:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {place}: {reason(error)}") from None
     return path
-
-
-def _split_of(name: str) -> str | None:
-    """The split that a name begins with, as a word: train-00000-of-00003, val, Test_2; None for others."""
-    word = re.split(r"[-._ 0-9]", name.lower(), maxsplit=1)[0]
-    return next((split for split, words in SPLIT_WORDS.items() if word in words), None)
 
 
 def _with_train(found: dict[str, Found], where: str) -> tuple[dict[str, Found], str]:
