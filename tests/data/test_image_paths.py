@@ -86,6 +86,18 @@ def test_paths_may_begin_in_the_one_folder_beside_the_table_that_has_them(
         load(source, image=column)
 
 
+def test_names_of_rows_are_no_images_where_another_column_names_them(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "pics")
+    columns = {"id": range(20), "path": paths, "label": KINDS}
+    about = assert_pictures(write(tmp_path / "pics" / "all.csv", {**columns, "path": [path[5:] for path in paths]}))
+    assert "ignored, for they number or name rows: id" in about
+    assert "that 'path' names" in about
+    about = assert_pictures(write(tmp_path / "pics" / "all.csv", {"id": range(20), "label": KINDS}))
+    assert "that 'id' names" in about
+    texts = load(write(tmp_path / "pics" / "all.csv", {"id": range(20), "text": paths, "label": KINDS}), text="text")
+    assert "ignored, for they number or name rows: id" in texts.about
+
+
 def test_each_file_has_its_own_folder(tmp_path: Path) -> None:
     for split, first in (("train", 0), ("test", 50)):
         (tmp_path / split).mkdir()

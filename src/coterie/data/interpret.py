@@ -146,19 +146,20 @@ def _without_ignored(source: Source, settings: DataSettings, named: set[str], *,
     cells = source.tables["train"].with_format("arrow")[:]
     free = [name for name in there if name not in named]
     empty = [name for name in free if cells[name].null_count == len(cells)]
-    rows = [name for name in free if _names_rows(source, name, cells[name], settings)]
+    rows = [name for name in free if _names_rows(source, name, cells[name])]
+    # Images may be called by what names their rows, where no column of paths says more.
+    of_images = _path_columns(source, settings, named)
+    if len(of_images) == 1 and settings.modality in (None, "image"):
+        rows = [name for name in rows if name not in of_images]
     notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
     notes += [f"ignored, for they number or name rows: {', '.join(rows)} (--data.ignore)"] if rows else []
     return _without(source, [*empty, *rows]).noted(*notes)
 
 
-def _names_rows(source: Source, name: str, cells: pa.ChunkedArray, settings: DataSettings) -> bool:
-    feature = source.tables["train"].features[name]
-    if not (ROW_NAME.fullmatch(name.strip()) and _is_type(feature, STRINGS + INTEGERS)):
+def _names_rows(source: Source, name: str, cells: pa.ChunkedArray) -> bool:
+    if not (ROW_NAME.fullmatch(name.strip()) and _is_type(source.tables["train"].features[name], STRINGS + INTEGERS)):
         return False
-    if not all_differ(cells) or source.meanings.get(name) in ("number", "decimal", "truth"):
-        return False
-    return not (_is_type(feature, STRINGS) and _are_files(source, cells, settings))
+    return all_differ(cells) and source.meanings.get(name) not in ("number", "decimal", "truth")
 
 
 def all_differ(cells: pa.ChunkedArray) -> bool:
@@ -219,8 +220,6 @@ def _path_columns(source: Source, settings: DataSettings, named: set[str]) -> li
 
 def _are_files(source: Source, cells: pa.ChunkedArray, settings: DataSettings) -> bool:
     """Whether train's first few cells name files, whatever these are called; classes would be there twice."""
-    if not source.origins:
-        return False
     head, folder = cells.slice(0, 5).to_pylist(), source.origins["train"][0][0]
     return all(head) and len(set(head)) == len(head) and all(root_of([cell], folder, settings.root) for cell in head)
 
