@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.gains.pairs import in_points
+from benchmarks.gains.pairs import figures_of, in_points
 from benchmarks.shared import command, keep, kept, markdown_table, measured_on, over_runs, write_result
 from coterie.backbones.packages import LITE0
 from coterie.cli.terminal.progress import LineProgress
@@ -24,7 +24,6 @@ from coterie.pipeline.fit import fit, fit_base
 from coterie.run.folder import FinishedRun, Run
 from coterie.run.names import BASE_FILE
 from coterie.run.reporting import read_reports
-from coterie.run.values import weight_bytes
 
 # Settings of the base; and beside them, of runs on it, of which the first has no others.
 BASES: Mapping[str, tuple[dict[str, Any], Mapping[str, dict[str, Any]]]] = {
@@ -92,19 +91,11 @@ def _run(values: Mapping[str, Any], place: Path, base_run: Path) -> FinishedRun:
 
 
 def _figures(run: FinishedRun) -> dict[str, Any]:
-    """Of a run: gains and their like as shares of 1; costs in those of the base, the training's as seconds say."""
-    report, manifest, settings = read_reports(run)["test"], run.manifest, run.settings
+    report, settings = read_reports(run)["test"], run.settings
     return {
-        "recipe": settings.recipe,
+        **figures_of(run),
         "trainable": settings.specialist.trainable,
         "clusters": list(settings.partition.clusters),
-        "epochs": settings.specialist.epochs,
-        "base": report.base_top1,
-        "gain": (report.gain, report.gain_low, report.gain_high),
-        "forecast": None if (pilot := manifest.pilot) is None else (pilot.gain, pilot.low, pilot.high),
-        "training": sum(manifest.seconds.values()) / manifest.seconds[BASE_FILE],
-        "passes": report.mean_passes,
-        "storage": weight_bytes(manifest) / manifest.files[BASE_FILE].bytes,
         "lead": report.oracle_specialist - report.oracle_restricted,
     }
 
@@ -128,7 +119,7 @@ def _notes(name: str, one: dict[str, Any]) -> Iterator[str]:
 
 def _row(name: str, way: str, seeds: list[dict[str, Any]]) -> tuple[str, ...]:
     first = seeds[0]
-    gains = [100 * one["gain"][0] for one in seeds]
+    gains = [100 * one["gain"] for one in seeds]
     clusters = " and ".join(map(str, first["clusters"]))
 
     def mean(figure: str) -> float:
@@ -136,9 +127,9 @@ def _row(name: str, way: str, seeds: list[dict[str, Any]]) -> tuple[str, ...]:
 
     return (
         name,
-        f"{way}: {first['recipe']}, {first['trainable']} of {clusters}, epochs: {first['epochs']}",
+        f"{way}: {first['recipe_found']}, {first['trainable']} of {clusters}, epochs: {first['epochs']}",
         f"{100 * mean('base'):.2f}",
-        in_points(first["gain"]) if len(seeds) == 1 else over_runs(gains),
+        in_points((first["gain"], first["low"], first["high"])) if len(seeds) == 1 else over_runs(gains),
         ", ".join(f"{gain:+.2f}" for gain in gains),
         ", ".join(in_points(one["forecast"]) for one in seeds if one["forecast"] is not None),
         *(f"{mean(cost):.2f}" for cost in ("training", "passes", "storage")),

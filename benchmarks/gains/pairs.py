@@ -14,6 +14,10 @@ from benchmarks.gains.fine_tuned import DATA, settings_of, subset
 from benchmarks.shared import shown
 from coterie.config import FitSettings
 from coterie.config import merged as over
+from coterie.run.folder import FinishedRun
+from coterie.run.names import BASE_FILE
+from coterie.run.reporting import read_reports
+from coterie.run.values import weight_bytes
 
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.01}
 NGRAMS: dict[str, Any] = {"backbone": "ngram-64", "base": {**ADAMW, "epochs": 10, "learning_rate": 0.01}}
@@ -45,6 +49,27 @@ def run_place(folder: Path, pair: Pair) -> Path:
 def in_points(figures: Sequence[float]) -> str:
     """A gain and the ends of its interval, shares of 1, in points."""
     return shown(*(100 * figure for figure in figures))
+
+
+def figures_of(run: FinishedRun) -> dict[str, Any]:
+    """What tables say of a run: gains and their like as shares of 1; costs in those of the base, the training's as
+    seconds say.
+    """
+    reports, seconds = read_reports(run), run.manifest.seconds
+    test, forecast = reports["test"], run.manifest.pilot
+    return {
+        "forecast": None if forecast is None else [forecast.gain, forecast.low, forecast.high],
+        "recipe_found": run.settings.recipe,
+        "epochs": run.settings.specialist.epochs,
+        "base": test.base_top1,
+        "gain": test.gain,
+        "low": test.gain_low,
+        "high": test.gain_high,
+        "validation": reports["validation"].gain,
+        "passes": test.mean_passes,
+        "training": sum(seconds.values()) / seconds[BASE_FILE],
+        "storage": weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes,
+    }
 
 
 def pairs(shared: Path, made: Path) -> Iterator[Pair]:

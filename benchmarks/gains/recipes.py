@@ -20,7 +20,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from benchmarks.gains.fine_tuned import spectral
-from benchmarks.gains.pairs import Pair, in_points, merged, pairs, run_place
+from benchmarks.gains.pairs import Pair, figures_of, in_points, merged, pairs, run_place
 from benchmarks.shared import base_logits, command, keep, kept, markdown_table, measured_on, write_result
 from coterie.cli.terminal.progress import LineProgress
 from coterie.config import FitSettings
@@ -31,10 +31,7 @@ from coterie.pipeline.prepare import base_of_run, prepare
 from coterie.pipeline.recipe import CLUSTERS
 from coterie.routing.forecast import BasePredictions
 from coterie.routing.pilot import open_share
-from coterie.run.folder import FinishedRun, Run
-from coterie.run.names import BASE_FILE
-from coterie.run.reporting import read_reports
-from coterie.run.values import weight_bytes
+from coterie.run.folder import Run
 
 AUTO = "auto"
 # Points; of smaller gains a share means nothing.
@@ -151,25 +148,6 @@ def _gained(settings: FitSettings, base: Path, values: dict[str, Any], runs: Pat
         # No gain is too small to go on, and all that have a pilot are forecast.
         fit(FitSettings.from_values(merged(settings.given(), values)), Path(folder) / "run", base_run=base, gain=-100)
         return figures_of(Run.open_complete(Path(folder) / "run"))
-
-
-def figures_of(run: FinishedRun) -> dict[str, Any]:
-    """What the table says of a run."""
-    reports, seconds = read_reports(run), run.manifest.seconds
-    test, forecast = reports["test"], run.manifest.pilot
-    return {
-        "forecast": None if forecast is None else [forecast.gain, forecast.low, forecast.high],
-        "recipe_found": run.settings.recipe,
-        "epochs": run.settings.specialist.epochs,
-        "base": test.base_top1,
-        "gain": test.gain,
-        "low": test.gain_low,
-        "high": test.gain_high,
-        "validation": reports["validation"].gain,
-        "passes": test.mean_passes,
-        "training": sum(seconds.values()) / seconds[BASE_FILE],
-        "storage": weight_bytes(run.manifest) / run.manifest.files[BASE_FILE].bytes,
-    }
 
 
 def _lines(rows: list[Row]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -146,7 +146,7 @@ def metadata_table(found: Found, forms: Mapping[Path, CsvForm]) -> tuple[dataset
         paths = [str(file.parent / name) for name in names]
         unnamed -= set(map(os.path.normpath, paths))
         place = table.column_names.index(FILE_NAME)
-        parts.append(table.set_column(place, "image", _records(paths)))
+        parts.append(table.set_column(place, "image", image_records(paths)))
     try:
         whole = as_dataset(pa.concat_tables(parts)).cast_column("image", datasets.Image())
     except pa.ArrowException as error:
@@ -234,10 +234,11 @@ def _refuse_repeated(places: list[str], names: Mapping[str, str], depth: int, wh
 def _table_of(rows: list[tuple[str, str]], features: datasets.Features) -> pa.Table:
     numbers = {name: k for k, name in enumerate(features["label"].names)}
     labels = pa.array([numbers[name] for _, name in rows], pa.int64())
-    table = pa.table({"image": _records([path for path, _ in rows]), "label": labels})
+    table = pa.table({"image": image_records([path for path, _ in rows]), "label": labels})
     return table.cast(features.arrow_schema)
 
 
-def _records(paths: list[str]) -> pa.Array:
-    nothing = pa.nulls(len(paths), pa.binary())
-    return pa.StructArray.from_arrays([nothing, pa.array(paths, pa.string())], ["bytes", "path"])
+def image_records(files: Sequence[str | None], content: pa.Array | None = None) -> pa.StructArray:
+    """Image files, or encoded images of these names, as a column has them."""
+    content = pa.nulls(len(files), pa.binary()) if content is None else content
+    return pa.StructArray.from_arrays([content, pa.array(files, pa.string())], ["bytes", "path"])

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from coterie.config import DataSettings
 from coterie.data.columns import cells_of, with_column
-from coterie.data.folders import is_hidden
+from coterie.data.folders import image_records, is_hidden
 from coterie.data.formats import IMAGE_SUFFIXES
 from coterie.data.tables import Source
 from coterie.errors import DataError
@@ -41,7 +41,7 @@ def with_images(source: Source, name: str, settings: DataSettings, *, needed: bo
             files, name, cells_of(source.tables["train"], name).slice(0, FEW).to_pylist(), any_there=bool(roots)
         )
     tables = {
-        split: with_column(table, name, _records(found[split][0]), datasets.Image())
+        split: with_column(table, name, image_records(found[split][0]), datasets.Image())
         for split, table in source.tables.items()
     }
     return replace(source, tables=tables).noted(
@@ -88,12 +88,13 @@ def root_of(cells: Sequence[str | None], folder: Path, named: str | None = None)
     """The folder in which paths begin: the one that is named, that of the table, the current one, or, where these have
     none of the files and no folder is named, the only one beside the table that has one of the first; None: no such.
     """
-    usual = [_named_root(named, folder), folder.absolute(), Path.cwd()]
+    home = folder.absolute()
+    usual = dict.fromkeys((_named_root(named, folder), home, Path.cwd()))
     found = next((root for root in usual if any(_is_file(file_of(root, cell)) for cell in cells if cell)), None)
     if found is not None or named is not None:
         return found
     some = [cell for cell in cells if cell][:FEW]
-    beside = [home for home in _folders_in(usual[0]) if any(_is_file(file_of(home, cell)) for cell in some)]
+    beside = [child for child in _folders_in(home) if any(_is_file(file_of(child, cell)) for cell in some)]
     return beside[0] if len(beside) == 1 else None
 
 
@@ -125,11 +126,6 @@ def _is_file(path: str | Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - that of pathlib raises where a text is too long for a name
 
 
-def _records(files: Sequence[str | None], content: pa.Array | None = None) -> pa.StructArray:
-    content = pa.nulls(len(files), pa.binary()) if content is None else content
-    return pa.StructArray.from_arrays([content, pa.array(files, pa.string())], ["bytes", "path"])
-
-
 def with_places(source: Source, settings: DataSettings) -> Source:
     """With records that have a path and no bytes as files below the folder of their table."""
     for name, feature in source.tables["train"].features.items():
@@ -155,7 +151,9 @@ def _placed(source: Source, split: str, name: str, settings: DataSettings) -> da
     files, _ = _files_named(wanted, source.origins[split], settings)
     places = (file or path for file, path in zip(files, paths, strict=True))
     # Part by part: together, the bytes may be too many for one array.
-    records = [_records(list(islice(places, len(some["bytes"]))), some["bytes"].cast(pa.binary())) for some in children]
+    records = [
+        image_records(list(islice(places, len(some["bytes"]))), some["bytes"].cast(pa.binary())) for some in children
+    ]
     return with_column(table, name, pa.chunked_array(records), datasets.Image())
 
 

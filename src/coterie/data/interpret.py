@@ -147,10 +147,10 @@ def _without_ignored(source: Source, settings: DataSettings, named: set[str], *,
     free = [name for name in there if name not in named]
     empty = [name for name in free if cells[name].null_count == len(cells)]
     rows = [name for name in free if _names_rows(source, name, cells[name])]
-    # Images may be called by what names their rows, where no column of paths says more.
-    of_images = _path_columns(source, settings, named)
-    if len(of_images) == 1 and settings.modality in (None, "image"):
-        rows = [name for name in rows if name not in of_images]
+    if rows and settings.modality in (None, "image"):
+        # Images may be called by what names their rows, where no column of paths says more.
+        of_images = _path_columns(source, settings, named)
+        rows = [name for name in rows if of_images != [name]]
     notes = [f"left out, for they hold nothing: {', '.join(empty)}"] if empty else []
     notes += [f"ignored, for they number or name rows: {', '.join(rows)} (--data.ignore)"] if rows else []
     return _without(source, [*empty, *rows]).noted(*notes)
